@@ -1,0 +1,100 @@
+"""adapt: an attacker who knows the very prompts under test -> data/rows/<dataset>/<threat>.parquet and the images.
+
+Each prompt, and each of the first tuning seeds, is attacked by itself, through its own text features.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import cross_entropy
+from stages.attacks.pgd import Direction, Objective
+from stages.banks.files import replacing
+from stages.banks.images import Images, images_provenance, read_images, write_images
+from stages.banks.provenance import provenance, require
+from stages.command import command, progress
+from stages.crafting import Recipe, craft_shard
+from stages.datasets.fewshot import choose
+from stages.embedding import embed_shard
+from stages.judging import rows_of, write_rows
+from stages.models.clip import Clip, load_clip
+from stages.models.device import choose_device
+from stages.params import load_params, threat_of
+from stages.prompts.classify import cosine_logits
+from stages.prompts.file import PromptFile, load_prompts
+
+PROMPTS = ("hand", "coop", "advpt")
+
+
+def main(dataset: str, threat: str) -> str:
+    """Attacks some test images through each prompt, stores them, embeds what was stored, judges it."""
+    params = load_params()
+    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    attack = threat_of(params.adaptive, threat)
+    clip = load_clip(**params.model.model_dump(), device=device)
+    source = Path(f"data/clean/{dataset}/test/images")
+    clean = images_provenance(source)
+    require(clean, source, dataset=dataset, split="test", seed=params.seed)
+    shard = chosen_images(source, attack.images, params.seed)
+
+    work = []
+    for prompt in PROMPTS:
+        file = Path(f"data/prompts/{dataset}/{prompt}/prompts.safetensors")
+        prompts = load_prompts(file)
+        require(prompts.provenance, file, model=clip.fingerprint, dataset_sha256=clean["dataset_sha256"])
+        work += [(prompt, prompts, seed) for seed in range(min(attack.tuning_seeds, len(prompts.text_features)))]
+
+    made_by = {**clean, "attack": attack.model_dump(), "victim": clip.fingerprint}
+    rows = []
+    images_out, rows_out = Path(f"data/test/{dataset}/{threat}/images"), Path(f"data/rows/{dataset}/{threat}.parquet")
+    with replacing(images_out) as folder, replacing(rows_out) as file:
+        for prompt, prompts, seed in progress(work, what=f"adapt {threat}", total=len(work)):
+            images_adv = craft_shard(
+                adaptive_recipe(clip, prompts, seed, device),
+                shard,
+                eps=attack.eps,
+                step_size=attack.step_size,
+                steps=attack.steps,
+                seed=params.seed,
+                device=device,
+                batch_size=params.runtime.batch_size,
+            )
+            write_images(folder / f"{prompt}-{seed}", [images_adv], {**made_by, "prompts": prompts.provenance})
+            bank = embed_shard(clip, images_adv, device=device, batch_size=params.runtime.batch_size)
+            rows.append(rows_of(bank, prompts, dataset=dataset, threat=threat, prompt=prompt, seed=seed))
+        write_rows(file, rows, provenance(images=made_by, prompts={name: p.provenance for name, p, _ in work}))
+    headline = ", ".join(f"{name}-{seed} {part['correct'].mean():.3f}" for (name, _, seed), part in zip(work, rows, strict=True))
+    return f"wrote {rows_out}, n = {len(shard)}, right: {headline}"
+
+
+def chosen_images(source: Path, count: int | str, seed: int) -> Images:
+    """The images to attack: all, or a random choice that does not depend on their order."""
+    shards = list(read_images(source))
+    ids = [id for shard in shards for id in shard.ids]
+    chosen = set(ids) if count == "all" else set(np.array(ids)[choose(ids, count, seed=seed)])
+    parts = [shard.take(np.array([id in chosen for id in shard.ids])) for shard in shards]
+    return Images(
+        [id for part in parts for id in part.ids],
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.pixels for part in parts]),
+    )
+
+
+def adaptive_recipe(clip: Clip, prompts: PromptFile, seed: int, device: torch.device) -> Recipe:
+    """White-box in everything: up the cross-entropy of the logits that this prompt gives."""
+    text_features = torch.tensor(prompts.text_features[seed], device=device)
+
+    def logits_of(images: Tensor) -> Tensor:
+        return cosine_logits(clip.encode_image(images), text_features, prompts.logit_scale)
+
+    def recipe(images: Tensor, labels: Tensor, noise: ImageNoise) -> tuple[Objective, Direction | None]:
+        return cross_entropy(logits_of, labels), None
+
+    return recipe
+
+
+if __name__ == "__main__":
+    command(main)

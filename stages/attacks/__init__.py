@@ -1,0 +1,1 @@
+"""Attacks: tensors in, tensors out; pixels in [0, 1]."""

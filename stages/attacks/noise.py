@@ -1,0 +1,25 @@
+"""Randomness that belongs to an image: no batch size, order, shard or device can change it."""
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class ImageNoise:
+    """One random stream per image, keyed by the seed and the image's id, drawn on the CPU.
+
+    Args:
+        seed: The seed of the run.
+        ids: Names of the N images.
+    """
+
+    def __init__(self, seed: int, ids: list[str]) -> None:
+        self._streams = [np.random.default_rng(list(hashlib.sha256(f"{seed}/{id}".encode()).digest())) for id in ids]
+
+    def uniform(self, shape: tuple[int, ...] = (), *, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Draws (N, *shape), float32, uniform in [low, high)."""
+        return torch.from_numpy(
+            np.stack([low + (high - low) * stream.random(shape, np.float32) for stream in self._streams]).astype(np.float32)
+        )

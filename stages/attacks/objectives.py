@@ -1,0 +1,81 @@
+"""What an attack maximises: each function here returns a map from images (N, C, H, W) to values (N,)."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.attacks.noise import ImageNoise
+
+Objective = Callable[[Tensor], Tensor]
+Encoder = Callable[[Tensor], Tensor]
+
+
+def feature_kl(encode_image: Encoder, image_features_raw: Tensor) -> Objective:
+    """KL(softmax(clean) || softmax(adv)) over the D entries of the raw embedding: needs neither label nor text.
+
+    Args:
+        encode_image: Maps images (N, C, H, W) to raw embeddings (N, D).
+        image_features_raw: Embeddings of the clean images (N, D), not normalised.
+
+    Source: AdvPT (arXiv 2311.11261), sec. 3; see PROTOCOL in README.md.
+    """
+    clean = image_features_raw.log_softmax(-1)
+    return lambda images: F.kl_div(encode_image(images).log_softmax(-1), clean, reduction="none", log_target=True).sum(-1)
+
+
+def cross_entropy(logits_of: Encoder, labels: Tensor) -> Objective:
+    """Cross-entropy of the right class: untargeted, white-box for whatever `logits_of` goes through.
+
+    Args:
+        logits_of: Maps images (N, C, H, W) to logits (N, K).
+        labels: Right classes (N,).
+    """
+    return lambda images: F.cross_entropy(logits_of(images), labels, reduction="none")
+
+
+def diverse(objective: Objective, *, probability: float, smallest: float, noise: ImageNoise) -> Objective:
+    """Shows the objective a randomly shrunk and zero-padded copy of each image, afresh at every call.
+
+    Args:
+        objective: What to maximise, of square images (N, C, S, S).
+        probability: Share of images that are transformed.
+        smallest: Smallest side of the shrunk copy, as a share of S.
+        noise: Source of the decision, the size and the place.
+
+    Source: Xie et al. 2019 (DI-FGSM).
+    """
+
+    def transformed(images: Tensor) -> Tensor:
+        kept, size, left, top = noise.uniform((4,)).to(images.device).unbind(-1)
+        side = images.shape[-1]
+        sides = (side * (smallest + (1 - smallest) * size)).floor().clamp(1, side)
+        sides = torch.where(kept < probability, sides, side)
+        return objective(shrink(images, sides, left=left, top=top))
+
+    return transformed
+
+
+def shrink(images: Tensor, sides: Tensor, *, left: Tensor, top: Tensor) -> Tensor:
+    """Resizes each square image bilinearly to its own side and places it on black, all in one call.
+
+    Args:
+        images: (N, C, S, S).
+        sides: New sides (N,), whole numbers of pixels in 1..S.
+        left: Horizontal place (N,), 0 (left edge) to 1 (right edge); rounded down to a pixel.
+        top: The same, vertically.
+
+    Returns:
+        (N, C, S, S); equal to `interpolate(..., align_corners=False)` and zero padding, image by image.
+    """
+    side = images.shape[-1]
+    offsets = ((side - sides + 1) * torch.stack([left, top])).floor()  # (2, N)
+    pixel = torch.arange(side, device=images.device) - offsets.unsqueeze(-1)  # (2, N, S), in pixels of the small copy
+    inside = (pixel >= 0) & (pixel < sides[:, None])
+    place = (2 * pixel + 1) / sides[:, None] - 1  # (2, N, S), in [-1, 1] over the small copy
+    x, y = place
+    grid = torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], dim=-1)
+    mask = (inside[0][:, None, :] & inside[1][:, :, None])[:, None]
+    resized = F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
+    return resized * mask

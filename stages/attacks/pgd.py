@@ -1,0 +1,71 @@
+"""Projected gradient ascent: the one attack loop of this project."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+
+Objective = Callable[[Tensor], Tensor]
+Direction = Callable[[Tensor], Tensor]
+
+
+def pgd(
+    objective: Objective,
+    images: Tensor,
+    *,
+    ball: LinfBall,
+    step_size: float,
+    steps: int,
+    noise: ImageNoise,
+    direction: Direction | None = None,
+) -> Tensor:
+    """Maximises the objective inside the ball by signed gradient ascent from a random start.
+
+    Args:
+        objective: Maps images (N, C, H, W) to one value each (N,); larger is more adversarial.
+        images: Clean images (N, C, H, W), float32 in [0, 1].
+        ball: The set that the result may not leave.
+        step_size: Step per iteration, in units of the pixel range, as `ball.eps`.
+        steps: Gradient steps, each one forward and one backward pass.
+        noise: Source of the random start, uniform in the ball.
+        direction: What to follow instead of the gradient, for example its momentum.
+
+    Returns:
+        Adversarial images (N, C, H, W), detached, inside the ball around images.
+
+    Raises:
+        ValueError: If an image lies outside [0, 1].
+
+    Source: Madry et al. 2018, eq. 3.
+    """
+    if images.min() < 0 or images.max() > 1:
+        raise ValueError(f"images: pixels from {images.min():.3g} to {images.max():.3g}; allowed are 0 to 1")
+    start = noise.uniform(tuple(images.shape[1:]), low=-1, high=1).to(images.device)
+    images_adv = ball.random_start(images, start)
+    for _ in range(steps):
+        images_adv = images_adv.detach().requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(objective(images_adv).sum(), images_adv)
+        step = ball.steepest(direction(gradient) if direction else gradient)
+        images_adv = ball.project(images_adv.detach() + step_size * step, images)
+    return images_adv.detach()
+
+
+class Momentum:
+    """Follows a decaying sum of gradients, each scaled to mean absolute value 1 per image.
+
+    Source: Dong et al. 2018 (MI-FGSM), eq. 6.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.accumulated: Tensor | float = 0.0
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """Takes a gradient (N, C, H, W), returns the direction of the same shape."""
+        scale = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
+        self.accumulated = self.decay * self.accumulated + gradient / scale.clamp_min(1e-12)
+        return self.accumulated

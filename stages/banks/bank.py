@@ -1,0 +1,61 @@
+"""The bank of the paper: one raw image embedding per (attacked) image, in one Parquet file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from stages.banks.provenance import Provenance
+from stages.banks.table import read_table, write_table
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Embeddings of one split.
+
+    Attributes:
+        ids: N names, those of the images.
+        labels: Class indices (N,), int64.
+        embeddings: Raw image features (N, D), float32, not normalised.
+    """
+
+    ids: list[str]
+    labels: np.ndarray
+    embeddings: np.ndarray
+
+    def __post_init__(self) -> None:
+        assert self.embeddings.dtype == np.float32 and self.embeddings.ndim == 2
+        assert len(self.ids) == len(self.labels) == len(self.embeddings)
+
+
+def write_bank(path: Path, parts: Iterable[Bank], provenance: Provenance) -> None:
+    """Writes the parts of a bank, one at a time, as the row groups of one file."""
+    write_table(path, (table_of(part) for part in parts), provenance)
+
+
+def read_bank(path: Path) -> tuple[Bank, Provenance]:
+    """Reads a bank into one block of memory.
+
+    Raises:
+        ValueError: If the file is missing or damaged, or an embedding is not finite.
+    """
+    table, provenance = read_table(path)
+    embedding = table["embedding"].combine_chunks()
+    embeddings = embedding.flatten().to_numpy().reshape(len(table), embedding.type.list_size)
+    if not np.isfinite(embeddings).all():
+        raise ValueError(f"{path}: an embedding holds NaN or inf; check the model's weights")
+    return Bank(table["id"].to_pylist(), table["label"].to_numpy(), embeddings), provenance
+
+
+def table_of(bank: Bank) -> pa.Table:
+    """A bank as an Arrow table."""
+    width = bank.embeddings.shape[1]
+    return pa.table(
+        {
+            "id": pa.array(bank.ids, pa.string()),
+            "label": pa.array(bank.labels, pa.int64()),
+            "embedding": pa.FixedSizeListArray.from_arrays(bank.embeddings.reshape(-1), width),
+        }
+    )

@@ -1,0 +1,93 @@
+"""craft: clean images -> adversarial images, 8-bit, inside the ball; no prompt takes part.
+
+Without a threat, the training images for the bank (data/bank/<dataset>/images); with one, the test images
+(data/test/<dataset>/<threat>/images).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import cross_entropy, diverse, feature_kl
+from stages.attacks.pgd import Direction, Momentum, Objective
+from stages.banks.files import replacing
+from stages.banks.images import images_provenance, read_all_images, read_images, shard_paths, write_images
+from stages.banks.provenance import require
+from stages.command import command, progress
+from stages.crafting import Recipe, craft_shard
+from stages.models.clip import Clip, load_clip
+from stages.models.device import choose_device, to_tensor
+from stages.models.surrogate import fit_surrogate
+from stages.params import FeaturePgd, Transfer, load_params, threat_of
+
+
+def main(dataset: str, threat: str | None = None) -> str:
+    """Attacks one split of a data set and stores what comes out."""
+    params = load_params()
+    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    if threat is None:
+        split, attack, out = "train", params.attack, Path(f"data/bank/{dataset}/images")
+    else:
+        split, attack, out = "test", threat_of(params.oblivious, threat), Path(f"data/test/{dataset}/{threat}/images")
+    source = Path(f"data/clean/{dataset}/{split}/images")
+    clean = images_provenance(source)
+    require(clean, source, dataset=dataset, split=split, seed=params.seed)
+    match attack:
+        case FeaturePgd():
+            clip = load_clip(**params.model.model_dump(), device=device)
+            recipe, victim = feature_recipe(clip), {"victim": clip.fingerprint}
+        case Transfer():
+            recipe, victim = transfer_recipe(attack, Path(f"data/clean/{dataset}/train/images"), params.seed, device)
+
+    shards = progress(read_images(source), what=f"craft {threat or 'bank'}", total=len(shard_paths(source)))
+    crafted = (
+        craft_shard(
+            recipe,
+            shard,
+            eps=attack.eps,
+            step_size=attack.step_size,
+            steps=attack.steps,
+            seed=params.seed,
+            device=device,
+            batch_size=params.runtime.batch_size,
+        )
+        for shard in shards
+    )
+    with replacing(out) as folder:
+        write_images(folder, crafted, {**clean, "attack": attack.model_dump(), **victim})
+    return f"wrote {out}, eps {attack.eps:g}/255, {attack.steps} steps"
+
+
+def feature_recipe(clip: Clip) -> Recipe:
+    """The paper's attack: away from the clean embedding, whatever the words are."""
+
+    def recipe(images: Tensor, labels: Tensor, noise: ImageNoise) -> tuple[Objective, Direction | None]:
+        return feature_kl(clip.encode_image, clip.encode_image(images)), None
+
+    return recipe
+
+
+def transfer_recipe(attack: Transfer, train: Path, seed: int, device: torch.device) -> tuple[Recipe, dict]:
+    """A black-box attack: momentum and input diversity on a small CNN fitted to the training split.
+
+    Returns:
+        The recipe, and what to note of the surrogate.
+    """
+    shown = read_all_images(train)
+    images, labels = to_tensor(shown.pixels, device), torch.tensor(shown.labels, device=device)
+    network = fit_surrogate(images, labels, classes=int(labels.max()) + 1, **attack.surrogate.model_dump(), seed=seed)
+
+    def recipe(images: Tensor, labels: Tensor, noise: ImageNoise) -> tuple[Objective, Direction | None]:
+        objective = diverse(
+            cross_entropy(network, labels), probability=attack.diversity, smallest=attack.smallest, noise=noise
+        )
+        return objective, Momentum(attack.momentum)
+
+    return recipe, {"victim": {"name": "small_cnn"}}
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,55 @@
+"""What the pipeline needs to know of a data set besides its pixels."""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+
+class Card(BaseModel):
+    """One data set.
+
+    Attributes:
+        name: As in `datasets` of params.yaml.
+        class_names: K names; the label of an image is an index into them.
+        template: The hand-written prompt, `{}` standing for the class name.
+        sha256: Digest of the raw files.
+        source: Where the images come from.
+        licence: Their licence.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    name: str
+    class_names: list[str]
+    template: str
+    sha256: str
+    source: str
+    licence: str
+
+    @field_validator("class_names")
+    @classmethod
+    def distinct(cls, names: list[str]) -> list[str]:
+        """Classes must differ once underscores are read as spaces, or no prompt could tell them apart."""
+        spoken = [name.replace("_", " ") for name in names]
+        if len(names) < 2:
+            raise ValueError(f"{len(names)} class; a classifier needs at least 2")
+        if doubled := [name for name in spoken if spoken.count(name) > 1]:
+            raise ValueError(f"two classes are called {doubled[0]!r}; rename one")
+        return names
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Writes a card as readable JSON."""
+    path.write_text(json.dumps(card.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_card(path: Path) -> Card:
+    """Reads a card.
+
+    Raises:
+        ValueError: If the file is missing or no card.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; `dvc repro` makes it")
+    return Card.model_validate_json(path.read_text(encoding="utf-8"))

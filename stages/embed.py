@@ -1,0 +1,43 @@
+"""embed: adversarial images -> their raw embeddings; of the training images that is the bank.
+
+Without a threat, data/bank/<dataset>/embeddings.parquet; with one, data/test/<dataset>/<threat>/features.parquet.
+"""
+
+from pathlib import Path
+
+from stages.banks.bank import write_bank
+from stages.banks.files import replacing
+from stages.banks.images import images_provenance, read_images, shard_paths
+from stages.banks.provenance import require
+from stages.command import command, progress
+from stages.embedding import embed_shard
+from stages.models.clip import load_clip
+from stages.models.device import choose_device
+from stages.params import load_params, threat_of
+
+
+def main(dataset: str, threat: str | None = None) -> str:
+    """Embeds what `craft` stored."""
+    params = load_params()
+    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    if threat is None:
+        attack, source = params.attack, Path(f"data/bank/{dataset}/images")
+        out = Path(f"data/bank/{dataset}/embeddings.parquet")
+    else:
+        attack, source = threat_of(params.oblivious, threat), Path(f"data/test/{dataset}/{threat}/images")
+        out = Path(f"data/test/{dataset}/{threat}/features.parquet")
+    made_by = images_provenance(source)
+    require(made_by, source, dataset=dataset, seed=params.seed, attack=attack.model_dump())
+    clip = load_clip(**params.model.model_dump(), device=device)
+    if attack.method == "feature_pgd":
+        require(made_by, source, victim=clip.fingerprint)
+
+    shards = progress(read_images(source), what=f"embed {threat or 'bank'}", total=len(shard_paths(source)))
+    parts = (embed_shard(clip, shard, device=device, batch_size=params.runtime.batch_size) for shard in shards)
+    with replacing(out) as file:
+        write_bank(file, parts, {**made_by, "model": clip.fingerprint})
+    return f"wrote {out}"
+
+
+if __name__ == "__main__":
+    command(main)

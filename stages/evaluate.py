@@ -1,0 +1,49 @@
+"""evaluate: prompts x stored features -> data/rows/<dataset>/<threat>.parquet, one row per example. No CLIP in memory.
+
+The threat `clean` judges the clean test features.
+"""
+
+from pathlib import Path
+
+from stages.banks.bank import read_bank
+from stages.banks.files import replacing
+from stages.banks.provenance import provenance, require
+from stages.command import command
+from stages.judging import rows_of, write_rows
+from stages.params import load_params, threat_of
+from stages.prompts.file import load_prompts
+
+PROMPTS = ("hand", "coop", "advpt")
+
+
+def main(dataset: str, threat: str) -> str:
+    """Judges the same features by every prompt and tuning seed."""
+    params = load_params()
+    if threat == "clean":
+        path, expected = Path(f"data/clean/{dataset}/test/features.parquet"), {}
+    else:
+        path = Path(f"data/test/{dataset}/{threat}/features.parquet")
+        expected = {"attack": threat_of(params.oblivious, threat).model_dump()}
+    bank, made_by = read_bank(path)
+    require(made_by, path, dataset=dataset, split="test", **expected)
+
+    rows, prompts_by = [], {}
+    for prompt in PROMPTS:
+        file = Path(f"data/prompts/{dataset}/{prompt}/prompts.safetensors")
+        prompts = load_prompts(file)
+        require(prompts.provenance, file, model=made_by["model"], dataset_sha256=made_by["dataset_sha256"])
+        prompts_by[prompt] = prompts.provenance
+        rows += [
+            rows_of(bank, prompts, dataset=dataset, threat=threat, prompt=prompt, seed=seed)
+            for seed in range(len(prompts.text_features))
+        ]
+    out = Path(f"data/rows/{dataset}/{threat}.parquet")
+    with replacing(out) as temporary:
+        write_rows(temporary, rows, provenance(features=made_by, prompts=prompts_by))
+    right = {prompt: [part["correct"].mean() for part in rows if part["prompt"][0] == prompt] for prompt in PROMPTS}
+    headline = ", ".join(f"{prompt} {sum(seeds) / len(seeds):.3f}" for prompt, seeds in right.items())
+    return f"wrote {out}, n = {len(bank.ids)}, right: {headline}"
+
+
+if __name__ == "__main__":
+    command(main)

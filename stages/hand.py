@@ -1,0 +1,42 @@
+"""hand: class names -> data/prompts/<dataset>/hand, the text features of the data set's hand-written prompt."""
+
+from pathlib import Path
+
+import torch
+
+from stages.banks.files import replacing
+from stages.banks.provenance import provenance
+from stages.command import command
+from stages.datasets.card import read_card
+from stages.models.clip import load_clip
+from stages.models.device import choose_device
+from stages.params import load_params
+from stages.prompts.context import handwritten
+from stages.prompts.file import PromptFile, save_prompts
+from stages.prompts.text import TextTower
+
+
+@torch.inference_mode()
+def main(dataset: str) -> str:
+    """Encodes the hand-written prompt: zero-shot CLIP, the baseline."""
+    params = load_params()
+    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    card = read_card(Path(f"data/cards/{dataset}.json"))
+    clip = load_clip(**params.model.model_dump(), device=device)
+    features = handwritten(card.template, card.class_names, TextTower(clip.model, clip.tokenizer))
+    prompts = PromptFile(
+        text_features=features.cpu().numpy(),
+        logit_scale=clip.logit_scale,
+        class_names=card.class_names,
+        template=card.template,
+        provenance=provenance(dataset=dataset, dataset_sha256=card.sha256, prompt="hand", model=clip.fingerprint),
+    )
+    out = Path(f"data/prompts/{dataset}/hand")
+    with replacing(out) as folder:
+        folder.mkdir()
+        save_prompts(folder / "prompts.safetensors", prompts)
+    return f"wrote {out}, {len(card.class_names)} classes, {card.template!r}"
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,1 @@
+"""Models: what turns pixels into features, frozen or fitted."""

@@ -1,0 +1,25 @@
+"""Where to compute, and how stored pixels get there."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def choose_device(name: str, *, threads: int | None) -> torch.device:
+    """Finds the device: `auto` is a GPU if there is one; on the CPU, `threads` of them (None: torch's choice).
+
+    Raises:
+        ValueError: If a GPU is asked for and there is none.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("runtime.device: cuda asked for, but torch finds no CUDA device; use auto or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Stored pixels (N, H, W, 3), uint8 -> images (N, 3, H, W), float32 in [0, 1]."""
+    return torch.tensor(pixels, device=device).permute(0, 3, 1, 2).contiguous().float() / 255

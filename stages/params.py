@@ -1,0 +1,199 @@
+"""The typed blocks of params.yaml; unknown, missing or impossible values stop here, before any work.
+
+No stage lists this file as a dependency: the values are keys of the stages already.
+"""
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML  # the parser of DVC, so that both read the same numbers
+from ruamel.yaml.error import YAMLError
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def in_255ths(eps: float) -> float:
+    """Refuses an eps that was meant as a fraction of the pixel range."""
+    if 0 < eps < 1:
+        raise ValueError(f"the unit is 1/255 of the pixel range; 0 or 1 to 255 are allowed (did you mean {eps * 255:.3g}?)")
+    return eps
+
+
+class Block(BaseModel):
+    """A block of params.yaml: every key is known, every value has exactly its type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def known(cls, values: Any) -> Any:
+        """Names the nearest key for one that does not exist."""
+        for key in values if isinstance(values, dict) else ():
+            if key not in cls.model_fields:
+                near = get_close_matches(str(key), cls.model_fields, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(cls.model_fields)}"
+                raise ValueError(f"unknown key {key!r}; {hint}")
+        return values
+
+
+class Runtime(Block):
+    """How to run; changes no result."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    batch_size: Count
+    threads: Count | None
+
+
+class Model(Block):
+    """The CLIP that is defended."""
+
+    name: str
+    pretrained: str | None
+    sha256: str | None
+
+
+class Data(Block):
+    """Which images take part."""
+
+    shots: Count | Literal["all"]
+    test_images: Count | Literal["all"]
+    shard_rows: Count
+
+
+class Attack(Block):
+    """What every L-infinity attack has."""
+
+    eps: Annotated[float, Field(ge=0, le=255, allow_inf_nan=False)]
+    steps: Count
+    step_ratio: Positive
+
+    @field_validator("eps")
+    @classmethod
+    def _unit(cls, eps: float) -> float:
+        return in_255ths(eps)
+
+    @property
+    def step_size(self) -> float:
+        """Step per iteration, in 1/255."""
+        return self.step_ratio * self.eps / self.steps
+
+
+class FeaturePgd(Attack):
+    """PGD on the raw image embedding, without label or text."""
+
+    method: Literal["feature_pgd"]
+    objective: Literal["kl"]
+
+
+class Surrogate(Block):
+    """The small CNN of a transfer attack and its training."""
+
+    width: Count
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+
+
+class Transfer(Attack):
+    """Momentum and input diversity on a surrogate."""
+
+    method: Literal["transfer"]
+    momentum: NotNegative
+    diversity: Share
+    smallest: Annotated[float, Field(gt=0, le=1)]
+    surrogate: Surrogate
+
+
+class PromptPgd(Attack):
+    """PGD through the very prompt under test."""
+
+    method: Literal["pgd"]
+    objective: Literal["cross_entropy"]
+    images: Count | Literal["all"]
+    tuning_seeds: Count
+
+
+class Tune(Block):
+    """The prompts and their tuning."""
+
+    context_length: Count
+    class_position: Literal["end", "middle", "front"]
+    class_specific: bool
+    init_words: str | None
+    init_std: Positive
+    clean_fraction: Share
+    tuning_seeds: Count
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    warmup_lr: Positive
+
+
+class Params(Block):
+    """All of params.yaml."""
+
+    datasets: Annotated[list[str], Field(min_length=1)]
+    seed: Seed
+    runtime: Runtime
+    model: Model
+    data: Data
+    attack: FeaturePgd
+    tune: Tune
+    oblivious: dict[str, Annotated[FeaturePgd | Transfer, Field(discriminator="method")]]
+    adaptive: dict[str, PromptPgd]
+
+    @model_validator(mode="after")
+    def _names(self) -> "Params":
+        """Names become stage and file names: DVC joins them by hyphens, rows tell threats apart by name alone."""
+        for name in [*self.datasets, *self.oblivious, *self.adaptive]:
+            if not re.fullmatch(r"[a-z0-9_]+", name) or name == "clean":
+                raise ValueError(f"name {name!r}: lower-case letters, digits and underscores are allowed, and not 'clean'")
+        if both := set(self.oblivious) & set(self.adaptive):
+            raise ValueError(f"threat {min(both)!r} is in oblivious and in adaptive; rename one")
+        if len(set(self.datasets)) < len(self.datasets):
+            raise ValueError(f"datasets: {self.datasets} names one twice")
+        return self
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Reads and checks all parameters.
+
+    Raises:
+        ValueError: With one line for each fault: the key, what was got, what is allowed.
+    """
+    try:
+        return Params.model_validate(YAML(typ="safe").load(path))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: missing; run from the top folder of the project") from error
+    except YAMLError as error:
+        raise ValueError(f"{path}: no valid YAML: {error}") from error
+    except ValidationError as error:
+        raise ValueError("\n".join(f"{path}: {line}" for line in map(describe, error.errors()))) from error
+
+
+def describe(fault: dict[str, Any]) -> str:
+    """One fault as `key: what is allowed (got ...)`."""
+    key = ".".join(str(part) for part in fault["loc"] if part not in ("feature_pgd", "transfer", "int", "literal['all']"))
+    got = "" if isinstance(fault["input"], dict | list) else f" (got {fault['input']!r})"
+    return f"{key or 'top level'}: {fault['msg'].removeprefix('Value error, ')}{got}"
+
+
+def threat_of(threats: dict[str, Any], name: str) -> Any:
+    """Looks a threat up by name.
+
+    Raises:
+        ValueError: If there is none of that name; the message lists those that there are.
+    """
+    if name not in threats:
+        raise ValueError(f"no threat called {name!r}; there are: {', '.join(threats)}")
+    return threats[name]

@@ -1,0 +1,132 @@
+"""Prompts with learnable context: [start] [context] class name . [end], and its other arrangements."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stages.prompts.text import TextTower
+
+Part = str | slice  # a text, or the context vectors of that range
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """K prompts in which the places of the context are still free.
+
+    Attributes:
+        fixed: Embeddings (K, T, D_token); zero where context goes and behind the end.
+        slots: Positions (K, M) of the context vectors.
+        ends: Position (K,) of the end of each text.
+    """
+
+    fixed: Tensor
+    slots: Tensor
+    ends: Tensor
+
+    def text_features(self, context: Tensor, tower: TextTower) -> Tensor:
+        """Puts the context into the prompts and encodes them.
+
+        Args:
+            context: (S, M, D_token), shared by the classes, or (S, K, M, D_token); S tuning seeds.
+            tower: The text tower.
+
+        Returns:
+            Text features (S, K, D), unit norm; differentiable in the context.
+        """
+        seeds, classes = len(context), len(self.fixed)
+        if context.ndim == 3:
+            context = context.unsqueeze(1).expand(-1, classes, -1, -1)
+        prompts = self.fixed.expand(seeds, -1, -1, -1).clone()  # (S, K, T, D_token)
+        prompts[:, torch.arange(classes)[:, None], self.slots] = context
+        return tower.encode(prompts.flatten(0, 1), self.ends.repeat(seeds)).unflatten(0, (seeds, classes))
+
+
+def assemble(class_names: list[str], tower: TextTower, *, context_length: int, class_position: str) -> Prompts:
+    """Prepares the prompts of all classes; underscores in names are read as spaces.
+
+    Args:
+        class_names: K names.
+        tower: The text tower.
+        context_length: Number M of context vectors.
+        class_position: Where the name stands: `end`, `middle` or `front` of the context.
+
+    Raises:
+        ValueError: If a prompt is longer than the tower takes, or a word unknown; the message names the class.
+
+    Source: CoOp (Zhou et al. 2022), sec. 3.2.
+    """
+    half = context_length // 2
+    arrangements: dict[str, list[Part]] = {
+        "end": [slice(0, context_length), "{}."],
+        "middle": [slice(0, half), "{}", slice(half, context_length), "."],
+        "front": ["{}", slice(0, context_length), "."],
+    }
+    parts = arrangements[class_position]
+    rows = [arrange(parts, name.replace("_", " "), tower, context_length) for name in class_names]
+    longest = max(len(row) for row, _ in rows)
+    fixed = torch.stack([torch.cat([row, row.new_zeros(longest - len(row), tower.width)]) for row, _ in rows])
+    ends = torch.tensor([len(row) - 1 for row, _ in rows], device=fixed.device)
+    return Prompts(fixed, torch.tensor([slots for _, slots in rows], device=fixed.device), ends)
+
+
+def arrange(parts: list[Part], name: str, tower: TextTower, context_length: int) -> tuple[Tensor, list[int]]:
+    """One prompt: embeddings (T, D_token) with zeros for the context, and the positions of the context."""
+    start, end = tower.frame()
+    pieces, slots = [start], []
+    for part in parts:
+        if isinstance(part, slice):
+            first = sum(map(len, pieces))
+            slots += range(first, first + part.stop - part.start)
+            pieces.append(start.new_zeros(part.stop - part.start, tower.width))
+        else:
+            pieces.append(tower.embed(tower.tokens(part.format(name))))
+    row = torch.cat([*pieces, end])
+    if len(row) > tower.context_length:
+        raise ValueError(
+            f"tune.context_length: {context_length} context vectors and class {name!r} make {len(row)} tokens; "
+            f"the text tower takes {tower.context_length}"
+        )
+    return row, slots
+
+
+def initial_context(
+    tower: TextTower,
+    *,
+    context_length: int,
+    words: str | None,
+    std: float,
+    classes: int | None,
+    generators: list[torch.Generator],
+) -> Tensor:
+    """Where tuning starts: N(0, std²), or the embeddings of some words.
+
+    Args:
+        tower: The text tower.
+        context_length: Number M of context vectors.
+        words: For example "a photo of a"; None for a random start.
+        std: Standard deviation of the random start.
+        classes: Number K of classes for class-specific contexts, None for a shared one.
+        generators: One source of randomness for each of the S tuning seeds.
+
+    Returns:
+        Context (S, M, D_token) or (S, K, M, D_token).
+
+    Raises:
+        ValueError: If the words have not M tokens.
+    """
+    shape = (context_length, tower.width) if classes is None else (classes, context_length, tower.width)
+    if words is None:
+        drawn = [torch.randn(shape, generator=generator) for generator in generators]
+        return std * torch.stack(drawn).to(tower.frame()[0].device)
+    tokens = tower.tokens(words)
+    if len(tokens) != context_length:
+        raise ValueError(f"tune.init_words: {words!r} has {len(tokens)} tokens; set tune.context_length to {len(tokens)}")
+    return tower.embed(tokens).expand(len(generators), *shape).clone()
+
+
+def handwritten(template: str, class_names: list[str], tower: TextTower) -> Tensor:
+    """Text features (1, K, D), unit norm, of a hand-written template such as "a photo of a {}."."""
+    rows = [arrange([template.replace("{}", "{0}")], name.replace("_", " "), tower, 0)[0] for name in class_names]
+    features = [tower.encode(row[None], torch.tensor([len(row) - 1])) for row in rows]
+    return torch.stack(features, dim=1)

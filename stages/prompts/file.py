@@ -1,0 +1,56 @@
+"""Prompts on disk: safetensors that plain open_clip can use without this project."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """The outcome of tuning, or the hand-written prompt.
+
+    Attributes:
+        text_features: (S, K, D), float32, unit norm; S tuning seeds, 1 for the hand-written prompt.
+        logit_scale: The factor in front of the cosine.
+        class_names: K names.
+        template: How a prompt reads, the context as [M], the class as {}.
+        provenance: What made it.
+        context: (S, M, D_token) or (S, K, M, D_token); None for the hand-written prompt.
+    """
+
+    text_features: np.ndarray
+    logit_scale: float
+    class_names: list[str]
+    template: str
+    provenance: dict
+    context: np.ndarray | None = None
+
+
+def save_prompts(path: Path, prompts: PromptFile) -> None:
+    """Writes prompts; everything that is no tensor goes as JSON under the one metadata key `prompts`."""
+    tensors = {"text_features": prompts.text_features, "logit_scale": np.array([prompts.logit_scale], np.float32)}
+    if prompts.context is not None:
+        tensors["context"] = prompts.context
+    about = {"class_names": prompts.class_names, "template": prompts.template, "provenance": prompts.provenance}
+    save_file(tensors, path, metadata={"prompts": json.dumps(about, sort_keys=True, ensure_ascii=False)})
+
+
+def load_prompts(path: Path) -> PromptFile:
+    """Reads prompts.
+
+    Raises:
+        ValueError: If the file is missing, damaged, or has no prompts.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; `dvc repro` makes it")
+    try:
+        with safe_open(path, "numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            about = json.loads((file.metadata() or {})["prompts"])
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path}: damaged or no prompts of this project ({error}); delete it and run `dvc repro`") from error
+    return PromptFile(tensors["text_features"], float(tensors["logit_scale"][0]), **about, context=tensors.get("context"))

@@ -1,0 +1,1 @@
+"""The report: statistics of rows, figures, the page. No tensor library here."""

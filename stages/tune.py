@@ -1,0 +1,128 @@
+"""tune: embeddings -> data/prompts/<dataset>/{advpt,coop}, context vectors, their text features, the tuning curve.
+
+`advpt` tunes on the bank of adversarial embeddings; `coop` does exactly the same on the clean ones.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from stages.banks.bank import Bank, read_bank
+from stages.banks.files import replacing
+from stages.banks.provenance import provenance, require
+from stages.command import command, progress
+from stages.datasets.card import read_card
+from stages.models.clip import load_clip
+from stages.models.device import choose_device
+from stages.params import Params, Tune, load_params
+from stages.prompts.context import assemble, initial_context
+from stages.prompts.file import PromptFile, save_prompts
+from stages.prompts.text import TextTower
+from stages.prompts.tuning import Epoch, Schedule, tune
+
+
+def main(dataset: str, prompt: str) -> str:
+    """Tunes all seeds of one prompt side by side."""
+    params = load_params()
+    if prompt not in ("advpt", "coop"):
+        raise ValueError(f"no prompt called {prompt!r} to tune; there are: advpt, coop")
+    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    card = read_card(Path(f"data/cards/{dataset}.json"))
+    clip = load_clip(**params.model.model_dump(), device=device)
+    tower = TextTower(clip.model, clip.tokenizer)
+
+    clean = load_embeddings(Path(f"data/clean/{dataset}/train/features.parquet"), dataset, params, model=clip.fingerprint)
+    bank = clean
+    if prompt == "advpt":
+        path = Path(f"data/bank/{dataset}/embeddings.parquet")
+        bank = load_embeddings(path, dataset, params, model=clip.fingerprint, attack=params.attack.model_dump())
+        if bank.ids != clean.ids:
+            raise ValueError(f"{path}: its images are not those of the clean embeddings; run `dvc repro`")
+
+    settings = params.tune
+    generators = [torch.Generator().manual_seed(params.seed * 1000 + index) for index in range(settings.tuning_seeds)]
+    layout = assemble(
+        card.class_names, tower, context_length=settings.context_length, class_position=settings.class_position
+    )
+    context = initial_context(
+        tower,
+        context_length=settings.context_length,
+        words=settings.init_words,
+        std=settings.init_std,
+        classes=len(card.class_names) if settings.class_specific else None,
+        generators=generators,
+    )
+    epochs = tune(
+        lambda context: layout.text_features(context, tower),
+        context,
+        embeddings=torch.tensor(bank.embeddings, device=device),
+        clean_embeddings=torch.tensor(clean.embeddings, device=device),
+        labels=torch.tensor(clean.labels, device=device),
+        clean_fraction=settings.clean_fraction if prompt == "advpt" else 1.0,
+        logit_scale=clip.logit_scale,
+        schedule=schedule_of(settings),
+        generators=generators,
+    )
+    curve = list(progress(epochs, what=f"tune {prompt}", total=settings.epochs))
+
+    made_by = provenance(
+        dataset=dataset,
+        dataset_sha256=card.sha256,
+        prompt=prompt,
+        model=clip.fingerprint,
+        seed=params.seed,
+        tune=settings.model_dump(),
+        **({"attack": params.attack.model_dump()} if prompt == "advpt" else {}),
+    )
+    prompts = PromptFile(
+        text_features=layout.text_features(context, tower).cpu().numpy(),
+        logit_scale=clip.logit_scale,
+        class_names=card.class_names,
+        template=template_of(settings),
+        provenance=made_by,
+        context=context.cpu().numpy(),
+    )
+    out = Path(f"data/prompts/{dataset}/{prompt}")
+    with replacing(out) as folder:
+        folder.mkdir()
+        save_prompts(folder / "prompts.safetensors", prompts)
+        table_of(curve, dataset, prompt).to_csv(folder / "tuning.csv", index=False, lineterminator="\n")
+    last = curve[-1].accuracy
+    return f"wrote {out}, {settings.tuning_seeds} seeds, accuracy on what it tuned on {sum(last) / len(last):.3f}"
+
+
+def load_embeddings(path: Path, dataset: str, params: Params, **expected: object) -> Bank:
+    """Reads the embeddings of the training split and refuses foreign ones."""
+    bank, made_by = read_bank(path)
+    require(made_by, path, dataset=dataset, split="train", seed=params.seed, **expected)
+    return bank
+
+
+def schedule_of(settings: Tune) -> Schedule:
+    """The part of the parameters that says how to step."""
+    return Schedule(**{name: getattr(settings, name) for name in Schedule.__dataclass_fields__})
+
+
+def template_of(settings: Tune) -> str:
+    """How a tuned prompt reads: [M] for M context vectors, {} for the class."""
+    length, half = settings.context_length, settings.context_length // 2
+    return {
+        "end": f"[{length}] {{}}.",
+        "middle": f"[{half}] {{}} [{length - half}].",
+        "front": f"{{}} [{length}].",
+    }[settings.class_position]
+
+
+def table_of(curve: list[Epoch], dataset: str, prompt: str) -> pd.DataFrame:
+    """The tuning curve, one row for each epoch and seed."""
+    rows = [
+        (dataset, prompt, seed, epoch.epoch, epoch.loss[seed], epoch.accuracy[seed])
+        for seed in range(len(curve[0].loss))
+        for epoch in curve
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "prompt", "seed", "epoch", "loss", "accuracy"])
+
+
+if __name__ == "__main__":
+    command(main)
