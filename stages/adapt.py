@@ -32,7 +32,7 @@ PROMPTS = ("hand", "coop", "advpt")
 def main(dataset: str, threat: str) -> str:
     """Attacks some test images through each prompt, stores them, embeds what was stored, judges it."""
     params = load_params()
-    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    device = choose_device(params.runtime.device)
     attack = threat_of(params.adaptive, threat)
     clip = load_clip(**params.model.model_dump(), device=device)
     source = Path(f"data/clean/{dataset}/test/images")
@@ -55,18 +55,18 @@ def main(dataset: str, threat: str) -> str:
             images_adv = craft_shard(
                 adaptive_recipe(clip, prompts, seed, device),
                 shard,
-                eps=attack.eps,
-                step_size=attack.step_size,
-                steps=attack.steps,
+                attack=attack,
                 seed=params.seed,
                 device=device,
-                batch_size=params.runtime.batch_size,
+                runtime=params.runtime,
             )
             write_images(folder / f"{prompt}-{seed}", [images_adv], {**made_by, "prompts": prompts.provenance})
-            bank = embed_shard(clip, images_adv, device=device, batch_size=params.runtime.batch_size)
+            bank = embed_shard(clip, images_adv, device=device, runtime=params.runtime)
             rows.append(rows_of(bank, prompts, dataset=dataset, threat=threat, prompt=prompt, seed=seed))
         write_rows(file, rows, provenance(images=made_by, prompts={name: p.provenance for name, p, _ in work}))
-    headline = ", ".join(f"{name}-{seed} {part['correct'].mean():.3f}" for (name, _, seed), part in zip(work, rows, strict=True))
+    headline = ", ".join(
+        f"{name}-{seed} {part['correct'].mean():.3f}" for (name, _, seed), part in zip(work, rows, strict=True)
+    )
     return f"wrote {rows_out}, n = {len(shard)}, right: {headline}"
 
 

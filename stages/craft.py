@@ -6,7 +6,6 @@ Without a threat, the training images for the bank (data/bank/<dataset>/images);
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +26,7 @@ from stages.params import FeaturePgd, Transfer, load_params, threat_of
 def main(dataset: str, threat: str | None = None) -> str:
     """Attacks one split of a data set and stores what comes out."""
     params = load_params()
-    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    device = choose_device(params.runtime.device)
     if threat is None:
         split, attack, out = "train", params.attack, Path(f"data/bank/{dataset}/images")
     else:
@@ -47,12 +46,10 @@ def main(dataset: str, threat: str | None = None) -> str:
         craft_shard(
             recipe,
             shard,
-            eps=attack.eps,
-            step_size=attack.step_size,
-            steps=attack.steps,
+            attack=attack,
             seed=params.seed,
             device=device,
-            batch_size=params.runtime.batch_size,
+            runtime=params.runtime,
         )
         for shard in shards
     )

@@ -1,6 +1,7 @@
 """Stored images -> stored adversarial images: the attack loop between its two 8-bit borders."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -11,47 +12,41 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.pgd import Direction, Objective, pgd
 from stages.banks.images import Images
 from stages.models.device import to_tensor
+from stages.params import Attack, Runtime
 
 Recipe = Callable[[Tensor, Tensor, ImageNoise], tuple[Objective, Direction | None]]
 
 
 def craft_shard(
-    recipe: Recipe,
-    shard: Images,
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
-    seed: int,
-    device: torch.device,
-    batch_size: int,
+    recipe: Recipe, shard: Images, *, attack: Attack, seed: int, device: torch.device, runtime: Runtime
 ) -> Images:
     """Attacks a shard of stored images.
 
     Args:
         recipe: Makes the objective and the direction for images (N, C, H, W), labels (N,) and the images' noise.
         shard: Clean images.
-        eps: Radius of the L-infinity ball, in 1/255.
-        step_size: Step per iteration, in 1/255.
-        steps: Gradient steps.
+        attack: Its eps and step_size, in 1/255, and its steps.
         seed: Key of the images' noise, beside their ids.
         device: Where to compute.
-        batch_size: Images at a time; changes no image.
+        runtime: How many images at a time, and how many batches side by side; neither changes an image.
 
     Returns:
         Adversarial images with the ids and labels of the clean ones, 8-bit, inside the ball.
     """
-    ball = LinfBall(eps / 255)
-    parts = []
-    for start in range(0, len(shard), batch_size):
-        part = shard.take(np.arange(start, min(start + batch_size, len(shard))))
+    ball = LinfBall(attack.eps / 255)
+
+    def craft_batch(part: Images) -> np.ndarray:
         images, labels = to_tensor(part.pixels, device), torch.tensor(part.labels, device=device)
         noise = ImageNoise(seed, part.ids)
         objective, direction = recipe(images, labels, noise)
+        step_size = attack.step_size / 255
         images_adv = pgd(
-            objective, images, ball=ball, step_size=step_size / 255, steps=steps, noise=noise, direction=direction
+            objective, images, ball=ball, step_size=step_size, steps=attack.steps, noise=noise, direction=direction
         )
         stored = ball.quantise(images_adv, images)
         assert ball.contains(stored, images)
-        parts.append(stored.permute(0, 2, 3, 1).cpu().numpy())
-    return Images(shard.ids, shard.labels, np.concatenate(parts))
+        return stored.permute(0, 2, 3, 1).cpu().numpy()
+
+    with ThreadPoolExecutor(runtime.workers_on(device.type)) as pool:
+        pixels = list(pool.map(craft_batch, shard.batches(runtime.batch_size)))
+    return Images(shard.ids, shard.labels, np.concatenate(pixels))

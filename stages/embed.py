@@ -19,7 +19,7 @@ from stages.params import load_params, threat_of
 def main(dataset: str, threat: str | None = None) -> str:
     """Embeds what `craft` stored."""
     params = load_params()
-    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    device = choose_device(params.runtime.device)
     if threat is None:
         attack, source = params.attack, Path(f"data/bank/{dataset}/images")
         out = Path(f"data/bank/{dataset}/embeddings.parquet")
@@ -33,7 +33,7 @@ def main(dataset: str, threat: str | None = None) -> str:
         require(made_by, source, victim=clip.fingerprint)
 
     shards = progress(read_images(source), what=f"embed {threat or 'bank'}", total=len(shard_paths(source)))
-    parts = (embed_shard(clip, shard, device=device, batch_size=params.runtime.batch_size) for shard in shards)
+    parts = (embed_shard(clip, shard, device=device, runtime=params.runtime) for shard in shards)
     with replacing(out) as file:
         write_bank(file, parts, {**made_by, "model": clip.fingerprint})
     return f"wrote {out}"

@@ -1,5 +1,7 @@
 """Stored images -> raw image features, batch by batch."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 
@@ -7,12 +9,16 @@ from stages.banks.bank import Bank
 from stages.banks.images import Images
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
+from stages.params import Runtime
 
 
-@torch.inference_mode()
-def embed_shard(clip: Clip, shard: Images, *, device: torch.device, batch_size: int) -> Bank:
+def embed_shard(clip: Clip, shard: Images, *, device: torch.device, runtime: Runtime) -> Bank:
     """Embeds a shard of stored images: N images -> N raw features (N, D), float32."""
-    starts = range(0, len(shard), batch_size)
-    batches = (to_tensor(shard.pixels[start : start + batch_size], device) for start in starts)
-    features = [clip.encode_image(images).float().cpu().numpy() for images in batches]
+
+    @torch.inference_mode()
+    def embed_batch(part: Images) -> np.ndarray:
+        return clip.encode_image(to_tensor(part.pixels, device)).float().cpu().numpy()
+
+    with ThreadPoolExecutor(runtime.workers_on(device.type)) as pool:
+        features = list(pool.map(embed_batch, shard.batches(runtime.batch_size)))
     return Bank(shard.ids, shard.labels, np.concatenate(features))

@@ -1,4 +1,4 @@
-"""extract: raw data set -> data/clean/<dataset>/{train,test}: 8-bit images at the model's resolution, clean features."""
+"""extract: raw data set -> data/clean/<dataset>/{train,test}, 8-bit images at the model's size and their features."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from stages.banks.bank import write_bank
 from stages.banks.files import replacing
 from stages.banks.images import Images, read_images, write_images
-from stages.banks.provenance import Provenance, provenance
+from stages.banks.provenance import provenance
 from stages.banks.table import iterate_table, read_provenance
 from stages.command import command, progress
 from stages.datasets.card import read_card
@@ -16,7 +16,7 @@ from stages.datasets.embedded import images_of
 from stages.datasets.fewshot import choose, few_shot
 from stages.datasets.images import fit
 from stages.embedding import embed_shard
-from stages.models.clip import Clip, load_clip
+from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import Data, load_params
 
@@ -24,7 +24,7 @@ from stages.params import Data, load_params
 def main(dataset: str) -> str:
     """Decodes, resizes and embeds both splits."""
     params = load_params()
-    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    device = choose_device(params.runtime.device)
     card = read_card(Path(f"data/cards/{dataset}.json"))
     clip = load_clip(**params.model.model_dump(), device=device)
     counts = {}
@@ -36,8 +36,10 @@ def main(dataset: str) -> str:
         )
         with replacing(clean / "images") as images, replacing(clean / "features.parquet") as features:
             write_images(images, decode(raw, chosen, clip.image_size, params.data.shard_rows), made_by)
-            shards = progress(read_images(images), what=f"extract {split}", total=-(-len(chosen) // params.data.shard_rows))
-            parts = (embed_shard(clip, shard, device=device, batch_size=params.runtime.batch_size) for shard in shards)
+            shards = progress(
+                read_images(images), what=f"extract {split}", total=-(-len(chosen) // params.data.shard_rows)
+            )
+            parts = (embed_shard(clip, shard, device=device, runtime=params.runtime) for shard in shards)
             write_bank(features, parts, {**made_by, "model": clip.fingerprint})
         counts[split] = len(chosen)
     return f"wrote data/clean/{dataset}, {counts['train']} + {counts['test']} images of {clip.image_size} px"
@@ -49,10 +51,16 @@ def chosen_ids(raw: Path, split: str, data: Data, *, classes: int, seed: int) ->
     Raises:
         ValueError: If a label is out of range, a class is missing from the training split, or has too few images.
     """
-    rows = [(id, label) for part in iterate_table(raw) for id, label in zip(part["id"].to_pylist(), part["label"].to_pylist(), strict=True)]
+    rows = [
+        (id, label)
+        for part in iterate_table(raw)
+        for id, label in zip(part["id"].to_pylist(), part["label"].to_pylist(), strict=True)
+    ]
     ids, labels = [id for id, _ in rows], np.array([label for _, label in rows])
     if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"{raw}: labels from {labels.min()} to {labels.max()}; {classes} classes allow 0 to {classes - 1}")
+        raise ValueError(
+            f"{raw}: labels from {labels.min()} to {labels.max()}; {classes} classes allow 0 to {classes - 1}"
+        )
     if missing := set(range(classes)) - set(labels.tolist()) if split == "train" else set():
         raise ValueError(f"{raw}: no training image of the classes {sorted(missing)}")
     mask = np.ones(len(ids), bool)

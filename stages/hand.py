@@ -20,7 +20,7 @@ from stages.prompts.text import TextTower
 def main(dataset: str) -> str:
     """Encodes the hand-written prompt: zero-shot CLIP, the baseline."""
     params = load_params()
-    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    device = choose_device(params.runtime.device)
     card = read_card(Path(f"data/cards/{dataset}.json"))
     clip = load_clip(**params.model.model_dump(), device=device)
     features = handwritten(card.template, card.class_names, TextTower(clip.model, clip.tokenizer))

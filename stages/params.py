@@ -3,6 +3,7 @@
 No stage lists this file as a dependency: the values are keys of the stages already.
 """
 
+import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,7 +23,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 def in_255ths(eps: float) -> float:
     """Refuses an eps that was meant as a fraction of the pixel range."""
     if 0 < eps < 1:
-        raise ValueError(f"the unit is 1/255 of the pixel range; 0 or 1 to 255 are allowed (did you mean {eps * 255:.3g}?)")
+        raise ValueError(
+            f"the unit is 1/255 of the pixel range; 0 or 1 to 255 are allowed (did you mean {eps * 255:.3g}?)"
+        )
     return eps
 
 
@@ -48,7 +51,11 @@ class Runtime(Block):
 
     device: Literal["auto", "cpu", "cuda"]
     batch_size: Count
-    threads: Count | None
+    workers: Count | None
+
+    def workers_on(self, device: str) -> int:
+        """Batches side by side: as many as stated, else one per core on the CPU and one on a GPU."""
+        return self.workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
 
 
 class Model(Block):
@@ -157,7 +164,9 @@ class Params(Block):
         """Names become stage and file names: DVC joins them by hyphens, rows tell threats apart by name alone."""
         for name in [*self.datasets, *self.oblivious, *self.adaptive]:
             if not re.fullmatch(r"[a-z0-9_]+", name) or name == "clean":
-                raise ValueError(f"name {name!r}: lower-case letters, digits and underscores are allowed, and not 'clean'")
+                raise ValueError(
+                    f"name {name!r}: lower-case letters, digits and underscores are allowed, and not 'clean'"
+                )
         if both := set(self.oblivious) & set(self.adaptive):
             raise ValueError(f"threat {min(both)!r} is in oblivious and in adaptive; rename one")
         if len(set(self.datasets)) < len(self.datasets):
@@ -183,7 +192,9 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def describe(fault: dict[str, Any]) -> str:
     """One fault as `key: what is allowed (got ...)`."""
-    key = ".".join(str(part) for part in fault["loc"] if part not in ("feature_pgd", "transfer", "int", "literal['all']"))
+    key = ".".join(
+        str(part) for part in fault["loc"] if part not in ("feature_pgd", "transfer", "int", "literal['all']")
+    )
     got = "" if isinstance(fault["input"], dict | list) else f" (got {fault['input']!r})"
     return f"{key or 'top level'}: {fault['msg'].removeprefix('Value error, ')}{got}"
 

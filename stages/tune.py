@@ -27,12 +27,14 @@ def main(dataset: str, prompt: str) -> str:
     params = load_params()
     if prompt not in ("advpt", "coop"):
         raise ValueError(f"no prompt called {prompt!r} to tune; there are: advpt, coop")
-    device = choose_device(params.runtime.device, threads=params.runtime.threads)
+    device = choose_device(params.runtime.device)
     card = read_card(Path(f"data/cards/{dataset}.json"))
     clip = load_clip(**params.model.model_dump(), device=device)
     tower = TextTower(clip.model, clip.tokenizer)
 
-    clean = load_embeddings(Path(f"data/clean/{dataset}/train/features.parquet"), dataset, params, model=clip.fingerprint)
+    clean = load_embeddings(
+        Path(f"data/clean/{dataset}/train/features.parquet"), dataset, params, model=clip.fingerprint
+    )
     bank = clean
     if prompt == "advpt":
         path = Path(f"data/bank/{dataset}/embeddings.parquet")

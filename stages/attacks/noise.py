@@ -21,5 +21,7 @@ class ImageNoise:
     def uniform(self, shape: tuple[int, ...] = (), *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draws (N, *shape), float32, uniform in [low, high)."""
         return torch.from_numpy(
-            np.stack([low + (high - low) * stream.random(shape, np.float32) for stream in self._streams]).astype(np.float32)
+            np.stack([low + (high - low) * stream.random(shape, np.float32) for stream in self._streams]).astype(
+                np.float32
+            )
         )

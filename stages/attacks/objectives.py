@@ -22,7 +22,9 @@ def feature_kl(encode_image: Encoder, image_features_raw: Tensor) -> Objective:
     Source: AdvPT (arXiv 2311.11261), sec. 3; see PROTOCOL in README.md.
     """
     clean = image_features_raw.log_softmax(-1)
-    return lambda images: F.kl_div(encode_image(images).log_softmax(-1), clean, reduction="none", log_target=True).sum(-1)
+    return lambda images: F.kl_div(encode_image(images).log_softmax(-1), clean, reduction="none", log_target=True).sum(
+        -1
+    )
 
 
 def cross_entropy(logits_of: Encoder, labels: Tensor) -> Objective:

@@ -32,6 +32,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def batches(self, size: int) -> Iterator["Images"]:
+        """Yields `size` images at a time, in order."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
     def take(self, chosen: np.ndarray) -> "Images":
         """The images at the given positions, or where a mask (N,) holds."""
         return Images(np.asarray(self.ids, object)[chosen].tolist(), self.labels[chosen], self.pixels[chosen])
@@ -49,7 +54,9 @@ def write_images(folder: Path, shards: Iterable[Images], provenance: Provenance)
             "label": pa.array(shard.labels, pa.int64()),
             "image": pa.Array.from_buffers(size, len(shard), [None, flat]),
         }
-        write_table(folder / f"{index:05d}.parquet", [pa.table(columns)], {**provenance, "shape": shape, "shard": index})
+        write_table(
+            folder / f"{index:05d}.parquet", [pa.table(columns)], {**provenance, "shape": shape, "shard": index}
+        )
 
 
 def read_images(folder: Path) -> Iterator[Images]:

@@ -1,12 +1,16 @@
-"""open_clip behind one small interface: pixels in [0, 1] outside, normalisation inside, weights frozen."""
+"""open_clip behind one small interface: pixels in [0, 1] outside, normalisation inside, weights frozen.
+
+open_clip takes seconds to import, so only the functions that need it do.
+"""
 
 import hashlib
 import logging
 from pathlib import Path
 
-import open_clip
 import torch
 from torch import Tensor, nn
+
+from stages.models.folding import fold_batch_norm
 
 LOCAL = "local-dir:"
 
@@ -22,7 +26,7 @@ class Clip:
     """
 
     def __init__(self, model: nn.Module, tokenizer: object, fingerprint: dict) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = fold_batch_norm(model.eval().requires_grad_(False)).to(memory_format=torch.channels_last)
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
         size = model.visual.image_size
@@ -53,6 +57,8 @@ def load_clip(name: str, *, pretrained: str | None, sha256: str | None, device: 
     Raises:
         ValueError: If the weights are missing, damaged, not finite, or not the expected ones.
     """
+    import open_clip
+
     logging.getLogger().setLevel(logging.ERROR)  # open_clip tells every step of loading to the root logger
     digest = weights_digest(name, pretrained)
     if sha256 != digest and (sha256 is not None or name.startswith(LOCAL)):
@@ -93,6 +99,8 @@ def weights_file(name: str, pretrained: str | None) -> Path:
     Raises:
         ValueError: If there is none; the message lists the tags that open_clip knows for the model.
     """
+    import open_clip
+
     if pretrained and Path(pretrained).is_file():
         return Path(pretrained)
     try:
@@ -102,10 +110,14 @@ def weights_file(name: str, pretrained: str | None) -> Path:
         if tag:
             return Path(open_clip.download_pretrained(tag))
     except Exception as error:  # whatever the network or the hub raises
-        raise ValueError(f"model: weights of {name} ({pretrained}) are not here and cannot be fetched: {error}") from error
+        raise ValueError(
+            f"model: weights of {name} ({pretrained}) are not here and cannot be fetched: {error}"
+        ) from error
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not tags:
-        raise ValueError(f"model.name: open_clip knows no {name!r}; see open_clip.list_models(), or use hf-hub: or {LOCAL}")
+        raise ValueError(
+            f"model.name: open_clip knows no {name!r}; see open_clip.list_models(), or use hf-hub: or {LOCAL}"
+        )
     raise ValueError(f"model.pretrained: {pretrained!r} is neither a file nor a tag of {name}; tags: {', '.join(tags)}")
 
 

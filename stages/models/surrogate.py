@@ -1,6 +1,7 @@
 """A small CNN for transfer attacks: it learns the training split and never sees the CLIP that it stands in for."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ class SmallCnn(nn.Sequential):
         channels = [3, width, 2 * width, 4 * width]
         blocks = [
             layer
-            for before, after in zip(channels, channels[1:], strict=False)
+            for before, after in pairwise(channels)
             for layer in (nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU())
         ]
         super().__init__(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], classes))

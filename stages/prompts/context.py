@@ -121,7 +121,9 @@ def initial_context(
         return std * torch.stack(drawn).to(tower.frame()[0].device)
     tokens = tower.tokens(words)
     if len(tokens) != context_length:
-        raise ValueError(f"tune.init_words: {words!r} has {len(tokens)} tokens; set tune.context_length to {len(tokens)}")
+        raise ValueError(
+            f"tune.init_words: {words!r} has {len(tokens)} tokens; set tune.context_length to {len(tokens)}"
+        )
     return tower.embed(tokens).expand(len(generators), *shape).clone()
 
 

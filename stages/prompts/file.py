@@ -49,8 +49,12 @@ def load_prompts(path: Path) -> PromptFile:
         raise ValueError(f"{path}: missing; `dvc repro` makes it")
     try:
         with safe_open(path, "numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
             about = json.loads((file.metadata() or {})["prompts"])
     except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{path}: damaged or no prompts of this project ({error}); delete it and run `dvc repro`") from error
-    return PromptFile(tensors["text_features"], float(tensors["logit_scale"][0]), **about, context=tensors.get("context"))
+        raise ValueError(
+            f"{path}: damaged or no prompts of this project ({error}); delete it and run `dvc repro`"
+        ) from error
+    return PromptFile(
+        tensors["text_features"], float(tensors["logit_scale"][0]), **about, context=tensors.get("context")
+    )

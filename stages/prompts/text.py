@@ -1,5 +1,7 @@
 """The text tower of a CLIP, entered with embeddings instead of tokens."""
 
+from string import punctuation
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,8 +25,12 @@ class TextTower:
     def __init__(self, model: nn.Module, tokenizer: object) -> None:
         tower = getattr(model, "text", model)
         pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
-        if getattr(tower, "attn_mask", None) is None or pool not in ("argmax", "eos") or getattr(tower, "cls_emb", None) is not None:
-            raise ValueError(f"model.name: the text tower {type(tower).__name__} (pool {pool!r}) is not causal, or not read at the end of the text; no learnable context fits in")
+        causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
+        if not causal or pool not in ("argmax", "eos"):
+            raise ValueError(
+                f"model.name: the text tower {type(tower).__name__} (pool {pool!r}) is not causal or not read at "
+                "the end of the text; no learnable context fits in, choose another model"
+            )
         self._tower = tower
         self._tokenizer = tokenizer
         self.context_length: int = model.context_length
@@ -36,15 +42,17 @@ class TextTower:
         Raises:
             ValueError: If the model never learnt a word (its embedding is zero); the message names it.
         """
+        words = [word.strip(punctuation) for word in text.split()]
+        unknown = [word for word in words if self._is_unknown(self._tokenizer.encode(word))]
         tokens = self._tokenizer.encode(text)
-        unknown = (self._tower.token_embedding.weight[tokens] == 0).all(-1)
-        if unknown.any():
-            words = [word for word in text.split() if self._has_unknown(word)]
-            raise ValueError(f"{text!r}: the model never learnt {', '.join(map(repr, words or [text]))}; use other words or another model")
+        if self._is_unknown(tokens):
+            raise ValueError(
+                f"{text!r}: the model never learnt {', '.join(map(repr, unknown)) or 'it'}; use other words"
+            )
         return tokens
 
-    def _has_unknown(self, word: str) -> bool:
-        return bool((self._tower.token_embedding.weight[self._tokenizer.encode(word)] == 0).all(-1).any())
+    def _is_unknown(self, tokens: list[int]) -> bool:
+        return bool((self._tower.token_embedding.weight[tokens] == 0).all(-1).any())
 
     def embed(self, tokens: list[int]) -> Tensor:
         """Embeddings (T, D_token) of tokens."""

@@ -32,7 +32,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the tuning curve; loss (S,) and accuracy (S,) are means over the epoch's batches, as they were met."""
+    """One line of the tuning curve: mean loss (S,) and accuracy (S,) over the epoch's batches, as they were met."""
 
     epoch: int
     loss: list[float]

@@ -1,0 +1,130 @@
+"""PGD against what is known without running it."""
+
+import pytest
+import torch
+import torchattacks
+from torch import nn
+
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import cross_entropy, diverse, feature_kl, shrink
+from stages.attacks.pgd import Momentum, pgd
+
+IDS = [f"image/{index}" for index in range(6)]
+BALL = LinfBall(8 / 255)
+
+
+class NoNoise(ImageNoise):
+    """A start in the middle of the ball."""
+
+    def uniform(self, shape=(), *, low=0.0, high=1.0):
+        return torch.full((len(IDS), *shape), (low + high) / 2)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 36, 4)).eval().requires_grad_(False)
+
+
+def test_reaches_the_corner_of_the_ball_on_a_linear_objective(images):
+    weight = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(1))
+    found = pgd(
+        lambda x: (x * weight).sum((1, 2, 3)), images, ball=BALL, step_size=2 / 255, steps=10, noise=ImageNoise(0, IDS)
+    )
+    torch.testing.assert_close(found, (images + BALL.eps * weight.sign()).clamp(0, 1))
+
+
+def test_equals_torchattacks_from_the_same_start(images, network):
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    oracle = torchattacks.PGD(network, eps=8 / 255, alpha=1 / 255, steps=7, random_start=False)(images, labels)
+    found = pgd(cross_entropy(network, labels), images, ball=BALL, step_size=1 / 255, steps=7, noise=NoNoise(0, IDS))
+    torch.testing.assert_close(found, oracle)
+
+
+def test_momentum_equals_torchattacks_mifgsm(images, network):
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    oracle = torchattacks.MIFGSM(network, eps=8 / 255, alpha=1 / 255, steps=7, decay=0.9)(images, labels)
+    found = pgd(
+        cross_entropy(network, labels),
+        images,
+        ball=BALL,
+        step_size=1 / 255,
+        steps=7,
+        noise=NoNoise(0, IDS),
+        direction=Momentum(0.9),
+    )
+    torch.testing.assert_close(found, oracle)
+
+
+def test_does_not_depend_on_the_batch_or_its_order(images, network):
+    def attack(chosen):
+        features = network(images[chosen])
+        noise = ImageNoise(0, [IDS[index] for index in chosen])
+        objective = diverse(feature_kl(network, features), probability=0.7, smallest=0.5, noise=noise)
+        return pgd(objective, images[chosen], ball=BALL, step_size=2 / 255, steps=5, noise=noise)
+
+    whole = attack([0, 1, 2, 3, 4, 5])
+    torch.testing.assert_close(attack([5, 3, 1]), whole[[5, 3, 1]], rtol=0, atol=1e-7)
+
+
+def test_leaves_nothing_behind(images, network):
+    before = [p.clone() for p in network.parameters()]
+    kept = images.clone()
+    found = pgd(
+        feature_kl(network, network(images)), images, ball=BALL, step_size=0.01, steps=3, noise=ImageNoise(0, IDS)
+    )
+    assert all(p.grad is None for p in network.parameters())
+    assert all(torch.equal(p, b) for p, b in zip(network.parameters(), before, strict=True))
+    assert torch.equal(images, kept)
+    assert not found.requires_grad
+
+
+def test_eps_zero_changes_nothing(images, network):
+    found = pgd(
+        feature_kl(network, network(images)), images, ball=LinfBall(0), step_size=0, steps=3, noise=ImageNoise(0, IDS)
+    )
+    assert torch.equal(found, images)
+
+
+def test_refuses_images_outside_of_the_pixel_range(images):
+    with pytest.raises(ValueError, match="allowed are 0 to 1"):
+        pgd(lambda x: x.sum((1, 2, 3)), images * 255, ball=BALL, step_size=1, steps=1, noise=ImageNoise(0, IDS))
+
+
+def test_feature_kl_by_hand():
+    clean, moved = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+    p = torch.tensor([1.0, torch.e]) / (1 + torch.e)
+    by_hand = (p * (p / p.flip(0)).log()).sum()
+    assert feature_kl(lambda _: moved, clean)(None).item() == pytest.approx(by_hand.item())
+    assert feature_kl(lambda _: clean, clean)(None).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_shrink_equals_interpolation_and_padding_image_by_image():
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    sides, left, top = (
+        torch.tensor([16.0, 9.0, 12.0, 15.0]),
+        torch.tensor([0.5, 0.0, 0.99, 0.3]),
+        torch.tensor([0.2, 0.9, 0.5, 0.0]),
+    )
+    found = shrink(images, sides, left=left, top=top)
+    for index, side in enumerate(sides.int().tolist()):
+        expected = torch.zeros(3, 16, 16)
+        x, y = (int((16 - side + 1) * place[index]) for place in (left, top))
+        small = nn.functional.interpolate(images[index : index + 1], size=(side, side), mode="bilinear")
+        expected[:, y : y + side, x : x + side] = small[0]
+        torch.testing.assert_close(found[index], expected)
+
+
+def test_diversity_of_probability_zero_is_the_objective_itself(images, network):
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    plain = cross_entropy(network, labels)
+    same = diverse(plain, probability=0.0, smallest=0.5, noise=ImageNoise(0, IDS))
+    changed = diverse(plain, probability=1.0, smallest=0.5, noise=ImageNoise(0, IDS))
+    torch.testing.assert_close(same(images), plain(images))
+    assert not torch.allclose(changed(images), plain(images))

@@ -1,0 +1,129 @@
+"""Models: the fast form equals open_clip's own, the wrong weights are refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from stages.banks.images import Images
+from stages.embedding import embed_shard
+from stages.models.clip import load_clip, weights_digest
+from stages.models.device import choose_device, to_tensor
+from stages.models.surrogate import fit_surrogate
+from stages.params import Runtime
+
+TINY = Path("data/embedded/tiny-clip")
+CPU = torch.device("cpu")
+
+
+def load(folder: Path, sha256: str | None = None):
+    name = f"local-dir:{folder}"
+    return load_clip(name, pretrained=None, sha256=sha256 or weights_digest(name, None), device=CPU)
+
+
+@pytest.fixture
+def copied(tmp_path) -> Path:
+    return Path(shutil.copytree(TINY, tmp_path / "clip"))
+
+
+def test_image_features_equal_open_clip_through_its_own_preprocessing(clip, shard):
+    from PIL import Image
+
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{TINY}")
+    images = torch.stack([preprocess(Image.fromarray(pixels)) for pixels in shard.pixels])
+    with torch.inference_mode():
+        expected = model.eval().encode_image(images)
+    found = clip.encode_image(to_tensor(shard.pixels, CPU))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert clip.logit_scale == pytest.approx(model.logit_scale.exp().item())
+
+
+def test_nothing_is_left_to_train(clip):
+    assert not clip.model.training
+    assert not any(p.requires_grad for p in clip.model.parameters())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in clip.model.modules())
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 2), (12, 3)])
+def test_features_do_not_depend_on_batches_or_workers(clip, shard, batch_size, workers):
+    runtime = Runtime(device="cpu", batch_size=batch_size, workers=workers)
+    bank = embed_shard(clip, shard, device=CPU, runtime=runtime)
+    whole = clip.encode_image(to_tensor(shard.pixels, CPU))
+    assert bank.ids == shard.ids
+    torch.testing.assert_close(torch.from_numpy(bank.embeddings), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_other_weights_than_expected_are_refused_with_both_digests(copied):
+    digest = weights_digest(f"local-dir:{copied}", None)
+    with pytest.raises(ValueError, match=rf"(?s){digest}.*0000"):
+        load(copied, "0000")
+
+
+def test_a_local_model_must_state_its_digest():
+    with pytest.raises(ValueError, match="put that digest there"):
+        load_clip(f"local-dir:{TINY}", pretrained=None, sha256=None, device=CPU)
+
+
+def test_the_digest_notices_a_change_of_the_configuration(copied):
+    before = weights_digest(f"local-dir:{copied}", None)
+    config = json.loads((copied / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["mean"] = [0.0, 0.0, 0.0]
+    (copied / "open_clip_config.json").write_text(json.dumps(config))
+    assert weights_digest(f"local-dir:{copied}", None) != before
+
+
+def test_nan_weights_are_refused(copied):
+    weights = load_file(copied / "open_clip_model.safetensors")
+    weights["visual.conv1.weight"][0, 0, 0, 0] = float("nan")
+    save_file(weights, copied / "open_clip_model.safetensors")
+    with pytest.raises(ValueError, match=r"NaN or inf in visual\.conv1\.weight"):
+        load(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_no_weights_in_the_file_is_an_error_that_names_the_model(copied, content):
+    (copied / "open_clip_model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load(copied)
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained", "message"),
+    [
+        ("local-dir:/nowhere", None, "no open_clip folder"),
+        ("ViT-B-61", None, "knows no 'ViT-B-61'"),
+        ("ViT-B-32", "opnai", "tags: .*openai"),
+    ],
+)
+def test_a_model_that_is_not_there_says_what_there_is(name, pretrained, message):
+    with pytest.raises(ValueError, match=message):
+        weights_digest(name, pretrained)
+
+
+def test_a_gpu_that_is_not_there_is_an_error():
+    if torch.cuda.is_available():
+        assert choose_device("cuda").type == "cuda"
+    else:
+        with pytest.raises(ValueError, match="no CUDA device"):
+            choose_device("cuda")
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_the_surrogate_learns_and_repeats_itself(shard):
+    images, labels = to_tensor(shard.pixels, CPU), torch.from_numpy(shard.labels)
+    settings = {"classes": 3, "width": 8, "epochs": 30, "batch_size": 6, "lr": 0.01, "seed": 0}
+    first, second = (fit_surrogate(images, labels, **settings) for _ in range(2))
+    assert (first(images).argmax(-1) == labels).float().mean() > 0.8
+    assert torch.equal(first(images), second(images))
+    assert not any(p.requires_grad for p in first.parameters())
+
+
+def test_pixels_become_images_in_the_unit_range():
+    pixels = Images(
+        ["a"], torch.zeros(1).long().numpy(), torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8).numpy()
+    ).pixels
+    assert torch.equal(to_tensor(pixels, CPU), torch.tensor([0.0, 0.2, 1.0]).view(1, 3, 1, 1))

@@ -1,0 +1,232 @@
+"""Prompts against open_clip's own text tower, and tuning against plain SGD."""
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages.prompts.classify import cosine_logits, judge
+from stages.prompts.context import assemble, handwritten, initial_context
+from stages.prompts.file import PromptFile, load_prompts, save_prompts
+from stages.prompts.text import TextTower
+from stages.prompts.tuning import Schedule, tune
+
+NAMES = ["T-shirt/top", "Ankle boot", "dress"]
+SCHEDULE = Schedule(epochs=3, batch_size=5, lr=0.1, momentum=0.9, weight_decay=0.01, warmup_epochs=1, warmup_lr=1e-3)
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def start_from(tower, words, length, classes=None):
+    return initial_context(
+        tower, context_length=length, words=words, std=0.02, classes=classes, generators=generators(0, 1)
+    )
+
+
+@pytest.fixture(scope="module")
+def tower(clip) -> TextTower:
+    return TextTower(clip.model, clip.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def custom():
+    """A random CustomTextCLIP, open_clip's other layout of the text tower, with the stock vocabulary."""
+    torch.manual_seed(0)
+    text = {"context_length": 24, "width": 32, "heads": 2, "layers": 2}
+    vision = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16}
+    vision_cfg, text_cfg = open_clip.model.CLIPVisionCfg(**vision), open_clip.model.CLIPTextCfg(**text)
+    model = open_clip.CustomTextCLIP(16, vision_cfg, text_cfg).eval().requires_grad_(False)
+    return model, open_clip.SimpleTokenizer(context_length=24)
+
+
+def test_handwritten_equals_open_clip(clip, tower):
+    captions = clip.tokenizer([f"a photo of a {name}." for name in NAMES])
+    expected = clip.model.encode_text(captions, normalize=True)
+    torch.testing.assert_close(handwritten("a photo of a {}.", NAMES, tower)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("position", "words", "caption"),
+    [
+        ("end", "a photo of a", "a photo of a {}."),
+        ("middle", "this is from a fashion shop", "this is from {} a fashion shop."),
+        ("front", "from a fashion shop", "{} from a fashion shop."),
+    ],
+)
+@pytest.mark.parametrize("class_specific", [False, True])
+def test_a_context_of_words_equals_open_clip_on_the_sentence(clip, tower, position, words, caption, class_specific):
+    length = len(words.split())
+    layout = assemble(NAMES, tower, context_length=length, class_position=position)
+    context = start_from(tower, words, length, classes=3 if class_specific else None)
+    expected = clip.model.encode_text(clip.tokenizer([caption.format(name) for name in NAMES]), normalize=True)
+    for features in layout.text_features(context, tower):
+        torch.testing.assert_close(features, expected)
+
+
+def test_custom_text_clip_too(custom):
+    model, tokenizer = custom
+    tower = TextTower(model, tokenizer)
+    layout = assemble(["sea_lion", "dahlia?"], tower, context_length=4, class_position="end")
+    expected = model.encode_text(tokenizer(["a photo of a sea lion.", "a photo of a dahlia?."]), normalize=True)
+    torch.testing.assert_close(layout.text_features(start_from(tower, "a photo of a", 4), tower)[1], expected)
+
+
+def test_a_tower_that_is_not_causal_is_refused(custom):
+    model, tokenizer = custom
+    kept, model.text.attn_mask = model.text.attn_mask, None
+    with pytest.raises(ValueError, match="not causal"):
+        TextTower(model, tokenizer)
+    model.text.attn_mask = kept
+
+
+def test_classes_and_seeds_do_not_touch_each_other(tower):
+    layout = assemble(NAMES, tower, context_length=3, class_position="end")
+    context = start_from(tower, None, 3, classes=3).requires_grad_()
+    features = layout.text_features(context, tower)
+    (gradient,) = torch.autograd.grad(features[1, 2].sum(), context)
+    reached = (gradient != 0).flatten(2).any(-1)
+    assert reached.tolist() == [[False, False, False], [False, False, True]]
+
+
+def test_an_unknown_word_is_named(tower):
+    with pytest.raises(ValueError, match="'zebra'"):
+        assemble(["dress", "zebra"], tower, context_length=2, class_position="end")
+    with pytest.raises(ValueError, match="'zebra'"):
+        start_from(tower, "a zebra of", 3)
+
+
+def test_a_context_that_is_too_long_names_the_class(tower):
+    with pytest.raises(ValueError, match=r"class 'T-shirt/top' make 33 tokens; the text tower takes 32"):
+        assemble(NAMES, tower, context_length=25, class_position="end")
+
+
+def test_words_of_another_length_say_what_to_set(tower):
+    with pytest.raises(ValueError, match=r"set tune\.context_length to 4"):
+        start_from(tower, "a photo of a", 16)
+
+
+def test_random_start_has_the_stated_spread(tower):
+    context = start_from(tower, None, 16)
+    assert context.shape == (2, 16, tower.width)
+    assert context.std().item() == pytest.approx(0.02, rel=0.1)
+    assert not torch.equal(context[0], context[1])
+
+
+def tuned(features_of, context, clean_fraction, seeds=(0, 1)):
+    draw = torch.Generator().manual_seed(5)
+    bank, clean = torch.randn(2, 17, 4, generator=draw)
+    labels = torch.arange(17) % 3
+    context = context.clone()
+    curve = list(
+        tune(
+            features_of,
+            context,
+            embeddings=bank,
+            clean_embeddings=clean,
+            labels=labels,
+            clean_fraction=clean_fraction,
+            logit_scale=5.0,
+            schedule=SCHEDULE,
+            generators=generators(*seeds),
+        )
+    )
+    return context, curve, (bank, clean, labels)
+
+
+def features_of(context):
+    return F.normalize(context, dim=-1)
+
+
+CONTEXT = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(6))
+
+
+@pytest.mark.parametrize(("fraction", "which"), [(0.0, 0), (1.0, 1)])
+def test_tuning_equals_plain_sgd_seed_by_seed(fraction, which):
+    found, curve, data = tuned(features_of, CONTEXT, fraction)
+    embeddings, labels = data[which], data[2]
+    for index in range(2):
+        parameter = CONTEXT[index].clone().requires_grad_()
+        optimizer = torch.optim.SGD([parameter], 0.1, momentum=0.9, weight_decay=0.01)
+        generator = torch.Generator().manual_seed(index)
+        for epoch, lr in enumerate([1e-3, 0.1 * 0.75, 0.1 * 0.25]):
+            optimizer.param_groups[0]["lr"] = lr
+            order = torch.randperm(17, generator=generator)
+            torch.rand(17, generator=generator)
+            loss_sum = 0.0
+            for chosen in order.split(5):
+                logits = 5.0 * F.normalize(embeddings[chosen], dim=-1) @ F.normalize(parameter, dim=-1).T
+                loss = F.cross_entropy(logits, labels[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                loss_sum += loss.item() * len(chosen)
+            assert curve[epoch].loss[index] == pytest.approx(loss_sum / 17, rel=1e-4)
+        torch.testing.assert_close(found[index], parameter.detach())
+
+
+def test_a_seed_does_not_depend_on_its_neighbours():
+    together, _, _ = tuned(features_of, CONTEXT, 0.5)
+    alone, _, _ = tuned(features_of, CONTEXT[1:], 0.5, seeds=(1,))
+    torch.testing.assert_close(together[1], alone[0])
+
+
+def test_tuning_lowers_the_loss_and_moves_no_weight(clip, tower):
+    before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
+    layout = assemble(NAMES, tower, context_length=4, class_position="end")
+    generator = torch.Generator().manual_seed(1)
+    embeddings = torch.randn(40, 128, generator=generator)
+    context = start_from(tower, None, 4)
+    curve = list(
+        tune(
+            lambda c: layout.text_features(c, tower),
+            context,
+            embeddings=embeddings,
+            clean_embeddings=embeddings,
+            labels=torch.arange(40) % 3,
+            clean_fraction=0.0,
+            logit_scale=10.0,
+            schedule=Schedule(8, 8, 0.1, 0.9, 0.0, 0, 1e-5),
+            generators=generators(0, 1),
+        )
+    )
+    assert all(last < first for first, last in zip(curve[0].loss, curve[-1].loss, strict=True))
+    assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
+    assert all(p.grad is None for p in clip.model.parameters()) and context.grad is None
+
+
+def test_judge_by_hand():
+    logits = np.array([[2.0, 1.0], [0.0, 3.0], [4.0, 1.0]])
+    predictions, margins = judge(logits, np.array([0, 0, 1]))
+    assert predictions.tolist() == [0, 1, 0] and margins.tolist() == [1.0, -3.0, -3.0]
+
+
+def test_cosine_logits_in_numpy_and_torch():
+    generator = np.random.default_rng(0)
+    image, text = generator.normal(size=(5, 8)), generator.normal(size=(3, 8))
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    expected = 7 * F.cosine_similarity(torch.tensor(image)[:, None], torch.tensor(text)[None], dim=-1)
+    torch.testing.assert_close(cosine_logits(torch.tensor(image), torch.tensor(text), 7.0), expected)
+    np.testing.assert_allclose(cosine_logits(image, text, 7.0), expected.numpy())
+
+
+def test_prompts_come_back_as_they_were_and_with_the_same_bytes(tmp_path):
+    features, context = np.ones((2, 3, 4), np.float32), np.zeros((2, 5, 4), np.float32)
+    prompts = PromptFile(features, 10.5, ["a", 'b"<ü>'], "[5] {}.", {"dataset": "d"}, context)
+    for name in ("one", "two"):
+        save_prompts(tmp_path / name, prompts)
+    back = load_prompts(tmp_path / "one")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert np.array_equal(back.text_features, features) and np.array_equal(back.context, context)
+    assert (back.logit_scale, back.class_names, back.template) == (10.5, prompts.class_names, prompts.template)
+    assert back.provenance == prompts.provenance
+
+
+def test_damaged_prompts_name_the_file(tmp_path):
+    with pytest.raises(ValueError, match="missing"):
+        load_prompts(tmp_path / "prompts.safetensors")
+    (tmp_path / "prompts.safetensors").write_text("<html>not here</html>")
+    with pytest.raises(ValueError, match=r"prompts\.safetensors: damaged"):
+        load_prompts(tmp_path / "prompts.safetensors")

@@ -1,0 +1,120 @@
+"""The walls of the house: who may import whom, and that dvc.yaml says what the code does."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.imports import ROOT, closure, imported_files
+
+STAGES = ROOT / "stages"
+ROOMS = sorted(path.name for path in STAGES.iterdir() if (path / "__init__.py").is_file())
+SCRIPTS = sorted(path for path in STAGES.glob("*.py") if "if __name__" in path.read_text(encoding="utf-8"))
+GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+NO_DEPS = {STAGES / "params.py", STAGES / "command.py"}  # values are keys already; progress changes no result
+
+
+def script_of(stage: str) -> Path:
+    module = GRAPH[stage]["cmd"].split()[2]
+    return ROOT / Path(*module.split(".")).with_suffix(".py")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_no_other_room_and_no_stage(room):
+    for path in (STAGES / room).rglob("*.py"):
+        assert {found.parent for found in imported_files(path)} <= {path.parent}, path
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_stage_imports_no_stage(script):
+    assert not closure(script) & set(SCRIPTS)
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_deps_are_the_imports_file_by_file(stage):
+    code = {ROOT / dep for dep in GRAPH[stage]["deps"] if dep.startswith("stages/")}
+    script = script_of(stage)
+    assert code == {script, *closure(script)} - NO_DEPS
+
+
+def test_every_script_is_a_stage_and_every_stage_a_script():
+    assert {script_of(stage) for stage in GRAPH} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_params_that_a_stage_reads_are_its_keys(script):
+    """Whatever a script reads of params.yaml stands under `params:` of a stage that runs it; runtime never does."""
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    read = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
+    }
+    stages = [stage for stage in GRAPH if script_of(stage) == script]
+    keys = {key.split(".")[0] for stage in stages for key in GRAPH[stage].get("params", [])}
+    assert read - {"runtime"} == keys
+
+
+@pytest.mark.parametrize("path", [STAGES, *(STAGES / room for room in ROOMS)], ids=lambda path: path.name)
+def test_init_files_hold_a_docstring_alone(path):
+    body = ast.parse((path / "__init__.py").read_text(encoding="utf-8")).body
+    assert [type(node) for node in body] == [ast.Expr]
+
+
+@pytest.mark.parametrize("name", ["banks", "report"])
+def test_rooms_without_a_tensor_library(name):
+    for path in (STAGES / name).glob("*.py"):
+        assert not re.search(r"^\s*(import|from) (torch|open_clip)", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "plot"])
+def test_light_stages_import_no_tensor_library(stage):
+    files = {script_of(stage), *closure(script_of(stage))}
+    assert not any(
+        re.search(r"^\s*(import|from) (torch|open_clip)", f.read_text(encoding="utf-8"), re.M) for f in files
+    )
+
+
+def test_each_sentence_of_the_method_stands_once():
+    """The PGD loop, mean and std, the cosine-logit line."""
+    source = {path: path.read_text(encoding="utf-8") for path in STAGES.rglob("*.py")}
+    for pattern, home in (
+        (r"autograd\.grad\(objective", "attacks/pgd.py"),
+        (r"self\._mean\) / self\._std", "models/clip.py"),
+        (r"logit_scale \* ", "prompts/classify.py"),
+    ):
+        assert [path for path, text in source.items() if re.search(pattern, text)] == [STAGES / home]
+
+
+def test_the_project_names_its_dependencies():
+    """Whatever the source imports from outside is stated in pyproject.toml."""
+    known = {
+        "torch",
+        "open_clip",
+        "dvc",
+        "numpy",
+        "pandas",
+        "PIL",
+        "pyarrow",
+        "matplotlib",
+        "safetensors",
+        "pydantic",
+        "ruamel",
+        "tqdm",
+    }
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert len(stated) == len(known) + 1  # torchvision, which must match torch
+    for path in STAGES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            outside = {name.split(".")[0] for name in names} - {"stages"}
+            assert outside <= known | set(__import__("sys").stdlib_module_names), (path, outside)
