@@ -1,6 +1,7 @@
 """How a stage meets the terminal: arguments in, a progress bar, one closing line, errors as one message."""
 
 import argparse
+import gc
 import inspect
 import sys
 import time
@@ -19,6 +20,8 @@ def command(stage: Callable[..., str]) -> None:
     its closing line, printed with the seconds it took. A ValueError is the user's and becomes a message; any other
     error is ours and keeps its traceback.
     """
+    gc.enable()
+    gc.freeze()
     signature = inspect.signature(stage)
     module = inspect.getmodule(stage)
     parser = argparse.ArgumentParser(prog=f"python -m {module.__spec__.name}", description=module.__doc__)

@@ -1,7 +1,4 @@
-"""open_clip behind one small interface: pixels in [0, 1] outside, normalisation inside, weights frozen.
-
-open_clip takes seconds to import, so only the functions that need it do.
-"""
+"""open_clip behind one small interface: pixels in [0, 1] outside, normalisation inside, weights frozen."""
 
 import hashlib
 import logging
@@ -11,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.models.folding import fold_batch_norm
+from stages.models.lazily import import_open_clip
 
 LOCAL = "local-dir:"
 
@@ -57,7 +55,7 @@ def load_clip(name: str, *, pretrained: str | None, sha256: str | None, device: 
     Raises:
         ValueError: If the weights are missing, damaged, not finite, or not the expected ones.
     """
-    import open_clip
+    open_clip = import_open_clip()
 
     logging.getLogger().setLevel(logging.ERROR)  # open_clip tells every step of loading to the root logger
     digest = weights_digest(name, pretrained)
@@ -99,7 +97,7 @@ def weights_file(name: str, pretrained: str | None) -> Path:
     Raises:
         ValueError: If there is none; the message lists the tags that open_clip knows for the model.
     """
-    import open_clip
+    open_clip = import_open_clip()
 
     if pretrained and Path(pretrained).is_file():
         return Path(pretrained)

@@ -1,0 +1,61 @@
+"""Accuracy by threat and prompt, grouped by what the attacker knows."""
+
+from itertools import groupby
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from stages.report.style import COLOURS, GROUNDS, MARKERS, png, styled
+from stages.report.tables import Results
+from stages.report.vocabulary import KNOWLEDGE, PROMPTS, Threat
+
+INCHES_PER_THREAT, INCHES_PER_GROUP = 0.56, 0.42
+
+
+def accuracy_figure(results: Results, datasets: list[str], threats: list[Threat]) -> bytes:
+    """One block per data set: a panel for each kind of attacker, a line for each threat, a mark for each prompt.
+
+    Returns:
+        A PNG. The marks are accuracies, the bars their 95 % Wilson intervals.
+    """
+    groups = [(knowledge, list(group)) for knowledge, group in groupby(threats, lambda threat: threat.knowledge)]
+    height = INCHES_PER_THREAT * len(threats) + INCHES_PER_GROUP * len(groups) + 0.9
+    with styled():
+        figure = Figure(figsize=(7.5, height * len(datasets)), layout="constrained")
+        for block, dataset in zip(figure.subfigures(len(datasets), squeeze=False).flat, datasets, strict=True):
+            draw_dataset(block, results, dataset, groups)
+        return png(figure)
+
+
+def draw_dataset(block: SubFigure, results: Results, dataset: str, groups: list[tuple[str, list[Threat]]]) -> None:
+    """Draws the panels of one data set on a common axis from 0 to 100 %."""
+    ratios = [len(group) for _, group in groups]
+    panels = block.subplots(len(groups), sharex=True, squeeze=False, height_ratios=ratios).flat
+    for panel, (knowledge, group) in zip(panels, groups, strict=True):
+        draw_group(panel, results, dataset, group)
+        counts = sorted({line.n for key, line in results.items() if key[0] == dataset and line.knowledge == knowledge})
+        n = " or ".join(str(count) for count in counts)
+        panel.set_title(f"{knowledge}: {KNOWLEDGE[knowledge]}  (n = {n} images)", fontweight="bold")
+        panel.set_facecolor(GROUNDS[knowledge])
+    panel.set(xlim=(0, 1.06), xlabel="accuracy in %: right on the clean image and under attack; bar: 95 % interval")
+    panel.set_xticks([i / 5 for i in range(6)], [str(20 * i) for i in range(6)])
+    handles, labels = panel.get_legend_handles_labels()
+    block.legend(handles[: len(PROMPTS)], labels[: len(PROMPTS)], loc="outside upper right", ncols=3)
+    block.suptitle(dataset, x=0.008, ha="left", fontweight="bold")
+
+
+def draw_group(panel: Axes, results: Results, dataset: str, group: list[Threat]) -> None:
+    """Draws the threats of one kind of attacker, the first on top."""
+    for offset, (prompt, name) in zip((-0.27, 0, 0.27), PROMPTS.items(), strict=True):
+        lines = [results[dataset, threat.name, prompt] for threat in group]
+        places = [index + offset for index in range(len(group))]
+        marks = [line.accuracy for line in lines]
+        spans = [[line.accuracy - line.low for line in lines], [line.high - line.accuracy for line in lines]]
+        look = {"color": COLOURS[prompt], "fmt": MARKERS[prompt], "markersize": 4.5, "elinewidth": 1.8, "label": name}
+        panel.errorbar(marks, places, xerr=spans, **look)
+        for line, place in zip(lines, places, strict=True):
+            panel.text(line.high + 0.008, place, f"{100 * line.accuracy:.1f}", va="center", fontsize=7)
+    panel.set_yticks(range(len(group)), [f"{threat.name}\n{threat.recipe}" for threat in group], fontsize=8)
+    panel.set_ylim(len(group) - 0.45, -0.55)
+    panel.grid(axis="x", color="#d5d9de", linewidth=0.6)
+    panel.set_axisbelow(True)

@@ -1,0 +1,67 @@
+"""Which classes are taken for which under attack, the hand-written prompt beside AdvPT."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from stages.report.style import png, short, styled
+from stages.report.vocabulary import PROMPTS, Threat
+
+SIDE_BY_SIDE = ("hand", "advpt")
+MOST_CLASSES = 20  # more names than this cannot be read
+MOST_NUMBERS = 12  # nor more numbers
+
+
+def confusion_figure(table: pd.DataFrame, class_names: dict[str, list[str]], threat: Threat) -> bytes:
+    """One line of panels per data set; of more than 20 classes, those that the hand-written prompt misses most.
+
+    Args:
+        table: As `tables.confusion_table` makes it.
+        class_names: The names of each data set, by label.
+        threat: The threat of the table.
+
+    Returns:
+        A PNG. A cell is the share of the actual class that was taken for the predicted one.
+    """
+    with styled():
+        figure = Figure(figsize=(8.4, 4.5 * len(class_names) + 0.2), layout="constrained")
+        panels = figure.subplots(len(class_names), 2, squeeze=False, sharey="row")
+        for row, (dataset, names) in zip(panels, class_names.items(), strict=True):
+            shares = {prompt: shares_of(table, dataset, prompt, names) for prompt in SIDE_BY_SIDE}
+            chosen = most_missed(shares["hand"])
+            for panel, (prompt, share) in zip(row, shares.items(), strict=True):
+                image = draw(panel, share[np.ix_(chosen, chosen)], [short(names[label]) for label in chosen])
+                panel.set_title(f"{dataset}, {threat.name} ({threat.knowledge}): {PROMPTS[prompt]}")
+            row[0].set_ylabel("actual")
+            figure.colorbar(image, ax=row, shrink=0.7, label="share of the actual class in %", format="{x:.0f}")
+        return png(figure)
+
+
+def shares_of(table: pd.DataFrame, dataset: str, prompt: str, names: list[str]) -> np.ndarray:
+    """The confusion matrix (K, K) in percent of the actual class; a class without images is a row of zeros."""
+    part = table[(table["dataset"] == dataset) & (table["prompt"] == prompt)]
+    counts = part.pivot(index="actual", columns="predicted", values="count").reindex(index=names, columns=names)
+    counts = counts.fillna(0).to_numpy()
+    return 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+
+
+def most_missed(shares: np.ndarray) -> np.ndarray:
+    """The labels to show, in order: at most 20, those with the largest share of misses."""
+    missed = shares.sum(1) - np.diag(shares)
+    return np.sort(np.argsort(-missed, kind="stable")[:MOST_CLASSES])
+
+
+def draw(panel: Axes, shares: np.ndarray, names: list[str]) -> AxesImage:
+    """Draws one matrix, with its numbers if they can be read."""
+    image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    panel.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    panel.set_yticks(range(len(names)), names, fontsize=8)
+    panel.set_xlabel("predicted")
+    if len(names) <= MOST_NUMBERS:
+        for (actual, predicted), share in np.ndenumerate(shares):
+            if share >= 0.5:
+                colour = "white" if share > 60 else "black"
+                panel.text(predicted, actual, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
+    return image

@@ -1,0 +1,53 @@
+"""All figures of the report with their captions."""
+
+import pandas as pd
+
+from stages.report.accuracy_figure import accuracy_figure
+from stages.report.confusion_figure import confusion_figure
+from stages.report.gallery import Sample, gallery
+from stages.report.page import Picture
+from stages.report.tables import Results
+from stages.report.tuning_figure import tuning_figure
+from stages.report.vocabulary import Threat
+
+MARKS = "Marks are accuracies, bars 95 % Wilson intervals. What the attacker knows stands above each panel."
+BANDS = (
+    "Mean over the tuning seeds, the band one standard deviation. Each prompt is measured on what it is tuned on, so "
+    "the two are not comparable with each other."
+)
+SCALE = (
+    "Not chosen by outcome. Grey in a difference is no change, black and white are the ends of the ball, in 1/255 of "
+    "the pixel range. Below an adversarial image, what the prompts take it for (first tuning seed)."
+)
+CELLS = (
+    "Rows are actual classes, columns predicted ones, in percent of the actual class, over all tuning seeds. At most "
+    "20 classes: those that the hand-written prompt misses most."
+)
+
+
+def pictures_of(
+    results: Results,
+    tables: dict[str, pd.DataFrame],
+    samples: list[Sample],
+    class_names: dict[str, list[str]],
+    threats: list[Threat],
+    shown: Threat,
+) -> dict[str, Picture]:
+    """Draws the figures, by the names of their files.
+
+    Args:
+        results: Every accuracy.
+        tables: The tables `tuning` and `confusion`.
+        samples: What the gallery shows, one per data set.
+        class_names: The names of each data set, by label.
+        threats: The threats from top to bottom.
+        shown: The threat of the table `confusion`.
+    """
+    datasets = list(class_names)
+    confusion = confusion_figure(tables["confusion"], class_names, shown)
+    return {
+        "accuracy": Picture(accuracy_figure(results, datasets, threats), "Accuracy by threat and prompt", MARKS),
+        "tuning": Picture(tuning_figure(tables["tuning"], datasets), "Tuning curves", BANDS),
+        "gallery": Picture(gallery(samples), "Clean, adversarial, difference", SCALE),
+        "confusion": Picture(confusion, f"Confusion, {shown.name} ({shown.knowledge})", f"{shown.recipe}. {CELLS}"),
+    }

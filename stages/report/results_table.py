@@ -1,0 +1,59 @@
+"""The results as an HTML table: threats down with what the attacker knows, prompts across."""
+
+from html import escape
+from itertools import groupby
+
+import pandas as pd
+
+from stages.report.findings import apart, points, signed
+from stages.report.tables import Accuracy, Results
+from stages.report.vocabulary import KNOWLEDGE, PROMPTS, Threat
+
+BASELINES = ("hand", "coop")
+
+
+def results_table(results: Results, dataset: str, threats: list[Threat]) -> str:
+    """The table of one data set; accuracies in percent, differences in points."""
+    prompts = "".join(f'<th scope="col">{escape(name)}</th>' for name in PROMPTS.values())
+    gains = "".join(f'<th scope="col">AdvPT − {escape(PROMPTS[name])}</th>' for name in BASELINES)
+    head = f'<tr><th scope="col">threat</th><th scope="col">eps</th><th scope="col">n</th>{prompts}{gains}</tr>'
+    bodies = [
+        f'<tbody class="{escape(knowledge)}">{title_row(knowledge)}'
+        f"{''.join(threat_row(results, dataset, threat) for threat in group)}</tbody>"
+        for knowledge, group in groupby(threats, lambda threat: threat.knowledge)
+    ]
+    caption = f"<caption>{escape(dataset)}</caption>"
+    return f'<div class="wide"><table class="results">{caption}<thead>{head}</thead>{"".join(bodies)}</table></div>'
+
+
+def title_row(knowledge: str) -> str:
+    """The line above the threats of one kind of attacker."""
+    title = f"<b>{escape(knowledge)}</b>: {escape(KNOWLEDGE[knowledge])}"
+    return f'<tr><th class="group" scope="rowgroup" colspan="{3 + len(PROMPTS) + len(BASELINES)}">{title}</th></tr>'
+
+
+def threat_row(results: Results, dataset: str, threat: Threat) -> str:
+    """One threat: its accuracies, then what AdvPT gains or loses."""
+    lines = {prompt: results[dataset, threat.name, prompt] for prompt in PROMPTS}
+    counts = "/".join(str(n) for n in dict.fromkeys(line.n for line in lines.values()))
+    name = f'<th scope="row">{escape(threat.name)}<small>{escape(threat.recipe)}</small></th>'
+    eps = f"<td>{threat.eps:g}/255</td>" if threat.attack else "<td>0</td>"
+    accuracies = "".join(accuracy_cell(line) for line in lines.values())
+    gains = "".join(gain_cell(lines["advpt"], lines[baseline]) for baseline in BASELINES)
+    return f"<tr>{name}{eps}<td>{counts}</td>{accuracies}{gains}</tr>"
+
+
+def accuracy_cell(line: Accuracy) -> str:
+    """Accuracy, 95 % interval, and standard deviation over the tuning seeds."""
+    interval = f"[{100 * line.low:.1f}, {100 * line.high:.1f}]"
+    seeds = "1 seed" if pd.isna(line.std) else f"± {100 * line.std:.1f} over {line.seeds} seeds"
+    return f"<td><b>{100 * line.accuracy:.1f}</b><small>{interval}<br>{seeds}</small></td>"
+
+
+def gain_cell(advpt: Accuracy, baseline: Accuracy) -> str:
+    """The difference in points; said to be noise where the intervals overlap."""
+    gain = points(advpt, baseline)
+    if not apart(advpt, baseline):
+        return f'<td class="noise">{signed(gain)}<small>within noise</small></td>'
+    kind = "gain" if gain > 0 else "loss"
+    return f'<td class="{kind}"><b>{signed(gain)}</b><small>{kind}</small></td>'

@@ -1,0 +1,85 @@
+"""The tidy tables behind every figure, and the nested metrics."""
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from stages.report.statistics import DIGITS, accuracies, robust_rows
+from stages.report.vocabulary import Threat
+
+Rows = dict[str, pd.DataFrame]  # threat name -> rows, `clean` among them
+
+
+class Accuracy(NamedTuple):
+    """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`."""
+
+    dataset: str
+    threat: str
+    knowledge: str
+    prompt: str
+    accuracy: float
+    low: float
+    high: float
+    std: float
+    n: int
+    seeds: int
+
+
+Results = dict[tuple[str, str, str], Accuracy]  # by dataset, threat, prompt
+
+
+def results_of(rows: dict[str, Rows], threats: list[Threat]) -> Results:
+    """The accuracy of every data set, threat and prompt; robust accuracy wherever there is an attack."""
+    results = {}
+    for dataset, by_threat in rows.items():
+        for threat in threats:
+            found = accuracies(robust_rows(by_threat["clean"], by_threat[threat.name]))
+            for line in found.itertuples(index=False):
+                results[dataset, threat.name, line.prompt] = Accuracy(dataset, threat.name, threat.knowledge, *line)
+    return results
+
+
+def accuracy_table(results: Results) -> pd.DataFrame:
+    """The results as a table."""
+    return pd.DataFrame(results.values(), columns=Accuracy._fields)
+
+
+def metrics_of(results: Results) -> dict[str, Any]:
+    """The results nested dataset.threat.prompt; an undefined std is None."""
+    nested: dict[str, Any] = {}
+    for (dataset, threat, prompt), line in results.items():
+        values = {name: getattr(line, name) for name in ("accuracy", "n", "low", "high", "std", "seeds")}
+        values["std"] = None if pd.isna(line.std) else line.std
+        nested.setdefault(dataset, {}).setdefault(threat, {})[prompt] = values
+    return nested
+
+
+def tuning_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """Mean and sample standard deviation over the tuning seeds.
+
+    Args:
+        curves: dataset, prompt, seed, epoch, loss, accuracy.
+
+    Returns:
+        One row per data set, prompt and epoch: loss, accuracy, loss_std, accuracy_std.
+    """
+    groups = curves.groupby(["dataset", "prompt", "epoch"], sort=False)[["loss", "accuracy"]]
+    return groups.mean().join(groups.std().add_suffix("_std")).round(DIGITS).reset_index()
+
+
+def confusion_table(rows: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
+    """How often each class was taken for which, under the threat of the rows.
+
+    Args:
+        rows: dataset, threat, prompt, seed, label, prediction.
+        class_names: K names, by label.
+
+    Returns:
+        dataset, threat, prompt, actual, predicted, count. The count is the mean over the tuning seeds, so that the
+        counts of a class add up to its images; pairs that never occur have no row.
+    """
+    keys = ["dataset", "threat", "prompt", "label", "prediction"]
+    counts = rows.groupby(keys).size() / rows.groupby(keys[:3])["seed"].nunique()
+    table = counts.round(DIGITS).rename("count").reset_index()
+    table["label"], table["prediction"] = (table[name].map(class_names.__getitem__) for name in keys[3:])
+    return table.rename(columns={"label": "actual", "prediction": "predicted"})

@@ -1,0 +1,60 @@
+"""A tiny study: one data set of two hostile class names, one oblivious and one adaptive threat of the same eps."""
+
+import pandas as pd
+import pytest
+
+from stages.report.tables import Accuracy
+from stages.report.vocabulary import CLEAN, Threat
+
+PGD = Threat("pgd_eps8", "oblivious", {"method": "feature_pgd", "eps": 8.0, "steps": 40})
+KNOWING = Threat("knowing", "adaptive", {"method": "pgd", "eps": 8.0, "steps": 40})
+
+
+@pytest.fixture
+def threats():
+    return [CLEAN, PGD, KNOWING]
+
+
+@pytest.fixture
+def class_names():
+    return ["<script>alert(1)</script>", "$\\frac$"]
+
+
+@pytest.fixture
+def line():
+    """Makes one accuracy with an interval of ± 0.05."""
+
+    def make(threat, prompt, accuracy, *, n=100, seeds=1):
+        std = float("nan") if seeds == 1 else 0.01
+        low, high = accuracy - 0.05, accuracy + 0.05
+        return Accuracy("tiny", threat.name, threat.knowledge, prompt, accuracy, low, high, std, n, seeds)
+
+    return make
+
+
+@pytest.fixture
+def results(threats, line):
+    """Clean a loss, oblivious a gain, adaptive within noise and on fewer images."""
+    values = {"clean": (0.9, 0.9, 0.7), "pgd_eps8": (0.3, 0.31, 0.5), "knowing": (0.1, 0.1, 0.12)}
+    return {
+        ("tiny", threat.name, prompt): line(
+            threat,
+            prompt,
+            accuracy,
+            n=30 if threat is KNOWING else 100,
+            seeds=3 if prompt != "hand" and threat is not KNOWING else 1,
+        )
+        for threat in threats
+        for prompt, accuracy in zip(("hand", "coop", "advpt"), values[threat.name], strict=True)
+    }
+
+
+@pytest.fixture
+def rows():
+    """Makes rows of one threat from (prompt, seed, id, label, prediction)."""
+
+    def make(threat, *lines):
+        table = pd.DataFrame(lines, columns=["prompt", "seed", "id", "label", "prediction"])
+        return table.assign(dataset="tiny", threat=threat, correct=table["label"] == table["prediction"])
+
+    return make
