@@ -34,7 +34,10 @@ class Prompts:
         Returns:
             Text features (S, K, D), unit norm; differentiable in the context.
         """
-        seeds, classes = len(context), len(self.fixed)
+        seeds, classes, length = len(context), len(self.fixed), self.slots.shape[1]
+        if context.ndim == 3 and (self.slots == torch.arange(1, length + 1, device=self.slots.device)).all():
+            prefix = torch.cat([self.fixed[0, :1].expand(seeds, -1, -1), context], dim=1)  # [start] [context]
+            return tower.encode_after(prefix, self.fixed[:, length + 1 :], self.ends - length - 1)
         if context.ndim == 3:
             context = context.unsqueeze(1).expand(-1, classes, -1, -1)
         prompts = self.fixed.expand(seeds, -1, -1, -1).clone()  # (S, K, T, D_token)

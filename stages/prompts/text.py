@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.prompts.prefix import run_blocks, shareable
+
 
 class TextTower:
     """A causal text tower whose feature is read at the end of the text.
@@ -74,9 +76,33 @@ class TextTower:
         """
         tower, length = self._tower, embeddings.shape[1]
         hidden = embeddings + tower.positional_embedding[:length]
-        hidden = tower.ln_final(tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length]))
-        pooled = hidden[torch.arange(len(hidden), device=hidden.device), ends]
-        projection = tower.text_projection
+        hidden = tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length])
+        return self._read(hidden[torch.arange(len(hidden), device=hidden.device), ends])
+
+    def encode_after(self, prefix: Tensor, suffixes: Tensor, ends: Tensor) -> Tensor:
+        """The same features as `encode` of every prefix followed by each of its suffixes, computed prefix by prefix.
+
+        Args:
+            prefix: (S, P, D_token), how all K texts of a seed begin.
+            suffixes: (K, L, D_token), how each goes on, P + L <= context_length.
+            ends: Position (K,) of the end of each text within its suffix.
+
+        Returns:
+            Text features (S, K, D), unit norm; differentiable in the prefix.
+        """
+        seeds, length = prefix.shape[:2]
+        positions = self._tower.positional_embedding[: length + suffixes.shape[1]]
+        if not shareable(self._tower.transformer):
+            whole = [prefix[:, None].expand(-1, len(suffixes), -1, -1), suffixes.expand(seeds, -1, -1, -1)]
+            features = self.encode(torch.cat(whole, dim=2).flatten(0, 1), (ends + length).repeat(seeds))
+            return features.unflatten(0, (seeds, -1))
+        prefix, suffixes = prefix + positions[:length], (suffixes + positions[length:]).expand(seeds, -1, -1, -1)
+        return self._read(run_blocks(self._tower.transformer, prefix, suffixes, ends))
+
+    def _read(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., W) at the ends of texts -> text features (..., D), unit norm."""
+        pooled = self._tower.ln_final(hidden)
+        projection = self._tower.text_projection
         if projection is not None:
             pooled = projection(pooled) if isinstance(projection, nn.Module) else pooled @ projection
         return F.normalize(pooled, dim=-1)
