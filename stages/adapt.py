@@ -19,7 +19,7 @@ from stages.command import command, progress
 from stages.crafting import Recipe, craft_shard
 from stages.datasets.fewshot import choose
 from stages.embedding import embed_shard
-from stages.judging import rows_of, write_rows
+from stages.judging import accuracy_of, rows_of, write_rows
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
 from stages.params import load_params, threat_of
@@ -65,7 +65,7 @@ def main(dataset: str, threat: str) -> str:
             rows.append(rows_of(bank, prompts, dataset=dataset, threat=threat, prompt=prompt, seed=seed))
         write_rows(file, rows, provenance(images=made_by, prompts={name: p.provenance for name, p, _ in work}))
     headline = ", ".join(
-        f"{name}-{seed} {part['correct'].mean():.3f}" for (name, _, seed), part in zip(work, rows, strict=True)
+        f"{name}-{seed} {accuracy_of(part):.3f}" for (name, _, seed), part in zip(work, rows, strict=True)
     )
     return f"wrote {rows_out}, n = {len(shard)}, right: {headline}"
 

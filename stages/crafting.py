@@ -48,5 +48,5 @@ def craft_shard(
         return stored.permute(0, 2, 3, 1).cpu().numpy()
 
     with ThreadPoolExecutor(runtime.workers_on(device.type)) as pool:
-        pixels = list(pool.map(craft_batch, shard.batches(runtime.batch_size)))
+        pixels = list(pool.map(craft_batch, shard.split(runtime.batches(len(shard), device.type))))
     return Images(shard.ids, shard.labels, np.concatenate(pixels))

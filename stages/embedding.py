@@ -20,5 +20,5 @@ def embed_shard(clip: Clip, shard: Images, *, device: torch.device, runtime: Run
         return clip.encode_image(to_tensor(part.pixels, device)).float().cpu().numpy()
 
     with ThreadPoolExecutor(runtime.workers_on(device.type)) as pool:
-        features = list(pool.map(embed_batch, shard.batches(runtime.batch_size)))
+        features = list(pool.map(embed_batch, shard.split(runtime.batches(len(shard), device.type))))
     return Bank(shard.ids, shard.labels, np.concatenate(features))

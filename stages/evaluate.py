@@ -9,7 +9,7 @@ from stages.banks.bank import read_bank
 from stages.banks.files import replacing
 from stages.banks.provenance import provenance, require
 from stages.command import command
-from stages.judging import rows_of, write_rows
+from stages.judging import accuracy_of, rows_of, write_rows
 from stages.params import load_params, threat_of
 from stages.prompts.file import load_prompts
 
@@ -27,20 +27,22 @@ def main(dataset: str, threat: str) -> str:
     bank, made_by = read_bank(path)
     require(made_by, path, dataset=dataset, split="test", **expected)
 
-    rows, prompts_by = [], {}
+    rows: dict[str, list] = {}
+    prompts_by = {}
     for prompt in PROMPTS:
         file = Path(f"data/prompts/{dataset}/{prompt}/prompts.safetensors")
         prompts = load_prompts(file)
         require(prompts.provenance, file, model=made_by["model"], dataset_sha256=made_by["dataset_sha256"])
         prompts_by[prompt] = prompts.provenance
-        rows += [
+        rows[prompt] = [
             rows_of(bank, prompts, dataset=dataset, threat=threat, prompt=prompt, seed=seed)
             for seed in range(len(prompts.text_features))
         ]
     out = Path(f"data/rows/{dataset}/{threat}.parquet")
     with replacing(out) as temporary:
-        write_rows(temporary, rows, provenance(features=made_by, prompts=prompts_by))
-    right = {prompt: [part["correct"].mean() for part in rows if part["prompt"][0] == prompt] for prompt in PROMPTS}
+        made_from = provenance(features=made_by, prompts=prompts_by)
+        write_rows(temporary, [part for parts in rows.values() for part in parts], made_from)
+    right = {prompt: [accuracy_of(part) for part in parts] for prompt, parts in rows.items()}
     headline = ", ".join(f"{prompt} {sum(seeds) / len(seeds):.3f}" for prompt, seeds in right.items())
     return f"wrote {out}, n = {len(bank.ids)}, right: {headline}"
 

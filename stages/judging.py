@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from stages.banks.bank import Bank
@@ -13,7 +12,7 @@ from stages.prompts.classify import cosine_logits, judge
 from stages.prompts.file import PromptFile
 
 
-def rows_of(bank: Bank, prompts: PromptFile, *, dataset: str, threat: str, prompt: str, seed: int) -> pd.DataFrame:
+def rows_of(bank: Bank, prompts: PromptFile, *, dataset: str, threat: str, prompt: str, seed: int) -> pa.Table:
     """Judges each embedding by one prompt of one tuning seed.
 
     Returns:
@@ -21,22 +20,27 @@ def rows_of(bank: Bank, prompts: PromptFile, *, dataset: str, threat: str, promp
     """
     logits = cosine_logits(bank.embeddings, prompts.text_features[seed], prompts.logit_scale)
     predictions, margins = judge(logits, bank.labels)
-    return pd.DataFrame(
-        {
-            "id": bank.ids,
-            "dataset": dataset,
-            "threat": threat,
-            "defence": "none",
-            "prompt": prompt,
-            "seed": seed,
-            "label": bank.labels,
-            "prediction": predictions,
-            "correct": predictions == bank.labels,
-            "margin": margins.astype(np.float32),
-        }
-    )
+    count = len(bank.ids)
+    columns = {
+        "id": pa.array(bank.ids, pa.string()),
+        "dataset": pa.repeat(dataset, count),
+        "threat": pa.repeat(threat, count),
+        "defence": pa.repeat("none", count),
+        "prompt": pa.repeat(prompt, count),
+        "seed": pa.repeat(seed, count),
+        "label": pa.array(bank.labels, pa.int64()),
+        "prediction": pa.array(predictions, pa.int64()),
+        "correct": pa.array(predictions == bank.labels, pa.bool_()),
+        "margin": pa.array(margins.astype(np.float32)),
+    }
+    return pa.table(columns)
 
 
-def write_rows(path: Path, rows: list[pd.DataFrame], provenance: Provenance) -> None:
+def accuracy_of(rows: pa.Table) -> float:
+    """The share of rows that are right."""
+    return float(np.mean(rows["correct"].to_numpy()))
+
+
+def write_rows(path: Path, rows: list[pa.Table], provenance: Provenance) -> None:
     """Writes rows as one Parquet file."""
-    write_table(path, [pa.Table.from_pandas(part, preserve_index=False) for part in rows], provenance)
+    write_table(path, rows, provenance)

@@ -3,6 +3,7 @@
 No stage lists this file as a dependency: the values are keys of the stages already.
 """
 
+import math
 import os
 import re
 from difflib import get_close_matches
@@ -56,6 +57,11 @@ class Runtime(Block):
     def workers_on(self, device: str) -> int:
         """Batches side by side: as many as stated, else one per core on the CPU and one on a GPU."""
         return self.workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
+
+    def batches(self, count: int, device: str) -> int:
+        """How many even batches of at most `batch_size` images keep all workers busy to the end."""
+        workers = self.workers_on(device)
+        return min(count, workers * math.ceil(count / (workers * self.batch_size)))
 
 
 class Model(Block):

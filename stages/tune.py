@@ -3,9 +3,9 @@
 `advpt` tunes on the bank of adversarial embeddings; `coop` does exactly the same on the clean ones.
 """
 
+import csv
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from stages.banks.bank import Bank, read_bank
@@ -15,6 +15,7 @@ from stages.command import command, progress
 from stages.datasets.card import read_card
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
+from stages.models.lazily import without_compiler
 from stages.params import Params, Tune, load_params
 from stages.prompts.context import assemble, initial_context
 from stages.prompts.file import PromptFile, save_prompts
@@ -66,7 +67,8 @@ def main(dataset: str, prompt: str) -> str:
         schedule=schedule_of(settings),
         generators=generators,
     )
-    curve = list(progress(epochs, what=f"tune {prompt}", total=settings.epochs))
+    with without_compiler():
+        curve = list(progress(epochs, what=f"tune {prompt}", total=settings.epochs))
 
     made_by = provenance(
         dataset=dataset,
@@ -89,7 +91,7 @@ def main(dataset: str, prompt: str) -> str:
     with replacing(out) as folder:
         folder.mkdir()
         save_prompts(folder / "prompts.safetensors", prompts)
-        table_of(curve, dataset, prompt).to_csv(folder / "tuning.csv", index=False, lineterminator="\n")
+        write_curve(folder / "tuning.csv", curve, dataset, prompt)
     last = curve[-1].accuracy
     return f"wrote {out}, {settings.tuning_seeds} seeds, accuracy on what it tuned on {sum(last) / len(last):.3f}"
 
@@ -116,14 +118,13 @@ def template_of(settings: Tune) -> str:
     }[settings.class_position]
 
 
-def table_of(curve: list[Epoch], dataset: str, prompt: str) -> pd.DataFrame:
-    """The tuning curve, one row for each epoch and seed."""
-    rows = [
-        (dataset, prompt, seed, epoch.epoch, epoch.loss[seed], epoch.accuracy[seed])
-        for seed in range(len(curve[0].loss))
-        for epoch in curve
-    ]
-    return pd.DataFrame(rows, columns=["dataset", "prompt", "seed", "epoch", "loss", "accuracy"])
+def write_curve(path: Path, curve: list[Epoch], dataset: str, prompt: str) -> None:
+    """Writes the tuning curve, one line for each seed and epoch."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["dataset", "prompt", "seed", "epoch", "loss", "accuracy"])
+        for seed in range(len(curve[0].loss)):
+            writer.writerows([dataset, prompt, seed, at.epoch, at.loss[seed], at.accuracy[seed]] for at in curve)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,9 @@ class Images:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def batches(self, size: int) -> Iterator["Images"]:
-        """Yields `size` images at a time, in order."""
-        for start in range(0, len(self), size):
-            yield self.take(np.arange(start, min(start + size, len(self))))
+    def split(self, count: int) -> list["Images"]:
+        """Cuts into `count` parts of about the same size, in order."""
+        return [self.take(part) for part in np.array_split(np.arange(len(self)), count)]
 
     def take(self, chosen: np.ndarray) -> "Images":
         """The images at the given positions, or where a mask (N,) holds."""

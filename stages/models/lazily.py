@@ -1,12 +1,13 @@
-"""open_clip without torch's compiler: half of the start of every stage that holds a CLIP.
+"""open_clip and optimisers without torch's compiler: half of the start of every stage that holds a CLIP.
 
-torchvision and timm ask the compiler for two small functions while they are imported, and that imports all of it. A
-stand-in answers instead. Whoever asks for anything else gets the real compiler, during the import or later.
+torchvision and timm ask the compiler for small functions while they are imported, an optimiser when it steps, and that
+imports all of it. A stand-in answers instead. Whoever asks for anything else gets the real compiler.
 """
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -14,11 +15,14 @@ COMPILER = ("torch._dynamo", "torch._dynamo.utils")
 
 
 class StandIn(ModuleType):
-    """Takes the place of one of the compiler's modules while open_clip is imported."""
+    """Takes the place of one of the compiler's modules."""
 
     def disable(self, fn: Callable, *_: Any, **__: Any) -> Callable:
-        """timm marks a function as not to be compiled: nothing is compiled here, so it stays as it is."""
+        """Marks a function as not to be compiled: nothing is compiled here, so it stays as it is."""
         return fn
+
+    def graph_break(self) -> None:
+        """An optimiser marks a place where compiled code would be cut: there is none."""
 
     def is_compile_supported(self, device_type: str) -> bool:
         """torchvision's detection operators ask this when they run, after the import; the compiler answers."""
@@ -38,11 +42,18 @@ def remove_stand_ins() -> None:
             del sys.modules[name]
 
 
-def import_open_clip() -> ModuleType:
-    """Imports open_clip; a compiler that is there already stays."""
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """Inside, asking for the compiler as torchvision, timm and torch's optimisers do does not import it."""
     if not any(name in sys.modules for name in COMPILER):
         sys.modules.update({name: StandIn(name) for name in COMPILER})
     try:
-        return importlib.import_module("open_clip")
+        yield
     finally:
         remove_stand_ins()
+
+
+def import_open_clip() -> ModuleType:
+    """Imports open_clip."""
+    with without_compiler():
+        return importlib.import_module("open_clip")

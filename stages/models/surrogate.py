@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.models.lazily import without_compiler
+
 
 class SmallCnn(nn.Sequential):
     """Three strided convolutions, average pool, linear head: images (N, 3, H, W) in [0, 1] -> logits (N, K)."""
@@ -35,15 +37,17 @@ def fit_surrogate(
     """
     generator = torch.Generator().manual_seed(seed)
     network = SmallCnn(width, classes, generator=generator).to(images.device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * -(-len(images) // batch_size))
-    for chosen in (chosen for _ in range(epochs) for chosen in epoch(len(images), batch_size, generator)):
-        flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator).to(images.device) < 0.5
-        batch = torch.where(flipped, images[chosen].flip(-1), images[chosen])
-        optimizer.zero_grad()
-        F.cross_entropy(network(batch), labels[chosen]).backward()
-        optimizer.step()
-        schedule.step()
+    with without_compiler():
+        optimizer = torch.optim.AdamW(network.parameters(), lr)
+        steps = epochs * -(-len(images) // batch_size)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+        for chosen in (chosen for _ in range(epochs) for chosen in epoch(len(images), batch_size, generator)):
+            flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator).to(images.device) < 0.5
+            batch = torch.where(flipped, images[chosen].flip(-1), images[chosen])
+            optimizer.zero_grad()
+            F.cross_entropy(network(batch), labels[chosen]).backward()
+            optimizer.step()
+            schedule.step()
     return network.eval().requires_grad_(False)
 
 

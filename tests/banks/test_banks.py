@@ -19,9 +19,9 @@ def bank() -> Bank:
 
 
 def test_images_come_back_as_they_were(tmp_path, shard):
-    write_images(tmp_path / "images", shard.batches(5), ABOUT)
+    write_images(tmp_path / "images", shard.split(3), ABOUT)
     back = read_all_images(tmp_path / "images")
-    assert [len(part) for part in read_images(tmp_path / "images")] == [5, 5, 2]
+    assert [len(part) for part in read_images(tmp_path / "images")] == [4, 4, 4]
     assert back.ids == shard.ids
     assert np.array_equal(back.labels, shard.labels) and np.array_equal(back.pixels, shard.pixels)
     assert images_provenance(tmp_path / "images")["note"] == ABOUT["note"]
@@ -73,8 +73,8 @@ def test_nan_in_a_bank_is_an_error(tmp_path, bank):
 @pytest.mark.parametrize("change", ["missing", "foreign", "doubled"])
 def test_shards_that_do_not_belong_together_are_an_error(tmp_path, shard, change):
     folder, other = tmp_path / "images", tmp_path / "other"
-    write_images(folder, shard.batches(4), ABOUT)
-    write_images(other, shard.batches(4), {**ABOUT, "dataset": "e"})
+    write_images(folder, shard.split(3), ABOUT)
+    write_images(other, shard.split(3), {**ABOUT, "dataset": "e"})
     if change == "missing":
         (folder / "00001.parquet").unlink()
     else:
