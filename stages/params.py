@@ -20,6 +20,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
+SMALLEST_BATCH = 32
+
 
 def in_255ths(eps: float) -> float:
     """Refuses an eps that was meant as a fraction of the pixel range."""
@@ -59,9 +61,14 @@ class Runtime(Block):
         return self.workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
 
     def batches(self, count: int, device: str) -> int:
-        """How many even batches of at most `batch_size` images keep all workers busy to the end."""
+        """How many even batches of at most `batch_size` images keep all workers busy to the end.
+
+        Workers alone never make a batch smaller than SMALLEST_BATCH: below that, matrix products take other kernels,
+        whose sums differ in the last bit.
+        """
         workers = self.workers_on(device)
-        return min(count, workers * math.ceil(count / (workers * self.batch_size)))
+        busy = workers * math.ceil(count / (workers * self.batch_size))
+        return max(math.ceil(count / self.batch_size), min(busy, count // SMALLEST_BATCH))
 
 
 class Model(Block):

@@ -148,7 +148,7 @@ def test_a_second_time_nothing_runs_and_nothing_differs(project):
 
 def test_forced_with_other_batches_and_workers_the_bytes_are_the_same(project):
     before = project.lock()
-    project.change(runtime__batch_size=16, runtime__workers=1)
+    project.change(runtime__batch_size=20, runtime__workers=3)
     assert project.repro() == set()
     assert len(project.repro("-f")) == 16
     assert project.lock() == before

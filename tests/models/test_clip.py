@@ -48,6 +48,14 @@ def test_nothing_is_left_to_train(clip):
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in clip.model.modules())
 
 
+@pytest.mark.parametrize(
+    ("count", "batch_size", "workers", "batches"),
+    [(300, 100, 2, 4), (1000, 100, 2, 10), (40, 100, 2, 1), (40, 7, 2, 6), (300, 100, 1, 3), (1, 100, 8, 1)],
+)
+def test_batches_are_even_and_not_too_small(count, batch_size, workers, batches):
+    assert Runtime(device="cpu", batch_size=batch_size, workers=workers).batches(count, "cpu") == batches
+
+
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 2), (12, 3)])
 def test_features_do_not_depend_on_batches_or_workers(clip, shard, batch_size, workers):
     runtime = Runtime(device="cpu", batch_size=batch_size, workers=workers)
