@@ -13,7 +13,7 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, diverse, feature_kl
 from stages.attacks.pgd import Direction, Momentum, Objective
 from stages.banks.files import replacing
-from stages.banks.images import images_provenance, read_all_images, read_images, shard_paths, write_images
+from stages.banks.images import count_images, images_provenance, read_all_images, read_images, shard_paths, write_images
 from stages.banks.provenance import require
 from stages.command import command, progress
 from stages.crafting import Recipe, craft_shard
@@ -55,7 +55,9 @@ def main(dataset: str, threat: str | None = None) -> str:
     )
     with replacing(out) as folder:
         write_images(folder, crafted, {**clean, "attack": attack.model_dump(), **victim})
-    return f"wrote {out}, eps {attack.eps:g}/255, {attack.steps} steps"
+    learnt = victim["victim"].get("train_accuracy")
+    surrogate = "" if learnt is None else f", surrogate right on {learnt:.3f} of its training images"
+    return f"wrote {out}, n = {count_images(out)}, eps {attack.eps:g}/255, {attack.steps} steps{surrogate}"
 
 
 def feature_recipe(clip: Clip) -> Recipe:

@@ -11,6 +11,7 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.pgd import Direction, Objective, pgd
 from stages.banks.images import Images
+from stages.command import progress
 from stages.models.device import to_tensor
 from stages.params import Attack, Runtime
 
@@ -48,5 +49,6 @@ def craft_shard(
         return stored.permute(0, 2, 3, 1).cpu().numpy()
 
     with ThreadPoolExecutor(runtime.workers_on(device.type)) as pool:
-        pixels = list(pool.map(craft_batch, shard.split(runtime.batches(len(shard), device.type))))
+        batches = shard.split(runtime.batches(len(shard), device.type))
+        pixels = list(progress(pool.map(craft_batch, batches), what="batches", total=len(batches)))
     return Images(shard.ids, shard.labels, np.concatenate(pixels))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.banks.bank import write_bank
 from stages.banks.files import replacing
-from stages.banks.images import images_provenance, read_images, shard_paths
+from stages.banks.images import count_images, images_provenance, read_images, shard_paths
 from stages.banks.provenance import require
 from stages.command import command, progress
 from stages.embedding import embed_shard
@@ -36,7 +36,7 @@ def main(dataset: str, threat: str | None = None) -> str:
     parts = (embed_shard(clip, shard, device=device, runtime=params.runtime) for shard in shards)
     with replacing(out) as file:
         write_bank(file, parts, {**made_by, "model": clip.fingerprint})
-    return f"wrote {out}"
+    return f"wrote {out}, n = {count_images(source)}"
 
 
 if __name__ == "__main__":

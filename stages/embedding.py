@@ -7,6 +7,7 @@ import torch
 
 from stages.banks.bank import Bank
 from stages.banks.images import Images
+from stages.command import progress
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.params import Runtime
@@ -20,5 +21,6 @@ def embed_shard(clip: Clip, shard: Images, *, device: torch.device, runtime: Run
         return clip.encode_image(to_tensor(part.pixels, device)).float().cpu().numpy()
 
     with ThreadPoolExecutor(runtime.workers_on(device.type)) as pool:
-        features = list(pool.map(embed_batch, shard.split(runtime.batches(len(shard), device.type))))
+        batches = shard.split(runtime.batches(len(shard), device.type))
+        features = list(progress(pool.map(embed_batch, batches), what="batches", total=len(batches)))
     return Bank(shard.ids, shard.labels, np.concatenate(features))

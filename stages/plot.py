@@ -29,7 +29,7 @@ from stages.report.tables import Rows, accuracy_table, confusion_table, metrics_
 from stages.report.vocabulary import CLEAN, PROMPTS, Threat, adaptive_partner, shown_threat
 
 REPORTS = Path("reports")
-PICTURES = 4  # lines of the gallery, over all data sets
+GALLERY_LINES = 4  # over all data sets
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def main() -> str:
     threats = threats_of(params)
     studies = {dataset: read_study(dataset, threats) for dataset in params.datasets}
     shown = shown_threat(threats, studies[params.datasets[0]].prompts["advpt"]["attack"]["eps"])
-    partner = adaptive_partner(threats, shown.eps)
+    seen = [threat for threat in (shown, adaptive_partner(threats, shown.eps)) if threat and threat is not CLEAN]
 
     results = results_of({dataset: study.rows for dataset, study in studies.items()}, threats)
     class_names = {dataset: study.card.class_names for dataset, study in studies.items()}
@@ -58,8 +58,7 @@ def main() -> str:
         "tuning": tuning_table(pd.concat([study.curves for study in studies.values()])),
         "confusion": pd.concat(confusions),
     }
-    seen = [threat for threat in (shown, partner) if threat and threat is not CLEAN]
-    count = max(1, PICTURES // len(studies))
+    count = max(1, GALLERY_LINES // len(studies))
     samples = [
         sample_of(dataset, study.rows, class_names[dataset], seen, count, pixels_of=partial(read_pixels, dataset))
         for dataset, study in studies.items()
@@ -71,9 +70,9 @@ def main() -> str:
         write(f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, picture in pictures.items():
         write(f"{name}.png", picture.png)
-    tables_html = [results_table(results, dataset, threats) for dataset in studies]
+    by_dataset = [results_table(results, dataset, threats) for dataset in studies]
     notes = [findings(results, dataset, threats) for dataset in studies]
-    write("index.html", page(tables_html, notes, list(pictures.values()), origins_of(studies, threats)))
+    write("index.html", page(by_dataset, notes, list(pictures.values()), origins_of(studies, threats)))
     return f"wrote {REPORTS}, {headline(results, params.datasets[0], [CLEAN, *seen])}"
 
 
@@ -87,7 +86,11 @@ def threats_of(params: Params) -> list[Threat]:
 
 
 def read_study(dataset: str, threats: list[Threat]) -> Study:
-    """Reads one data set's results and refuses rows of other prompts or of an attack with other parameters."""
+    """Reads what was found on one data set.
+
+    Raises:
+        ValueError: If a file is missing or damaged, or its rows are those of other prompts or of another attack.
+    """
     folder = Path(f"data/prompts/{dataset}")
     prompts = {name: load_prompts(folder / name / "prompts.safetensors").provenance for name in PROMPTS}
     rows = {}

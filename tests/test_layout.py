@@ -2,18 +2,20 @@
 
 import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from tests.imports import ROOT, closure, imported_files
+from tests.imports import ROOT, closure, imported_files, imported_libraries
 
 STAGES = ROOT / "stages"
 ROOMS = sorted(path.name for path in STAGES.iterdir() if (path / "__init__.py").is_file())
 SCRIPTS = sorted(path for path in STAGES.glob("*.py") if "if __name__" in path.read_text(encoding="utf-8"))
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+TENSOR_LIBRARIES = {"torch", "torchvision", "open_clip"}
 NO_DEPS = {STAGES / "params.py", STAGES / "command.py"}  # values are keys already; progress changes no result
 
 
@@ -67,15 +69,13 @@ def test_init_files_of_rooms_hold_a_docstring_alone(room):
 @pytest.mark.parametrize("name", ["banks", "report"])
 def test_rooms_without_a_tensor_library(name):
     for path in (STAGES / name).glob("*.py"):
-        assert not re.search(r"^\s*(import|from) (torch|open_clip)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not imported_libraries(path) & TENSOR_LIBRARIES, path
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "plot"])
 def test_light_stages_import_no_tensor_library(stage):
-    files = {script_of(stage), *closure(script_of(stage))}
-    assert not any(
-        re.search(r"^\s*(import|from) (torch|open_clip)", f.read_text(encoding="utf-8"), re.M) for f in files
-    )
+    for path in {script_of(stage), *closure(script_of(stage))}:
+        assert not imported_libraries(path) & TENSOR_LIBRARIES, path
 
 
 def test_each_sentence_of_the_method_stands_once():
@@ -92,29 +92,10 @@ def test_each_sentence_of_the_method_stands_once():
 def test_the_project_names_its_dependencies():
     """Whatever the source imports from outside is stated in pyproject.toml."""
     known = {
-        "torch",
-        "open_clip",
-        "dvc",
-        "numpy",
-        "pandas",
-        "PIL",
-        "pyarrow",
-        "matplotlib",
-        "safetensors",
-        "pydantic",
-        "ruamel",
-        "tqdm",
-    }
+        "torch", "open_clip", "dvc", "numpy", "pandas", "PIL", "pyarrow", "matplotlib", "safetensors", "pydantic",
+        "ruamel", "tqdm",
+    }  # fmt: skip
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     assert len(stated) == len(known) + 1  # torchvision, which must match torch
     for path in STAGES.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = (
-                [a.name for a in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            outside = {name.split(".")[0] for name in names} - {"stages"}
-            assert outside <= known | set(__import__("sys").stdlib_module_names), (path, outside)
+        assert imported_libraries(path) <= known | sys.stdlib_module_names, path

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
 from tests import warm
@@ -242,3 +243,20 @@ def test_a_damaged_bank_is_refused_and_nothing_overwritten(project):
     bank.unlink()
     assert done.returncode == 1 and "embeddings.parquet: damaged" in done.stderr
     assert prompts.read_bytes() == before
+
+
+def test_the_readme_uses_the_prompts_without_this_project(project, monkeypatch):
+    from stages.banks.bank import read_bank
+    from stages.banks.table import read_table
+
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert "stages" not in code
+    bank, _ = read_bank(project.folder / "data/clean/fashion/test/features.parquet")
+    names = {"features": torch.from_numpy(bank.embeddings)}
+    monkeypatch.chdir(project.folder)
+    exec(code, names)
+    rows = read_table(project.folder / "data/rows/fashion/clean.parquet")[0].to_pandas()
+    first = rows[(rows["prompt"] == "advpt") & (rows["seed"] == 0)]
+    assert first["id"].tolist() == bank.ids
+    assert first["prediction"].tolist() == names["probabilities"].argmax(-1).tolist()
+    torch.testing.assert_close(names["probabilities"].sum(-1), torch.ones(len(bank.ids)))

@@ -201,12 +201,12 @@ def make_model(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray, 
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     captions = torch.stack([tokenizer(row) for row in text])
-    train(model, pixels(images), torch.from_numpy(labels).long(), captions, generator)
+    train(model, pixels(images), torch.tensor(labels).long(), captions, generator)
     finish(model, pixels(images[:2000]), captions)
     save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
 
     model = open_clip.create_model(f"local-dir:{folder}").eval()
-    truth = torch.from_numpy(test_labels).long()
+    truth = torch.tensor(test_labels).long()
     print(f"clean accuracy on {len(truth)} test images: {accuracy(model, pixels(test_images), truth, captions[0]):.4f}")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.banks.provenance import Provenance
-from stages.banks.table import read_provenance, read_table, write_table
+from stages.banks.table import count_rows, read_provenance, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ def read_all_images(folder: Path) -> Images:
 def images_provenance(folder: Path) -> Provenance:
     """What made a folder of shards, read from its first one."""
     return read_provenance(shard_paths(folder)[0])
+
+
+def count_images(folder: Path) -> int:
+    """The number of images in a folder of shards, without reading them."""
+    return sum(count_rows(path) for path in shard_paths(folder))
 
 
 def shard_paths(folder: Path) -> list[Path]:

@@ -43,6 +43,12 @@ def iterate_table(path: Path) -> Iterator[pa.Table]:
             yield file.read_row_group(index)
 
 
+def count_rows(path: Path) -> int:
+    """The number of rows of a file, without reading them."""
+    with opened(path) as file:
+        return file.metadata.num_rows
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file so that whatever is wrong with it is an error that names the file."""

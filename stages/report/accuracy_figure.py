@@ -5,7 +5,7 @@ from itertools import groupby
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from stages.report.style import COLOURS, GROUNDS, MARKERS, png, styled
+from stages.report.style import COLOURS, GRID, GROUNDS, MARKERS, PERCENT_TICKS, png, styled
 from stages.report.tables import Results
 from stages.report.vocabulary import KNOWLEDGE, PROMPTS, Threat
 
@@ -38,7 +38,7 @@ def draw_dataset(block: SubFigure, results: Results, dataset: str, groups: list[
         panel.set_title(f"{knowledge}: {KNOWLEDGE[knowledge]}  (n = {n} images)", fontweight="bold")
         panel.set_facecolor(GROUNDS[knowledge])
     panel.set(xlim=(0, 1.06), xlabel="accuracy in %: right on the clean image and under attack; bar: 95 % interval")
-    panel.set_xticks([i / 5 for i in range(6)], [str(20 * i) for i in range(6)])
+    panel.set_xticks(*PERCENT_TICKS)
     handles, labels = panel.get_legend_handles_labels()
     block.legend(handles[: len(PROMPTS)], labels[: len(PROMPTS)], loc="outside upper right", ncols=3)
     block.suptitle(dataset, x=0.008, ha="left", fontweight="bold")
@@ -57,5 +57,5 @@ def draw_group(panel: Axes, results: Results, dataset: str, group: list[Threat])
             panel.text(line.high + 0.008, place, f"{100 * line.accuracy:.1f}", va="center", fontsize=7)
     panel.set_yticks(range(len(group)), [f"{threat.name}\n{threat.recipe}" for threat in group], fontsize=8)
     panel.set_ylim(len(group) - 0.45, -0.55)
-    panel.grid(axis="x", color="#d5d9de", linewidth=0.6)
+    panel.grid(axis="x", **GRID)
     panel.set_axisbelow(True)

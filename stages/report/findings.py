@@ -9,9 +9,14 @@ def points(one: Accuracy, other: Accuracy) -> float:
     return 100 * (one.accuracy - other.accuracy)
 
 
-def apart(one: Accuracy, other: Accuracy) -> bool:
-    """Whether the two intervals do not overlap. A coarse and careful test: the images are the same ones."""
-    return one.low > other.high or one.high < other.low
+def effect(one: Accuracy, other: Accuracy) -> str:
+    """`gain` or `loss` of `one`, or `noise` where the intervals overlap.
+
+    A coarse and careful test: both judge the same images, so a paired test would find more.
+    """
+    if one.low > other.high:
+        return "gain"
+    return "loss" if one.high < other.low else "noise"
 
 
 def signed(gain: float) -> str:
@@ -21,10 +26,10 @@ def signed(gain: float) -> str:
 
 def difference(one: Accuracy, other: Accuracy) -> str:
     """The difference as gain, loss, or noise."""
-    gain = points(one, other)
-    if not apart(one, other):
+    gain, kind = points(one, other), effect(one, other)
+    if kind == "noise":
         return f"{signed(gain)} points, within noise (the intervals overlap)"
-    return f"a {'gain' if gain > 0 else 'loss'} of {abs(gain):.1f} points"
+    return f"a {kind} of {abs(gain):.1f} points"
 
 
 def findings(results: Results, dataset: str, threats: list[Threat]) -> list[str]:
@@ -37,7 +42,7 @@ def finding(results: Results, dataset: str, threat: Threat, threats: list[Threat
     advpt, hand = (results[dataset, threat.name, prompt] for prompt in ("advpt", "hand"))
     known = f" ({threat.knowledge})" if threat.attack else ""
     said = f"{threat.name}{known}: {comparison(advpt, hand)}."
-    if threat.knowledge != "oblivious" or not apart(advpt, hand) or points(advpt, hand) < 0:
+    if threat.knowledge != "oblivious" or effect(advpt, hand) != "gain":
         return said
     partner = adaptive_partner(threats, threat.eps)
     if partner is None:
@@ -59,11 +64,11 @@ def comparison(advpt: Accuracy, hand: Accuracy) -> str:
 
 def what_is_left(advpt: Accuracy, hand: Accuracy) -> str:
     """What an adaptive attacker leaves of an oblivious gain."""
-    if not apart(advpt, hand):
-        return "Against an attacker who knows the prompt the gain is gone: what is left is within noise."
-    if points(advpt, hand) < 0:
-        return "Against an attacker who knows the prompt the gain turns into a loss."
-    return "Against this attacker, who knows the prompt, a gain is left."
+    return {
+        "gain": "Against this attacker, who knows the prompt, a gain is left.",
+        "loss": "Against an attacker who knows the prompt the gain turns into a loss.",
+        "noise": "Against an attacker who knows the prompt the gain is gone: what is left is within noise.",
+    }[effect(advpt, hand)]
 
 
 def sizes(results: Results, dataset: str) -> list[str]:
@@ -73,7 +78,8 @@ def sizes(results: Results, dataset: str) -> list[str]:
     if len({(n, seeds) for _, n, seeds in told}) == 1:
         return []
     counts = ", ".join(
-        f"{knowledge}: {n} images and {seeds} tuning seed{'s'[: seeds > 1]}" for knowledge, n, seeds in told
+        f"{knowledge}: {n} images and {seeds} tuning {'seed' if seeds == 1 else 'seeds'}"
+        for knowledge, n, seeds in told
     )
     return [f"Not all threats attack as many images and seeds ({counts}): compare within a line, not down a column."]
 

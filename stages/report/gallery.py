@@ -9,6 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from stages.report.style import png, short, styled
 
 INCHES = 1.42  # side of one picture
+HEAD = {"loc": "center", "fontsize": 8}  # above a column of pictures
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,17 @@ def draw_sample(block: SubFigure, sample: Sample, columns: int) -> None:
     """Draws the images of one data set."""
     panels = block.subplots(len(sample.pixels), columns, squeeze=False)
     block.suptitle(f"{sample.dataset}: the first test image of some classes", x=0.01, ha="left", fontweight="bold")
-    for line, (row, clean, name) in enumerate(zip(panels, sample.pixels, sample.names, strict=True)):
-        for panel in row:
-            panel.set_axis_off()
-        show(row[0], clean, short(name), title="clean" if line == 0 else "")
-        for place, attacked in enumerate(sample.attacked):
-            picture, difference = row[1 + 2 * place : 3 + 2 * place]
-            adversarial = attacked.pixels[line]
-            show(picture, adversarial, attacked.verdicts[line], title=attacked.title if line == 0 else "")
-            title = f"difference\nblack −{attacked.eps:g}, white +{attacked.eps:g}" if line == 0 else ""
-            show(difference, scaled_difference(clean, adversarial, attacked.eps), "", title=title)
+    for panel in panels.flat:
+        panel.set_axis_off()
+    for row, clean, name in zip(panels, sample.pixels, sample.names, strict=True):
+        show(row[0], clean, below=short(name))
+    panels[0, 0].set_title("clean", **HEAD)
+    for attacked, left, right in zip(sample.attacked, panels.T[1::2], panels.T[2::2], strict=False):
+        left[0].set_title(attacked.title, **HEAD)
+        right[0].set_title(f"difference\nblack −{attacked.eps:g}, white +{attacked.eps:g}", **HEAD)
+        for line, (clean, adversarial) in enumerate(zip(sample.pixels, attacked.pixels, strict=True)):
+            show(left[line], adversarial, below=attacked.verdicts[line])
+            show(right[line], scaled_difference(clean, adversarial, attacked.eps))
 
 
 def scaled_difference(clean: np.ndarray, adversarial: np.ndarray, eps: float) -> np.ndarray:
@@ -80,8 +82,7 @@ def scaled_difference(clean: np.ndarray, adversarial: np.ndarray, eps: float) ->
     return np.clip(0.5 + difference / (2 * max(eps, 1)), 0, 1)
 
 
-def show(panel: Axes, image: np.ndarray, below: str, *, title: str) -> None:
-    """Shows one picture, its pixels as they are."""
+def show(panel: Axes, image: np.ndarray, *, below: str = "") -> None:
+    """Shows one picture, its pixels as they are, and a text below it."""
     panel.imshow(image, interpolation="nearest")
-    panel.set_title(title, loc="center", fontsize=8)
     panel.text(0.5, -0.04, below, transform=panel.transAxes, ha="center", va="top", fontsize=7)

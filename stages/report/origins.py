@@ -1,5 +1,6 @@
 """What made the results, as HTML tables: data set, model, parameters, library versions."""
 
+import json
 from html import escape
 from typing import Any
 
@@ -51,6 +52,4 @@ def row(key: str, values: list[str]) -> str:
 
 def text(value: Any) -> str:
     """A value as params.yaml writes it."""
-    return (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
-    )
+    return value if isinstance(value, str) else json.dumps(value)

@@ -4,6 +4,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
 
+TITLE = "Adversarial prompt tuning: results"
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --soft: #5a6472; --line: #d5d9de;
   --oblivious: #f1f5f9; --adaptive: #fdf1e7; --gain: #00568a; --loss: #a13d00; }
@@ -68,13 +69,13 @@ def page(results: list[str], notes: list[list[str]], pictures: list[Picture], or
     """
     tables = "".join(table + bullets(said) for table, said in zip(results, notes, strict=True))
     sections = [
-        f"<h1>Adversarial prompt tuning: results</h1>{READING}{tables}",
+        f"<h1>{TITLE}</h1>{READING}{tables}",
         f"<h2>Figures</h2>{''.join(map(figure, pictures))}",
         f"<h2>What made them</h2>{''.join(origins)}",
     ]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Adversarial prompt tuning: results</title><style>{STYLE}</style>"
+        f"<title>{TITLE}</title><style>{STYLE}</style>"
     )
     body = "\n".join(sections)
     return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'

@@ -5,7 +5,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from stages.report.findings import apart, points, signed
+from stages.report.findings import effect, points, signed
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import KNOWLEDGE, PROMPTS, Threat
 
@@ -52,8 +52,7 @@ def accuracy_cell(line: Accuracy) -> str:
 
 def gain_cell(advpt: Accuracy, baseline: Accuracy) -> str:
     """The difference in points; said to be noise where the intervals overlap."""
-    gain = points(advpt, baseline)
-    if not apart(advpt, baseline):
-        return f'<td class="noise">{signed(gain)}<small>within noise</small></td>'
-    kind = "gain" if gain > 0 else "loss"
-    return f'<td class="{kind}"><b>{signed(gain)}</b><small>{kind}</small></td>'
+    gain, kind = signed(points(advpt, baseline)), effect(advpt, baseline)
+    if kind == "noise":
+        return f'<td class="noise">{gain}<small>within noise</small></td>'
+    return f'<td class="{kind}"><b>{gain}</b><small>{kind}</small></td>'

@@ -10,8 +10,7 @@ from stages.report.tables import Rows
 from stages.report.vocabulary import CLEAN, PROMPTS, Threat
 
 PixelsOf = Callable[[Threat, list[str]], np.ndarray]
-ATTACKED_BY_ALL = ("hand", "advpt")  # whose verdicts stand below an oblivious image
-ATTACKED_ALONE = ("advpt",)  # an adaptive image was crafted through one prompt, this one
+JUDGES = {"oblivious": ("hand", "advpt"), "adaptive": ("advpt",)}  # an adaptive image was crafted through AdvPT alone
 
 
 def sample_of(
@@ -35,12 +34,7 @@ def sample_of(
             f"{threat.name}\n({threat.knowledge})",
             threat.eps,
             pixels_of(threat, ids),
-            verdicts(
-                rows[threat.name],
-                ids,
-                class_names,
-                ATTACKED_ALONE if threat.knowledge == "adaptive" else ATTACKED_BY_ALL,
-            ),
+            verdicts(rows[threat.name], ids, class_names, JUDGES[threat.knowledge]),
         )
         for threat in seen
     ]

@@ -51,6 +51,9 @@ def accuracies(rows: pd.DataFrame) -> pd.DataFrame:
 def wilson(share: np.ndarray | float, n: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     """The 95 % Wilson score interval of a share found among n independent examples.
 
+    Returns:
+        Its low and its high end, in [0, 1], of the shape of `share`.
+
     Source: Wilson 1927; Brown, Cai and DasGupta 2001, eq. 4.
     """
     shrink = 1 + Z95**2 / n

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.report.style import COLOURS, png, styled
+from stages.report.style import COLOURS, GRID, PERCENT_TICKS, png, styled
 from stages.report.vocabulary import PROMPTS
 
 TUNED_ON = {"coop": "clean embeddings", "advpt": "the adversarial bank"}
@@ -30,7 +30,7 @@ def tuning_figure(table: pd.DataFrame, datasets: list[str]) -> bytes:
             draw_curves(right, curves, "accuracy")
             left.set(title=f"{dataset}, on what each is tuned on", ylabel="cross-entropy")
             right.set(ylabel="accuracy in %", ylim=(0, 1))
-            right.set_yticks([i / 5 for i in range(6)], [str(20 * i) for i in range(6)])
+            right.set_yticks(*PERCENT_TICKS)
         figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=2)
         return png(figure)
 
@@ -46,4 +46,4 @@ def draw_curves(panel: Axes, curves: pd.DataFrame, column: str) -> None:
         panel.fill_between(curve["epoch"], mean - spread, mean + spread, color=COLOURS[prompt], alpha=0.2, linewidth=0)
     panel.set_xlabel("epoch")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.grid(color="#d5d9de", linewidth=0.6)
+    panel.grid(**GRID)

@@ -11,6 +11,7 @@ from stages.attacks.objectives import cross_entropy, diverse, feature_kl, shrink
 from stages.attacks.pgd import Momentum, pgd
 
 IDS = [f"image/{index}" for index in range(6)]
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 BALL = LinfBall(8 / 255)
 
 
@@ -41,17 +42,15 @@ def test_reaches_the_corner_of_the_ball_on_a_linear_objective(images):
 
 
 def test_equals_torchattacks_from_the_same_start(images, network):
-    labels = torch.tensor([0, 1, 2, 3, 0, 1])
-    oracle = torchattacks.PGD(network, eps=8 / 255, alpha=1 / 255, steps=7, random_start=False)(images, labels)
-    found = pgd(cross_entropy(network, labels), images, ball=BALL, step_size=1 / 255, steps=7, noise=NoNoise(0, IDS))
+    oracle = torchattacks.PGD(network, eps=8 / 255, alpha=1 / 255, steps=7, random_start=False)(images, LABELS)
+    found = pgd(cross_entropy(network, LABELS), images, ball=BALL, step_size=1 / 255, steps=7, noise=NoNoise(0, IDS))
     torch.testing.assert_close(found, oracle)
 
 
 def test_momentum_equals_torchattacks_mifgsm(images, network):
-    labels = torch.tensor([0, 1, 2, 3, 0, 1])
-    oracle = torchattacks.MIFGSM(network, eps=8 / 255, alpha=1 / 255, steps=7, decay=0.9)(images, labels)
+    oracle = torchattacks.MIFGSM(network, eps=8 / 255, alpha=1 / 255, steps=7, decay=0.9)(images, LABELS)
     found = pgd(
-        cross_entropy(network, labels),
+        cross_entropy(network, LABELS),
         images,
         ball=BALL,
         step_size=1 / 255,
@@ -87,7 +86,12 @@ def test_leaves_nothing_behind(images, network):
 
 def test_eps_zero_changes_nothing(images, network):
     found = pgd(
-        feature_kl(network, network(images)), images, ball=LinfBall(0), step_size=0, steps=3, noise=ImageNoise(0, IDS)
+        feature_kl(network, network(images)),
+        images,
+        ball=LinfBall(0),
+        step_size=0.01,
+        steps=3,
+        noise=ImageNoise(0, IDS),
     )
     assert torch.equal(found, images)
 
@@ -122,8 +126,7 @@ def test_shrink_equals_interpolation_and_padding_image_by_image():
 
 
 def test_diversity_of_probability_zero_is_the_objective_itself(images, network):
-    labels = torch.tensor([0, 1, 2, 3, 0, 1])
-    plain = cross_entropy(network, labels)
+    plain = cross_entropy(network, LABELS)
     same = diverse(plain, probability=0.0, smallest=0.5, noise=ImageNoise(0, IDS))
     changed = diverse(plain, probability=1.0, smallest=0.5, noise=ImageNoise(0, IDS))
     torch.testing.assert_close(same(images), plain(images))

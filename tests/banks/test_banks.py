@@ -1,6 +1,8 @@
 """Artefacts: round trip, provenance, damage."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.banks.bank import Bank, read_bank, write_bank
@@ -91,9 +93,6 @@ def test_a_foreign_artefact_is_refused_with_both_values(tmp_path):
 
 
 def test_a_parquet_file_of_somebody_else_is_refused(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "foreign.parquet")
     with pytest.raises(ValueError, match="no provenance"):
         read_table(tmp_path / "foreign.parquet")

@@ -4,12 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stages.banks.images import Images
 from stages.embedding import embed_shard
 from stages.models.clip import load_clip, weights_digest
 from stages.models.device import choose_device, to_tensor
@@ -31,8 +32,6 @@ def copied(tmp_path) -> Path:
 
 
 def test_image_features_equal_open_clip_through_its_own_preprocessing(clip, shard):
-    from PIL import Image
-
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{TINY}")
     images = torch.stack([preprocess(Image.fromarray(pixels)) for pixels in shard.pixels])
     with torch.inference_mode():
@@ -131,7 +130,5 @@ def test_the_surrogate_learns_and_repeats_itself(shard):
 
 
 def test_pixels_become_images_in_the_unit_range():
-    pixels = Images(
-        ["a"], torch.zeros(1).long().numpy(), torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8).numpy()
-    ).pixels
+    pixels = np.array([[[[0, 51, 255]]]], np.uint8)
     assert torch.equal(to_tensor(pixels, CPU), torch.tensor([0.0, 0.2, 1.0]).view(1, 3, 1, 1))

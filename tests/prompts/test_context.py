@@ -74,12 +74,11 @@ def test_custom_text_clip_too(custom):
     torch.testing.assert_close(layout.text_features(start_from(tower, "a photo of a", 4), tower)[1], expected)
 
 
-def test_a_tower_that_is_not_causal_is_refused(custom):
+def test_a_tower_that_is_not_causal_is_refused(custom, monkeypatch):
     model, tokenizer = custom
-    kept, model.text.attn_mask = model.text.attn_mask, None
+    monkeypatch.setattr(model.text, "attn_mask", None)
     with pytest.raises(ValueError, match="not causal"):
         TextTower(model, tokenizer)
-    model.text.attn_mask = kept
 
 
 def test_classes_and_seeds_do_not_touch_each_other(tower):
@@ -115,38 +114,31 @@ def test_random_start_has_the_stated_spread(tower):
     assert not torch.equal(context[0], context[1])
 
 
-def tuned(features_of, context, clean_fraction, seeds=(0, 1)):
-    draw = torch.Generator().manual_seed(5)
-    bank, clean = torch.randn(2, 17, 4, generator=draw)
-    labels = torch.arange(17) % 3
-    context = context.clone()
-    curve = list(
-        tune(
-            features_of,
-            context,
-            embeddings=bank,
-            clean_embeddings=clean,
-            labels=labels,
-            clean_fraction=clean_fraction,
-            logit_scale=5.0,
-            schedule=SCHEDULE,
-            generators=generators(*seeds),
-        )
-    )
-    return context, curve, (bank, clean, labels)
-
-
-def features_of(context):
-    return F.normalize(context, dim=-1)
-
-
 CONTEXT = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(6))
+BANK, CLEAN = torch.randn(2, 17, 4, generator=torch.Generator().manual_seed(5))
+LABELS = torch.arange(17) % 3
 
 
-@pytest.mark.parametrize(("fraction", "which"), [(0.0, 0), (1.0, 1)])
-def test_tuning_equals_plain_sgd_seed_by_seed(fraction, which):
-    found, curve, data = tuned(features_of, CONTEXT, fraction)
-    embeddings, labels = data[which], data[2]
+def tuned(context, clean_fraction, seeds=(0, 1)):
+    """The context after tuning, and the curve; its normalised vectors are the text features themselves."""
+    context = context.clone()
+    curve = tune(
+        lambda vectors: F.normalize(vectors, dim=-1),
+        context,
+        embeddings=BANK,
+        clean_embeddings=CLEAN,
+        labels=LABELS,
+        clean_fraction=clean_fraction,
+        logit_scale=5.0,
+        schedule=SCHEDULE,
+        generators=generators(*seeds),
+    )
+    return context, list(curve)
+
+
+@pytest.mark.parametrize(("fraction", "embeddings"), [(0.0, BANK), (1.0, CLEAN)], ids=["bank", "clean"])
+def test_tuning_equals_plain_sgd_seed_by_seed(fraction, embeddings):
+    found, curve = tuned(CONTEXT, fraction)
     for index in range(2):
         parameter = CONTEXT[index].clone().requires_grad_()
         optimizer = torch.optim.SGD([parameter], 0.1, momentum=0.9, weight_decay=0.01)
@@ -158,7 +150,7 @@ def test_tuning_equals_plain_sgd_seed_by_seed(fraction, which):
             loss_sum = 0.0
             for chosen in order.split(5):
                 logits = 5.0 * F.normalize(embeddings[chosen], dim=-1) @ F.normalize(parameter, dim=-1).T
-                loss = F.cross_entropy(logits, labels[chosen])
+                loss = F.cross_entropy(logits, LABELS[chosen])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -168,8 +160,8 @@ def test_tuning_equals_plain_sgd_seed_by_seed(fraction, which):
 
 
 def test_a_seed_does_not_depend_on_its_neighbours():
-    together, _, _ = tuned(features_of, CONTEXT, 0.5)
-    alone, _, _ = tuned(features_of, CONTEXT[1:], 0.5, seeds=(1,))
+    together, _ = tuned(CONTEXT, 0.5)
+    alone, _ = tuned(CONTEXT[1:], 0.5, seeds=(1,))
     torch.testing.assert_close(together[1], alone[0])
 
 

@@ -9,7 +9,6 @@ from stages.report.gallery import scaled_difference
 from stages.report.pictures import pictures_of
 from stages.report.samples import examples_of, sample_of
 from stages.report.tables import confusion_table, tuning_table
-from stages.report.tuning_figure import tuning_figure
 from stages.report.vocabulary import CLEAN
 
 
@@ -74,8 +73,8 @@ def test_figures_of_two_data_sets_are_the_same_bytes_again(results, threats, stu
         for dataset, seen in (("tiny", threats[1:]), ("other", []))
     ]
     names = {"tiny": class_names, "other": class_names}
-    pictures = pictures_of(both, tables, samples, names, threats, CLEAN)
+    pictures, again = (pictures_of(both, tables, samples, names, threats, CLEAN) for _ in range(2))
+    assert pictures == again
     assert list(pictures) == ["accuracy", "tuning", "gallery", "confusion"]
     assert all(picture.png.startswith(b"\x89PNG") for picture in pictures.values())
-    assert tuning_figure(tables["tuning"], list(names)) == pictures["tuning"].png
-    assert b"Software" not in pictures["tuning"].png
+    assert not any(b"Software" in picture.png for picture in pictures.values())

@@ -1,0 +1,40 @@
+"""The results table of README.md, made from reports/metrics.json.
+
+python -m tests.readme writes it into README.md; a test checks that it is there.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from stages.params import load_params
+
+BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+
+
+def cell(numbers: dict) -> str:
+    """One accuracy: percent, ± std over seeds where there are several, interval."""
+    spread = "" if numbers["std"] is None else f" ± {100 * numbers['std']:.1f}"
+    return f"{100 * numbers['accuracy']:.1f}{spread} ({100 * numbers['low']:.1f}-{100 * numbers['high']:.1f})"
+
+
+def table(metrics: dict) -> str:
+    """The table of the default data set in Markdown."""
+    params = load_params()
+    knowledge = dict.fromkeys(params.oblivious, "oblivious") | dict.fromkeys(params.adaptive, "adaptive")
+    lines = ["| threat | its attacker | n | hand-written | CoOp | AdvPT |", "|---|---|---|---|---|---|"]
+    for threat, prompts in metrics["fashion"].items():
+        cells = " | ".join(cell(prompts[prompt]) for prompt in ("hand", "coop", "advpt"))
+        lines.append(f"| {threat} | {knowledge.get(threat, '')} | {prompts['hand']['n']} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_table(readme: str, metrics: dict) -> str:
+    """README.md with the table of these metrics."""
+    return BLOCK.sub(lambda found: found[1] + table(metrics) + found[2], readme)
+
+
+if __name__ == "__main__":
+    path = Path("README.md")
+    metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
+    path.write_text(with_table(path.read_text(encoding="utf-8"), metrics), encoding="utf-8")

@@ -1,0 +1,44 @@
+"""README.md tells the truth: its table is the committed one, its commands and files exist."""
+
+import json
+import re
+from pathlib import Path
+
+from tests.compare_metrics import differences
+from tests.readme import with_table
+
+
+def readme() -> str:
+    return Path("README.md").read_text(encoding="utf-8")
+
+
+def committed() -> dict:
+    """The metrics as committed; a run on another kind of processor may have changed those in the working tree."""
+    from subprocess import check_output
+
+    return json.loads(check_output(["git", "show", "HEAD:reports/metrics.json"]))
+
+
+def test_the_results_table_is_that_of_the_committed_metrics():
+    assert readme() == with_table(readme(), committed()), "run `python -m tests.readme`"
+
+
+def test_files_that_it_names_exist():
+    for name in re.findall(r"`((?:stages|tests|data/embedded|reports)/[\w./-]+)`", readme()):
+        assert Path(name).exists(), name
+
+
+def test_parameters_of_its_recipes_exist():
+    from stages.params import load_params
+
+    names = re.findall(r"-S '?([\w.]+)=", readme())
+    assert len(names) > 5
+    for name in names:
+        block = load_params().model_dump()
+        for key in name.split("."):
+            block = block[key]
+
+
+def test_metrics_that_differ_by_more_than_a_point_are_told():
+    expected, found = {"a": 0.5, "b": 0.5, "c": 0.5}, {"a": 0.509, "b": 0.511, "d": 0.5}
+    assert [line.split(":")[0] for line in differences(expected, found)] == ["b", "c", "d"]
