@@ -33,7 +33,8 @@ def command(stage: Callable[..., str]) -> None:
         summary = stage(**arguments)
     except ValueError as error:
         sys.exit(f"{parser.prog}: error: {error}")
-    print(f"{' '.join(arguments.values()) or 'report'}: {summary} ({time.perf_counter() - start:.1f} s)")
+    name = " ".join([module.__spec__.name.removeprefix("stages."), *arguments.values()])
+    print(f"{name}: {summary} ({time.perf_counter() - start:.1f} s)")
 
 
 def progress(items: Iterable[Item], *, what: str, total: int) -> Iterator[Item]:

@@ -4,13 +4,14 @@ Without a threat, the training images for the bank (data/bank/<dataset>/images);
 (data/test/<dataset>/<threat>/images).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import cross_entropy, diverse, feature_kl
+from stages.attacks.objectives import cross_entropy, diverse, feature_cosine, feature_kl, feature_l2
 from stages.attacks.pgd import Direction, Momentum, Objective
 from stages.banks.files import replacing
 from stages.banks.images import count_images, images_provenance, read_all_images, read_images, shard_paths, write_images
@@ -21,6 +22,8 @@ from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device, to_tensor
 from stages.models.surrogate import fit_surrogate
 from stages.params import FeaturePgd, Transfer, load_params, threat_of
+
+OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
 
 
 def main(dataset: str, threat: str | None = None) -> str:
@@ -37,9 +40,9 @@ def main(dataset: str, threat: str | None = None) -> str:
     match attack:
         case FeaturePgd():
             clip = load_clip(**params.model.model_dump(), device=device)
-            recipe, victim = feature_recipe(clip), {"victim": clip.fingerprint}
+            recipe, knows = feature_recipe(OBJECTIVES[attack.objective], clip), {"victim": clip.fingerprint}
         case Transfer():
-            recipe, victim = transfer_recipe(attack, Path(f"data/clean/{dataset}/train/images"), params.seed, device)
+            recipe, knows = transfer_recipe(attack, Path(f"data/clean/{dataset}/train/images"), params.seed, device)
 
     shards = progress(read_images(source), what=f"craft {threat or 'bank'}", total=len(shard_paths(source)))
     crafted = (
@@ -54,17 +57,18 @@ def main(dataset: str, threat: str | None = None) -> str:
         for shard in shards
     )
     with replacing(out) as folder:
-        write_images(folder, crafted, {**clean, "attack": attack.model_dump(), **victim})
-    learnt = victim["victim"].get("train_accuracy")
-    surrogate = "" if learnt is None else f", surrogate right on {learnt:.3f} of its training images"
-    return f"wrote {out}, n = {count_images(out)}, eps {attack.eps:g}/255, {attack.steps} steps{surrogate}"
+        write_images(folder, crafted, {**clean, "attack": attack.model_dump(), **knows})
+    note = (
+        f", surrogate right on {knows['surrogate']['train_accuracy']:.3f} of its images" if "surrogate" in knows else ""
+    )
+    return f"wrote {out}, n = {count_images(out)}, eps {attack.eps:g}/255, {attack.steps} steps{note}"
 
 
-def feature_recipe(clip: Clip) -> Recipe:
+def feature_recipe(objective_of: Callable[..., Objective], clip: Clip) -> Recipe:
     """The paper's attack: away from the clean embedding, whatever the words are."""
 
     def recipe(images: Tensor, labels: Tensor, noise: ImageNoise) -> tuple[Objective, Direction | None]:
-        return feature_kl(clip.encode_image, clip.encode_image(images)), None
+        return objective_of(clip.encode_image, clip.encode_image(images)), None
 
     return recipe
 
@@ -85,8 +89,9 @@ def transfer_recipe(attack: Transfer, train: Path, seed: int, device: torch.devi
         )
         return objective, Momentum(attack.momentum)
 
-    learnt = (network(images).argmax(-1) == labels).float().mean().item()
-    return recipe, {"victim": {"name": "small_cnn", "train_accuracy": round(learnt, 4)}}
+    predictions = torch.cat([network(part).argmax(-1) for part in images.split(attack.surrogate.batch_size)])
+    right = (predictions == labels).float().mean().item()
+    return recipe, {"surrogate": {"name": "small_cnn", "train_accuracy": round(right, 4)}}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Stored images -> stored adversarial images: the attack loop between its two 8-bit borders."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.pgd import Direction, Objective, pgd
 from stages.banks.images import Images
-from stages.command import progress
+from stages.batches import over_batches
 from stages.models.device import to_tensor
 from stages.params import Attack, Runtime
 
@@ -48,7 +47,5 @@ def craft_shard(
         assert ball.contains(stored, images)
         return stored.permute(0, 2, 3, 1).cpu().numpy()
 
-    with ThreadPoolExecutor(runtime.workers_on(device.type)) as pool:
-        batches = shard.split(runtime.batches(len(shard), device.type))
-        pixels = list(progress(pool.map(craft_batch, batches), what="batches", total=len(batches)))
-    return Images(shard.ids, shard.labels, np.concatenate(pixels))
+    pixels = over_batches(craft_batch, shard, device=device, runtime=runtime)
+    return Images(shard.ids, shard.labels, pixels)

@@ -29,7 +29,7 @@ def main(dataset: str, threat: str | None = None) -> str:
     made_by = images_provenance(source)
     require(made_by, source, dataset=dataset, seed=params.seed, attack=attack.model_dump())
     clip = load_clip(**params.model.model_dump(), device=device)
-    if attack.method == "feature_pgd":
+    if "victim" in made_by:
         require(made_by, source, victim=clip.fingerprint)
 
     shards = progress(read_images(source), what=f"embed {threat or 'bank'}", total=len(shard_paths(source)))

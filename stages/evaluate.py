@@ -8,12 +8,10 @@ from pathlib import Path
 from stages.banks.bank import read_bank
 from stages.banks.files import replacing
 from stages.banks.provenance import provenance, require
+from stages.banks.table import write_table
 from stages.command import command
-from stages.judging import accuracy_of, rows_of, write_rows
+from stages.judging import accuracy_of, read_prompts, rows_of
 from stages.params import load_params, threat_of
-from stages.prompts.file import load_prompts
-
-PROMPTS = ("hand", "coop", "advpt")
 
 
 def main(dataset: str, threat: str) -> str:
@@ -27,21 +25,18 @@ def main(dataset: str, threat: str) -> str:
     bank, made_by = read_bank(path)
     require(made_by, path, dataset=dataset, split="test", **expected)
 
-    rows: dict[str, list] = {}
-    prompts_by = {}
-    for prompt in PROMPTS:
-        file = Path(f"data/prompts/{dataset}/{prompt}/prompts.safetensors")
-        prompts = load_prompts(file)
-        require(prompts.provenance, file, model=made_by["model"], dataset_sha256=made_by["dataset_sha256"])
-        prompts_by[prompt] = prompts.provenance
-        rows[prompt] = [
-            rows_of(bank, prompts, dataset=dataset, threat=threat, prompt=prompt, seed=seed)
-            for seed in range(len(prompts.text_features))
+    prompts = read_prompts(dataset, model=made_by["model"], dataset_sha256=made_by["dataset_sha256"])
+    rows = {
+        prompt: [
+            rows_of(bank, file, dataset=dataset, threat=threat, prompt=prompt, seed=seed)
+            for seed in range(len(file.text_features))
         ]
+        for prompt, file in prompts.items()
+    }
     out = Path(f"data/rows/{dataset}/{threat}.parquet")
+    made_from = provenance(features=made_by, prompts={prompt: file.provenance for prompt, file in prompts.items()})
     with replacing(out) as temporary:
-        made_from = provenance(features=made_by, prompts=prompts_by)
-        write_rows(temporary, [part for parts in rows.values() for part in parts], made_from)
+        write_table(temporary, [part for parts in rows.values() for part in parts], made_from)
     right = {prompt: [accuracy_of(part) for part in parts] for prompt, parts in rows.items()}
     headline = ", ".join(f"{prompt} {sum(seeds) / len(seeds):.3f}" for prompt, seeds in right.items())
     return f"wrote {out}, n = {len(bank.ids)}, right: {headline}"

@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.banks.bank import write_bank
 from stages.banks.files import replacing
-from stages.banks.images import Images, read_images, write_images
+from stages.banks.images import Images, read_images, shard_paths, write_images
 from stages.banks.provenance import provenance
 from stages.banks.table import iterate_table, read_provenance
 from stages.command import command, progress
@@ -36,9 +36,7 @@ def main(dataset: str) -> str:
         )
         with replacing(clean / "images") as images, replacing(clean / "features.parquet") as features:
             write_images(images, decode(raw, chosen, clip.image_size, params.data.shard_rows), made_by)
-            shards = progress(
-                read_images(images), what=f"extract {split}", total=-(-len(chosen) // params.data.shard_rows)
-            )
+            shards = progress(read_images(images), what=f"extract {split}", total=len(shard_paths(images)))
             parts = (embed_shard(clip, shard, device=device, runtime=params.runtime) for shard in shards)
             write_bank(features, parts, {**made_by, "model": clip.fingerprint})
         counts[split] = len(chosen)
@@ -61,7 +59,8 @@ def chosen_ids(raw: Path, split: str, data: Data, *, classes: int, seed: int) ->
         raise ValueError(
             f"{raw}: labels from {labels.min()} to {labels.max()}; {classes} classes allow 0 to {classes - 1}"
         )
-    if missing := set(range(classes)) - set(labels.tolist()) if split == "train" else set():
+    missing = set(range(classes)) - set(labels.tolist())
+    if split == "train" and missing:
         raise ValueError(f"{raw}: no training image of the classes {sorted(missing)}")
     mask = np.ones(len(ids), bool)
     if split == "train" and data.shots != "all":

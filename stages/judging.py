@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 
 from stages.banks.bank import Bank
-from stages.banks.provenance import Provenance
-from stages.banks.table import write_table
+from stages.banks.provenance import require
 from stages.prompts.classify import cosine_logits, judge
-from stages.prompts.file import PromptFile
+from stages.prompts.file import PromptFile, load_prompts
+
+PROMPTS = ("hand", "coop", "advpt")
 
 
 def rows_of(bank: Bank, prompts: PromptFile, *, dataset: str, threat: str, prompt: str, seed: int) -> pa.Table:
@@ -41,6 +42,15 @@ def accuracy_of(rows: pa.Table) -> float:
     return float(np.mean(rows["correct"].to_numpy()))
 
 
-def write_rows(path: Path, rows: list[pa.Table], provenance: Provenance) -> None:
-    """Writes rows as one Parquet file."""
-    write_table(path, rows, provenance)
+def read_prompts(dataset: str, **expected: object) -> dict[str, PromptFile]:
+    """Reads the prompts that are compared everywhere, by name.
+
+    Raises:
+        ValueError: If one is missing or damaged, or its provenance differs from what is expected.
+    """
+    found = {}
+    for prompt in PROMPTS:
+        path = Path(f"data/prompts/{dataset}/{prompt}/prompts.safetensors")
+        found[prompt] = load_prompts(path)
+        require(found[prompt].provenance, path, dataset=dataset, **expected)
+    return found

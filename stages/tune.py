@@ -17,7 +17,7 @@ from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.models.lazily import without_compiler
 from stages.params import Params, Tune, load_params
-from stages.prompts.context import assemble, initial_context
+from stages.prompts.context import arrangement, assemble, initial_context, readable
 from stages.prompts.file import PromptFile, save_prompts
 from stages.prompts.text import TextTower
 from stages.prompts.tuning import Epoch, Schedule, tune
@@ -36,7 +36,7 @@ def main(dataset: str, prompt: str) -> str:
     clean = load_embeddings(
         Path(f"data/clean/{dataset}/train/features.parquet"), dataset, params, model=clip.fingerprint
     )
-    bank = clean
+    bank = clean  # for coop, whatever tune.clean_fraction is
     if prompt == "advpt":
         path = Path(f"data/bank/{dataset}/embeddings.parquet")
         bank = load_embeddings(path, dataset, params, model=clip.fingerprint, attack=params.attack.model_dump())
@@ -62,7 +62,7 @@ def main(dataset: str, prompt: str) -> str:
         embeddings=torch.tensor(bank.embeddings, device=device),
         clean_embeddings=torch.tensor(clean.embeddings, device=device),
         labels=torch.tensor(clean.labels, device=device),
-        clean_fraction=settings.clean_fraction if prompt == "advpt" else 1.0,
+        clean_fraction=settings.clean_fraction,
         logit_scale=clip.logit_scale,
         schedule=schedule_of(settings),
         generators=generators,
@@ -83,7 +83,7 @@ def main(dataset: str, prompt: str) -> str:
         text_features=layout.text_features(context, tower).cpu().numpy(),
         logit_scale=clip.logit_scale,
         class_names=card.class_names,
-        template=template_of(settings),
+        template=readable(arrangement(settings.context_length, settings.class_position)),
         provenance=made_by,
         context=context.cpu().numpy(),
     )
@@ -106,16 +106,6 @@ def load_embeddings(path: Path, dataset: str, params: Params, **expected: object
 def schedule_of(settings: Tune) -> Schedule:
     """The part of the parameters that says how to step."""
     return Schedule(**{name: getattr(settings, name) for name in Schedule.__dataclass_fields__})
-
-
-def template_of(settings: Tune) -> str:
-    """How a tuned prompt reads: [M] for M context vectors, {} for the class."""
-    length, half = settings.context_length, settings.context_length // 2
-    return {
-        "end": f"[{length}] {{}}.",
-        "middle": f"[{half}] {{}} [{length - half}].",
-        "front": f"{{}} [{length}].",
-    }[settings.class_position]
 
 
 def write_curve(path: Path, curve: list[Epoch], dataset: str, prompt: str) -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -55,7 +55,7 @@ def test_the_committed_parameters_are_valid():
         ("attack.epz", 4, "attack: unknown key 'epz'; did you mean 'eps'"),
         ("tunes", {}, "top level: unknown key 'tunes'; did you mean 'tune'"),
         ("runtime.batch_size", 0, r"runtime\.batch_size: .*greater than or equal to 1"),
-        ("attack.objective", "kll", r"attack\.objective: .*'kl' \(got 'kll'\)"),
+        ("attack.objective", "kll", r"attack\.objective: .*'kl', 'cosine' or 'l2' \(got 'kll'\)"),
         ("oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'transfer'"),
         ("tune.class_position", "left", "'end', 'middle' or 'front'"),
         ("tune.clean_fraction", 1.5, "less than or equal to 1"),
@@ -89,13 +89,14 @@ def test_eps_zero_and_fractions_of_a_step_are_allowed(tmp_path):
     assert load_params(changed(tmp_path, "attack.eps", 1.5)).attack.eps == 1.5
 
 
+@settings(deadline=None)  # YAML on a busy machine
 @given(st.floats() | st.integers() | st.text() | st.booleans() | st.none())
 def test_eps_is_a_number_of_255ths_or_refused(tmp_path_factory, value):
     path = changed(tmp_path_factory.mktemp("params"), "attack.eps", value)
     try:
         eps = load_params(path).attack.eps
     except ValueError as error:
-        assert "attack.eps" in str(error)
+        assert "attack.eps" in str(error) or "no valid YAML" in str(error)
     else:
         assert eps == 0 or 1 <= eps <= 255
 

@@ -23,7 +23,7 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stages.banks.bank import write_table
+from stages.banks.table import write_table
 from stages.datasets.embedded import images_of
 
 HERE = Path(__file__).parent

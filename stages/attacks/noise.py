@@ -18,10 +18,7 @@ class ImageNoise:
     def __init__(self, seed: int, ids: list[str]) -> None:
         self._streams = [np.random.default_rng(list(hashlib.sha256(f"{seed}/{id}".encode()).digest())) for id in ids]
 
-    def uniform(self, shape: tuple[int, ...] = (), *, low: float = 0.0, high: float = 1.0) -> Tensor:
+    def uniform(self, shape: tuple[int, ...], *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draws (N, *shape), float32, uniform in [low, high)."""
-        return torch.from_numpy(
-            np.stack([low + (high - low) * stream.random(shape, np.float32) for stream in self._streams]).astype(
-                np.float32
-            )
-        )
+        drawn = np.stack([stream.random(shape, np.float32) for stream in self._streams])
+        return low + (high - low) * torch.from_numpy(drawn)

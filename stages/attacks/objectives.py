@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.attacks.noise import ImageNoise
+from stages.attacks.pgd import Objective
 
-Objective = Callable[[Tensor], Tensor]
 Encoder = Callable[[Tensor], Tensor]
 
 
@@ -19,12 +19,22 @@ def feature_kl(encode_image: Encoder, image_features_raw: Tensor) -> Objective:
         encode_image: Maps images (N, C, H, W) to raw embeddings (N, D).
         image_features_raw: Embeddings of the clean images (N, D), not normalised.
 
-    Source: AdvPT (arXiv 2311.11261), sec. 3; see PROTOCOL in README.md.
+    Source: AdvPT (arXiv 2311.11261), sec. 3.
     """
     clean = image_features_raw.log_softmax(-1)
     return lambda images: F.kl_div(encode_image(images).log_softmax(-1), clean, reduction="none", log_target=True).sum(
         -1
     )
+
+
+def feature_cosine(encode_image: Encoder, image_features_raw: Tensor) -> Objective:
+    """Negative cosine between the clean and the adversarial embedding; arguments as for `feature_kl`."""
+    return lambda images: -F.cosine_similarity(encode_image(images), image_features_raw, dim=-1)
+
+
+def feature_l2(encode_image: Encoder, image_features_raw: Tensor) -> Objective:
+    """Squared Euclidean distance between the clean and the adversarial embedding; arguments as for `feature_kl`."""
+    return lambda images: (encode_image(images) - image_features_raw).square().sum(-1)
 
 
 def cross_entropy(logits_of: Encoder, labels: Tensor) -> Objective:
@@ -35,6 +45,20 @@ def cross_entropy(logits_of: Encoder, labels: Tensor) -> Objective:
         labels: Right classes (N,).
     """
     return lambda images: F.cross_entropy(logits_of(images), labels, reduction="none")
+
+
+def margin(logits_of: Encoder, labels: Tensor) -> Objective:
+    """Best wrong logit minus right logit: positive once the image is fooled; arguments as for `cross_entropy`.
+
+    Source: Carlini and Wagner 2017, f6.
+    """
+
+    def objective(images: Tensor) -> Tensor:
+        logits = logits_of(images)
+        right = logits.gather(1, labels[:, None])[:, 0]
+        return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - right
+
+    return objective
 
 
 def diverse(objective: Objective, *, probability: float, smallest: float, noise: ImageNoise) -> Objective:

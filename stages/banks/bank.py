@@ -1,4 +1,4 @@
-"""The bank of the paper: one raw image embedding per (attacked) image, in one Parquet file."""
+"""One raw image embedding per image, in one Parquet file: of attacked training images that is the paper's bank."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from stages.banks.table import read_table, write_table
 
 @dataclass(frozen=True)
 class Bank:
-    """Embeddings of one split.
+    """Embeddings of clean or attacked images of one split.
 
     Attributes:
         ids: N names, those of the images.

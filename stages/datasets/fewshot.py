@@ -11,7 +11,12 @@ def choose(ids: list[str], count: int, *, seed: int) -> np.ndarray:
 
     Returns:
         Mask (N,), bool.
+
+    Raises:
+        ValueError: If there are fewer.
     """
+    if count > len(ids):
+        raise ValueError(f"{count} images asked for, but there are {len(ids)}; use `all`")
     return np.isin(np.arange(len(ids)), ranking(ids, seed)[:count])
 
 

@@ -1,6 +1,6 @@
 """A small CNN for transfer attacks: it learns the training split and never sees the CLIP that it stands in for."""
 
-from collections.abc import Iterator
+import math
 from itertools import pairwise
 
 import torch
@@ -39,18 +39,14 @@ def fit_surrogate(
     network = SmallCnn(width, classes, generator=generator).to(images.device)
     with without_compiler():
         optimizer = torch.optim.AdamW(network.parameters(), lr)
-        steps = epochs * -(-len(images) // batch_size)
+        steps = epochs * math.ceil(len(images) / batch_size)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-        for chosen in (chosen for _ in range(epochs) for chosen in epoch(len(images), batch_size, generator)):
-            flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator).to(images.device) < 0.5
-            batch = torch.where(flipped, images[chosen].flip(-1), images[chosen])
-            optimizer.zero_grad()
-            F.cross_entropy(network(batch), labels[chosen]).backward()
-            optimizer.step()
-            schedule.step()
+        for _ in range(epochs):
+            for chosen in torch.randperm(len(images), generator=generator).split(batch_size):
+                flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator).to(images.device) < 0.5
+                batch = torch.where(flipped, images[chosen].flip(-1), images[chosen])
+                optimizer.zero_grad()
+                F.cross_entropy(network(batch), labels[chosen]).backward()
+                optimizer.step()
+                schedule.step()
     return network.eval().requires_grad_(False)
-
-
-def epoch(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yields the positions 0..count-1 once, in random order, in batches."""
-    yield from torch.randperm(count, generator=generator).split(batch_size)

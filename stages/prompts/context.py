@@ -59,23 +59,34 @@ def assemble(class_names: list[str], tower: TextTower, *, context_length: int, c
 
     Source: CoOp (Zhou et al. 2022), sec. 3.2.
     """
-    half = context_length // 2
-    arrangements: dict[str, list[Part]] = {
-        "end": [slice(0, context_length), "{}."],
-        "middle": [slice(0, half), "{}", slice(half, context_length), "."],
-        "front": ["{}", slice(0, context_length), "."],
-    }
-    parts = arrangements[class_position]
-    rows = [arrange(parts, name.replace("_", " "), tower, context_length) for name in class_names]
+    parts = arrangement(context_length, class_position)
+    rows = [arrange(parts, name, tower) for name in class_names]
     longest = max(len(row) for row, _ in rows)
     fixed = torch.stack([torch.cat([row, row.new_zeros(longest - len(row), tower.width)]) for row, _ in rows])
     ends = torch.tensor([len(row) - 1 for row, _ in rows], device=fixed.device)
     return Prompts(fixed, torch.tensor([slots for _, slots in rows], device=fixed.device), ends)
 
 
-def arrange(parts: list[Part], name: str, tower: TextTower, context_length: int) -> tuple[Tensor, list[int]]:
+def arrangement(context_length: int, class_position: str) -> list[Part]:
+    """Context and texts in order, `{}` standing for the class name."""
+    half = context_length // 2
+    return {
+        "end": [slice(0, context_length), "{}."],
+        "middle": [slice(0, half), "{}", slice(half, context_length), "."],
+        "front": ["{}", slice(0, context_length), "."],
+    }[class_position]
+
+
+def readable(parts: list[Part]) -> str:
+    """An arrangement for people: [M] stands for M context vectors."""
+    words = (f"[{part.stop - part.start}]" if isinstance(part, slice) else part for part in parts)
+    return " ".join(words).replace(" .", ".")
+
+
+def arrange(parts: list[Part], class_name: str, tower: TextTower) -> tuple[Tensor, list[int]]:
     """One prompt: embeddings (T, D_token) with zeros for the context, and the positions of the context."""
     start, end = tower.frame()
+    name = class_name.replace("_", " ")
     pieces, slots = [start], []
     for part in parts:
         if isinstance(part, slice):
@@ -83,11 +94,11 @@ def arrange(parts: list[Part], name: str, tower: TextTower, context_length: int)
             slots += range(first, first + part.stop - part.start)
             pieces.append(start.new_zeros(part.stop - part.start, tower.width))
         else:
-            pieces.append(tower.embed(tower.tokens(part.format(name))))
+            pieces.append(tower.embed(tower.tokens(part.replace("{}", name))))
     row = torch.cat([*pieces, end])
     if len(row) > tower.context_length:
         raise ValueError(
-            f"tune.context_length: {context_length} context vectors and class {name!r} make {len(row)} tokens; "
+            f"class {name!r}: {len(slots)} context vectors (tune.context_length) and the words make {len(row)} tokens; "
             f"the text tower takes {tower.context_length}"
         )
     return row, slots
@@ -132,6 +143,6 @@ def initial_context(
 
 def handwritten(template: str, class_names: list[str], tower: TextTower) -> Tensor:
     """Text features (1, K, D), unit norm, of a hand-written template such as "a photo of a {}."."""
-    rows = [arrange([template.replace("{}", "{0}")], name.replace("_", " "), tower, 0)[0] for name in class_names]
+    rows = [arrange([template], name, tower)[0] for name in class_names]
     features = [tower.encode(row[None], torch.tensor([len(row) - 1])) for row in rows]
     return torch.stack(features, dim=1)

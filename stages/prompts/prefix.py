@@ -29,25 +29,25 @@ def run_blocks(transformer: nn.Module, prefix: Tensor, suffixes: Tensor, ends: T
     Returns:
         Hidden states at the ends (S, K, W).
     """
-    length, suffix = prefix.shape[1], suffixes.shape[2]
+    prefix_length, suffix_length = prefix.shape[1], suffixes.shape[2]
     hidden = torch.cat([prefix, suffixes.flatten(1, 2)], dim=1)  # (S, P + K·L, W)
-    rows = length + suffix * torch.arange(len(ends), device=ends.device) + ends  # of the ends in `hidden`
+    rows = prefix_length + suffix_length * torch.arange(len(ends), device=ends.device) + ends  # of the ends in `hidden`
     for block in transformer.resblocks:
-        hidden = hidden + block.ls_1(attend(block.attn, block.ln_1(hidden), length, suffix))
+        hidden = hidden + block.ls_1(attend(block.attn, block.ln_1(hidden), prefix_length, suffix_length))
         if block is transformer.resblocks[-1]:
             hidden = hidden[:, rows]  # nobody reads the others
         hidden = hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
     return hidden
 
 
-def attend(attention: nn.MultiheadAttention, hidden: Tensor, prefix: int, suffix: int) -> Tensor:
+def attend(attention: nn.MultiheadAttention, hidden: Tensor, prefix_length: int, suffix_length: int) -> Tensor:
     """Causal attention within the prefix; from each suffix to the prefix and to itself.
 
     Args:
         attention: Its weights.
         hidden: (S, P + K·L, W).
-        prefix: Length P.
-        suffix: Length L.
+        prefix_length: P.
+        suffix_length: L.
 
     Returns:
         (S, P + K·L, W).
@@ -55,15 +55,15 @@ def attend(attention: nn.MultiheadAttention, hidden: Tensor, prefix: int, suffix
     heads = attention.num_heads
     projected = F.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # (S, heads, P + K·L, d)
-    head, tail = slice(0, prefix), slice(prefix, None)
+    head, tail = slice(0, prefix_length), slice(prefix_length, None)
     of_prefix = F.scaled_dot_product_attention(query[:, :, head], key[:, :, head], value[:, :, head], is_causal=True)
 
-    tails = [part[:, :, tail].unflatten(2, (-1, suffix)) for part in (query, key, value)]  # (S, heads, K, L, d)
-    future = torch.ones(suffix, suffix, dtype=torch.bool, device=hidden.device).triu(1)
+    tails = [part[:, :, tail].unflatten(2, (-1, suffix_length)) for part in (query, key, value)]  # (S, heads, K, L, d)
+    future = torch.ones(suffix_length, suffix_length, dtype=torch.bool, device=hidden.device).triu(1)
     to_prefix = query[:, :, tail] @ key[:, :, head].transpose(-1, -2)  # (S, heads, K·L, P)
     to_itself = (tails[0] @ tails[1].transpose(-1, -2)).masked_fill(future, -torch.inf)  # (S, heads, K, L, L)
     scores = torch.cat([to_prefix, to_itself.flatten(2, 3)], dim=-1) * query.shape[-1] ** -0.5
     weights = scores.softmax(-1)  # (S, heads, K·L, P + L)
-    of_itself = weights[..., prefix:].unflatten(2, (-1, suffix)) @ tails[2]
-    of_suffixes = weights[..., :prefix] @ value[:, :, head] + of_itself.flatten(2, 3)
+    of_itself = weights[..., prefix_length:].unflatten(2, (-1, suffix_length)) @ tails[2]
+    of_suffixes = weights[..., :prefix_length] @ value[:, :, head] + of_itself.flatten(2, 3)
     return attention.out_proj(torch.cat([of_prefix, of_suffixes], dim=2).transpose(1, 2).flatten(2))

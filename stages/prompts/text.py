@@ -44,14 +44,12 @@ class TextTower:
         Raises:
             ValueError: If the model never learnt a word (its embedding is zero); the message names it.
         """
+        tokens = self._tokenizer.encode(text)
+        if not self._is_unknown(tokens):
+            return tokens
         words = [word.strip(punctuation) for word in text.split()]
         unknown = [word for word in words if self._is_unknown(self._tokenizer.encode(word))]
-        tokens = self._tokenizer.encode(text)
-        if self._is_unknown(tokens):
-            raise ValueError(
-                f"{text!r}: the model never learnt {', '.join(map(repr, unknown)) or 'it'}; use other words"
-            )
-        return tokens
+        raise ValueError(f"{text!r}: the model never learnt {', '.join(map(repr, unknown)) or 'it'}; use other words")
 
     def _is_unknown(self, tokens: list[int]) -> bool:
         return bool((self._tower.token_embedding.weight[tokens] == 0).all(-1).any())

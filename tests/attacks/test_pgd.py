@@ -7,7 +7,7 @@ from torch import nn
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import cross_entropy, diverse, feature_kl, shrink
+from stages.attacks.objectives import cross_entropy, diverse, feature_cosine, feature_kl, feature_l2, margin, shrink
 from stages.attacks.pgd import Momentum, pgd
 
 IDS = [f"image/{index}" for index in range(6)]
@@ -107,6 +107,14 @@ def test_feature_kl_by_hand():
     by_hand = (p * (p / p.flip(0)).log()).sum()
     assert feature_kl(lambda _: moved, clean)(None).item() == pytest.approx(by_hand.item())
     assert feature_kl(lambda _: clean, clean)(None).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_other_objectives_by_hand():
+    clean, moved = torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]])
+    assert feature_cosine(lambda _: moved, clean)(None).item() == pytest.approx(-24 / 25)
+    assert feature_l2(lambda _: moved, clean)(None).item() == pytest.approx(2)
+    logits, labels = torch.tensor([[1.0, 5.0, 3.0], [1.0, 5.0, 3.0]]), torch.tensor([1, 2])
+    assert margin(lambda _: logits, labels)(None).tolist() == [-2.0, 2.0]
 
 
 def test_shrink_equals_interpolation_and_padding_image_by_image():

@@ -79,6 +79,11 @@ def test_few_shot_takes_as_many_of_each_class_or_says_which_has_fewer():
         few_shot(IDS[:3], LABELS[:3], 2, seed=0)
 
 
+def test_more_images_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match="41 images asked for, but there are 40"):
+        choose(IDS, 41, seed=0)
+
+
 def test_a_card_comes_back_as_it_was(tmp_path):
     card = Card(**{**CARD, "class_names": ['ä "quoted"', "under_score"]})
     write_card(tmp_path / "card.json", card)
