@@ -25,7 +25,7 @@ def craft_shard(
     Args:
         recipe: Makes the objective and the direction for images (N, C, H, W), labels (N,) and the images' noise.
         shard: Clean images.
-        attack: Its eps and step_size, in 1/255, and its steps.
+        attack: Its eps in 1/255, its steps, and step_ratio, in eps / steps.
         seed: Key of the images' noise, beside their ids.
         device: Where to compute.
         runtime: How many images at a time, and how many batches side by side; neither changes an image.
@@ -39,7 +39,7 @@ def craft_shard(
         images, labels = to_tensor(part.pixels, device), torch.tensor(part.labels, device=device)
         noise = ImageNoise(seed, part.ids)
         objective, direction = recipe(images, labels, noise)
-        step_size = attack.step_size / 255
+        step_size = attack.step_ratio * ball.eps / attack.steps
         images_adv = pgd(
             objective, images, ball=ball, step_size=step_size, steps=attack.steps, noise=noise, direction=direction
         )

@@ -24,11 +24,14 @@ SMALLEST_BATCH = 32
 
 
 def in_255ths(eps: float) -> float:
-    """Refuses an eps that was meant as a fraction of the pixel range."""
+    """Refuses an eps that was meant as a fraction of the pixel range, or that 8-bit images cannot reach."""
     if 0 < eps < 1:
         raise ValueError(
-            f"the unit is 1/255 of the pixel range; 0 or 1 to 255 are allowed (did you mean {eps * 255:.3g}?)"
+            "the unit is 1/255 of the pixel range; whole numbers from 0 to 255 are allowed "
+            f"(did you mean {eps * 255:.3g}?)"
         )
+    if eps != round(eps):
+        raise ValueError("stored images have 8 bits and move by whole steps of 1/255; whole numbers are allowed")
     return eps
 
 
@@ -98,11 +101,6 @@ class Attack(Block):
     @classmethod
     def _unit(cls, eps: float) -> float:
         return in_255ths(eps)
-
-    @property
-    def step_size(self) -> float:
-        """Step per iteration, in 1/255."""
-        return self.step_ratio * self.eps / self.steps
 
 
 class FeaturePgd(Attack):

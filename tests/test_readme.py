@@ -42,3 +42,15 @@ def test_parameters_of_its_recipes_exist():
 def test_metrics_that_differ_by_more_than_a_point_are_told():
     expected, found = {"a": 0.5, "b": 0.5, "c": 0.5}, {"a": 0.509, "b": 0.511, "d": 0.5}
     assert [line.split(":")[0] for line in differences(expected, found)] == ["b", "c", "d"]
+
+
+def test_the_committed_numbers_behave():
+    """Accuracy falls with eps, tuned prompts know their classes, an attacker who knows the prompt does no worse."""
+    metrics = committed()["fashion"]
+    found = {threat: {name: numbers["accuracy"] for name, numbers in metrics[threat].items()} for threat in metrics}
+    for prompt in ("hand", "coop", "advpt"):
+        falling = [found[threat][prompt] for threat in ("clean", "pgd_eps4", "pgd_eps8", "pgd_eps16")]
+        assert falling == sorted(falling, reverse=True)
+        for eps in (4, 8):
+            assert found[f"adaptive_eps{eps}"][prompt] < found[f"pgd_eps{eps}"][prompt]
+    assert found["clean"]["advpt"] > 0.5 and found["clean"]["coop"] > 0.85

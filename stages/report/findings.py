@@ -1,5 +1,7 @@
 """What the results say, in words: gains, losses, and gains that an adaptive attacker removes."""
 
+import math
+
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import PROMPTS, Threat, adaptive_partner
 
@@ -10,13 +12,16 @@ def points(one: Accuracy, other: Accuracy) -> float:
 
 
 def effect(one: Accuracy, other: Accuracy) -> str:
-    """`gain` or `loss` of `one`, or `noise` where the intervals overlap.
+    """`gain` or `loss` of `one`; `noise` where the intervals overlap or tuning again could turn the difference.
 
-    A coarse and careful test: both judge the same images, so a paired test would find more.
+    A coarse and careful test: both judge the same images, so a paired test would find more. Tuning again could turn a
+    difference of less than twice the standard deviation over the seeds of both.
     """
-    if one.low > other.high:
+    spread = math.hypot(*(0 if math.isnan(line.std) else line.std for line in (one, other)))
+    clear = abs(one.accuracy - other.accuracy) >= 2 * spread
+    if clear and one.low > other.high:
         return "gain"
-    return "loss" if one.high < other.low else "noise"
+    return "loss" if clear and one.high < other.low else "noise"
 
 
 def signed(gain: float) -> str:
@@ -28,7 +33,7 @@ def difference(one: Accuracy, other: Accuracy) -> str:
     """The difference as gain, loss, or noise."""
     gain, kind = points(one, other), effect(one, other)
     if kind == "noise":
-        return f"{signed(gain)} points, within noise (the intervals overlap)"
+        return f"{signed(gain)} points, within noise"
     return f"a {kind} of {abs(gain):.1f} points"
 
 

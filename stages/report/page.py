@@ -39,7 +39,8 @@ not know which prompt defends. <b>Adaptive</b> threats were crafted through the 
 an adaptive attacker leaves standing is robustness against one who knows the defence; and a stronger attack can only
 lower it.</p>
 <p>In brackets, the 95 % Wilson interval: it covers the sampling of the n test images, not the tuning. ± is the standard
-deviation over tuning seeds. <b>Within noise</b> means that the intervals overlap.</p>
+deviation over tuning seeds. <b>Within noise</b> means that the intervals overlap, or that the
+difference is less than twice the standard deviation over the seeds; a line of one seed cannot tell the latter.</p>
 """
 
 

@@ -51,7 +51,7 @@ def accuracy_cell(line: Accuracy) -> str:
 
 
 def gain_cell(advpt: Accuracy, baseline: Accuracy) -> str:
-    """The difference in points; said to be noise where the intervals overlap."""
+    """The difference in points; said to be noise where it could be."""
     gain, kind = signed(points(advpt, baseline)), effect(advpt, baseline)
     if kind == "noise":
         return f'<td class="noise">{gain}<small>within noise</small></td>'

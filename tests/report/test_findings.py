@@ -8,8 +8,16 @@ def test_a_difference_is_noise_while_the_intervals_overlap(line, threats):
     low = line(pgd, "hand", 0.3)
     assert difference(line(pgd, "advpt", 0.41), low) == "a gain of 11.0 points"
     assert difference(low, line(pgd, "advpt", 0.41)) == "a loss of 11.0 points"
-    assert difference(line(pgd, "advpt", 0.39), low) == "+9.0 points, within noise (the intervals overlap)"
+    assert difference(line(pgd, "advpt", 0.39), low) == "+9.0 points, within noise"
     assert difference(low, line(pgd, "advpt", 0.39)).startswith("−9.0 points, within noise")
+
+
+def test_a_difference_is_noise_while_tuning_again_could_turn_it(line, threats):
+    _, pgd, _ = threats
+    low, high = line(pgd, "hand", 0.3), line(pgd, "advpt", 0.5)
+    assert difference(high._replace(std=0.09), low) == "a gain of 20.0 points"
+    assert difference(high._replace(std=0.11), low) == "+20.0 points, within noise"
+    assert difference(high._replace(std=0.08), low._replace(std=0.08)) == "+20.0 points, within noise"
 
 
 def test_a_gain_that_the_adaptive_attacker_removes_is_shown_as_that(results, threats):
