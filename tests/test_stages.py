@@ -14,11 +14,14 @@ from stages.banks.images import write_images
 from stages.craft import OBJECTIVES as OBLIVIOUS
 from stages.craft import feature_recipe, transfer_recipe
 from stages.crafting import craft_shard
+from stages.embedding import embed_shard
 from stages.judging import accuracy_of, rows_of
 from stages.models.device import to_tensor
 from stages.params import load_params
 from stages.prompts.classify import cosine_logits
+from stages.prompts.context import handwritten
 from stages.prompts.file import PromptFile
+from stages.prompts.text import TextTower
 
 CPU = torch.device("cpu")
 
@@ -88,6 +91,17 @@ class NoNoise:
 
     def uniform(self, shape, *, low=0.0, high=1.0):
         return torch.full((12, *shape), 0.5)
+
+
+def test_no_stage_moves_a_weight_or_leaves_a_gradient(clip, shard, prompts):
+    before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
+    params = load_params()
+    attacked(feature_recipe(OBLIVIOUS["kl"], clip), shard, params.attack)
+    attacked(adaptive_recipe(ADAPTIVE["cross_entropy"], clip, prompts, 0, CPU), shard, params.adaptive["adaptive_eps4"])
+    embed_shard(clip, shard, device=CPU, runtime=params.runtime)
+    handwritten("a photo of a {}.", ["dress", "bag"], TextTower(clip.model, clip.tokenizer))
+    assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in clip.model.parameters())
 
 
 def test_steps_are_the_stated_share_of_eps(clip, shard):
