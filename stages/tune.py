@@ -10,13 +10,13 @@ import torch
 
 from stages.banks.bank import Bank, read_bank
 from stages.banks.files import replacing
-from stages.banks.provenance import provenance, require
+from stages.banks.provenance import Provenance, provenance, require
 from stages.command import command, progress
 from stages.datasets.card import read_card
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.models.lazily import without_compiler
-from stages.params import Params, Tune, load_params
+from stages.params import Tune, load_params
 from stages.prompts.context import arrangement, assemble, initial_context, readable
 from stages.prompts.file import PromptFile, save_prompts
 from stages.prompts.text import TextTower
@@ -33,13 +33,18 @@ def main(dataset: str, prompt: str) -> str:
     clip = load_clip(**params.model.model_dump(), device=device)
     tower = TextTower(clip.model, clip.tokenizer)
 
-    clean = load_embeddings(
-        Path(f"data/clean/{dataset}/train/features.parquet"), dataset, params, model=clip.fingerprint
-    )
+    made_from = {
+        "dataset": dataset,
+        "dataset_sha256": card.sha256,
+        "split": "train",
+        "seed": params.seed,
+        "model": clip.fingerprint,
+    }
+    clean = load_embeddings(Path(f"data/clean/{dataset}/train/features.parquet"), made_from)
     bank = clean  # for coop, whatever tune.clean_fraction is
     if prompt == "advpt":
         path = Path(f"data/bank/{dataset}/embeddings.parquet")
-        bank = load_embeddings(path, dataset, params, model=clip.fingerprint, attack=params.attack.model_dump())
+        bank = load_embeddings(path, {**made_from, "attack": params.attack.model_dump()})
         if bank.ids != clean.ids:
             raise ValueError(f"{path}: its images are not those of the clean embeddings; run `dvc repro`")
 
@@ -96,10 +101,10 @@ def main(dataset: str, prompt: str) -> str:
     return f"wrote {out}, {settings.tuning_seeds} seeds, accuracy on what it tuned on {sum(last) / len(last):.3f}"
 
 
-def load_embeddings(path: Path, dataset: str, params: Params, **expected: object) -> Bank:
+def load_embeddings(path: Path, expected: Provenance) -> Bank:
     """Reads the embeddings of the training split and refuses foreign ones."""
     bank, made_by = read_bank(path)
-    require(made_by, path, dataset=dataset, split="train", seed=params.seed, **expected)
+    require(made_by, path, **expected)
     return bank
 
 
