@@ -11,6 +11,7 @@ from stages.models.clip import Clip, load_clip
 from stages.params import load_params
 
 ROOT = Path(__file__).parent.parent
+pytest_plugins = ["tests.micro"]
 
 
 @pytest.fixture(autouse=True)

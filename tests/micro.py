@@ -1,0 +1,139 @@
+"""A micro configuration of the whole pipeline for real DVC: few images, few steps, reproduced once per test file."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests import warm
+from tests.imports import ROOT
+
+yaml = YAML()
+
+
+class Project:
+    """A copy of the repository with few images and few steps."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.environment = environment
+
+    def run(self, *command: str) -> str:
+        """Runs a command in the project and returns what it printed."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def fails(self, *command: str) -> str:
+        """Runs a command that has to fail as the user's error and returns what it printed."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 1
+        return done.stdout + done.stderr
+
+    def change(self, **values: object) -> None:
+        """Changes params.yaml; `a__b` stands for a.b."""
+        path = self.folder / "params.yaml"
+        params = yaml.load(path)
+        for key, value in values.items():
+            *above, last = key.split("__")
+            block = params
+            for name in above:
+                block = block[name]
+            block[last] = value
+        yaml.dump(params, path)
+
+    def repro(self, *options: str) -> set[str]:
+        """Runs `dvc repro`; returns the short names of the stages that ran."""
+        return ran(self.run("dvc", "repro", *options))
+
+    def restore(self) -> None:
+        """Back to the committed state."""
+        self.run("git", "checkout", "-q", ".")
+        self.run("dvc", "checkout", "-q")
+
+    def lock(self) -> str:
+        return (self.folder / "dvc.lock").read_text()
+
+
+def ran(printed: str) -> set[str]:
+    """`craft-test-pgd_eps8` for "Running stage 'craft-test@fashion-pgd_eps8'"; other data sets keep their name."""
+    names = re.findall(r"Running stage '([^']+)'", printed)
+    return {re.sub(r"@fashion$", "", name).replace("@fashion-", "-") for name in names}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """The environment in which `python` starts fast, bytecode caches are written, and git knows who commits."""
+    folder = tmp_path_factory.mktemp("warm")
+    address = folder / "socket"
+    warm.install(folder / "bin", address)
+    with subprocess.Popen([sys.executable, str(ROOT / "tests/warm.py"), str(address)], env=bare()) as server:
+        while not address.exists():
+            assert server.poll() is None
+            time.sleep(0.05)
+        yield {**bare(), "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        server.kill()
+
+
+def bare() -> dict[str, str]:
+    identity = {
+        f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **identity, "DVC_NO_ANALYTICS": "1"}
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory, environment) -> Project:
+    """A micro project, committed, in which nothing has run."""
+    folder = tmp_path_factory.mktemp("project") / "advpt"
+    ignored = shutil.ignore_patterns("cache", "tmp", "__pycache__", "make.py")
+    for name in ("stages", "data/embedded", ".dvc"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, folder / name)
+    catalogue = folder / "stages/datasets/catalogue.py"
+    added = '\nCATALOGUE["fashion2"] = CATALOGUE["fashion"]\n'
+    catalogue.write_text(catalogue.read_text() + added)
+    project = Project(folder, environment)
+    project.change(data__shots=4, data__test_images=40, attack__steps=2, tune__epochs=2, tune__warmup_epochs=0)
+    params = yaml.load(folder / "params.yaml")
+    params["oblivious"] = {name: params["oblivious"][name] for name in ("pgd_eps8", "transfer_eps8")}
+    params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}
+    yaml.dump(params, folder / "params.yaml")
+    project.change(oblivious__pgd_eps8__steps=2, oblivious__transfer_eps8__steps=2, adaptive__adaptive_eps4__steps=2)
+    project.change(adaptive__adaptive_eps4__images=10, oblivious__transfer_eps8__surrogate__epochs=1)
+    project.run("git", "init", "-q")
+    project.run("git", "add", ".")
+    project.run("git", "commit", "-qm", "micro")
+    return project
+
+
+@pytest.fixture(scope="module")
+def reproduced(fresh) -> Project:
+    """The micro project, reproduced and committed."""
+    once = {"fetch", "extract", "craft", "embed", "hand", "tune", "tune-clean", "evaluate-clean", "plot"}
+    threats = ("pgd_eps8", "transfer_eps8")
+    per_threat = {f"{stage}-{threat}" for stage in ("craft-test", "embed-test", "evaluate") for threat in threats}
+    assert fresh.repro() == {*once, *per_threat, "adapt-adaptive_eps4"}
+    fresh.run("git", "add", ".")
+    fresh.run("git", "commit", "-qm", "reproduced")
+    return fresh
+
+
+@pytest.fixture
+def project(reproduced) -> Iterator[Project]:
+    """The reproduced project, restored afterwards."""
+    yield reproduced
+    reproduced.restore()
