@@ -1,4 +1,4 @@
-"""open_clip and optimisers without torch's compiler: half of the start of every stage that holds a CLIP.
+"""open_clip and optimisers without torch's compiler: a third off the start of every stage that holds a CLIP.
 
 torchvision and timm ask the compiler for small functions while they are imported, an optimiser when it steps, and that
 imports all of it. A stand-in answers instead. Whoever asks for anything else gets the real compiler.
