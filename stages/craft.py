@@ -4,9 +4,10 @@ Without a threat, the training images for the bank (data/bank/<dataset>/images);
 (data/test/<dataset>/<threat>/images).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,13 +15,13 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, diverse, feature_cosine, feature_kl, feature_l2
 from stages.attacks.pgd import Direction, Momentum, Objective
 from stages.banks.files import replacing
-from stages.banks.images import count_images, images_provenance, read_all_images, read_images, shard_paths, write_images
+from stages.banks.images import count_images, images_provenance, read_images, shard_paths, write_images
 from stages.banks.provenance import require
 from stages.command import command, progress
 from stages.crafting import Recipe, craft_shard
 from stages.models.clip import Clip, load_clip
-from stages.models.device import choose_device, to_tensor
-from stages.models.surrogate import fit_surrogate
+from stages.models.device import choose_device
+from stages.models.surrogate import accuracy_on, fit_surrogate
 from stages.params import FeaturePgd, Transfer, load_params, threat_of
 
 OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
@@ -78,10 +79,21 @@ def transfer_recipe(attack: Transfer, train: Path, seed: int, device: torch.devi
 
     Returns:
         The recipe, and what to note of the surrogate.
+
+    Raises:
+        ValueError: If the data set has no training split.
     """
-    shown = read_all_images(train)
-    images, labels = to_tensor(shown.pixels, device), torch.tensor(shown.labels, device=device)
-    network = fit_surrogate(images, labels, classes=int(labels.max()) + 1, **attack.surrogate.model_dump(), seed=seed)
+    if not train.is_dir():
+        raise ValueError(
+            f"{train}: no training images to fit a surrogate to; leave transfer threats out for a data set that is "
+            "judged alone (dvc exp run -S '~oblivious.transfer_eps8' ...)"
+        )
+
+    def shards() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return ((shard.pixels, shard.labels) for shard in read_images(train))
+
+    classes = 1 + max(int(labels.max()) for _, labels in shards())
+    network = fit_surrogate(shards, classes=classes, **attack.surrogate.model_dump(), seed=seed, device=device)
 
     def recipe(images: Tensor, labels: Tensor, noise: ImageNoise) -> tuple[Objective, Direction | None]:
         objective = diverse(
@@ -89,8 +101,7 @@ def transfer_recipe(attack: Transfer, train: Path, seed: int, device: torch.devi
         )
         return objective, Momentum(attack.momentum)
 
-    predictions = torch.cat([network(part).argmax(-1) for part in images.split(attack.surrogate.batch_size)])
-    right = (predictions == labels).float().mean().item()
+    right = accuracy_on(network, shards, batch_size=attack.surrogate.batch_size, device=device)
     return recipe, {"surrogate": {"name": "small_cnn", "train_accuracy": round(right, 4)}}
 
 

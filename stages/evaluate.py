@@ -1,8 +1,10 @@
-"""evaluate: prompts x stored features -> data/rows/<dataset>/<threat>.parquet, one row per example. No CLIP in memory.
+"""evaluate: prompts x stored features -> data/rows/<study>/<threat>.parquet, one row per example. No CLIP in memory.
 
-The threat `clean` judges the clean test features.
+The threat `clean` judges the clean test features. The study is the data set itself unless its prompts were tuned
+elsewhere (imagenet_to_dtd) or know only some of its classes (dtd_base, dtd_new).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from stages.banks.bank import read_bank
@@ -10,11 +12,11 @@ from stages.banks.files import replacing
 from stages.banks.provenance import provenance, require
 from stages.banks.table import write_table
 from stages.command import command
-from stages.judging import accuracy_of, read_prompts, rows_of
+from stages.judging import accuracy_of, judged, read_study
 from stages.params import load_params, threat_of
 
 
-def main(dataset: str, threat: str) -> str:
+def main(dataset: str, threat: str, study: str | None = None) -> str:
     """Judges the same features by every prompt and tuning seed."""
     params = load_params()
     if threat == "clean":
@@ -25,20 +27,20 @@ def main(dataset: str, threat: str) -> str:
     bank, made_by = read_bank(path)
     require(made_by, path, dataset=dataset, split="test", **expected)
 
-    prompts = read_prompts(dataset, model=made_by["model"], dataset_sha256=made_by["dataset_sha256"])
+    compared = read_study(dataset, study or dataset, model=made_by["model"], dataset_sha256=made_by["dataset_sha256"])
+    bank = bank.take(compared.takes_part(bank.labels))
+    bank = replace(bank, labels=compared.relabel(bank.labels))
     rows = {
         prompt: [
-            rows_of(bank, file, dataset=dataset, threat=threat, prompt=prompt, seed=seed)
-            for seed in range(len(file.text_features))
+            judged(bank, compared, threat=threat, prompt=prompt, seed=seed) for seed in range(len(file.text_features))
         ]
-        for prompt, file in prompts.items()
+        for prompt, file in compared.prompts.items()
     }
-    out = Path(f"data/rows/{dataset}/{threat}.parquet")
-    made_from = provenance(features=made_by, prompts={prompt: file.provenance for prompt, file in prompts.items()})
+    out = Path(f"data/rows/{compared.name}/{threat}.parquet")
     with replacing(out) as temporary:
-        write_table(temporary, [part for parts in rows.values() for part in parts], made_from)
-    right = {prompt: [accuracy_of(part) for part in parts] for prompt, parts in rows.items()}
-    headline = ", ".join(f"{prompt} {sum(seeds) / len(seeds):.3f}" for prompt, seeds in right.items())
+        parts = [part for parts in rows.values() for part in parts]
+        write_table(temporary, parts, provenance(features=made_by, prompts=compared.provenances))
+    headline = ", ".join(f"{prompt} {accuracy_of(parts):.3f}" for prompt, parts in rows.items())
     return f"wrote {out}, n = {len(bank.ids)}, right: {headline}"
 
 

@@ -1,95 +1,85 @@
 """extract: raw data set -> data/clean/<dataset>/{train,test}, 8-bit images at the model's size and their features."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from stages.banks.bank import write_bank
 from stages.banks.files import replacing
-from stages.banks.images import Images, read_images, shard_paths, write_images
+from stages.banks.images import Images, count_images, read_images, shard_paths, write_images
 from stages.banks.provenance import provenance
-from stages.banks.table import iterate_table, read_provenance
 from stages.command import command, progress
-from stages.datasets.card import read_card
-from stages.datasets.embedded import images_of
-from stages.datasets.fewshot import choose, few_shot
-from stages.datasets.images import fit
+from stages.datasets.card import Card, read_card
+from stages.datasets.decode import open_files
+from stages.datasets.embedded import open_rows
+from stages.datasets.index import Index, taking_part
 from stages.embedding import embed_shard
-from stages.models.clip import load_clip
+from stages.indexing import read_index
+from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
-from stages.params import Data, load_params
+from stages.params import Params, load_params
+
+SPLITS = ("train", "test")
 
 
-def main(dataset: str) -> str:
-    """Decodes, resizes and embeds both splits."""
+def main(dataset: str, split: str | None = None) -> str:
+    """Decodes, resizes and embeds both splits, or the one that is named."""
     params = load_params()
     device = choose_device(params.runtime.device)
+    if split not in (None, *SPLITS):
+        raise ValueError(f"no split called {split!r}; there are: {', '.join(SPLITS)}")
     card = read_card(Path(f"data/cards/{dataset}.json"))
+    index = read_index(dataset)
+    splits = SPLITS if split is None else (split,)
+    parts = {name: images_of_split(index, name, params, dataset) for name in splits}
     clip = load_clip(**params.model.model_dump(), device=device)
-    counts = {}
-    for split in ("train", "test"):
-        raw, clean = Path(f"data/raw/{dataset}/{split}.parquet"), Path(f"data/clean/{dataset}/{split}")
-        chosen = chosen_ids(raw, split, params.data, classes=len(card.class_names), seed=params.seed)
+    for name, part in parts.items():
         made_by = provenance(
-            dataset=dataset, dataset_sha256=card.sha256, split=split, data=params.data.model_dump(), seed=params.seed
+            dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
         )
+        clean = Path(f"data/clean/{dataset}/{name}")
         with replacing(clean / "images") as images, replacing(clean / "features.parquet") as features:
-            write_images(images, decode(raw, chosen, clip.image_size, params.data.shard_rows), made_by)
-            shards = progress(read_images(images), what=f"extract {split}", total=len(shard_paths(images)))
-            parts = (embed_shard(clip, shard, device=device, runtime=params.runtime) for shard in shards)
-            write_bank(features, parts, {**made_by, "model": clip.fingerprint})
-        counts[split] = len(chosen)
-    return f"wrote data/clean/{dataset}, {counts['train']} + {counts['test']} images of {clip.image_size} px"
+            write_images(images, decoded(part, card, clip, params), made_by)
+            shards = progress(read_images(images), what=f"extract {name}", total=len(shard_paths(images)))
+            embedded = (embed_shard(clip, shard, device=device, runtime=params.runtime) for shard in shards)
+            write_bank(features, embedded, {**made_by, "model": clip.fingerprint})
+    counts = " + ".join(str(count_images(Path(f"data/clean/{dataset}/{name}/images"))) for name in parts)
+    return f"wrote data/clean/{dataset}, {counts} images of {clip.image_size} px"
 
 
-def chosen_ids(raw: Path, split: str, data: Data, *, classes: int, seed: int) -> set[str]:
-    """The images that take part: few shots of each class to tune on, some of the test images.
+def images_of_split(index: Index, split: str, params: Params, dataset: str) -> Index:
+    """The images of a split that take part.
 
     Raises:
-        ValueError: If a label is out of range, a class is missing from the training split, or has too few images.
+        ValueError: If the split is empty, or there are fewer images than asked for.
     """
-    rows = [
-        (id, label)
-        for part in iterate_table(raw)
-        for id, label in zip(part["id"].to_pylist(), part["label"].to_pylist(), strict=True)
-    ]
-    ids, labels = [id for id, _ in rows], np.array([label for _, label in rows])
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"{raw}: labels from {labels.min()} to {labels.max()}; {classes} classes allow 0 to {classes - 1}"
-        )
-    missing = set(range(classes)) - set(labels.tolist())
-    if split == "train" and missing:
-        raise ValueError(f"{raw}: no training image of the classes {sorted(missing)}")
-    mask = np.ones(len(ids), bool)
-    if split == "train" and data.shots != "all":
-        mask = few_shot(ids, labels, data.shots, seed=seed)
-    if split == "test" and data.test_images != "all":
-        mask = choose(ids, data.test_images, seed=seed)
-    return set(np.array(ids)[mask])
+    if split not in index.splits:
+        raise ValueError(f"{dataset} has no {split} images; a data set to be judged alone goes under `test_only`")
+    chosen = {"shots": params.data.shots, "test_images": params.data.test_images}
+    return taking_part(index.part(split), **chosen, seed=params.seed)
 
 
-def decode(raw: Path, chosen: set[str], size: int, rows: int) -> Iterator[Images]:
-    """Yields shards of `rows` chosen images, decoded and brought to the model's size."""
-    shape = read_provenance(raw)["shape"]
-    pending: list[tuple[str, int, np.ndarray]] = []
-    for part in iterate_table(raw):
-        for record in part.to_pylist():
-            if record["id"] in chosen:
-                grey = np.frombuffer(record["image"], np.uint8).reshape(1, *shape)
-                pending.append((record["id"], record["label"], fit(images_of(grey)[0], size)))
-            if len(pending) == rows:
-                yield shard_of(pending)
-                pending = []
-    if pending:
-        yield shard_of(pending)
+def decoded(part: Index, card: Card, clip: Clip, params: Params) -> Iterator[Images]:
+    """Yields shards of images, decoded and brought to the model's size; never holds more than one of them."""
+    open_image = opener(card)
+
+    def prepare(id: str) -> np.ndarray:
+        return clip.fit(open_image(id))
+
+    rows = params.data.shard_rows
+    with ThreadPoolExecutor(params.runtime.workers_on("cpu")) as pool:
+        for start in progress(range(0, len(part.ids), rows), what="decode", total=-(-len(part.ids) // rows)):
+            ids = part.ids[start : start + rows]
+            yield Images(ids, part.labels[start : start + rows], np.stack(list(pool.map(prepare, ids))))
 
 
-def shard_of(rows: list[tuple[str, int, np.ndarray]]) -> Images:
-    """Stacks rows of id, label, pixels."""
-    ids, labels, pixels = zip(*rows, strict=True)
-    return Images(list(ids), np.array(labels), np.stack(pixels))
+def opener(card: Card) -> Callable[[str], Image.Image]:
+    """How to open an image of a data set by its id."""
+    raw = Path(f"data/raw/{card.name}")
+    return open_rows(raw) if card.packed else open_files(raw)
 
 
 if __name__ == "__main__":

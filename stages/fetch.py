@@ -1,37 +1,81 @@
-"""fetch: name -> data/raw/<dataset>, the raw files, checked; data/cards/<dataset>.json, what to know of them."""
+"""fetch: name -> data/raw/<dataset>, the raw images, checked; data/index and data/cards, what to know of them.
 
-import shutil
+A name that is not in the catalogue is a folder of the user's own images, data/raw/<dataset>, which is adopted as it is.
+"""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stages.banks.files import replacing
-from stages.banks.table import read_provenance
-from stages.command import command
+from stages.command import command, progress
 from stages.datasets.card import Card, write_card
-from stages.datasets.catalogue import check_files, entry
+from stages.datasets.catalogue import source_of
+from stages.datasets.checks import check_listing
+from stages.datasets.decode import read_content
+from stages.datasets.embedded import content_of
+from stages.datasets.index import index_of
+from stages.datasets.listing import Listing, Source
+from stages.indexing import write_index
 from stages.params import load_params
 
 
 def main(dataset: str) -> str:
-    """Copies the embedded files of a data set after comparing their digests."""
-    load_params()
-    known = entry(dataset)
-    digest = check_files(known)
+    """Gets the images of a data set if they are not there, lists them, checks the list."""
+    params = load_params()
     raw = Path(f"data/raw/{dataset}")
-    class_names = read_provenance(known.folder / "train.parquet")["class_names"]
+    source = source_of(dataset, raw, held_out=params.fetch.held_out)
+    listing = get(source, raw)
+    ids = [item.id for item in (*listing.train, *listing.test)]
+    digest = digest_of(raw, source)
+    with ThreadPoolExecutor(params.runtime.workers_on("cpu")) as pool:
+        digests = list(progress(pool.map(digest, ids), what="fetch", total=len(ids)))
+    index = index_of(listing, digests)
+    notes = check_listing(
+        index.ids,
+        index.splits,
+        index.labels,
+        index.digests,
+        classes=len(listing.class_names),
+        overlap_limit=params.fetch.overlap_limit,
+        strict=source.own,
+    )
     card = Card(
         name=dataset,
-        class_names=class_names,
-        template=known.template,
-        sha256=digest,
-        source=known.source,
-        licence=known.licence,
+        class_names=listing.class_names,
+        template=source.template,
+        sha256=index.sha256,
+        origin=source.origin,
+        licence=source.licence,
+        splits=listing.splits,
+        packed=source.packed,
+        notes=notes,
     )
-    with replacing(raw) as folder, replacing(Path(f"data/cards/{dataset}.json")) as file:
-        folder.mkdir()
-        for name in known.sha256:
-            shutil.copy(known.folder / name, folder / name)
-        write_card(file, card)
-    return f"wrote {raw}, {len(known.sha256)} files, {len(class_names)} classes"
+    out = Path(f"data/index/{dataset}.parquet")
+    with replacing(out) as index_file, replacing(Path(f"data/cards/{dataset}.json")) as card_file:
+        write_index(index_file, index, dataset=dataset)
+        write_card(card_file, card)
+    told = "".join(f"; {note}" for note in notes)
+    return (
+        f"wrote {out}, {len(listing.train)} + {len(listing.test)} images, {len(listing.class_names)} classes, "
+        f"splits: {listing.splits}{told}"
+    )
+
+
+def get(source: Source, raw: Path) -> Listing:
+    """Lists the images that lie in the raw folder; of an empty one, after a download."""
+    if not raw.is_dir() or not any(raw.iterdir()):
+        source.download(raw)
+    return source.list_images(raw)
+
+
+def digest_of(raw: Path, source: Source) -> Callable[[str], bytes]:
+    """Maps an id to the sha256 of what the image is on disk."""
+    if source.packed:
+        content = content_of(raw)
+        return lambda id: hashlib.sha256(content(id)).digest()
+    return lambda id: hashlib.sha256(read_content(raw, id)).digest()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""hand: class names -> data/prompts/<dataset>/hand, the text features of the data set's hand-written prompt."""
+"""hand: class names -> data/prompts/<dataset>/hand, the text features of the hand-written prompt."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from stages.models.device import choose_device
 from stages.params import load_params
 from stages.prompts.context import handwritten
 from stages.prompts.file import PromptFile, save_prompts
+from stages.prompts.templates import openai_templates
 from stages.prompts.text import TextTower
 
 
@@ -23,19 +24,22 @@ def main(dataset: str) -> str:
     device = choose_device(params.runtime.device)
     card = read_card(Path(f"data/cards/{dataset}.json"))
     clip = load_clip(**params.model.model_dump(), device=device)
-    features = handwritten(card.template, card.class_names, TextTower(clip.model, clip.tokenizer))
+    templates = [card.template] if params.hand == "template" else openai_templates()
+    features = handwritten(templates, card.class_names, TextTower(clip.model, clip.tokenizer))
     prompts = PromptFile(
         text_features=features.cpu().numpy(),
         logit_scale=clip.logit_scale,
         class_names=card.class_names,
-        template=card.template,
-        provenance=provenance(dataset=dataset, dataset_sha256=card.sha256, prompt="hand", model=clip.fingerprint),
+        template=card.template if params.hand == "template" else f"the mean of {len(templates)} templates",
+        provenance=provenance(
+            dataset=dataset, dataset_sha256=card.sha256, prompt="hand", hand=params.hand, model=clip.fingerprint
+        ),
     )
     out = Path(f"data/prompts/{dataset}/hand")
     with replacing(out) as folder:
         folder.mkdir()
         save_prompts(folder / "prompts.safetensors", prompts)
-    return f"wrote {out}, {len(card.class_names)} classes, {card.template!r}"
+    return f"wrote {out}, {len(card.class_names)} classes, {prompts.template!r}"
 
 
 if __name__ == "__main__":

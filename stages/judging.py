@@ -1,30 +1,87 @@
 """Embeddings x prompts -> rows: the one evaluation path of clean, oblivious and adaptive threats."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from stages.banks.bank import Bank
-from stages.banks.provenance import require
+from stages.banks.provenance import Provenance, require
 from stages.prompts.classify import cosine_logits, judge
 from stages.prompts.file import PromptFile, load_prompts
 
-PROMPTS = ("hand", "coop", "advpt")
+TUNED = ("coop", "advpt")
 
 
-def rows_of(bank: Bank, prompts: PromptFile, *, dataset: str, threat: str, prompt: str, seed: int) -> pa.Table:
+@dataclass(frozen=True)
+class Study:
+    """The prompts that are compared on one data set, or on some of its classes.
+
+    Attributes:
+        name: The data set's, or for example `imagenet_to_dtd`, `dtd_base`.
+        prompts: By name: `hand`, `coop`, `advpt`; all of the same K classes.
+        labels: What the data set calls these classes (K,), ascending.
+    """
+
+    name: str
+    prompts: dict[str, PromptFile]
+    labels: np.ndarray
+
+    @property
+    def provenances(self) -> dict[str, Provenance]:
+        """What made each prompt."""
+        return {name: prompts.provenance for name, prompts in self.prompts.items()}
+
+    def takes_part(self, labels: np.ndarray) -> np.ndarray:
+        """Which images (N,), by the data set's labels, show one of these classes: mask (N,)."""
+        return np.isin(labels, self.labels)
+
+    def relabel(self, labels: np.ndarray) -> np.ndarray:
+        """The data set's labels (N,) of images that take part -> positions among these classes (N,)."""
+        return np.searchsorted(self.labels, labels)
+
+
+def read_study(dataset: str, name: str, **expected: object) -> Study:
+    """Reads the prompts that are compared in a study: the data set's hand-written ones and those tuned.
+
+    Raises:
+        ValueError: If one is missing or damaged, or its provenance differs from what is expected.
+    """
+    paths = {"hand": Path(f"data/prompts/{dataset}/hand")} | {
+        prompt: Path(f"data/prompts/{name}/{prompt}") for prompt in TUNED
+    }
+    prompts = {}
+    for prompt, folder in paths.items():
+        path = folder / "prompts.safetensors"
+        prompts[prompt] = load_prompts(path)
+        require(prompts[prompt].provenance, path, dataset=dataset, **expected)
+    of_dataset, of_study = prompts["hand"].class_names, prompts["advpt"].class_names
+    labels = np.array([of_dataset.index(class_name) for class_name in of_study])
+    return Study(name, {**prompts, "hand": prompts["hand"].of_classes(labels)}, labels)
+
+
+def judged(bank: Bank, study: Study, *, threat: str, prompt: str, seed: int) -> pa.Table:
     """Judges each embedding by one prompt of one tuning seed.
 
+    Args:
+        bank: N embeddings of images of the study's classes, labelled as the study does.
+        study: The prompts.
+        threat: What the images went through.
+        prompt: Name of the prompt.
+        seed: Its tuning seed.
+
     Returns:
-        N rows: id, dataset, threat, defence, prompt, seed, label, prediction, correct, margin.
+        N rows: id, dataset (the study's name), threat, defence, prompt, seed, label, prediction, correct, margin.
     """
+    prompts = study.prompts[prompt]
     logits = cosine_logits(bank.embeddings, prompts.text_features[seed], prompts.logit_scale)
     predictions, margins = judge(logits, bank.labels)
     count = len(bank.ids)
     columns = {
         "id": pa.array(bank.ids, pa.string()),
-        "dataset": pa.repeat(dataset, count),
+        "dataset": pa.repeat(study.name, count),
         "threat": pa.repeat(threat, count),
         "defence": pa.repeat("none", count),
         "prompt": pa.repeat(prompt, count),
@@ -37,20 +94,6 @@ def rows_of(bank: Bank, prompts: PromptFile, *, dataset: str, threat: str, promp
     return pa.table(columns)
 
 
-def accuracy_of(rows: pa.Table) -> float:
+def accuracy_of(rows: Sequence[pa.Table]) -> float:
     """The share of rows that are right."""
-    return float(np.mean(rows["correct"].to_numpy()))
-
-
-def read_prompts(dataset: str, **expected: object) -> dict[str, PromptFile]:
-    """Reads the prompts that are compared everywhere, by name.
-
-    Raises:
-        ValueError: If one is missing or damaged, or its provenance differs from what is expected.
-    """
-    found = {}
-    for prompt in PROMPTS:
-        path = Path(f"data/prompts/{dataset}/{prompt}/prompts.safetensors")
-        found[prompt] = load_prompts(path)
-        require(found[prompt].provenance, path, dataset=dataset, **expected)
-    return found
+    return float(np.mean(np.concatenate([part["correct"].to_numpy() for part in rows])))

@@ -82,6 +82,13 @@ class Model(Block):
     sha256: str | None
 
 
+class Fetch(Block):
+    """How raw images are listed and checked."""
+
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+    overlap_limit: Share
+
+
 class Data(Block):
     """Which images take part."""
 
@@ -157,14 +164,26 @@ class Tune(Block):
     warmup_lr: Positive
 
 
+class Transfers(Block):
+    """Which contexts are re-attached to the class names of which data sets: each source to each target."""
+
+    sources: list[str]
+    targets: list[str]
+
+
 class Params(Block):
     """All of params.yaml."""
 
     datasets: Annotated[list[str], Field(min_length=1)]
+    test_only: list[str]
+    transfer: Transfers
+    base_to_new: list[str]
     seed: Seed
     runtime: Runtime
     model: Model
+    fetch: Fetch
     data: Data
+    hand: Literal["template", "ensemble"]
     attack: FeaturePgd
     tune: Tune
     oblivious: dict[str, Annotated[FeaturePgd | Transfer, Field(discriminator="method")]]
@@ -173,15 +192,29 @@ class Params(Block):
     @model_validator(mode="after")
     def _names(self) -> "Params":
         """Names become stage and file names: DVC joins them by hyphens, rows tell threats apart by name alone."""
-        for name in [*self.datasets, *self.oblivious, *self.adaptive]:
+        for name in [*self.datasets, *self.test_only, *self.oblivious, *self.adaptive]:
             if not re.fullmatch(r"[a-z0-9_]+", name) or name == "clean":
                 raise ValueError(
                     f"name {name!r}: lower-case letters, digits and underscores are allowed, and not 'clean'"
                 )
         if both := set(self.oblivious) & set(self.adaptive):
             raise ValueError(f"threat {min(both)!r} is in oblivious and in adaptive; rename one")
-        if len(set(self.datasets)) < len(self.datasets):
-            raise ValueError(f"datasets: {self.datasets} names one twice")
+        return self
+
+    @model_validator(mode="after")
+    def _lists_of_data_sets(self) -> "Params":
+        """Whoever takes part in a transfer must be there, and nobody twice, or two stages would make one file."""
+        known = [*self.datasets, *self.test_only]
+        lists = {
+            "transfer.sources": (self.transfer.sources, self.datasets, "datasets"),
+            "transfer.targets": (self.transfer.targets, known, "datasets or test_only"),
+            "base_to_new": (self.base_to_new, self.datasets, "datasets"),
+        }
+        for key, (names, allowed, where) in {"datasets": (known, known, ""), **lists}.items():
+            if missing := [name for name in names if name not in allowed]:
+                raise ValueError(f"{key}: {missing[0]!r} is not under {where}")
+            if doubled := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"{key}: {doubled[0]!r} is named twice (`datasets` and `test_only` count as one list)")
         return self
 
 

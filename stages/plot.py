@@ -20,25 +20,38 @@ from stages.datasets.card import Card, read_card
 from stages.params import Params, load_params
 from stages.prompts.file import load_prompts
 from stages.report.findings import findings, headline
+from stages.report.harmonic import harmonic_metrics, harmonic_table
 from stages.report.origins import datasets_table, flat, prompts_table, threats_table
+from stages.report.overview import overview_table
 from stages.report.page import page
 from stages.report.pictures import pictures_of
 from stages.report.results_table import results_table
 from stages.report.samples import sample_of
 from stages.report.tables import Rows, accuracy_table, confusion_table, metrics_of, results_of, tuning_table
-from stages.report.vocabulary import CLEAN, PROMPTS, Threat, adaptive_partner, shown_threat
+from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
 
 REPORTS = Path("reports")
 GALLERY_LINES = 4  # over all data sets
 
 
 @dataclass(frozen=True)
-class Study:
-    """What was found on one data set: its card, what made each prompt, the tuning curves, the rows of each threat."""
+class Found:
+    """What was found in one study.
 
+    Attributes:
+        dataset: Whose test images were judged.
+        card: What is known of that data set.
+        class_names: The classes of this study, by label.
+        prompts: What made each prompt.
+        curves: Tuning curves; None where the prompts were tuned in another study.
+        rows: The rows of each threat.
+    """
+
+    dataset: str
     card: Card
+    class_names: list[str]
     prompts: dict[str, Provenance]
-    curves: pd.DataFrame
+    curves: pd.DataFrame | None
     rows: Rows
 
 
@@ -46,34 +59,56 @@ def main() -> str:
     """Derives every number and every figure from the rows."""
     params = load_params()
     threats = threats_of(params)
-    studies = {dataset: read_study(dataset, threats) for dataset in params.datasets}
-    shown = shown_threat(threats, studies[params.datasets[0]].prompts["advpt"]["attack"]["eps"])
+    found = {name: read_study(name, dataset, threats) for name, dataset in studies_of(params).items()}
+    own = {dataset: found[dataset] for dataset in params.datasets}
+    shown = shown_threat(threats, found[params.datasets[0]].prompts["advpt"]["attack"]["eps"])
     seen = [threat for threat in (shown, adaptive_partner(threats, shown.eps)) if threat and threat is not CLEAN]
 
-    results = results_of({dataset: study.rows for dataset, study in studies.items()}, threats)
-    class_names = {dataset: study.card.class_names for dataset, study in studies.items()}
-    confusions = [confusion_table(study.rows[shown.name], class_names[dataset]) for dataset, study in studies.items()]
+    results = results_of({name: study.rows for name, study in found.items()}, threats)
+    class_names = {name: study.class_names for name, study in own.items()}
+    confusions = [confusion_table(study.rows[shown.name], study.class_names) for study in own.values()]
     tables = {
         "accuracy": accuracy_table(results),
-        "tuning": tuning_table(pd.concat([study.curves for study in studies.values()])),
+        "tuning": tuning_table(pd.concat([study.curves for study in found.values() if study.curves is not None])),
         "confusion": pd.concat(confusions),
     }
-    count = max(1, GALLERY_LINES // len(studies))
+    count = max(1, GALLERY_LINES // len(own))
     samples = [
         sample_of(dataset, study.rows, class_names[dataset], seen, count, pixels_of=partial(read_pixels, dataset))
-        for dataset, study in studies.items()
+        for dataset, study in own.items()
     ]
     pictures = pictures_of(results, tables, samples, class_names, threats, shown)
+    overviews = overviews_of(params)
+    balances = [(dataset, f"{dataset}_base", f"{dataset}_new") for dataset in params.base_to_new]
 
-    write("metrics.json", json.dumps(metrics_of(results), indent=2) + "\n")
+    write("metrics.json", json.dumps({**metrics_of(results), **harmonic_metrics(results, balances)}, indent=2) + "\n")
     for name, table in tables.items():
         write(f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, picture in pictures.items():
         write(f"{name}.png", picture.png)
-    by_dataset = [results_table(results, dataset, threats) for dataset in studies]
-    notes = [findings(results, dataset, threats) for dataset in studies]
-    write("index.html", page(by_dataset, notes, list(pictures.values()), origins_of(studies, threats)))
+    wide = [overview_table(results, title, names, threats) for title, names in overviews.items() if len(names) > 1]
+    wide += [harmonic_table(results, *balance, threats) for balance in balances]
+    by_study = [results_table(results, name, threats) for name in found]
+    notes = [findings(results, name, threats) for name in found]
+    write("index.html", page(wide, by_study, notes, list(pictures.values()), origins_of(found, threats)))
     return f"wrote {REPORTS}, {headline(results, params.datasets[0], [CLEAN, *seen])}"
+
+
+def studies_of(params: Params) -> dict[str, str]:
+    """All studies in the order of the report, each with the data set whose test images it judges."""
+    transfers = {
+        f"{source}_to_{target}": target for source in params.transfer.sources for target in params.transfer.targets
+    }
+    halves = {f"{dataset}_{part}": dataset for dataset in params.base_to_new for part in ("base", "new")}
+    return {dataset: dataset for dataset in params.datasets} | transfers | halves
+
+
+def overviews_of(params: Params) -> dict[str, list[str]]:
+    """The studies that stand side by side in one table, by its title."""
+    overviews = {"All data sets": params.datasets}
+    for source in params.transfer.sources:
+        overviews[f"Contexts of {source} elsewhere"] = [f"{source}_to_{target}" for target in params.transfer.targets]
+    return overviews
 
 
 def threats_of(params: Params) -> list[Threat]:
@@ -85,24 +120,31 @@ def threats_of(params: Params) -> list[Threat]:
     return [CLEAN, *named]
 
 
-def read_study(dataset: str, threats: list[Threat]) -> Study:
-    """Reads what was found on one data set.
+def read_study(name: str, dataset: str, threats: list[Threat]) -> Found:
+    """Reads what was found in one study.
 
     Raises:
         ValueError: If a file is missing or damaged, or its rows are those of other prompts or of another attack.
     """
-    folder = Path(f"data/prompts/{dataset}")
-    prompts = {name: load_prompts(folder / name / "prompts.safetensors").provenance for name in PROMPTS}
+    folder = Path(f"data/prompts/{name}")
+    files = {prompt: folder / prompt / "prompts.safetensors" for prompt in ("coop", "advpt")}
+    loaded = {
+        prompt: load_prompts(path)
+        for prompt, path in {"hand": Path(f"data/prompts/{dataset}/hand/prompts.safetensors"), **files}.items()
+    }
+    prompts = {prompt: file.provenance for prompt, file in loaded.items()}
     rows = {}
     for threat in threats:
-        path = Path(f"data/rows/{dataset}/{threat.name}.parquet")
+        path = Path(f"data/rows/{name}/{threat.name}.parquet")
         table, made_by = read_table(path)
         require(flat(made_by["prompts"]), path, **flat(prompts))
         source = made_by["images" if threat.knowledge == "adaptive" else "features"]
         require(flat(source), path, **expected(dataset, threat))
         rows[threat.name] = table.to_pandas()
-    curves = pd.concat([pd.read_csv(folder / name / "tuning.csv") for name in ("coop", "advpt")])
-    return Study(read_card(Path(f"data/cards/{dataset}.json")), prompts, curves, rows)
+    curves = [path.with_name("tuning.csv") for path in files.values()]
+    tuned = pd.concat(map(pd.read_csv, curves)) if all(path.is_file() for path in curves) else None
+    card = read_card(Path(f"data/cards/{dataset}.json"))
+    return Found(dataset, card, loaded["advpt"].class_names, prompts, tuned, rows)
 
 
 def expected(dataset: str, threat: Threat) -> Provenance:
@@ -126,10 +168,11 @@ def read_pixels(dataset: str, threat: Threat, ids: list[str]) -> np.ndarray:
     return np.stack([found[id] for id in ids])
 
 
-def origins_of(studies: dict[str, Study], threats: list[Threat]) -> list[str]:
+def origins_of(found: dict[str, Found], threats: list[Threat]) -> list[str]:
     """What made the results, as HTML tables."""
-    facts = {name: study.card.model_dump(include={"sha256", "source", "licence"}) for name, study in studies.items()}
-    prompts = [prompts_table(name, study.prompts) for name, study in studies.items()]
+    told = {"sha256", "origin", "licence", "splits", "notes"}
+    facts = {study.dataset: study.card.model_dump(include=told) for study in found.values()}
+    prompts = [prompts_table(name, study.prompts) for name, study in found.items()]
     return [datasets_table(facts), *prompts, threats_table(threats)]
 
 

@@ -1,11 +1,13 @@
 """tune: embeddings -> data/prompts/<dataset>/{advpt,coop}, context vectors, their text features, the tuning curve.
 
-`advpt` tunes on the bank of adversarial embeddings; `coop` does exactly the same on the clean ones.
+`advpt` tunes on the bank of adversarial embeddings; `coop` does exactly the same on the clean ones. For the part `base`
+of the classes, the prompts go to data/prompts/<dataset>_base.
 """
 
 import csv
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from stages.banks.bank import Bank, read_bank
@@ -13,6 +15,7 @@ from stages.banks.files import replacing
 from stages.banks.provenance import Provenance, provenance, require
 from stages.command import command, progress
 from stages.datasets.card import read_card
+from stages.datasets.parts import labels_of
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.models.lazily import without_compiler
@@ -23,8 +26,8 @@ from stages.prompts.text import TextTower
 from stages.prompts.tuning import Epoch, Schedule, tune
 
 
-def main(dataset: str, prompt: str) -> str:
-    """Tunes all seeds of one prompt side by side."""
+def main(dataset: str, prompt: str, part: str | None = None) -> str:
+    """Tunes all seeds of one prompt side by side, for all classes or for a part of them."""
     params = load_params()
     if prompt not in ("advpt", "coop"):
         raise ValueError(f"no prompt called {prompt!r} to tune; there are: advpt, coop")
@@ -47,18 +50,21 @@ def main(dataset: str, prompt: str) -> str:
         bank = load_embeddings(path, {**made_from, "attack": params.attack.model_dump()})
         if bank.ids != clean.ids:
             raise ValueError(f"{path}: its images are not those of the clean embeddings; run `dvc repro`")
+    labels = labels_of(part, len(card.class_names))
+    class_names, chosen = [card.class_names[label] for label in labels], np.isin(clean.labels, labels)
+    bank, clean = bank.take(chosen), clean.take(chosen)
 
     settings = params.tune
     generators = [torch.Generator().manual_seed(params.seed * 1000 + index) for index in range(settings.tuning_seeds)]
     layout = assemble(
-        card.class_names, tower, context_length=settings.context_length, class_position=settings.class_position
+        class_names, tower, context_length=settings.context_length, class_position=settings.class_position
     )
     context = initial_context(
         tower,
         context_length=settings.context_length,
         words=settings.init_words,
         std=settings.init_std,
-        classes=len(card.class_names) if settings.class_specific else None,
+        classes=len(class_names) if settings.class_specific else None,
         generators=generators,
     )
     epochs = tune(
@@ -66,7 +72,7 @@ def main(dataset: str, prompt: str) -> str:
         context,
         embeddings=torch.tensor(bank.embeddings, device=device),
         clean_embeddings=torch.tensor(clean.embeddings, device=device),
-        labels=torch.tensor(clean.labels, device=device),
+        labels=torch.tensor(clean.labels - labels.start, device=device),
         clean_fraction=settings.clean_fraction,
         logit_scale=clip.logit_scale,
         schedule=schedule_of(settings),
@@ -82,21 +88,23 @@ def main(dataset: str, prompt: str) -> str:
         model=clip.fingerprint,
         seed=params.seed,
         tune=settings.model_dump(),
+        part=part,
         **({"attack": params.attack.model_dump()} if prompt == "advpt" else {}),
     )
     prompts = PromptFile(
         text_features=layout.text_features(context, tower).cpu().numpy(),
         logit_scale=clip.logit_scale,
-        class_names=card.class_names,
+        class_names=class_names,
         template=readable(arrangement(settings.context_length, settings.class_position)),
         provenance=made_by,
         context=context.cpu().numpy(),
     )
-    out = Path(f"data/prompts/{dataset}/{prompt}")
+    study = f"{dataset}_{part}" if part else dataset
+    out = Path(f"data/prompts/{study}/{prompt}")
     with replacing(out) as folder:
         folder.mkdir()
         save_prompts(folder / "prompts.safetensors", prompts)
-        write_curve(folder / "tuning.csv", curve, dataset, prompt)
+        write_curve(folder / "tuning.csv", curve, study, prompt)
     last = curve[-1].accuracy
     return f"wrote {out}, {settings.tuning_seeds} seeds, accuracy on what it tuned on {sum(last) / len(last):.3f}"
 

@@ -15,7 +15,9 @@ from ruamel.yaml import YAML
 from tests import warm
 from tests.imports import ROOT
 
-yaml = YAML()
+yaml = YAML(typ="safe", pure=True)
+yaml.default_flow_style = False
+yaml.sort_base_mapping_type_on_output = False
 
 
 class Project:
@@ -33,12 +35,12 @@ class Project:
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
-    def fails(self, *command: str) -> str:
+    def fails(self, *command: str, code: int = 1) -> str:
         """Runs a command that has to fail as the user's error and returns what it printed."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300
         )
-        assert done.returncode == 1
+        assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
     def change(self, **values: object) -> None:

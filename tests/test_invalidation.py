@@ -49,6 +49,52 @@ def test_a_new_data_set_reruns_nothing_that_exists(project):
     assert set(metrics) == {"fashion", "fashion2"}
 
 
+def test_a_transfer_reruns_nothing_that_exists(project):
+    """A data set without training images, judged with the contexts of another one."""
+    pgd = {"method": "feature_pgd", "objective": "kl", "eps": 8, "steps": 2, "step_ratio": 1.25}
+    project.change(oblivious={"pgd_eps8": pgd}, test_only=["fashion2"])
+    project.change(transfer={"sources": ["fashion"], "targets": ["fashion2"]})
+    assert project.repro("--no-run-cache") == {
+        *(f"{stage}-test-only@fashion2" for stage in ("fetch", "extract", "hand")),
+        *(f"{stage}-test-only@fashion2-pgd_eps8" for stage in ("craft", "embed")),
+        "attach-fashion2",
+        "evaluate-transfer-clean-fashion2",
+        "evaluate-transfer-fashion2-pgd_eps8",
+        "adapt-transfer-fashion2-adaptive_eps4",
+        "plot",
+    }
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
+    assert set(metrics) == {"fashion", "fashion_to_fashion2"}
+    for threat in ("clean", "pgd_eps8"):  # the same images: the moved context must do exactly what it did at home
+        accuracy = {name: [line["accuracy"] for line in metrics[name][threat].values()] for name in metrics}
+        assert accuracy["fashion_to_fashion2"] == accuracy["fashion"]
+
+
+def test_a_surrogate_needs_training_images(project):
+    project.change(test_only=["fashion2"])
+    failed = project.fails("dvc", "repro", code=255)
+    assert "craft-test-only@fashion2-transfer_eps8" in failed and "-S '~oblivious.transfer_eps8'" in failed
+    assert "Traceback" not in failed
+
+
+def test_halves_of_the_classes_rerun_nothing_that_exists(project):
+    project.change(base_to_new=["fashion"])
+    names = project.repro()
+    assert names == {
+        "tune-base",
+        "tune-base-clean",
+        "attach-new",
+        *(f"evaluate-half-clean-{half}" for half in ("base", "new")),
+        *(f"evaluate-half-{half}-{threat}" for half in ("base", "new") for threat in ("pgd_eps8", "transfer_eps8")),
+        *(f"adapt-half-{half}-adaptive_eps4" for half in ("base", "new")),
+        "plot",
+    }
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
+    base, new, both = (metrics[f"fashion_{name}"]["clean"]["advpt"] for name in ("base", "new", "base_to_new"))
+    assert base["n"] + new["n"] == metrics["fashion"]["clean"]["advpt"]["n"]
+    assert min(base["accuracy"], new["accuracy"]) <= both["accuracy"] <= max(base["accuracy"], new["accuracy"])
+
+
 def test_tuning_crafts_no_oblivious_image_again(project):
     project.change(tune__lr=0.02)
     assert project.repro() == {"tune-clean", *PROMPTS_AND_ROWS}

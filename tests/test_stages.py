@@ -8,19 +8,19 @@ import torch
 import torch.nn.functional as F
 
 from stages.adapt import OBJECTIVES as ADAPTIVE
-from stages.adapt import adaptive_recipe
+from stages.adapt import adaptive_recipe, first_images
 from stages.banks.bank import Bank
 from stages.banks.images import write_images
 from stages.craft import OBJECTIVES as OBLIVIOUS
 from stages.craft import feature_recipe, transfer_recipe
 from stages.crafting import craft_shard
 from stages.embedding import embed_shard
-from stages.judging import accuracy_of, rows_of
+from stages.judging import Study, accuracy_of, judged, read_study
 from stages.models.device import to_tensor
 from stages.params import load_params
 from stages.prompts.classify import cosine_logits
 from stages.prompts.context import handwritten
-from stages.prompts.file import PromptFile
+from stages.prompts.file import PromptFile, save_prompts
 from stages.prompts.text import TextTower
 
 CPU = torch.device("cpu")
@@ -119,8 +119,39 @@ def test_rows_are_those_of_the_seed(prompts):
     embeddings = np.random.default_rng(0).normal(size=(30, 128)).astype(np.float32)
     bank = Bank([str(i) for i in range(30)], labels, embeddings)
     for seed in range(2):
-        rows = rows_of(bank, prompts, dataset="d", threat="t", prompt="p", seed=seed)
+        rows = judged(bank, Study("s", {"p": prompts}, np.arange(3)), threat="t", prompt="p", seed=seed)
         expected = (embeddings @ prompts.text_features[seed].T).argmax(1)
         assert rows["prediction"].to_pylist() == expected.tolist()
-        assert set(rows["seed"].to_pylist()) == {seed}
-        assert accuracy_of(rows) == pytest.approx(np.mean(expected == labels))
+        assert set(rows["seed"].to_pylist()) == {seed} and set(rows["dataset"].to_pylist()) == {"s"}
+        assert accuracy_of([rows]) == pytest.approx(np.mean(expected == labels))
+
+
+def test_a_study_of_some_classes_judges_their_images_among_these_classes_alone(prompts, tmp_path, monkeypatch):
+    """Hand-written prompts of a, b, c; tuned ones of b, c: images of a take no part, b is class 0."""
+    monkeypatch.chdir(tmp_path)
+    some = prompts.of_classes(np.array([1, 2]))
+    for path, file in (("d/hand", prompts), ("d_new/coop", some), ("d_new/advpt", some)):
+        (tmp_path / "data/prompts" / path).mkdir(parents=True)
+        file = replace(file, provenance={"dataset": "d"})
+        save_prompts(tmp_path / "data/prompts" / path / "prompts.safetensors", file)
+    study = read_study("d", "d_new")
+    labels = np.array([0, 1, 2, 1])
+    assert study.takes_part(labels).tolist() == [False, True, True, True]
+    assert study.relabel(labels[1:]).tolist() == [0, 1, 0]
+    assert study.prompts["hand"].class_names == ["b", "c"]
+    assert np.array_equal(study.prompts["hand"].text_features, prompts.text_features[:, 1:])
+    with pytest.raises(ValueError, match="made with model"):
+        read_study("d", "d_new", model="other")
+    bank = Bank(["1", "2", "3"], np.array([0, 1, 0]), prompts.text_features[0, [1, 2, 1]])
+    rows = judged(bank, study, threat="t", prompt="hand", seed=0)
+    assert rows["prediction"].to_pylist() == [0, 1, 0] and min(rows["margin"].to_pylist()) > 0
+
+
+def test_the_first_images_are_those_of_the_study_over_all_shards(shard, prompts, tmp_path):
+    write_images(tmp_path / "images", [shard.take(np.arange(0, 5)), shard.take(np.arange(5, 12))], {})
+    study = Study("s", {"p": prompts}, np.array([1, 2]))
+    found = list(first_images(tmp_path / "images", study, 6))
+    assert [id for part in found for id in part.ids] == [f"test/{index}" for index in (1, 2, 4, 5, 7, 8)]
+    assert [label for part in found for label in part.labels.tolist()] == [0, 1, 0, 1, 0, 1]
+    assert sum(map(len, first_images(tmp_path / "images", study, "all"))) == 8
+    assert sum(map(len, first_images(tmp_path / "images", study, 9))) == 8  # there are no more

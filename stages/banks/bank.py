@@ -29,6 +29,12 @@ class Bank:
         assert self.embeddings.dtype == np.float32 and self.embeddings.ndim == 2
         assert len(self.ids) == len(self.labels) == len(self.embeddings)
 
+    def take(self, mask: np.ndarray) -> "Bank":
+        """The embeddings where a mask (N,) holds."""
+        return Bank(
+            [id for id, kept in zip(self.ids, mask, strict=True) if kept], self.labels[mask], self.embeddings[mask]
+        )
+
 
 def write_bank(path: Path, parts: Iterable[Bank], provenance: Provenance) -> None:
     """Writes the parts of a bank, one at a time, as the row groups of one file."""

@@ -36,7 +36,7 @@ class Images:
         """Cuts into `count` parts of about the same size, in order."""
         return [self.take(part) for part in np.array_split(np.arange(len(self)), count)]
 
-    def take(self, chosen: np.ndarray) -> "Images":
+    def take(self, chosen: np.ndarray | slice) -> "Images":
         """The images at the given positions, or where a mask (N,) holds."""
         return Images(np.asarray(self.ids, object)[chosen].tolist(), self.labels[chosen], self.pixels[chosen])
 

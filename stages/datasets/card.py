@@ -1,4 +1,4 @@
-"""What the pipeline needs to know of a data set besides its pixels."""
+"""What the pipeline needs to know of a data set besides its images."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,12 @@ class Card(BaseModel):
         name: As in `datasets` of params.yaml.
         class_names: K names; the label of an image is an index into them.
         template: The hand-written prompt, `{}` standing for the class name.
-        sha256: Digest of the raw files.
-        source: Where the images come from.
+        sha256: One digest for all raw images with their splits and labels.
+        origin: Where the images come from.
         licence: Their licence.
+        splits: Where the splits come from.
+        packed: Whether the raw images are rows of Parquet files.
+        notes: What the checks of the data found worth saying.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -24,8 +27,11 @@ class Card(BaseModel):
     class_names: list[str]
     template: str
     sha256: str
-    source: str
+    origin: str
     licence: str
+    splits: str
+    packed: bool
+    notes: list[str]
 
     @field_validator("class_names")
     @classmethod
@@ -34,8 +40,9 @@ class Card(BaseModel):
         spoken = [name.replace("_", " ") for name in names]
         if len(names) < 2:
             raise ValueError(f"{len(names)} class; a classifier needs at least 2")
-        if doubled := [name for name in spoken if spoken.count(name) > 1]:
-            raise ValueError(f"two classes are called {doubled[0]!r}; rename one")
+        if len(set(spoken)) < len(spoken):
+            doubled = next(name for name in spoken if spoken.count(name) > 1)
+            raise ValueError(f"two classes are called {doubled!r}; rename one")
         return names
 
 

@@ -1,11 +1,94 @@
-"""Decoding of the embedded Fashion-MNIST: 28x28 grey bytes -> 32x32 RGB."""
+"""The embedded Fashion-MNIST: rows of 28x28 grey bytes in two Parquet files -> 32x32 RGB images."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
 
-PADDING = 2  # pixels on each side
+from stages.datasets.listing import Item, Listing, Source
+
+SIDE, PADDING = 28, 2  # pixels; the padding on each side
+FOLDER = Path("data/embedded/fashion")
+SHA256 = {
+    "train.parquet": "4c94b650b8b4260a0f3675012f465ab6534355ba2765d22c821be533ca1dab2b",
+    "test.parquet": "3467768fce331e4c47514f674d5ac8b88512123f11a50c23eff0402ac879e945",
+}
+
+
+def copy_files(raw: Path, folder: Path = FOLDER) -> None:
+    """Copies the two files after comparing their digests.
+
+    Raises:
+        ValueError: If a file is missing or another one; the message names it.
+    """
+    for name, expected in SHA256.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{path}: missing; it belongs to the repository (`git checkout {path}`)")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != expected:
+            raise ValueError(f"{path}: damaged or another file (sha256 {found}, expected {expected})")
+        raw.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, raw / name)
+
+
+def list_rows(raw: Path) -> Listing:
+    """Reads ids, labels and class names of both files."""
+    items = {}
+    for split in ("train", "test"):
+        table = read_rows(raw / f"{split}.parquet")
+        pairs = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
+        items[split] = [Item(id, label) for id, label in pairs]
+    class_names = json.loads(table.schema.metadata[b"provenance"])["class_names"]
+    return Listing(class_names, **items, splits="training images 50000-51999, test images 0-999 of the original files")
+
+
+def content_of(raw: Path) -> Callable[[str], bytes]:
+    """Looks up the raw bytes of an image by its id; holds all of them."""
+    tables = [read_rows(raw / name) for name in SHA256]
+    content = {
+        id: image
+        for table in tables
+        for id, image in zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True)
+    }
+    return content.__getitem__
+
+
+def open_rows(raw: Path) -> Callable[[str], Image.Image]:
+    """Opens an image by its id."""
+    content = content_of(raw)
+    return lambda id: Image.fromarray(images_of(np.frombuffer(content(id), np.uint8).reshape(1, SIDE, SIDE))[0])
+
+
+def read_rows(path: Path) -> pa.Table:
+    """Reads one of the two files.
+
+    Raises:
+        ValueError: If it is missing or damaged.
+    """
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: missing or damaged ({error}); delete it and run `dvc repro`") from error
 
 
 def images_of(grey: np.ndarray) -> np.ndarray:
     """Grey images (N, 28, 28), uint8 -> (N, 32, 32, 3), uint8, padded with black, the background of these images."""
     sides = (PADDING, PADDING)
     return np.repeat(np.pad(grey, ((0, 0), sides, sides))[..., None], 3, axis=-1)
+
+
+SOURCE = Source(
+    template="a photo of a {}.",
+    origin="Fashion-MNIST (Zalando Research, 2017)",
+    licence="Expat (MIT)",
+    list_images=list_rows,
+    download=copy_files,
+    packed=True,
+)

@@ -1,16 +1,16 @@
 """open_clip behind one small interface: pixels in [0, 1] outside, normalisation inside, weights frozen."""
 
-import hashlib
 import logging
-from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from stages.models.folding import fold_batch_norm
 from stages.models.lazily import import_open_clip
-
-LOCAL = "local-dir:"
+from stages.models.supported import check_configuration, check_end
+from stages.models.weights import LOCAL, find_source, local_name, read_configuration
 
 
 class Clip:
@@ -24,14 +24,34 @@ class Clip:
     """
 
     def __init__(self, model: nn.Module, tokenizer: object, fingerprint: dict) -> None:
-        self.model = fold_batch_norm(model.eval().requires_grad_(False)).to(memory_format=torch.channels_last)
+        open_clip = import_open_clip()
+        self.model = model.eval().requires_grad_(False)
+        if isinstance(model.visual, open_clip.modified_resnet.ModifiedResNet):
+            fold_batch_norm(model.visual)  # elsewhere (timm), names promise no order
+        self.model.to(memory_format=torch.channels_last)
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
         size = model.visual.image_size
         self.image_size: int = size if isinstance(size, int) else size[0]
-        preprocess = model.visual.preprocess_cfg
+        preprocess = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
+        transform = open_clip.transform.image_transform_v2(preprocess, is_train=False)
+        *self._geometry, _, _, normalize = transform.transforms  # in between: to RGB, to tensor
         device = next(model.parameters()).device
-        self._mean, self._std = (torch.tensor(preprocess[key], device=device).view(3, 1, 1) for key in ("mean", "std"))
+        self._mean, self._std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (normalize.mean, normalize.std))
+
+    def fit(self, image: Image.Image) -> np.ndarray:
+        """Brings an image to the model's size as open_clip does; its resize mode, interpolation and fill colour hold.
+
+        Args:
+            image: RGB, of any size.
+
+        Returns:
+            Pixels (image_size, image_size, 3), uint8; those of an image of that size are as they were.
+        """
+        assert image.mode == "RGB", image.mode
+        for step in self._geometry:
+            image = step(image)
+        return np.asarray(image)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised; differentiable."""
@@ -48,78 +68,51 @@ def load_clip(name: str, *, pretrained: str | None, sha256: str | None, device: 
 
     Args:
         name: `ViT-B-16` and the like, `hf-hub:...`, or `local-dir:` and a folder of open_clip's form.
-        pretrained: Tag or file of the weights; None where the name says it.
+        pretrained: Tag, or file of weights (safetensors, or what torch loads with `weights_only`), of a named model;
+            None where the name says it.
         sha256: Expected digest of the weights, see `weights_digest`; None for a model from the hub takes what comes.
         device: Where to put it.
 
     Raises:
-        ValueError: If the weights are missing, damaged, not finite, or not the expected ones.
+        ValueError: If no learnable context fits into it, or if the weights are missing, damaged, not finite, of another
+            model, or not the expected ones.
     """
     open_clip = import_open_clip()
 
     logging.getLogger().setLevel(logging.ERROR)  # open_clip tells every step of loading to the root logger
-    digest = weights_digest(name, pretrained)
-    if sha256 != digest and (sha256 is not None or name.startswith(LOCAL)):
+    here = local_name(name, sha256=sha256)
+    configuration = read_configuration(here)
+    check_configuration(name, configuration)
+    source = find_source(name, pretrained, sha256=sha256)
+    described = f"{name} ({pretrained or 'its own weights'})"
+    if sha256 != source.digest and (sha256 is not None or name.startswith(LOCAL)):
         raise ValueError(
-            f"model.sha256: {name} ({pretrained or 'its own weights'}) has digest {digest}, but {sha256} is expected. "
+            f"model.sha256: {described} has digest {source.digest}, but {sha256} is expected. "
             "If these are the weights you mean, put that digest there; then a change of the weights is noticed."
         )
     try:
-        model = open_clip.create_model(name, pretrained=pretrained, device=device)
-        tokenizer = open_clip.get_tokenizer(name)
+        tokenizer = open_clip.get_tokenizer(here)
+        model = open_clip.create_model(**source.arguments, device=device, require_pretrained=True)
     except Exception as error:  # open_clip, safetensors and torch raise a dozen kinds for a damaged or foreign file
-        raise ValueError(f"model.name: {name} ({pretrained or 'its own weights'}) cannot be loaded: {error}") from error
+        raise ValueError(f"model: {described} cannot be loaded from {source.file}: {brief(error)}") from error
+    check_end(name, configuration, tokenizer.eot_token_id)
     for key, weight in model.state_dict().items():
         if not weight.isfinite().all():
             raise ValueError(f"model.name: {name} has NaN or inf in {key}")
-    return Clip(model, tokenizer, {"name": name, "pretrained": pretrained, "sha256": digest})
+    return Clip(model, tokenizer, {"name": name, "pretrained": pretrained, "sha256": source.digest})
 
 
 def weights_digest(name: str, pretrained: str | None) -> str:
     """The sha256 that stands for a model.
 
-    For a local folder, that of what `sha256sum *` prints in it, so that the configuration counts too; otherwise that of
-    the weights' file.
+    For a local folder, that of what `sha256sum *` prints in it, so that the configuration counts too; for `hf-hub:`
+    the same of the two files that are read, configuration and weights; otherwise that of the weights' file.
     """
-    if name.startswith(LOCAL):
-        folder = Path(name.removeprefix(LOCAL))
-        if not (folder / "open_clip_config.json").is_file():
-            raise ValueError(f"model.name: {folder} is no open_clip folder (no open_clip_config.json in it)")
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-        listing = "".join(f"{file_digest(path)}  {path.name}\n" for path in files)
-        return hashlib.sha256(listing.encode()).hexdigest()
-    return file_digest(weights_file(name, pretrained))
+    return find_source(name, pretrained).digest
 
 
-def weights_file(name: str, pretrained: str | None) -> Path:
-    """Finds, or downloads, the file of a model's weights.
-
-    Raises:
-        ValueError: If there is none; the message lists the tags that open_clip knows for the model.
-    """
-    open_clip = import_open_clip()
-
-    if pretrained and Path(pretrained).is_file():
-        return Path(pretrained)
-    try:
-        if name.startswith("hf-hub:"):
-            return Path(open_clip.download_pretrained_from_hf(name.removeprefix("hf-hub:")))
-        tag = open_clip.get_pretrained_cfg(name, pretrained or "")
-        if tag:
-            return Path(open_clip.download_pretrained(tag))
-    except Exception as error:  # whatever the network or the hub raises
-        raise ValueError(
-            f"model: weights of {name} ({pretrained}) are not here and cannot be fetched: {error}"
-        ) from error
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if not tags:
-        raise ValueError(
-            f"model.name: open_clip knows no {name!r}; see open_clip.list_models(), or use hf-hub: or {LOCAL}"
-        )
-    raise ValueError(f"model.pretrained: {pretrained!r} is neither a file nor a tag of {name}; tags: {', '.join(tags)}")
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def brief(error: Exception) -> str:
+    """What an error says, cut: the weights of another model have hundreds of wrong keys and shapes."""
+    lines = (str(error) or repr(error)).splitlines()
+    cut = [line if len(line) <= 300 else f"{line[:300]} ..." for line in lines[:12]]
+    return "\n".join([*cut, f"... {len(lines) - 12} more lines"] if len(lines) > 12 else cut)

@@ -9,10 +9,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def fold_batch_norm(model: nn.Module) -> nn.Module:
     """Folds, in place, where a module holds `convN` and `bnN`, or a convolution and then a batch norm in a row.
 
-    This covers open_clip's ModifiedResNet; any other model is returned as it is.
-
     Args:
-        model: In eval mode.
+        model: An open_clip ModifiedResNet in eval mode; in other networks such names need not follow each other.
     """
     for module in model.modules():
         names = list(module._modules)

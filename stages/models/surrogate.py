@@ -1,12 +1,15 @@
 """A small CNN for transfer attacks: it learns the training split and never sees the CLIP that it stands in for."""
 
 import math
-from itertools import pairwise
+from collections.abc import Callable, Iterable
+from itertools import chain, pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from stages.models.device import to_tensor
 from stages.models.lazily import without_compiler
 
 
@@ -27,26 +30,59 @@ class SmallCnn(nn.Sequential):
                 nn.init.zeros_(layer.bias)
 
 
+Shards = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
+
+
 def fit_surrogate(
-    images: Tensor, labels: Tensor, *, classes: int, width: int, epochs: int, batch_size: int, lr: float, seed: int
+    shards: Shards,
+    *,
+    classes: int,
+    width: int,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    seed: int,
+    device: torch.device,
 ) -> SmallCnn:
-    """Trains a SmallCnn on images (N, 3, H, W) in [0, 1] with labels (N,): AdamW, one-cycle schedule, random flips.
+    """Trains a SmallCnn: AdamW, one-cycle schedule, random flips; images are shuffled within their shard.
+
+    Args:
+        shards: Called once an epoch and once before; yields pixels (n, H, W, 3), uint8, with labels (n,).
+        classes: Number K of classes.
+        width: Channels of the first convolution.
+        epochs: Passes over the images.
+        batch_size: Images in a step.
+        lr: Highest learning rate.
+        seed: Of weights, order and flips.
+        device: Where to train.
 
     Returns:
         The network in eval mode, frozen.
     """
     generator = torch.Generator().manual_seed(seed)
-    network = SmallCnn(width, classes, generator=generator).to(images.device)
+    network = SmallCnn(width, classes, generator=generator).to(device)
+    steps = epochs * sum(math.ceil(len(labels) / batch_size) for _, labels in shards())
     with without_compiler():
         optimizer = torch.optim.AdamW(network.parameters(), lr)
-        steps = epochs * math.ceil(len(images) / batch_size)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-        for _ in range(epochs):
-            for chosen in torch.randperm(len(images), generator=generator).split(batch_size):
-                flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator).to(images.device) < 0.5
-                batch = torch.where(flipped, images[chosen].flip(-1), images[chosen])
+        for pixels, labels in chain.from_iterable(shards() for _ in range(epochs)):
+            for chosen in torch.randperm(len(labels), generator=generator).split(batch_size):
+                images = to_tensor(pixels[chosen], device)
+                flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator).to(device) < 0.5
+                logits = network(torch.where(flipped, images.flip(-1), images))
                 optimizer.zero_grad()
-                F.cross_entropy(network(batch), labels[chosen]).backward()
+                F.cross_entropy(logits, torch.tensor(labels[chosen], device=device)).backward()
                 optimizer.step()
                 schedule.step()
     return network.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def accuracy_on(network: nn.Module, shards: Shards, *, batch_size: int, device: torch.device) -> float:
+    """The share of images that a surrogate gets right."""
+    right = total = 0
+    for pixels, labels in shards():
+        for chosen in np.array_split(np.arange(len(labels)), math.ceil(len(labels) / batch_size)):
+            predictions = network(to_tensor(pixels[chosen], device)).argmax(-1).cpu().numpy()
+            right, total = right + int((predictions == labels[chosen]).sum()), total + len(chosen)
+    return right / total

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from stages.prompts.text import TextTower
 
@@ -141,8 +142,28 @@ def initial_context(
     return tower.embed(tokens).expand(len(generators), *shape).clone()
 
 
-def handwritten(template: str, class_names: list[str], tower: TextTower) -> Tensor:
-    """Text features (1, K, D), unit norm, of a hand-written template such as "a photo of a {}."."""
-    rows = [arrange([template], name, tower)[0] for name in class_names]
-    features = [tower.encode(row[None], torch.tensor([len(row) - 1])) for row in rows]
-    return torch.stack(features, dim=1)
+def handwritten(templates: str | list[str], class_names: list[str], tower: TextTower) -> Tensor:
+    """Text features (1, K, D), unit norm, of hand-written templates such as "a photo of a {}.".
+
+    Args:
+        templates: One, or an ensemble: then the unit features of a class are averaged and normalised again.
+        class_names: K names.
+        tower: The text tower.
+
+    Raises:
+        ValueError: If a prompt is longer than the tower takes, or a word unknown; the message names the class.
+
+    Source: Radford et al. 2021, sec. 3.1.4.
+    """
+    templates = [templates] if isinstance(templates, str) else templates
+    features = torch.stack([encode_class(templates, name, tower) for name in class_names])  # (K, templates, D)
+    if len(templates) == 1:
+        return features.transpose(0, 1)
+    return F.normalize(features.mean(1), dim=-1)[None]
+
+
+def encode_class(templates: list[str], class_name: str, tower: TextTower) -> Tensor:
+    """Text features (templates, D), unit norm, of one class, in one batch."""
+    rows = [arrange([template], class_name, tower)[0] for template in templates]
+    ends = torch.tensor([len(row) - 1 for row in rows], device=rows[0].device)
+    return tower.encode(nn.utils.rnn.pad_sequence(rows, batch_first=True), ends)

@@ -1,7 +1,7 @@
 """Prompts on disk: safetensors that plain open_clip can use without this project."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,12 @@ class PromptFile:
     template: str
     provenance: dict
     context: np.ndarray | None = None
+
+    def of_classes(self, labels: np.ndarray) -> "PromptFile":
+        """The prompts of some classes alone (K',); a shared context stays, one of each class is chosen from."""
+        context = self.context if self.context is None or self.context.ndim == 3 else self.context[:, labels]
+        names = [self.class_names[label] for label in labels]
+        return replace(self, text_features=self.text_features[:, labels], class_names=names, context=context)
 
 
 def save_prompts(path: Path, prompts: PromptFile) -> None:

@@ -19,20 +19,13 @@ class TextTower:
     Args:
         model: An open_clip model: CLIP has its text tower spread over itself, CustomTextCLIP under `.text`.
         tokenizer: Its tokenizer.
-
-    Raises:
-        ValueError: If the tower is not causal or does not read its feature at the end: then no context fits in.
     """
 
     def __init__(self, model: nn.Module, tokenizer: object) -> None:
         tower = getattr(model, "text", model)
         pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
         causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
-        if not causal or pool not in ("argmax", "eos"):
-            raise ValueError(
-                f"model.name: the text tower {type(tower).__name__} (pool {pool!r}) is not causal or not read at "
-                "the end of the text; no learnable context fits in, choose another model"
-            )
+        assert causal and pool in ("argmax", "eos"), f"no context fits into a {type(tower).__name__} with pool {pool!r}"
         self._tower = tower
         self._tokenizer = tokenizer
         self.context_length: int = model.context_length

@@ -59,10 +59,13 @@ class Picture:
     caption: str
 
 
-def page(results: list[str], notes: list[list[str]], pictures: list[Picture], origins: list[str]) -> str:
+def page(
+    overviews: list[str], results: list[str], notes: list[list[str]], pictures: list[Picture], origins: list[str]
+) -> str:
     """The whole page.
 
     Args:
+        overviews: Tables over several data sets, HTML; none for a single one.
         results: One table per data set, HTML.
         notes: What each table says, sentences of plain text.
         pictures: The figures, embedded.
@@ -70,7 +73,7 @@ def page(results: list[str], notes: list[list[str]], pictures: list[Picture], or
     """
     tables = "".join(table + bullets(said) for table, said in zip(results, notes, strict=True))
     sections = [
-        f"<h1>{TITLE}</h1>{READING}{tables}",
+        f"<h1>{TITLE}</h1>{READING}{''.join(overviews)}{tables}",
         f"<h2>Figures</h2>{''.join(map(figure, pictures))}",
         f"<h2>What made them</h2>{''.join(origins)}",
     ]

@@ -1,49 +1,47 @@
-"""Data sets: the embedded one is what the catalogue says, choices do not depend on order."""
+"""Data sets: the embedded one is what it says, choices do not depend on order, halves of the classes."""
+
+import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from stages.banks.table import read_table
 from stages.datasets.card import Card, read_card, write_card
-from stages.datasets.catalogue import Entry, check_files, entry
-from stages.datasets.embedded import images_of
+from stages.datasets.embedded import FOLDER, SOURCE, content_of, copy_files, images_of, list_rows, open_rows
 from stages.datasets.fewshot import choose, few_shot
-from stages.datasets.images import fit
+from stages.datasets.index import Index, index_of, taking_part
+from stages.datasets.listing import Item, Listing
+from stages.datasets.parts import labels_of
 
-CARD = {"name": "d", "class_names": ["a", "b"], "template": "a {}.", "sha256": "0", "source": "s", "licence": "l"}
+CARD = {
+    "name": "d", "class_names": ["a", "b"], "template": "a {}.", "sha256": "0", "origin": "o", "licence": "l",
+    "splits": "s", "packed": False, "notes": ["n"],
+}  # fmt: skip
 IDS = [f"train/{i}" for i in range(40)]
 LABELS = np.arange(40) % 4
 
 
 def test_the_embedded_default_is_whole():
-    check_files(entry("fashion"))
-    for split, count in (("train", 2000), ("test", 1000)):
-        table, about = read_table(entry("fashion").folder / f"{split}.parquet")
-        assert len(table) == len(set(table["id"].to_pylist())) == count
-        assert set(table["label"].to_pylist()) == set(range(10)) and len(about["class_names"]) == 10
+    listing = SOURCE.list_images(FOLDER)
+    for items, count in ((listing.train, 2000), (listing.test, 1000)):
+        assert len({item.id for item in items}) == len(items) == count
+        assert {item.label for item in items} == set(range(10)) and len(listing.class_names) == 10
 
 
 def test_train_and_test_share_no_image():
-    train, test = (
-        set(read_table(entry("fashion").folder / f"{split}.parquet")[0]["image"].to_pylist())
-        for split in ("train", "test")
-    )
-    assert not train & test
-
-
-def test_an_unknown_data_set_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'fashoin'; there are: fashion"):
-        entry("fashoin")
+    listing, content = list_rows(FOLDER), content_of(FOLDER)
+    train, test = ({content(item.id) for item in items} for items in (listing.train, listing.test))
+    assert len(train) == 2000 and not train & test
 
 
 def test_a_changed_or_missing_file_is_named(tmp_path):
-    (tmp_path / "train.parquet").write_bytes(b"other")
-    known = Entry(tmp_path, {"train.parquet": "0"}, "", "", "")
-    with pytest.raises(ValueError, match=r"train\.parquet: damaged or another file"):
-        check_files(known)
-    with pytest.raises(ValueError, match=r"test\.parquet: missing"):
-        check_files(Entry(tmp_path, {"test.parquet": "0"}, "", "", ""))
+    folder = shutil.copytree(FOLDER, tmp_path / "fashion")
+    copy_files(tmp_path / "raw", folder)
+    (folder / "test.parquet").write_bytes(b"other")
+    with pytest.raises(ValueError, match=r"test\.parquet: damaged or another file"):
+        copy_files(tmp_path / "raw", folder)
+    (folder / "train.parquet").unlink()
+    with pytest.raises(ValueError, match=r"train\.parquet: missing"):
+        copy_files(tmp_path / "raw", folder)
 
 
 def test_padding_keeps_the_image_in_the_middle():
@@ -54,11 +52,62 @@ def test_padding_keeps_the_image_in_the_middle():
     assert padded.astype(int).sum() == 3 * grey.astype(int).sum()
 
 
-def test_fit_leaves_the_right_size_alone_and_equals_pillow_otherwise():
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    assert np.array_equal(fit(pixels[:, :20], 20), pixels[:, :20])
-    expected = Image.fromarray(pixels).resize((15, 10), Image.Resampling.BICUBIC).crop((2, 0, 12, 10))
-    assert np.array_equal(fit(pixels, 10), np.asarray(expected))
+def test_a_row_opens_as_its_padded_image():
+    content = np.frombuffer(content_of(FOLDER)("test/00007"), np.uint8).reshape(1, 28, 28)
+    assert np.array_equal(np.asarray(open_rows(FOLDER)("test/00007")), images_of(content)[0])
+
+
+@pytest.fixture
+def index() -> Index:
+    train = [Item(id, int(label)) for id, label in zip(IDS, LABELS, strict=True)]
+    test = [Item(f"test/{label}", label) for label in range(4)]
+    return index_of(Listing(list("abcd"), train, test, "s"), [bytes([i]) * 32 for i in range(44)])
+
+
+def test_a_split_keeps_labels_and_digests_beside_their_ids(index):
+    part = index.part("train")
+    assert sorted(part.ids) == sorted(IDS) and part.ids != sorted(part.ids)
+    for id, label, digest in zip(part.ids, part.labels, part.digests, strict=True):
+        assert label == LABELS[IDS.index(id)] and digest == bytes([IDS.index(id)]) * 32
+    assert sorted(index.part("test").ids) == [f"test/{label}" for label in range(4)]
+
+
+def test_every_shard_is_a_mixture_of_classes(index):
+    order = np.argsort(index.labels[:40], kind="stable")  # as raw folders have it: class after class
+    part = index.take(order).part("train")
+    assert all(len(set(shard)) > 1 for shard in part.labels.reshape(4, 10).tolist())
+
+
+def test_the_digest_of_an_index_minds_content_label_and_split_but_not_order(index):
+    assert index.take(np.arange(44)[::-1]).sha256 == index.sha256
+    changed = [
+        Index(index.ids, index.splits, index.labels, [b"x" * 32, *index.digests[1:]]),
+        Index(index.ids, index.splits, index.labels[::-1].copy(), index.digests),
+        Index(index.ids, ["test", *index.splits[1:]], index.labels, index.digests),
+    ]
+    assert len({index.sha256, *(other.sha256 for other in changed)}) == 4
+
+
+def test_shots_count_for_training_and_test_images_for_the_test(index):
+    chosen = {"shots": 2, "test_images": 3, "seed": 0}
+    assert np.bincount(taking_part(index.part("train"), **chosen).labels).tolist() == [2, 2, 2, 2]
+    assert len(taking_part(index.part("test"), **chosen).ids) == 3
+    assert len(taking_part(index.part("train"), shots="all", test_images="all", seed=0).ids) == 40
+
+
+@pytest.mark.parametrize(
+    ("classes", "base", "new"), [(10, range(5), range(5, 10)), (5, range(3), range(3, 5)), (4, range(2), range(2, 4))]
+)
+def test_halves_of_the_classes(classes, base, new):
+    assert labels_of("base", classes) == base and labels_of("new", classes) == new
+    assert labels_of(None, classes) == range(classes)
+
+
+def test_three_classes_have_no_halves():
+    with pytest.raises(ValueError, match="4 are the fewest"):
+        labels_of("new", 3)
+    with pytest.raises(ValueError, match="'old'; there are: base, new"):
+        labels_of("old", 10)
 
 
 def test_choices_do_not_depend_on_order():

@@ -74,13 +74,6 @@ def test_custom_text_clip_too(custom):
     torch.testing.assert_close(layout.text_features(start_from(tower, "a photo of a", 4), tower)[1], expected)
 
 
-def test_a_tower_that_is_not_causal_is_refused(custom, monkeypatch):
-    model, tokenizer = custom
-    monkeypatch.setattr(model.text, "attn_mask", None)
-    with pytest.raises(ValueError, match="not causal"):
-        TextTower(model, tokenizer)
-
-
 def test_classes_and_seeds_do_not_touch_each_other(tower):
     layout = assemble(NAMES, tower, context_length=3, class_position="end")
     context = start_from(tower, None, 3, classes=3).requires_grad_()

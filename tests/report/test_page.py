@@ -34,6 +34,7 @@ def html(results, threats):
     made_by = {name: {"model": {"name": HOSTILE}, "tune": {"lr": 0.01}, HOSTILE: None} for name in ("hand", "advpt")}
     made_by["hand"]["template"], made_by["advpt"]["template"] = HOSTILE, "[16] {}."
     return page(
+        [],
         [results_table(renamed, HOSTILE, threats)],
         [[*findings(renamed, HOSTILE, threats), HOSTILE]],
         [Picture(b"png", HOSTILE, HOSTILE)],

@@ -1,0 +1,75 @@
+"""attach: a shared context tuned elsewhere, under other class names -> data/prompts/<study>/{coop,advpt}.
+
+The context moves from one data set to another (cross-data-set, ImageNet to its shifts), or from the base classes of a
+data set to its new ones.
+"""
+
+from pathlib import Path
+
+import torch
+
+from stages.banks.files import replacing
+from stages.banks.provenance import provenance, require
+from stages.command import command
+from stages.datasets.card import Card, read_card
+from stages.datasets.parts import labels_of
+from stages.models.clip import Clip, load_clip
+from stages.models.device import choose_device
+from stages.params import load_params
+from stages.prompts.context import assemble
+from stages.prompts.file import PromptFile, load_prompts, save_prompts
+from stages.prompts.text import TextTower
+
+
+@torch.inference_mode()
+def main(tuned: str, dataset: str, study: str, part: str | None = None) -> str:
+    """Re-attaches the contexts of the study `tuned` to all classes of a data set, or to a part of them."""
+    params = load_params()
+    device = choose_device(params.runtime.device)
+    card = read_card(Path(f"data/cards/{dataset}.json"))
+    class_names = [card.class_names[label] for label in labels_of(part, len(card.class_names))]
+    clip = load_clip(**params.model.model_dump(), device=device)
+    attached = {prompt: attach(tuned, prompt, card, class_names, clip) for prompt in ("coop", "advpt")}
+    out = Path(f"data/prompts/{study}")
+    with replacing(out) as folder:
+        for prompt, prompts in attached.items():
+            (folder / prompt).mkdir(parents=True)
+            save_prompts(folder / prompt / "prompts.safetensors", prompts)
+    return f"wrote {out}, contexts of {tuned} under {len(class_names)} class names of {dataset}"
+
+
+def attach(tuned: str, prompt: str, card: Card, class_names: list[str], clip: Clip) -> PromptFile:
+    """Encodes class names under a context that was tuned for others.
+
+    Raises:
+        ValueError: If there is one context for each class, for these classes have none.
+    """
+    path = Path(f"data/prompts/{tuned}/{prompt}/prompts.safetensors")
+    source = load_prompts(path)
+    require(source.provenance, path, model=clip.fingerprint)
+    if source.context.ndim == 4:
+        raise ValueError(f"{path}: its contexts belong to its classes; set tune.class_specific to false for a transfer")
+    settings = source.provenance["tune"]
+    tower = TextTower(clip.model, clip.tokenizer)
+    layout = assemble(
+        class_names, tower, context_length=settings["context_length"], class_position=settings["class_position"]
+    )
+    context = torch.tensor(source.context, device=next(clip.model.parameters()).device)
+    return PromptFile(
+        text_features=layout.text_features(context, tower).cpu().numpy(),
+        logit_scale=clip.logit_scale,
+        class_names=class_names,
+        template=source.template,
+        provenance=provenance(
+            dataset=card.name,
+            dataset_sha256=card.sha256,
+            prompt=prompt,
+            model=clip.fingerprint,
+            tuned=source.provenance,
+        ),
+        context=source.context,
+    )
+
+
+if __name__ == "__main__":
+    command(main)

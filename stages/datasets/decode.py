@@ -1,0 +1,163 @@
+"""Decoding of image files: whatever the file holds becomes an upright 8-bit RGB image, or an error that names the file.
+
+Colour profiles are ignored, as open_clip's own preprocessing does.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+MODES_16 = ("I;16", "I;16B", "I;16L", "I;16N")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", *MODES_16)
+LARGEST = 64_000_000  # pixels; below the number from which Pillow warns
+SMALLEST_SIDE = 16  # pixels
+STEEPEST_ASPECT = 20  # longer side over shorter side
+
+BITS, BLACK, ORIENTATION = 258, 262, 274  # TIFF and EXIF tags: BitsPerSample, PhotometricInterpretation, Orientation
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_files(raw: Path) -> Callable[[str], Image.Image]:
+    """Opens an image by its id, as `decode` does.
+
+    Args:
+        raw: The raw folder; may itself be a link.
+    """
+    return lambda id: decode(path_of(raw, id))
+
+
+def read_files(raw: Path, ids: list[str]) -> Iterator[Image.Image]:
+    """Decodes the images of the given ids, in their order, one at a time."""
+    return map(open_files(raw), ids)
+
+
+def path_of(raw: Path, id: str) -> Path:
+    """The file of an id.
+
+    Raises:
+        ValueError: If it lies outside the raw folder, by `..` or through a link.
+    """
+    path = raw / id
+    real = Path(os.path.realpath(path))  # unlike `resolve`, no error for links in a circle
+    if not real.is_relative_to(os.path.realpath(raw)):
+        raise ValueError(f"{path}: leads out of {raw} to {real}; put the file itself there")
+    return path
+
+
+def read_content(raw: Path, id: str) -> bytes:
+    """The bytes of an image's file, which tell it from all others.
+
+    Raises:
+        ValueError: If it cannot be read, or as `path_of` does.
+    """
+    path = path_of(raw, id)
+    try:
+        return ordinary(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error}); a readable file is allowed") from error
+
+
+def ordinary(path: Path) -> Path:
+    """The path again, if reading it neither fails at once nor waits for ever, as a pipe does.
+
+    Raises:
+        OSError: If it is something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError("missing, or no ordinary file")
+    return path
+
+
+def decode(path: Path) -> Image.Image:
+    """Decodes one image file; its content decides the format, not its name. Safe to call from several threads.
+
+    Args:
+        path: The file.
+
+    Returns:
+        8-bit RGB, upright, transparency laid on white, without metadata.
+
+    Raises:
+        ValueError: If the file cannot be read, is damaged, or is not one still image of an allowed format, number of
+            pixels, side, aspect and kind of pixel; the message names the file, what was found and what is allowed.
+    """
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES, "a library makes Pillow accept damaged images"
+    try:
+        with Image.open(ordinary(path), formats=FORMATS) as image:
+            if not (fault := fault_of(image)):
+                image.load()
+                return to_rgb(upright(image))
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        allowed = f"{', '.join(FORMATS)} of at most {LARGEST} pixels"
+        raise ValueError(f"{path}: no whole image ({error}); allowed are {allowed}") from error
+    raise ValueError(f"{path}: {fault}")
+
+
+def fault_of(image: Image.Image) -> str | None:
+    """What the header says against the image, and what is allowed; None if nothing."""
+    width, height = image.size
+    if width * height > LARGEST:
+        return f"{width} x {height} pixels; at most {LARGEST} are allowed"
+    if min(image.size) < SMALLEST_SIDE:
+        return f"{width} x {height} pixels; each side needs at least {SMALLEST_SIDE}"
+    if max(image.size) > STEEPEST_ASPECT * min(image.size):
+        return f"{width} x {height} pixels; an aspect of at most {STEEPEST_ASPECT}:1 is allowed"
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's JPEG with a preview behind it
+        return f"animated or several pages ({image.format}); one still image is allowed"
+    if image.mode not in MODES:
+        return f"pixels of kind {image.mode}; allowed are {', '.join(MODES)}"
+    if kind := misread(image):
+        return f"{kind}, which Pillow reads wrongly; allowed are 8 bits, or 16 with black at 0"
+    return None
+
+
+def misread(image: Image.Image) -> str | None:
+    """Names the kinds of pixel that Pillow takes for others without an error; None if it is none of them."""
+    tags = getattr(image, "tag_v2", {})
+    if image.mode in MODES_16 and tags.get(BITS, (16,)) != (16,):
+        return f"{tags[BITS][0]}-bit grey"
+    if image.mode in MODES_16 and tags.get(BLACK, 1) != 1:
+        return "16-bit grey with white at 0"
+    if "transparency" in image.info and image.tile[0].args in ("L;2", "L;4", "RGB;16B"):
+        return f"one transparent colour among pixels of kind {image.tile[0].args}"
+    return None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Applies the EXIF rotation (Pillow itself has done so for a TIFF, and removed the tag)."""
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except SyntaxError:  # EXIF that Pillow cannot read; the pixels are whole, and in a JPEG it says nothing either
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts any of MODES to RGB without metadata: 16 bits keep the upper 8, transparency is laid on white."""
+    if image.mode in MODES_16:
+        image = upper_8(image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    rgb = image.convert("RGB")
+    rgb.info = {}
+    return rgb
+
+
+def upper_8(image: Image.Image) -> Image.Image:
+    """A 16-bit grey image -> its upper 8 bits and alpha, as Pillow reads 16-bit colour."""
+    values = np.asarray(image)
+    alpha = np.where(values == image.info.get("transparency", -1), 0, 255)
+    return Image.fromarray(np.stack([values >> 8, alpha], axis=-1).astype(np.uint8), "LA")

@@ -1,0 +1,82 @@
+"""The index of a data set: every image's id, split, label and digest; all that later stages know of the raw files."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.datasets.fewshot import choose, few_shot, ranking
+from stages.datasets.listing import Listing
+
+
+@dataclass(frozen=True)
+class Index:
+    """All images of a data set.
+
+    Attributes:
+        ids: N names, stable over every run and stage.
+        splits: `train` or `test`, N of them.
+        labels: Class indices (N,), int64.
+        digests: sha256 of each image's raw bytes, N times 32 bytes.
+    """
+
+    ids: list[str]
+    splits: list[str]
+    labels: np.ndarray
+    digests: list[bytes]
+
+    def __post_init__(self) -> None:
+        assert len(self.ids) == len(self.splits) == len(self.labels) == len(self.digests)
+
+    @property
+    def sha256(self) -> str:
+        """One digest for what all images are, in whatever order they come."""
+        lines = zip(self.ids, self.splits, self.labels.tolist(), self.digests, strict=True)
+        return hashlib.sha256(
+            "".join(sorted(f"{id}\0{split}\0{label}\0{digest.hex()}\n" for id, split, label, digest in lines)).encode()
+        ).hexdigest()
+
+    def part(self, split: str) -> "Index":
+        """The images of one split, in an order that is random but always the same.
+
+        So every shard is a mixture of all classes, whatever the order of the raw files is.
+        """
+        chosen = np.flatnonzero(np.asarray(self.splits) == split)
+        return self.take(chosen[ranking([self.ids[index] for index in chosen], seed=0)])
+
+    def take(self, chosen: np.ndarray) -> "Index":
+        """The images at the given positions, or where a mask (N,) holds."""
+        positions = np.arange(len(self.ids))[chosen]
+        return Index(
+            [self.ids[index] for index in positions],
+            [self.splits[index] for index in positions],
+            self.labels[positions],
+            [self.digests[index] for index in positions],
+        )
+
+
+def index_of(listing: Listing, digests: list[bytes]) -> Index:
+    """Joins a listing with the digests of its images, those of `train` before those of `test`."""
+    items = [*listing.train, *listing.test]
+    splits = ["train"] * len(listing.train) + ["test"] * len(listing.test)
+    return Index([item.id for item in items], splits, np.array([item.label for item in items], np.int64), digests)
+
+
+def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: int) -> Index:
+    """The images of one split that take part: few shots of each class to tune on, some of the test images.
+
+    Args:
+        part: One split of a data set.
+        shots: Training images of each class, or `all`.
+        test_images: Number of test images, or `all`.
+        seed: Of the choice; every method gets the same images.
+
+    Raises:
+        ValueError: If there are fewer images than asked for.
+    """
+    split = part.splits[0]
+    if split == "train" and shots != "all":
+        return part.take(few_shot(part.ids, part.labels, shots, seed=seed))
+    if split == "test" and test_images != "all":
+        return part.take(choose(part.ids, test_images, seed=seed))
+    return part

@@ -1,0 +1,69 @@
+"""Where the files of a data set lie below its raw folder."""
+
+import os
+from pathlib import Path
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")  # in lower case; all that the published data sets use
+
+
+def place(raw: Path, *candidates: str) -> Path:
+    """Finds the folder of images, which lies elsewhere after torchvision's download than after CoOp's instructions.
+
+    Args:
+        raw: The raw folder of the data set.
+        candidates: Where it may lie below `raw`, the preferred place first.
+
+    Returns:
+        The first of them that is a folder.
+
+    Raises:
+        ValueError: If none is.
+    """
+    for candidate in candidates:
+        if (raw / candidate).is_dir():
+            return raw / candidate
+    also = "".join(f", nor is there {candidate}" for candidate in candidates[1:])
+    raise ValueError(f"{raw / candidates[0]}: missing{also}; put the images there, or empty {raw} to fetch them")
+
+
+def beside(raw: Path, images: Path, name: str) -> Path | None:
+    """Finds a file that lies in the raw folder or beside the images.
+
+    Args:
+        raw: The raw folder of the data set.
+        images: Its folder of images.
+        name: Of the file, folders included.
+
+    Returns:
+        Its path, or None if there is none.
+    """
+    folders = (folder for folder in (raw, images.parent, images) if folder.is_relative_to(raw))
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def images_in(folder: Path) -> list[str]:
+    """Names of the image files in a folder, sorted; hidden files are passed over.
+
+    Args:
+        folder: Of the images of one class.
+
+    Raises:
+        ValueError: If there is no such folder or no image in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: missing; each class has a folder")
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES))
+    if not (names := [name for name in names if not name.startswith(".")]):
+        raise ValueError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return names
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; hidden ones are passed over.
+
+    Args:
+        folder: Of the classes of one data set.
+    """
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))

@@ -1,0 +1,58 @@
+"""What the files of a data set say: which image belongs to which split and class."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image.
+
+    Attributes:
+        id: Its path below the raw folder, parts joined by `/`; stable over every run and stage.
+        label: Index into the class names.
+    """
+
+    id: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images that take part.
+
+    Attributes:
+        class_names: K names, as a prompt says them (underscores are read as spaces).
+        train: Images to tune on; empty for a data set that has none, such as ImageNetV2.
+        test: Images to judge.
+        splits: Where the splits come from, in a few words for the report.
+    """
+
+    class_names: list[str]
+    train: list[Item]
+    test: list[Item]
+    splits: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """How to get one data set and how to read it.
+
+    Attributes:
+        template: The hand-written prompt, `{}` standing for the class name (CoOp's one template for the data set).
+        origin: Where the images come from.
+        licence: Their licence, or the terms of use.
+        list_images: Reads the listing from the raw folder; a ValueError names what is missing or wrong.
+        download: Fills the raw folder; a data set that cannot be downloaded says what to put where (ValueError).
+        packed: Whether the images are rows of Parquet files, as the embedded ones are, instead of one file each.
+        own: Whether these are the user's images, whose doubles are errors and not just notes.
+    """
+
+    template: str
+    origin: str
+    licence: str
+    list_images: Callable[[Path], Listing]
+    download: Callable[[Path], None]
+    packed: bool = False
+    own: bool = False

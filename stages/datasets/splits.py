@@ -1,0 +1,102 @@
+"""From the entries of two splits to a listing, after checking them against the files that are there."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from stages.datasets.listing import Item, Listing
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split.
+
+    Attributes:
+        file: What lists it; error messages name it.
+        entries: Path below the folder of images and label of each image.
+    """
+
+    file: Path
+    entries: list[tuple[str, int]]
+
+
+def listing_of(raw: Path, images: Path, class_names: list[str], train: Split, test: Split, *, told: str) -> Listing:
+    """Makes the listing of a data set whose splits are lists of paths.
+
+    Args:
+        raw: The raw folder.
+        images: The folder below it to which the paths are relative.
+        class_names: K names.
+        train: Images to tune on.
+        test: Images to judge.
+        told: Where the splits come from.
+
+    Raises:
+        ValueError: If an image is missing, outside the raw folder or listed twice, or a class is unknown or has no
+            image; the message names the list and the entry.
+    """
+    prefix = images.relative_to(raw)
+    for split in (train, test):
+        check_paths(images, split)
+    for split in (train, test):
+        check_labels(class_names, split)
+    items = [[Item((prefix / path).as_posix(), label) for path, label in split.entries] for split in (train, test)]
+    doubled, count = Counter(item.id for item in items[0] + items[1]).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{train.file}, {test.file}: {doubled!r} is listed {count} times; each image may be once")
+    return Listing(class_names, *items, splits=told)
+
+
+def check_paths(images: Path, split: Split) -> None:
+    """Compares the paths with the files that are there; looks into each folder once.
+
+    Args:
+        images: The folder to which the paths are relative.
+        split: What is checked.
+
+    Raises:
+        ValueError: If a path leads out of the folder, or there is no such file.
+    """
+    paths = [PurePosixPath(path) for path, _ in split.entries]
+    for path in paths:
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{split.file}: {str(path)!r} leads out of {images}")
+    folders = {path.parent: images / path.parent for path in paths}
+    there = {
+        parent: {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+        for parent, folder in folders.items()
+    }
+    if missing := [path for path in paths if path.name not in there[path.parent]]:
+        raise ValueError(f"{images / missing[0]}: missing, one of {len(missing)} such that {split.file} lists")
+
+
+def check_labels(class_names: list[str], split: Split) -> None:
+    """Compares the labels with the classes.
+
+    Args:
+        class_names: K names.
+        split: What is checked.
+
+    Raises:
+        ValueError: If a label is none of 0..K-1, or a class has no image.
+    """
+    if not split.entries:
+        raise ValueError(f"{split.file}: lists no image")
+    counts = Counter(label for _, label in split.entries)
+    for path, label in split.entries:
+        if not 0 <= label < len(class_names):
+            raise ValueError(f"{split.file}: {path!r} has label {label}; there are 0..{len(class_names) - 1}")
+    for label, name in enumerate(class_names):
+        if not counts[label]:
+            raise ValueError(f"{split.file}: lists no image of class {name!r} (label {label})")
+
+
+def label_of(class_names: list[str], name: str) -> int:
+    """Position of a class.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name not in class_names:
+        raise ValueError(f"unknown class {name!r}")
+    return class_names.index(name)

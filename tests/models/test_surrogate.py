@@ -1,0 +1,33 @@
+"""The surrogate: learns what it is shown, shard by shard, and repeats itself."""
+
+import numpy as np
+import torch
+
+from stages.models.device import to_tensor
+from stages.models.surrogate import accuracy_on, fit_surrogate
+
+CPU = torch.device("cpu")
+
+
+def test_the_surrogate_learns_and_repeats_itself(shard):
+    def shards():
+        return ((part.pixels, part.labels) for part in shard.split(2))
+
+    settings = {"classes": 3, "width": 8, "epochs": 30, "batch_size": 3, "lr": 0.01, "seed": 0, "device": CPU}
+    first, second = (fit_surrogate(shards, **settings) for _ in range(2))
+    images = to_tensor(shard.pixels, CPU)
+    right = (first(images).argmax(-1).numpy() == shard.labels).mean()
+    assert right > 0.8
+    assert accuracy_on(first, shards, batch_size=5, device=CPU) == right
+    assert torch.equal(first(images), second(images))
+    assert not any(p.requires_grad for p in first.parameters())
+
+
+def test_accuracy_counts_every_image_once(shard):
+    class First(torch.nn.Module):
+        def forward(self, images):
+            return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(images), -1)
+
+    assert (
+        accuracy_on(First(), lambda: [(shard.pixels, np.array([0] * 7 + [1] * 5))], batch_size=5, device=CPU) == 7 / 12
+    )

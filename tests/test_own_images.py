@@ -1,0 +1,119 @@
+"""A folder of one's own images and real architectures at 224 px, with random weights, through the whole pipeline."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.banks.images import images_provenance, read_all_images
+from stages.models.clip import weights_digest
+from tests.micro import Project
+from tests.models.random_models import save_random
+
+CLASSES = {"barn owl": 30, "great_tit": 90, "kingfisher": 150, "wren <b>": 210}  # name: grey
+
+
+def write_folder(folder, *, train, test):
+    """Images of several sizes and formats; the classes differ by their grey, so nothing is the same image."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for name, grey in CLASSES.items():
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                size = (224, 224, 3) if index % 2 else (240, 300, 3)
+                noise = generator.integers(-30, 31, size) + grey
+                suffix = "png" if index % 3 else "jpg"
+                Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(folder / split / name / f"{index}.{suffix}")
+    (folder / "classes.json").write_text(
+        json.dumps({"template": "a photo of a {}, a bird.", "names": {"wren <b>": "wren"}})
+    )
+
+
+@pytest.fixture(scope="module")
+def birds(fresh) -> Project:
+    """The micro project with a folder of birds."""
+    write_folder(fresh.folder / "data/raw/my_birds", train=5, test=3)
+    fresh.change(datasets=["my_birds"], data__shots=4, data__test_images="all")
+    fresh.change(
+        oblivious={"pgd_eps8": {"method": "feature_pgd", "objective": "kl", "eps": 8, "steps": 1, "step_ratio": 1.0}}
+    )
+    fresh.change(adaptive__adaptive_eps4__images=8, adaptive__adaptive_eps4__steps=1, attack__steps=1, tune__epochs=1)
+    fresh.change(tune__tuning_seeds=1)
+    return fresh
+
+
+@pytest.mark.parametrize("kind", ["rn50", "vit_b_32", "custom_text"])
+def test_the_whole_pipeline_on_ones_own_images(birds, kind, tmp_path):
+    save_random(tmp_path / kind, kind)
+    name = f"local-dir:{tmp_path / kind}"
+    birds.change(model__name=name, model__sha256=weights_digest(name, None))
+    transfers = {"base_to_new": ["my_birds"], "transfer": {"sources": ["my_birds"], "targets": ["my_birds"]}}
+    birds.change(
+        **(transfers if kind == "vit_b_32" else {"base_to_new": [], "transfer": {"sources": [], "targets": []}})
+    )
+    assert "plot" in birds.repro()
+
+    clean = birds.folder / "data/clean/my_birds/train/images"
+    stored = read_all_images(clean)
+    assert stored.pixels.shape == (16, 224, 224, 3) and np.bincount(stored.labels).tolist() == [4] * 4
+    for id, pixels in zip(stored.ids, stored.pixels, strict=True):
+        grey = CLASSES[id.split("/")[1]]
+        assert abs(pixels.mean() - grey) < 10, id  # the right image under the right name
+    assert images_provenance(birds.folder / "data/bank/my_birds/images")["victim"]["name"] == name
+    metrics = json.loads((birds.folder / "reports/metrics.json").read_text())
+    studies = {"my_birds", "my_birds_to_my_birds", "my_birds_base", "my_birds_new", "my_birds_base_to_new"}
+    assert set(metrics) == (studies if kind == "vit_b_32" else {"my_birds"})
+    assert set(metrics["my_birds"]) == {"clean", "pgd_eps8", "adaptive_eps4"}
+    assert metrics["my_birds"]["clean"]["hand"]["n"] == 12
+    if kind == "vit_b_32":
+        assert metrics["my_birds_to_my_birds"] == metrics["my_birds"]  # its own context under its own names
+        assert metrics["my_birds_new"]["clean"]["hand"]["n"] == 6
+    assert birds.repro() == set()
+
+
+def test_a_changed_image_of_ones_own_is_noticed(birds):
+    """It does not matter that its name and its date may be the same: DVC compares contents."""
+    path = birds.folder / "data/raw/my_birds/test/kingfisher/0.jpg"
+    Image.new("RGB", (64, 64), "red").save(path)
+    assert {"fetch@my_birds", "extract@my_birds", "plot"} <= birds.repro()
+
+
+def test_the_ensemble_changes_the_hand_written_prompt_alone(birds):
+    birds.change(hand="ensemble")
+    ran = {name.split("@")[0] for name in birds.repro()}
+    assert ran >= {"hand", "evaluate-clean", "plot"} and not ran & {"extract", "craft", "embed", "tune", "tune-clean"}
+
+
+@pytest.fixture
+def peak_memory(fresh):
+    """Runs a stage in a process of its own; returns its peak memory in MB."""
+
+    def run(*command):
+        with subprocess.Popen([sys.executable, "-m", *command], cwd=fresh.folder, stdout=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0, command
+        return usage.ru_maxrss / 1024
+
+    return run
+
+
+def test_memory_does_not_grow_with_the_number_of_images(fresh, peak_memory, tmp_path):
+    """Eight times as many images of 224 px: their pixels would be 105 MB more; two runs of one size differ by 40."""
+    save_random(tmp_path / "model", "custom_text")
+    name = f"local-dir:{tmp_path / 'model'}"
+    fresh.change(model__name=name, model__sha256=weights_digest(name, None), hand="template", attack__steps=1)
+    fresh.change(data__shots="all", data__test_images="all", data__shard_rows=30)
+    fresh.change(runtime__batch_size=15, runtime__workers=1)
+    peaks = {}
+    for times in (1, 8):
+        dataset = f"times_{times}"
+        write_folder(fresh.folder / f"data/raw/{dataset}", train=25 * times, test=1)
+        for stage in ("fetch", "extract", "craft", "embed"):
+            peaks[stage, times] = peak_memory(f"stages.{stage}", dataset)
+    for stage in ("fetch", "extract", "craft", "embed"):
+        assert peaks[stage, 8] < peaks[stage, 1] + 50, (stage, peaks)
