@@ -1,6 +1,7 @@
 """Randomness that belongs to an image: no batch size, order, shard or device can change it."""
 
 import hashlib
+from copy import copy
 
 import numpy as np
 import torch
@@ -22,3 +23,9 @@ class ImageNoise:
         """Draws (N, *shape), float32, uniform in [low, high)."""
         drawn = np.stack([stream.random(shape, np.float32) for stream in self._streams])
         return low + (high - low) * torch.from_numpy(drawn)
+
+    def take(self, places: Tensor) -> "ImageNoise":
+        """The streams of the images at these places (n,), not copied: what is drawn here is gone there."""
+        part = copy(self)
+        part._streams = [self._streams[place] for place in places.tolist()]
+        return part

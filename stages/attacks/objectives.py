@@ -61,6 +61,31 @@ def margin(logits_of: Encoder, labels: Tensor) -> Objective:
     return objective
 
 
+def dlr(logits_of: Encoder, labels: Tensor) -> Objective:
+    """Margin over the distance from the first to the third logit: no scale of the logits can flatten its gradient.
+
+    Arguments as for `cross_entropy`; K is at least 3.
+
+    Source: Croce and Hein 2020, eq. 6 (difference of logits ratio).
+    """
+
+    def objective(images: Tensor) -> Tensor:
+        logits = logits_of(images)
+        assert logits.shape[1] >= 3, logits.shape
+        first, _, third = logits.topk(3, dim=1).values.unbind(1)
+        return margin(lambda _: logits, labels)(images) / (first - third + 1e-12)
+
+    return objective
+
+
+def max_logit(logits_of: Encoder, labels: Tensor) -> Objective:
+    """Minus the right logit, whatever the others are: never saturates; arguments as for `cross_entropy`.
+
+    Source: Zhao et al. 2021 (the logit loss), untargeted as in Qin et al. 2022.
+    """
+    return lambda images: -logits_of(images).gather(1, labels[:, None])[:, 0]
+
+
 def diverse(objective: Objective, *, probability: float, smallest: float, noise: ImageNoise) -> Objective:
     """Shows the objective a randomly shrunk and zero-padded copy of each image, afresh at every call.
 

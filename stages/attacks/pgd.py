@@ -21,6 +21,7 @@ def pgd(
     steps: int,
     noise: ImageNoise,
     direction: Direction | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Maximises the objective inside the ball by signed gradient ascent from a random start.
 
@@ -32,6 +33,7 @@ def pgd(
         steps: Gradient steps, each one forward and one backward pass.
         noise: Source of the random start, uniform in the ball.
         direction: What to follow instead of the gradient, for example its momentum.
+        start: Points of the ball (N, C, H, W) to begin from instead; then no noise is drawn.
 
     Returns:
         Adversarial images (N, C, H, W), detached, inside the ball around images.
@@ -43,8 +45,10 @@ def pgd(
     """
     if images.min() < 0 or images.max() > 1:
         raise ValueError(f"images: pixels from {images.min():.3g} to {images.max():.3g}; allowed are 0 to 1")
-    start = noise.uniform(tuple(images.shape[1:]), low=-1, high=1).to(images.device)
-    images_adv = ball.random_start(images, start)
+    if start is None:
+        drawn = noise.uniform(tuple(images.shape[1:]), low=-1, high=1)
+        start = ball.random_start(images, drawn.to(images.device))
+    images_adv = start
     for _ in range(steps):
         images_adv = images_adv.detach().requires_grad_()
         with torch.enable_grad():
