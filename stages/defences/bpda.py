@@ -1,0 +1,37 @@
+"""How an adaptive attacker gets through a defence: straight through what has no gradient, averaged over chance."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Transform = Callable[[Tensor], Tensor]
+
+
+def straight_through(defence: Transform) -> Transform:
+    """The defence forward, the identity backward.
+
+    For a defence without a gradient that leaves each pixel near its value. One that moves pixels, as `resize_pad` does,
+    is differentiated as it is: straight through it, the gradient arrives at the wrong place and the attack is weak.
+
+    Args:
+        defence: Maps images (N, C, H, W) to images of that shape.
+
+    Returns:
+        The same forward, bit by bit; differentiable.
+
+    Source: Athalye et al. 2018 (BPDA), sec. 4.1.1.
+    """
+    return lambda images: defence(images.detach()) + (images - images.detach())  # adds exact zeros, and the gradient
+
+
+def expectation(objective: Transform, samples: int) -> Transform:
+    """The mean of an objective over several calls, for a victim that plays with chance; its gradient is their mean.
+
+    Args:
+        objective: Maps images (N, C, H, W) to values (N,), other ones at every call.
+        samples: Number of calls, at least 1; all of them are kept in memory until the backward pass.
+
+    Source: Athalye et al. 2018 (EOT), sec. 4.2.
+    """
+    assert samples >= 1, samples
+    return lambda images: sum(objective(images) for _ in range(samples)) / samples

@@ -1,0 +1,45 @@
+"""Chance as a defence: each image shrunk and placed at random on black."""
+
+from functools import partial
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.defences.bpda import straight_through
+
+
+class Noise(Protocol):
+    """Where chance comes from: one stream of numbers per image."""
+
+    def uniform(self, shape: tuple[int, ...], *, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Draws (N, *shape), uniform in [low, high)."""
+
+
+def resize_pad(images: Tensor, *, smallest: float, noise: Noise) -> Tensor:
+    """Shrinks each image bilinearly to a random side and pads it with zeros, at a random place, to its size.
+
+    All sides from the smallest to S are as likely, and so are all places. The one random defence of this room.
+
+    Args:
+        images: Square images (N, 3, S, S), float32 in [0, 1].
+        smallest: Smallest side as a share of S, in (0, 1]; rounded to a pixel. 1 changes nothing.
+        noise: Draws side and place: three numbers per image, afresh at every call.
+
+    Returns:
+        (N, 3, S, S), float32 in [0, 1]; differentiable, except by the chance.
+
+    Source: Xie et al. 2018, who enlarge instead; here the victim's input keeps its size.
+    """
+    side = images.shape[-1]
+    assert images.shape[-2] == side and 0 < smallest <= 1, (images.shape, smallest)
+    least = max(round(side * smallest), 1)
+    placed = []
+    for image, (size, left, top) in zip(images, noise.uniform((3,)).tolist(), strict=True):
+        small = least + int(size * (side - least + 1))
+        x, y = int(left * (side - small + 1)), int(top * (side - small + 1))
+        shrunk = F.interpolate(image[None], (small, small), mode="bilinear", antialias=True)[0]
+        placed.append(F.pad(shrunk, (x, side - small - x, y, side - small - y)))
+    # Rounding errors alone leave [0, 1]; to clamp them must not cost white pixels their gradient.
+    return straight_through(partial(torch.clamp, min=0, max=1))(torch.stack(placed))

@@ -1,0 +1,54 @@
+"""Median and Gaussian: by hand, against naive versions, channel by channel."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from stages.defences.smoothing import gaussian, median
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(2, 3, 9, 7, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_median_equals_sorting_each_window(images, size):
+    before = size // 2
+    padded = np.pad(images.numpy(), [(0, 0), (0, 0), *[(before, size - 1 - before)] * 2], mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3)).reshape(*images.shape, -1)
+    expected = np.sort(windows, axis=-1)[..., size * size // 2]
+    np.testing.assert_array_equal(median(images, size=size).numpy(), expected)
+
+
+def test_median_removes_salt_from_one_channel_and_keeps_an_edge():
+    clean = torch.zeros(1, 3, 8, 8)
+    clean[..., 4:] = 0.5
+    salted = clean.clone()
+    salted[0, 1, 3, 2] = 1.0
+    assert torch.equal(median(salted, size=3), clean)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
+def test_gaussian_equals_scipy_on_one_channel(images, sigma):
+    found = gaussian(images, sigma=sigma)
+    for image, channel in ((0, 0), (1, 2)):
+        expected = ndimage.gaussian_filter(images[image, channel].numpy(), sigma)
+        np.testing.assert_allclose(found[image, channel].numpy(), expected, atol=1e-6)
+
+
+def test_an_impulse_becomes_a_gaussian_in_its_own_channel():
+    images = torch.zeros(2, 3, 17, 17)
+    images[1, 2, 8, 8] = 1.0
+    found = gaussian(images, sigma=1.5)
+    bell = torch.exp(-torch.arange(-6.0, 7.0).square() / (2 * 1.5**2))
+    expected = torch.zeros_like(images)
+    expected[1, 2, 2:15, 2:15] = torch.outer(bell, bell) / bell.sum() ** 2
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_gaussian_preserves_a_constant_image(value):
+    images = torch.full((1, 3, 8, 8), value)
+    torch.testing.assert_close(gaussian(images, sigma=1.0), images, rtol=0, atol=1e-6)
