@@ -7,7 +7,7 @@ from itertools import chain, pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from stages.models.device import to_tensor
 from stages.models.lazily import without_compiler
@@ -66,20 +66,22 @@ def fit_surrogate(
         optimizer = torch.optim.AdamW(network.parameters(), lr)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
         for pixels, labels in chain.from_iterable(shards() for _ in range(epochs)):
-            for chosen in torch.randperm(len(labels), generator=generator).split(batch_size):
+            order = torch.randperm(len(labels), generator=generator)
+            for chosen in map(Tensor.numpy, order.split(batch_size)):  # numpy takes a tensor of one for a scalar
                 images = to_tensor(pixels[chosen], device)
                 flipped = torch.rand(len(chosen), 1, 1, 1, generator=generator).to(device) < 0.5
                 logits = network(torch.where(flipped, images.flip(-1), images))
-                optimizer.zero_grad()
                 F.cross_entropy(logits, torch.tensor(labels[chosen], device=device)).backward()
                 optimizer.step()
+                optimizer.zero_grad()
                 schedule.step()
     return network.eval().requires_grad_(False)
 
 
 @torch.inference_mode()
 def accuracy_on(network: nn.Module, shards: Shards, *, batch_size: int, device: torch.device) -> float:
-    """The share of images that a surrogate gets right."""
+    """The share of images that a surrogate, in eval mode, gets right."""
+    assert not any(module.training for module in network.modules()), "a surrogate is used in eval mode"
     right = total = 0
     for pixels, labels in shards():
         for chosen in np.array_split(np.arange(len(labels)), math.ceil(len(labels) / batch_size)):

@@ -75,7 +75,7 @@ def test_only_open_clips_resnet_is_folded(tmp_path):
     [(300, 100, 2, 4), (1000, 100, 2, 10), (40, 100, 2, 1), (40, 7, 2, 6), (300, 100, 1, 3), (1, 100, 8, 1)],
 )
 def test_batches_are_even_and_not_too_small(count, batch_size, workers, batches):
-    assert Runtime(device="cpu", batch_size=batch_size, workers=workers).batches(count, "cpu") == batches
+    assert Runtime(device="cpu", batch_size=batch_size, workers=workers).batching(count, "cpu").batches == batches
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 2), (12, 3)])

@@ -1,6 +1,7 @@
 """The surrogate: learns what it is shown, shard by shard, and repeats itself."""
 
 import numpy as np
+import pytest
 import torch
 
 from stages.models.device import to_tensor
@@ -20,7 +21,7 @@ def test_the_surrogate_learns_and_repeats_itself(shard):
     assert right > 0.8
     assert accuracy_on(first, shards, batch_size=5, device=CPU) == right
     assert torch.equal(first(images), second(images))
-    assert not any(p.requires_grad for p in first.parameters())
+    assert not any(p.requires_grad or p.grad is not None for p in first.parameters())
 
 
 def test_accuracy_counts_every_image_once(shard):
@@ -28,6 +29,14 @@ def test_accuracy_counts_every_image_once(shard):
         def forward(self, images):
             return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(images), -1)
 
-    assert (
-        accuracy_on(First(), lambda: [(shard.pixels, np.array([0] * 7 + [1] * 5))], batch_size=5, device=CPU) == 7 / 12
-    )
+    shards = [(shard.pixels, np.array([0] * 7 + [1] * 5))]
+    assert accuracy_on(First().eval(), lambda: shards, batch_size=5, device=CPU) == 7 / 12
+    with pytest.raises(AssertionError, match="eval mode"):
+        accuracy_on(First(), lambda: shards, batch_size=5, device=CPU)
+
+
+def test_a_last_batch_of_one_image_is_learned_too(shard):
+    settings = {"classes": 3, "width": 2, "epochs": 1, "batch_size": 11, "lr": 0.01, "seed": 0, "device": CPU}
+    network = fit_surrogate(lambda: [(shard.pixels, shard.labels)], **settings)
+    assert network[1].num_batches_tracked == 2
+    assert all(weight.isfinite().all() for weight in network.parameters())

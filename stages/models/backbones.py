@@ -1,0 +1,239 @@
+"""Any vision model of torchvision, timm or open_clip, without its classifier: images in [0, 1] -> frozen features."""
+
+import difflib
+import importlib
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.models.clip import brief
+from stages.models.digests import file_digest
+from stages.models.hub import PATIENCE, hub_file
+from stages.models.lazily import import_open_clip, without_compiler
+from stages.models.weights import HUB, LOCAL, find_source
+
+Pretrained = str | bool | None
+SMALL = 32  # pixels; a torchvision model that takes no images as small as this always gets them at its own size
+
+
+class Input(NamedTuple):
+    """What a network wants to see: mean and std of each channel, height and width, and whether no other will do."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    size: tuple[int, int]
+    fixed: bool
+
+
+class Backbone(nn.Module):
+    """Frozen features: images (N, 3, H, W) in [0, 1], at the victim's resolution -> (N, D), raw; differentiable.
+
+    Normalisation is inside. Where a network takes one size only (a ViT, any open_clip model), images are resized to it,
+    bilinearly, with antialiasing if they shrink; any other network sees them as they come.
+
+    Attributes:
+        feature_width: D.
+        sha256: Digest of the weights, as `weights_digest` in clip.py states it; None for random weights.
+    """
+
+    def __init__(self, body: nn.Module, wants: Input, *, sha256: str | None) -> None:
+        super().__init__()
+        for key, weight in body.state_dict().items():
+            if not weight.isfinite().all():
+                raise ValueError(f"NaN or inf in {key}")
+        self.body = body.to(memory_format=torch.channels_last)
+        self.register_buffer("mean", torch.tensor(wants.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(wants.std).view(3, 1, 1))
+        self.size = wants.size if wants.fixed else None
+        self.sha256 = sha256
+        self.eval().requires_grad_(False)
+        features = self(torch.zeros(1, 3, *wants.size))
+        if not isinstance(features, Tensor) or features.ndim != 2:
+            raise ValueError("it gives no features (N, D), as a network does that does not pool")
+        self.feature_width: int = features.shape[1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps images (N, 3, H, W) in [0, 1] to features (N, D)."""
+        if self.size and images.shape[-2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
+        return self.body((images - self.mean) / self.std)
+
+
+def load_backbone(name: str, *, pretrained: Pretrained, device: torch.device) -> Backbone:
+    """Loads any vision model of torchvision, timm or open_clip.
+
+    Args:
+        name: `torchvision:resnet50`, `timm:resnet18`, `open_clip:RN50`; behind `open_clip:` also `hf-hub:...` and
+            `local-dir:...`, which carry their own weights and want None.
+        pretrained: A tag (`IMAGENET1K_V2`, `a1_in1k`, `openai`); True for the default one of torchvision or timm; or a
+            file (safetensors, or what torch loads with `weights_only`), with a classifier of any width or none, which
+            sees images as the default tag does. None for random weights, the same each time.
+        device: Where to put it.
+
+    Raises:
+        ValueError: If nobody knows the model or its weights, or if these are missing and cannot be fetched (within
+            seconds), damaged, not finite or of another model, or if the model gives no features (N, D).
+    """
+    kind, _, model = name.partition(":")
+    builders = {"torchvision": of_torchvision, "timm": of_timm, "open_clip": of_open_clip}
+    carries = kind == "open_clip" and model.startswith((HUB, LOCAL))
+    if not (carries or (kind in builders and model in known(kind))):
+        near = [f"{kind}:{close}" for kind in builders for close in difflib.get_close_matches(model, known(kind))]
+        raise ValueError(
+            f"surrogate: nobody knows {name!r}; allowed are {', '.join(f'{kind}:' for kind in builders)} and a model "
+            f"of theirs; near it: {', '.join(near) or 'none'}"
+        )
+    described = f"{name} ({pretrained or ('its own weights' if carries else 'random weights')})"
+    return builders[kind](model, pretrained or None, described).to(device)
+
+
+def of_torchvision(model: str, pretrained: Pretrained, described: str) -> Backbone:
+    """A model of torchvision; its last linear layer is taken for its classifier."""
+    models = library("torchvision.models")
+    presets = models.get_model_weights(model).__members__
+    tag, file, digest = choose(pretrained, sorted(presets), described, lambda tag: fetched(presets[tag].url, described))
+    preset = presets[tag or "DEFAULT"]
+    with building(described):
+        network = models.get_model(model, weights=tag and preset)  # its file lies in torchvision's cache by now
+        every = set(network.state_dict())
+        linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+        if not linear:
+            raise ValueError("it has no linear layer to be replaced")
+        network.set_submodule(linear[-1], nn.Identity())
+        if file and not tag:
+            load_own(network, file, classifier=every - set(network.state_dict()))
+        own = preset.transforms()
+        wants = Input(own.mean, own.std, (*own.crop_size, *own.crop_size), preset.meta["min_size"][0] > SMALL)
+        return Backbone(network, wants, sha256=digest)
+
+
+def of_timm(model: str, pretrained: Pretrained, described: str) -> Backbone:
+    """A model of timm, without its classifier as timm takes it off."""
+    timm = library("timm")
+    named = timm.list_models(f"{model}.*", pretrained=True)
+    presets = {name.partition(".")[2]: preset for name in named if (preset := timm.get_pretrained_cfg(name)).hf_hub_id}
+    default = timm.get_pretrained_cfg(model).tag
+    files = ("model.safetensors", "pytorch_model.bin")
+    tag, file, digest = choose(
+        pretrained,
+        sorted(presets, key=lambda tag: tag != default),
+        described,
+        lambda tag: hub_file(presets[tag].hf_hub_id, files, wanted=described),
+    )
+    with building(described):
+        network = timm.create_model(  # with all its classes: only then does timm insist on every weight of a file
+            f"{model}.{tag}" if tag else model,
+            pretrained=bool(tag),
+            pretrained_cfg_overlay={"file": str(file)} if tag else None,
+        )
+        every = set(network.state_dict())
+        network.reset_classifier(0)
+        if file and not tag:
+            load_own(network, file, classifier=every - set(network.state_dict()))
+        own = timm.data.resolve_model_data_config(network)
+        fixed = network.pretrained_cfg.get("fixed_input_size", False)
+        wants = Input(own["mean"], own["std"], own["input_size"][1:], fixed)
+        return Backbone(network, wants, sha256=digest)
+
+
+def of_open_clip(model: str, pretrained: Pretrained, described: str) -> Backbone:
+    """The image tower of open_clip's: raw image features, before they are brought to unit norm."""
+    open_clip = import_open_clip()
+    digest, arguments = None, {"model_name": model}
+    if pretrained or model.startswith((HUB, LOCAL)):
+        source = find_source(model, str(pretrained) if pretrained else None)
+        digest, arguments = source.digest, {**source.arguments, "require_pretrained": True}
+    with building(described):
+        network = open_clip.create_model(**arguments).visual
+        network.output_tokens = False  # CoCa's gives tokens beside its features
+        own = open_clip.transform.PreprocessCfg(**network.preprocess_cfg)
+        size = own.size if isinstance(own.size, tuple) else (own.size, own.size)
+        return Backbone(network, Input(own.mean, own.std, size, fixed=True), sha256=digest)
+
+
+def library(name: str) -> ModuleType:
+    """Imports torchvision.models or timm (open_clip brings it), which takes a second; without torch's compiler."""
+    with without_compiler():
+        return importlib.import_module(name)
+
+
+def known(kind: str) -> list[str]:
+    """The names of a kind's models."""
+    if kind == "open_clip":
+        return import_open_clip().list_models()
+    if kind == "timm":
+        return library("timm").list_models()
+    models = library("torchvision.models")
+    return models.list_models(module=models)
+
+
+class Found(NamedTuple):
+    """Weights: the tag, where they have one, their file, and its sha256; three times None for random ones."""
+
+    tag: str | None
+    file: Path | None
+    digest: str | None
+
+
+def choose(pretrained: Pretrained, tags: list[str], described: str, fetch: Callable[[str], Path]) -> Found:
+    """Finds weights: the first tag is the default, and a tag wins over a file of its name."""
+    if pretrained is None:
+        return Found(None, None, None)
+    tag = tags[0] if pretrained is True and tags else pretrained
+    if tag in tags:
+        return Found(tag, file := fetch(tag), file_digest(file))
+    if isinstance(pretrained, str) and Path(pretrained).is_file():
+        return Found(None, file := Path(pretrained), file_digest(file))
+    raise ValueError(
+        f"surrogate: {described}: {pretrained!r} is neither a file nor a tag; tags: {', '.join(tags) or 'none'}"
+    )
+
+
+def fetched(url: str, described: str) -> Path:
+    """A file of torchvision's: from torch's cache without a request, else downloaded, else one error within seconds."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    expected = file.stem.rpartition("-")[2]  # torchvision names its files by their digests
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        patience = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(PATIENCE)
+        try:
+            torch.hub.download_url_to_file(url, str(file), expected, progress=False)
+        except Exception as error:  # whatever the network raises, or a wrong digest
+            cause = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ValueError(
+                f"surrogate: {described} is not here and cannot be fetched. Looked for {file}; then asked {url}: "
+                f"{cause}"
+            ) from error
+        finally:
+            socket.setdefaulttimeout(patience)
+    if not file_digest(file).startswith(expected):
+        raise ValueError(f"surrogate: {file} is damaged, its digest is not {expected}...; delete it")
+    return file
+
+
+def load_own(network: nn.Module, file: Path, *, classifier: set[str]) -> None:
+    """Loads a file of one's own; of its weights, those of the classifier may be there or not."""
+    weights = library("timm").models.load_state_dict(str(file))
+    found = network.load_state_dict(weights, strict=False)
+    foreign = [key for key in found.unexpected_keys if key not in classifier]
+    if found.missing_keys or foreign:
+        raise ValueError(f"{file}: missing {found.missing_keys[:5]}, foreign {foreign[:5]}")
+
+
+@contextmanager
+def building(described: str) -> Iterator[None]:
+    """Inside, random weights are always the same, and whatever a library raises becomes one ValueError."""
+    try:
+        with torch.random.fork_rng(devices=[]), without_compiler():
+            torch.default_generator.manual_seed(0)
+            yield
+    except Exception as error:  # timm, torchvision, open_clip, safetensors and torch raise a dozen kinds
+        raise ValueError(f"surrogate: {described} cannot be loaded: {brief(error)}") from error
