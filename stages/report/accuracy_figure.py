@@ -1,12 +1,15 @@
 """Accuracy by threat and prompt, grouped by what the attacker knows."""
 
 from itertools import groupby
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 
+from stages.report.findings import effect
 from stages.report.style import COLOURS, GRID, GROUNDS, MARKERS, PERCENT_TICKS, png, styled
-from stages.report.tables import Results
+from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import KNOWLEDGE, PROMPTS, Threat
 
 INCHES_PER_THREAT, INCHES_PER_GROUP = 0.56, 0.42
@@ -16,7 +19,8 @@ def accuracy_figure(results: Results, datasets: list[str], threats: list[Threat]
     """One block per data set: a panel for each kind of attacker, a line for each threat, a mark for each prompt.
 
     Returns:
-        A PNG. The marks are accuracies, the bars their 95 % Wilson intervals.
+        A PNG. The marks are accuracies, hollow where within noise of the hand-written prompt; the bars are their 95 %
+        Wilson intervals.
     """
     groups = [(knowledge, list(group)) for knowledge, group in groupby(threats, lambda threat: threat.knowledge)]
     height = INCHES_PER_THREAT * len(threats) + INCHES_PER_GROUP * len(groups) + 0.9
@@ -39,23 +43,34 @@ def draw_dataset(block: SubFigure, results: Results, dataset: str, groups: list[
         panel.set_facecolor(GROUNDS[knowledge])
     panel.set(xlim=(0, 1.06), xlabel="accuracy in %: right on the clean image and under attack; bar: 95 % interval")
     panel.set_xticks(*PERCENT_TICKS)
-    handles, labels = panel.get_legend_handles_labels()
-    block.legend(handles[: len(PROMPTS)], labels[: len(PROMPTS)], loc="outside upper right", ncols=3)
+    filled = [Line2D([], [], **look(prompt), label=name) for prompt, name in PROMPTS.items()]
+    hollow = Line2D([], [], **look("hand", hollow=True), label="within noise of hand-written")
+    block.legend(handles=[*filled, hollow], loc="outside upper right", ncols=4)
     block.suptitle(dataset, x=0.008, ha="left", fontweight="bold")
 
 
 def draw_group(panel: Axes, results: Results, dataset: str, group: list[Threat]) -> None:
     """Draws the threats of one kind of attacker, the first on top."""
-    for offset, (prompt, name) in zip((-0.27, 0, 0.27), PROMPTS.items(), strict=True):
-        lines = [results[dataset, threat.name, prompt] for threat in group]
-        places = [index + offset for index in range(len(group))]
-        marks = [line.accuracy for line in lines]
-        spans = [[line.accuracy - line.low for line in lines], [line.high - line.accuracy for line in lines]]
-        look = {"color": COLOURS[prompt], "fmt": MARKERS[prompt], "markersize": 4.5, "elinewidth": 1.8, "label": name}
-        panel.errorbar(marks, places, xerr=spans, **look)
-        for line, place in zip(lines, places, strict=True):
-            panel.text(line.high + 0.008, place, f"{100 * line.accuracy:.1f}", va="center", fontsize=7)
+    for index, threat in enumerate(group):
+        hand = results[dataset, threat.name, "hand"]
+        for offset, prompt in zip((-0.27, 0, 0.27), PROMPTS, strict=True):
+            draw_line(panel, results[dataset, threat.name, prompt], hand, index + offset)
     panel.set_yticks(range(len(group)), [f"{threat.name}\n{threat.recipe}" for threat in group], fontsize=8)
     panel.set_ylim(len(group) - 0.45, -0.55)
     panel.grid(axis="x", **GRID)
     panel.set_axisbelow(True)
+
+
+def draw_line(panel: Axes, line: Accuracy, hand: Accuracy, place: float) -> None:
+    """Draws one accuracy with its interval."""
+    hollow = line is not hand and effect(line, hand) == "noise"
+    panel.hlines(place, line.low, line.high, color=COLOURS[line.prompt], linewidth=1.8)
+    panel.plot(line.accuracy, place, **look(line.prompt, hollow=hollow))
+    panel.text(line.high + 0.008, place, f"{100 * line.accuracy:.1f}", va="center", fontsize=7)
+
+
+def look(prompt: str, *, hollow: bool = False) -> dict[str, Any]:
+    """How the mark of a prompt looks."""
+    colour = COLOURS[prompt]
+    face = "white" if hollow else colour
+    return {"color": colour, "marker": MARKERS[prompt], "markersize": 4.5, "markerfacecolor": face, "linestyle": "none"}

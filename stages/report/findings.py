@@ -2,6 +2,7 @@
 
 import math
 
+from stages.report.significance import LEVEL
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import PROMPTS, Threat, adaptive_partner
 
@@ -11,17 +12,35 @@ def points(one: Accuracy, other: Accuracy) -> float:
     return 100 * (one.accuracy - other.accuracy)
 
 
-def effect(one: Accuracy, other: Accuracy) -> str:
-    """`gain` or `loss` of `one`; `noise` where the intervals overlap or tuning again could turn the difference.
+def p_of(one: Accuracy, other: Accuracy) -> float:
+    """The corrected p of the difference between a tuned prompt and what it is compared with."""
+    return {"hand": one.p_hand, "coop": one.p_coop}[other.prompt]
 
-    A coarse and careful test: both judge the same images, so a paired test would find more. Tuning again could turn a
-    difference of less than twice the standard deviation over the seeds of both.
-    """
+
+def outlasts_tuning(one: Accuracy, other: Accuracy) -> bool:
+    """Whether the difference exceeds twice the standard deviation over the seeds of both; one seed has none."""
     spread = math.hypot(*(0 if math.isnan(line.std) else line.std for line in (one, other)))
-    clear = abs(one.accuracy - other.accuracy) >= 2 * spread
-    if clear and one.low > other.high:
-        return "gain"
-    return "loss" if clear and one.high < other.low else "noise"
+    return abs(one.accuracy - other.accuracy) > 2 * spread
+
+
+def effect(one: Accuracy, other: Accuracy) -> str:
+    """The one decision of the report: `gain` or `loss` of a tuned prompt, or `noise`.
+
+    Noise is what other test images could turn (the paired test of `significance`, corrected for all that is asked of
+    the study), or what tuning again could turn.
+    """
+    if p_of(one, other) >= LEVEL or not outlasts_tuning(one, other):
+        return "noise"
+    return "gain" if one.accuracy > other.accuracy else "loss"
+
+
+def reason(one: Accuracy, other: Accuracy) -> str:
+    """Why a difference is noise or not, in a few words."""
+    p = p_of(one, other)
+    said = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
+    if p < LEVEL and not outlasts_tuning(one, other):
+        return f"{said}, but less than twice the spread over tuning seeds"
+    return said
 
 
 def signed(gain: float) -> str:
@@ -33,8 +52,8 @@ def difference(one: Accuracy, other: Accuracy) -> str:
     """The difference as gain, loss, or noise."""
     gain, kind = points(one, other), effect(one, other)
     if kind == "noise":
-        return f"{signed(gain)} points, within noise"
-    return f"a {kind} of {abs(gain):.1f} points"
+        return f"{signed(gain)} points, within noise ({reason(one, other)})"
+    return f"a {kind} of {abs(gain):.1f} points ({reason(one, other)})"
 
 
 def findings(results: Results, dataset: str, threats: list[Threat]) -> list[str]:
@@ -49,10 +68,12 @@ def finding(results: Results, dataset: str, threat: Threat, threats: list[Threat
     said = f"{threat.name}{known}: {comparison(advpt, hand)}."
     if threat.knowledge != "oblivious" or effect(advpt, hand) != "gain":
         return said
-    partner = adaptive_partner(threats, threat.eps)
+    partner = adaptive_partner(threats[::-1], threat.eps, threat.defence)  # the worst of several stands last
     if partner is None:
+        through = "" if threat.defence == "none" else f" through {threat.defence}"
         return (
-            f"{said} No adaptive threat of this eps was run, so nothing says that the gain outlasts a knowing attacker."
+            f"{said} No adaptive threat of this eps{through} was run, so nothing says that the gain outlasts a knowing "
+            "attacker."
         )
     advpt_known, hand_known = (results[dataset, partner.name, prompt] for prompt in ("advpt", "hand"))
     return (
@@ -72,7 +93,7 @@ def what_is_left(advpt: Accuracy, hand: Accuracy) -> str:
     return {
         "gain": "Against this attacker, who knows the prompt, a gain is left.",
         "loss": "Against an attacker who knows the prompt the gain turns into a loss.",
-        "noise": "Against an attacker who knows the prompt the gain is gone: what is left is within noise.",
+        "noise": "Against an attacker who knows the prompt no gain is left that could be told from noise.",
     }[effect(advpt, hand)]
 
 

@@ -25,6 +25,8 @@ th { font-weight: 500 } thead th { font-weight: 600 }
 .results thead th { white-space: normal; vertical-align: bottom }
 .results th[scope="row"] { white-space: nowrap } .results thead th:first-child { text-align: left }
 .results th small, .results td small { display: block; font-weight: 400; color: var(--soft) }
+.results caption small { display: block; font-weight: 400; color: var(--soft) }
+.fail { color: var(--loss); font-weight: 700 } .warn { color: var(--loss) } .pass { color: var(--gain) }
 .results .group { font-size: .95rem; padding-top: .8rem }
 .oblivious { background: var(--oblivious) } .adaptive { background: var(--adaptive) }
 .gain { color: var(--gain) } .loss { color: var(--loss) } .noise { color: var(--soft) }
@@ -39,8 +41,14 @@ not know which prompt defends. <b>Adaptive</b> threats were crafted through the 
 an adaptive attacker leaves standing is robustness against one who knows the defence; and a stronger attack can only
 lower it.</p>
 <p>In brackets, the 95 % Wilson interval: it covers the sampling of the n test images, not the tuning. ± is the standard
-deviation over tuning seeds. <b>Within noise</b> means that the intervals overlap, or that the
-difference is less than twice the standard deviation over the seeds; a line of one seed cannot tell the latter.</p>
+deviation over tuning seeds. <b>Within noise</b> means that McNemar's exact paired test on the same images (every tuning
+seed, Holm-corrected over the table) gives p ≥ 0.05, or that the difference is not more than twice the standard
+deviation over the seeds; a line of one seed cannot tell the latter. Not told apart is not shown equal.</p>
+"""
+ASSESSMENT = """
+<p>The evaluation is attacked itself: signs of masked gradients, weak attacks or leaks are looked for, on AdvPT's first
+tuning seed. A <b>fail</b> means that a robust accuracy above may be the attack's weakness and not the prompt's
+strength.</p>
 """
 
 
@@ -60,7 +68,12 @@ class Picture:
 
 
 def page(
-    overviews: list[str], results: list[str], notes: list[list[str]], pictures: list[Picture], origins: list[str]
+    overviews: list[str],
+    results: list[str],
+    notes: list[list[str]],
+    pictures: list[Picture],
+    assessment: str,
+    origins: list[str],
 ) -> str:
     """The whole page.
 
@@ -69,12 +82,14 @@ def page(
         results: One table per data set, HTML.
         notes: What each table says, sentences of plain text.
         pictures: The figures, embedded.
+        assessment: What is to be said of the attacks themselves, HTML.
         origins: Tables that say what made the results, HTML.
     """
     tables = "".join(table + bullets(said) for table, said in zip(results, notes, strict=True))
     sections = [
         f"<h1>{TITLE}</h1>{READING}{''.join(overviews)}{tables}",
         f"<h2>Figures</h2>{''.join(map(figure, pictures))}",
+        f"<h2>Can the attacks be trusted?</h2>{ASSESSMENT}{assessment}",
         f"<h2>What made them</h2>{''.join(origins)}",
     ]
     head = (

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from stages.report.accuracy_figure import accuracy_figure
+from stages.report.assessment_figure import assessment_figure
 from stages.report.confusion_figure import confusion_figure
 from stages.report.gallery import Sample, gallery
 from stages.report.page import Picture
@@ -10,7 +11,7 @@ from stages.report.tables import Results
 from stages.report.tuning_figure import tuning_figure
 from stages.report.vocabulary import Threat
 
-MARKS = "Marks are accuracies, bars 95 % Wilson intervals. What the attacker knows stands above each panel."
+MARKS = "Marks are accuracies, bars 95 % Wilson intervals; hollow: within noise of the hand-written prompt."
 BANDS = (
     "Mean over the tuning seeds, the band one standard deviation. Each prompt is measured on what it is tuned on, so "
     "the two are not comparable with each other."
@@ -18,6 +19,10 @@ BANDS = (
 SCALE = (
     "Not chosen by outcome. Grey in a difference is no change, black and white are the ends of the ball, in 1/255 of "
     "the pixel range. Below an adversarial image, what the prompts take it for (first tuning seed)."
+)
+STRENGTH = (
+    "What an attack that can be trusted leaves falls to nothing as eps grows, hardly falls with more steps, and is far "
+    "below what random noise of the same size leaves."
 )
 CELLS = (
     "Rows are actual classes, columns predicted ones, in percent of the actual class, over all tuning seeds. At most "
@@ -29,6 +34,7 @@ def pictures_of(
     results: Results,
     tables: dict[str, pd.DataFrame],
     samples: list[Sample],
+    measured: dict[str, pd.DataFrame],
     class_names: dict[str, list[str]],
     threats: list[Threat],
     shown: Threat,
@@ -39,6 +45,7 @@ def pictures_of(
         results: Every accuracy.
         tables: The tables `tuning` and `confusion`.
         samples: What the gallery shows, one per data set.
+        measured: What `assess` measured on each data set.
         class_names: The names of each data set, by label.
         threats: The threats from top to bottom.
         shown: The threat of the table `confusion`.
@@ -49,5 +56,6 @@ def pictures_of(
         "accuracy": Picture(accuracy_figure(results, datasets, threats), "Accuracy by threat and prompt", MARKS),
         "tuning": Picture(tuning_figure(tables["tuning"], datasets), "Tuning curves", BANDS),
         "gallery": Picture(gallery(samples), "Clean, adversarial, difference", SCALE),
+        "assessment": Picture(assessment_figure(measured), "The attack against eps and steps", STRENGTH),
         "confusion": Picture(confusion, f"Confusion, {shown.name} ({shown.knowledge})", f"{shown.recipe}. {CELLS}"),
     }

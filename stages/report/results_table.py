@@ -5,9 +5,9 @@ from itertools import groupby
 
 import pandas as pd
 
-from stages.report.findings import effect, points, signed
+from stages.report.findings import effect, points, reason, signed
 from stages.report.tables import Accuracy, Results
-from stages.report.vocabulary import KNOWLEDGE, PROMPTS, Threat
+from stages.report.vocabulary import EFFECTS, KNOWLEDGE, PROMPTS, Threat
 
 BASELINES = ("hand", "coop")
 
@@ -22,7 +22,8 @@ def results_table(results: Results, dataset: str, threats: list[Threat]) -> str:
         f"{''.join(threat_row(results, dataset, threat) for threat in group)}</tbody>"
         for knowledge, group in groupby(threats, lambda threat: threat.knowledge)
     ]
-    caption = f"<caption>{escape(dataset)}</caption>"
+    legend = ", ".join(f"{mark} {words}" for mark, words in EFFECTS.values())
+    caption = f"<caption>{escape(dataset)}<small> {escape(legend)}</small></caption>"
     return f'<div class="wide"><table class="results">{caption}<thead>{head}</thead>{"".join(bodies)}</table></div>'
 
 
@@ -38,21 +39,31 @@ def threat_row(results: Results, dataset: str, threat: Threat) -> str:
     counts = "/".join(str(n) for n in dict.fromkeys(line.n for line in lines.values()))
     name = f'<th scope="row">{escape(threat.name)}<small>{escape(threat.recipe)}</small></th>'
     eps = f"<td>{threat.eps:g}/255</td>" if threat.attack else "<td>0</td>"
-    accuracies = "".join(accuracy_cell(line) for line in lines.values())
+    accuracies = "".join(accuracy_cell(line, lines["hand"]) for line in lines.values())
     gains = "".join(gain_cell(lines["advpt"], lines[baseline]) for baseline in BASELINES)
     return f"<tr>{name}{eps}<td>{counts}</td>{accuracies}{gains}</tr>"
 
 
-def accuracy_cell(line: Accuracy) -> str:
-    """Accuracy, 95 % interval, and standard deviation over the tuning seeds."""
+def accuracy_cell(line: Accuracy, hand: Accuracy) -> str:
+    """Accuracy, 95 % interval, standard deviation over the tuning seeds; of a tuned prompt also its mark."""
     interval = f"[{100 * line.low:.1f}, {100 * line.high:.1f}]"
     seeds = "1 seed" if pd.isna(line.std) else f"± {100 * line.std:.1f} over {line.seeds} seeds"
-    return f"<td><b>{100 * line.accuracy:.1f}</b><small>{interval}<br>{seeds}</small></td>"
+    mark = "" if line is hand else marked(line, hand)
+    return f"<td>{mark}<b>{100 * line.accuracy:.1f}</b><small>{interval}<br>{seeds}</small></td>"
+
+
+def marked(line: Accuracy, hand: Accuracy) -> str:
+    """The mark of a tuned prompt, with its meaning for the pointer and for those who do not see it."""
+    kind = effect(line, hand)
+    mark, words = EFFECTS[kind]
+    told = escape(f"{words} ({reason(line, hand)})")
+    return f'<span class="{kind}" role="img" aria-label="{told}" title="{told}">{mark}</span> '
 
 
 def gain_cell(advpt: Accuracy, baseline: Accuracy) -> str:
     """The difference in points; said to be noise where it could be."""
     gain, kind = signed(points(advpt, baseline)), effect(advpt, baseline)
+    opening = f'<td class="{kind}" title="{escape(reason(advpt, baseline))}">'
     if kind == "noise":
-        return f'<td class="noise">{gain}<small>within noise</small></td>'
-    return f'<td class="{kind}"><b>{gain}</b><small>{kind}</small></td>'
+        return f"{opening}{gain}<small>within noise</small></td>"
+    return f"{opening}<b>{gain}</b><small>{kind}</small></td>"

@@ -4,14 +4,19 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from stages.report.significance import comparisons
 from stages.report.statistics import DIGITS, accuracies, robust_rows
-from stages.report.vocabulary import Threat
+from stages.report.vocabulary import CLEAN, Threat
 
 Rows = dict[str, pd.DataFrame]  # threat name -> rows, `clean` among them
 
 
 class Accuracy(NamedTuple):
-    """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`."""
+    """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`.
+
+    p_hand and p_coop are what `significance.comparisons` says of the prompt against the hand-written one and against
+    CoOp; NaN where it is not compared.
+    """
 
     dataset: str
     threat: str
@@ -23,20 +28,33 @@ class Accuracy(NamedTuple):
     std: float
     n: int
     seeds: int
+    p_hand: float
+    p_coop: float
 
 
 Results = dict[tuple[str, str, str], Accuracy]  # by dataset, threat, prompt
 
 
 def results_of(rows: dict[str, Rows], threats: list[Threat]) -> Results:
-    """The accuracy of every data set, threat and prompt; robust accuracy wherever there is an attack."""
+    """The accuracy of every data set, threat and prompt; robust accuracy wherever there is an attack.
+
+    A threat through a defence is joined with the clean images through that same defence, the rows `clean+<defence>`.
+    """
     results = {}
     for dataset, by_threat in rows.items():
+        judged = {threat.name: robust_of(by_threat, by_threat[threat.name]) for threat in threats}
+        tested = comparisons(judged)
         for threat in threats:
-            found = accuracies(robust_rows(by_threat["clean"], by_threat[threat.name]))
-            for line in found.itertuples(index=False):
-                results[dataset, threat.name, line.prompt] = Accuracy(dataset, threat.name, threat.knowledge, *line)
+            for line in accuracies(judged[threat.name]).itertuples(index=False):
+                p = (tested.get((threat.name, line.prompt, baseline), float("nan")) for baseline in ("hand", "coop"))
+                results[dataset, threat.name, line.prompt] = Accuracy(dataset, threat.name, threat.knowledge, *line, *p)
     return results
+
+
+def robust_of(by_threat: Rows, attacked: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a threat, joined with the clean rows of its own defence."""
+    (defence,) = attacked["defence"].unique()
+    return robust_rows(by_threat[CLEAN.name if defence == "none" else f"{CLEAN.name}+{defence}"], attacked)
 
 
 def accuracy_table(results: Results) -> pd.DataFrame:
@@ -45,11 +63,13 @@ def accuracy_table(results: Results) -> pd.DataFrame:
 
 
 def metrics_of(results: Results) -> dict[str, Any]:
-    """The results nested dataset.threat.prompt; an undefined std is None."""
+    """The results nested dataset.threat.prompt; an undefined std is None, p stands where hand-written is compared."""
     nested: dict[str, Any] = {}
     for (dataset, threat, prompt), line in results.items():
         values = {name: getattr(line, name) for name in ("accuracy", "n", "low", "high", "std", "seeds")}
         values["std"] = None if pd.isna(line.std) else line.std
+        if not pd.isna(line.p_hand):
+            values["p"] = line.p_hand
         nested.setdefault(dataset, {}).setdefault(threat, {})[prompt] = values
     return nested
 

@@ -6,6 +6,7 @@ import pytest
 from stages.report.tables import Accuracy
 from stages.report.vocabulary import CLEAN, Threat
 
+NAN = float("nan")
 PGD = Threat("pgd_eps8", "oblivious", {"method": "feature_pgd", "eps": 8.0, "steps": 40})
 KNOWING = Threat("knowing", "adaptive", {"method": "pgd", "eps": 8.0, "steps": 40})
 
@@ -22,12 +23,13 @@ def class_names():
 
 @pytest.fixture
 def line():
-    """Makes one accuracy with an interval of ± 0.05."""
+    """Makes one accuracy with an interval of ± 0.05; p is that of every comparison with a lesser prompt."""
 
-    def make(threat, prompt, accuracy, *, n=100, seeds=1):
-        std = float("nan") if seeds == 1 else 0.01
+    def make(threat, prompt, accuracy, *, n=100, seeds=1, p=0.0001234):
+        std = NAN if seeds == 1 else 0.01
         low, high = accuracy - 0.05, accuracy + 0.05
-        return Accuracy("tiny", threat.name, threat.knowledge, prompt, accuracy, low, high, std, n, seeds)
+        against = {"hand": (NAN, NAN), "coop": (p, NAN), "advpt": (p, p)}[prompt]
+        return Accuracy("tiny", threat.name, threat.knowledge, prompt, accuracy, low, high, std, n, seeds, *against)
 
     return make
 
@@ -43,6 +45,7 @@ def results(threats, line):
             accuracy,
             n=30 if threat is KNOWING else 100,
             seeds=3 if prompt != "hand" and threat is not KNOWING else 1,
+            p=0.25 if prompt == "coop" or threat is KNOWING else 0.0001234,
         )
         for threat in threats
         for prompt, accuracy in zip(("hand", "coop", "advpt"), values[threat.name], strict=True)
@@ -53,8 +56,9 @@ def results(threats, line):
 def rows():
     """Makes rows of one threat from (prompt, seed, id, label, prediction)."""
 
-    def make(threat, *lines):
+    def make(threat, *lines, defence="none"):
         table = pd.DataFrame(lines, columns=["prompt", "seed", "id", "label", "prediction"])
-        return table.assign(dataset="tiny", threat=threat, correct=table["label"] == table["prediction"])
+        right = table["label"] == table["prediction"]
+        return table.assign(dataset="tiny", threat=threat, defence=defence, correct=right)
 
     return make

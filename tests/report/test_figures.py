@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
+from stages.report.accuracy_figure import draw_group
 from stages.report.confusion_figure import most_missed, shares_of
 from stages.report.gallery import scaled_difference
 from stages.report.pictures import pictures_of
@@ -59,6 +61,17 @@ def test_of_many_classes_the_most_missed_are_shown_in_order():
     assert most_missed(shares).tolist() == list(range(1, 21))
 
 
+def test_accuracies_within_noise_are_hollow(results, threats):
+    """Threats from top to bottom, in each the hand-written prompt, CoOp, AdvPT."""
+    panel = Figure().subplots()
+    draw_group(panel, results, "tiny", threats)
+    assert [mark.get_xdata()[0] for mark in panel.lines] == [line.accuracy for line in results.values()]
+    hollow = [mark.get_markerfacecolor() == "white" for mark in panel.lines]
+    assert hollow == [False, True, False, False, True, False, False, True, True]
+    spans = [interval.get_segments()[0][:, 0].tolist() for interval in panel.collections]
+    assert spans == [[line.low, line.high] for line in results.values()]
+
+
 def test_figures_of_two_data_sets_are_the_same_bytes_again(results, threats, study, class_names):
     """Two data sets, one of them without a single attacked picture; a class name that looks like mathematics."""
     both = results | {("other", *key[1:]): line._replace(dataset="other") for key, line in results.items()}
@@ -73,8 +86,13 @@ def test_figures_of_two_data_sets_are_the_same_bytes_again(results, threats, stu
         for dataset, seen in (("tiny", threats[1:]), ("other", []))
     ]
     names = {"tiny": class_names, "other": class_names}
-    pictures, again = (pictures_of(both, tables, samples, names, threats, CLEAN) for _ in range(2))
+    lines = [("accuracy", attack, eps, 5, 0.5, 9) for attack in ("pgd", "noise") for eps in (0, 4)]
+    lines += [("accuracy", "pgd", 4, 1, 0.6, 9), ("square_gain", "square", 4, 5, 0.0, 9)]
+    measured = pd.DataFrame(lines, columns=["measure", "attack", "eps", "steps", "value", "n"])
+    pictures, again = (
+        pictures_of(both, tables, samples, dict.fromkeys(names, measured), names, threats, CLEAN) for _ in range(2)
+    )
     assert pictures == again
-    assert list(pictures) == ["accuracy", "tuning", "gallery", "confusion"]
+    assert list(pictures) == ["accuracy", "tuning", "gallery", "assessment", "confusion"]
     assert all(picture.png.startswith(b"\x89PNG") for picture in pictures.values())
     assert not any(b"Software" in picture.png for picture in pictures.values())

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from stages.report.assessment import Check, assessment_list, assessment_table
 from stages.report.findings import findings
 from stages.report.origins import datasets_table, prompts_table, threats_table
 from stages.report.page import Picture, page
@@ -38,6 +39,7 @@ def html(results, threats):
         [results_table(renamed, HOSTILE, threats)],
         [[*findings(renamed, HOSTILE, threats), HOSTILE]],
         [Picture(b"png", HOSTILE, HOSTILE)],
+        assessment_list(assessment_table({HOSTILE: [Check(HOSTILE, "fail", HOSTILE)]})),
         [datasets_table({HOSTILE: {"source": HOSTILE}}), prompts_table(HOSTILE, made_by), threats_table(threats)],
     )
 
@@ -46,7 +48,7 @@ def test_every_text_is_escaped(html):
     reader = Reader()
     reader.feed(html)
     assert "script" not in reader.tags
-    assert reader.texts.count(HOSTILE) == 7
+    assert reader.texts.count(HOSTILE) == 10
     assert any(name == "alt" and value == f"{HOSTILE}. {HOSTILE}" for name, value in reader.attributes)
 
 
@@ -66,10 +68,24 @@ def test_a_threat_row_holds_every_number(results, threats):
     clean, oblivious, adaptive = re.findall(r'<tr><th scope="row">.*?</tr>', results_table(results, "tiny", threats))
     cells = [re.sub("<[^>]*>", " ", cell).split() for cell in re.findall("<td.*?</td>", oblivious)]
     assert cells[:3] == [["8/255"], ["100"], ["30.0", "[25.0,", "35.0]", "1", "seed"]]
-    assert cells[4] == ["50.0", "[45.0,", "55.0]", "±", "1.0", "over", "3", "seeds"]
+    assert cells[4] == ["▲", "50.0", "[45.0,", "55.0]", "±", "1.0", "over", "3", "seeds"]
     assert cells[5:] == [["+20.0", "gain"], ["+19.0", "gain"]]
     assert "−20.0</b><small>loss" in clean
-    assert adaptive.count("within noise") == 2 and "<td>30</td>" in adaptive
+    assert adaptive.count("<small>within noise") == 2 and "<td>30</td>" in adaptive
+
+
+def test_marks_say_in_words_how_a_tuned_prompt_stands_to_the_hand_written(results, threats):
+    html = results_table(results, "tiny", threats)
+    marks = re.findall(r'<span class="(\w+)" role="img" aria-label="([^"]*)" title="([^"]*)">(.)</span>', html)
+    assert [(kind, mark) for kind, _, _, mark in marks] == [
+        ("noise", "≈"), ("loss", "▼"), ("noise", "≈"), ("gain", "▲"), ("noise", "≈"), ("noise", "≈")
+    ]  # fmt: skip
+    assert all(label == title for _, label, title, _ in marks)
+    assert [label for _, label, _, _ in marks[:2]] == [
+        "within noise of hand-written (p = 0.25)",
+        "worse than hand-written (p &lt; 0.001)",
+    ]
+    assert "▲ better than hand-written, ▼ worse than hand-written, ≈ within noise of hand-written</small>" in html
 
 
 def test_what_the_attacker_knows_heads_its_threats(results, threats):

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,14 +10,50 @@ from stages.report.tables import accuracy_table, confusion_table, metrics_of, re
 from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
 
 
+def by_all(*lines):
+    """The same (id, label, prediction) by every prompt."""
+    return [(prompt, 0, *line) for prompt in ("hand", "coop", "advpt") for line in lines]
+
+
 def test_results_join_each_threat_with_clean(rows, threats):
     """The attacked image is right under attack but was wrong before: not robust."""
-    clean = rows("clean", ("hand", 0, "a", 0, 1), ("hand", 0, "b", 1, 1))
-    attacked = rows("pgd_eps8", ("hand", 0, "a", 0, 0), ("hand", 0, "b", 1, 1))
-    results = results_of({"tiny": {"clean": clean, "pgd_eps8": attacked, "knowing": attacked[:1]}}, threats)
-    assert [line.accuracy for line in results.values()] == [0.5, 0.5, 0.0]
-    assert [line.n for line in results.values()] == [2, 2, 1]
-    assert [line.knowledge for line in results.values()] == ["clean", "oblivious", "adaptive"]
+    clean = rows("clean", *by_all(("a", 0, 1), ("b", 1, 1)))
+    attacked = rows("pgd_eps8", *by_all(("a", 0, 0), ("b", 1, 1)))
+    fewer = attacked[attacked["id"] == "a"]
+    results = results_of({"tiny": {"clean": clean, "pgd_eps8": attacked, "knowing": fewer}}, threats)
+    found = [results["tiny", threat.name, "hand"] for threat in threats]
+    assert [line.accuracy for line in found] == [0.5, 0.5, 0.0]
+    assert [line.n for line in found] == [2, 2, 1]
+    assert [line.knowledge for line in found] == ["clean", "oblivious", "adaptive"]
+
+
+def test_a_threat_through_a_defence_is_joined_with_clean_through_that_defence(rows):
+    """`a` is right clean, wrong through the defence; `b` the other way round. Under attack both are right."""
+    right = by_all(("a", 0, 0), ("b", 1, 1))
+    by_threat = {
+        "clean": rows("clean", *by_all(("a", 0, 0), ("b", 1, 0), ("c", 0, 0))),
+        "clean+jpeg75": rows("clean+jpeg75", *by_all(("a", 0, 1), ("b", 1, 1)), defence="jpeg75"),
+        "pgd+jpeg75": rows("pgd+jpeg75", *right, *by_all(("c", 0, 0)), defence="jpeg75"),
+    }
+    threats = [CLEAN, Threat("clean+jpeg75", "clean", {}, "jpeg75")]
+    results = results_of({"tiny": by_threat}, threats)
+    assert [results["tiny", threat.name, "hand"].accuracy for threat in threats] == [0.666667, 0.5]
+    with pytest.raises(ValueError, match="without a clean row"):
+        results_of({"tiny": by_threat}, [Threat("pgd+jpeg75", "oblivious", {}, "jpeg75")])
+    by_threat["pgd+jpeg75"] = rows("pgd+jpeg75", *right, defence="jpeg75")
+    judged = results_of({"tiny": by_threat}, [Threat("pgd+jpeg75", "oblivious", {}, "jpeg75")])
+    assert judged["tiny", "pgd+jpeg75", "advpt"].accuracy == 0.5
+
+
+def test_results_hold_the_p_of_each_comparison(rows):
+    """AdvPT is right on 12 images, CoOp on none of them, the hand-written prompt on 6."""
+    right = {"hand": 6, "coop": 0, "advpt": 12}
+    lines = [(prompt, 0, f"{i}", 0, int(i >= count)) for prompt, count in right.items() for i in range(12)]
+    results = results_of({"tiny": {"clean": rows("clean", *lines)}}, [CLEAN])
+    hand, coop, advpt = (results["tiny", "clean", prompt] for prompt in right)
+    assert np.isnan([hand.p_hand, hand.p_coop, coop.p_coop]).all()
+    assert (coop.p_hand, advpt.p_hand) == (0.0625, 0.0625)  # 2 · 2⁻⁶, the larger two of three
+    assert advpt.p_coop == 0.001465  # 3 · 2 · 2⁻¹²
 
 
 def test_metrics_nest_dataset_threat_prompt(results):
@@ -24,13 +61,15 @@ def test_metrics_nest_dataset_threat_prompt(results):
     assert metrics["tiny"]["pgd_eps8"]["advpt"]["accuracy"] == 0.5
     assert metrics["tiny"]["pgd_eps8"]["advpt"]["std"] == 0.01
     assert metrics["tiny"]["pgd_eps8"]["hand"]["std"] is None
+    assert metrics["tiny"]["pgd_eps8"]["advpt"]["p"] == 0.0001234 and metrics["tiny"]["knowing"]["coop"]["p"] == 0.25
     assert set(metrics["tiny"]["clean"]["hand"]) == {"accuracy", "n", "low", "high", "std", "seeds"}
+    assert set(metrics["tiny"]["clean"]["coop"]) == {"accuracy", "n", "low", "high", "std", "seeds", "p"}
 
 
 def test_accuracy_table_is_tidy(results):
     table = accuracy_table(results)
     columns = ["dataset", "threat", "knowledge", "prompt", "accuracy", "low", "high", "std", "n", "seeds"]
-    assert table.columns.tolist() == columns
+    assert table.columns.tolist() == [*columns, "p_hand", "p_coop"]
     assert len(table) == 9
 
 
@@ -60,8 +99,8 @@ def test_confusion_counts_images_per_seed(rows):
     assert table[["actual", "predicted", "count"]].to_numpy().tolist() == [["zero", "zero", 1.5], ["zero", "one", 0.5]]
 
 
-def threat(name, method, eps, knowledge="oblivious"):
-    return Threat(name, knowledge, {"method": method, "eps": eps, "steps": 1})
+def threat(name, method, eps, knowledge="oblivious", defence="none"):
+    return Threat(name, knowledge, {"method": method, "eps": eps, "steps": 1}, defence)
 
 
 def test_shown_threat_is_the_one_most_like_the_bank():
@@ -71,9 +110,31 @@ def test_shown_threat_is_the_one_most_like_the_bank():
     assert shown_threat([CLEAN, pgd16, transfer, pgd4], 12) is pgd16
     assert shown_threat([CLEAN, transfer], 2) is transfer
     assert shown_threat([CLEAN, knowing], 8) is CLEAN
+    assert shown_threat([CLEAN, threat("a", "feature_pgd", 8, defence="jpeg75"), transfer], 8) is transfer
 
 
 def test_adaptive_partner_has_the_same_eps():
     knowing = threat("d", "pgd", 8, "adaptive")
     assert adaptive_partner([CLEAN, threat("c", "transfer", 8), knowing], 8) is knowing
     assert adaptive_partner([CLEAN, knowing], 4) is None
+
+
+def test_adaptive_partner_is_crafted_through_the_same_defence():
+    plain, through = threat("a", "pgd", 8, "adaptive"), threat("b", "pgd", 8, "adaptive", "jpeg75")
+    assert adaptive_partner([plain, through], 8) is plain
+    assert adaptive_partner([plain, through], 8, "jpeg75") is through
+    assert adaptive_partner([plain, through], 8, "tv") is None
+
+
+@pytest.mark.parametrize(
+    ("attack", "defence", "recipe"),
+    [
+        ({}, "none", "the images as they are"),
+        ({}, "jpeg75", "the images as they are, through jpeg75"),
+        ({"method": "feature_pgd", "eps": 4.0, "steps": 40}, "none", "feature pgd, eps 4/255, 40 steps"),
+        ({"method": "square", "eps": 0.5, "queries": 500}, "tv", "square, eps 0.5/255, 500 queries, through tv"),
+        ({"method": "autoattack", "version": "fast", "eps": 4}, "none", "autoattack fast, eps 4/255"),
+    ],
+)
+def test_recipes_in_a_few_words(attack, defence, recipe):
+    assert Threat("any", "oblivious", attack, defence).recipe == recipe

@@ -1,0 +1,186 @@
+"""The verdicts on the evaluation itself: what each measurement must be for the attacks to be trusted."""
+
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+import pandas as pd
+
+from stages.report.tables import Results
+from stages.report.vocabulary import Threat
+
+PASS, WARN, FAIL = "pass", "warn", "fail"
+POINT = 0.01
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the list.
+
+    Attributes:
+        name: What must hold, as a sentence.
+        status: `pass`, `warn` or `fail`.
+        found: What was measured, in words.
+    """
+
+    name: str
+    status: str
+    found: str
+
+
+def graded(name: str, value: float, *, warn: float, fail: float, found: str) -> Check:
+    """Passes up to `warn`, warns up to `fail`, fails above."""
+    return Check(name, PASS if value <= warn else WARN if value <= fail else FAIL, found)
+
+
+def checks_of(measured: pd.DataFrame) -> list[Check]:
+    """Judges the measurements of one data set.
+
+    Args:
+        measured: One line for each: measure, attack, eps (1/255), steps, value, n; see stages/assessing.py.
+
+    Returns:
+        The checks, in the order of the list.
+
+    Source: the signs of masked gradients of Athalye et al. 2018, sec. 3, and Carlini et al. 2019, sec. 3-5.
+    """
+    return [*checks_of_the_stored(measured), *checks_of_eps(measured), *checks_of_strength(measured)]
+
+
+def checks_of_the_stored(measured: pd.DataFrame) -> list[Check]:
+    """What must hold exactly."""
+    exact = {
+        "changed_at_eps_0": ("eps 0 changes nothing", "values that differ from the clean run"),
+        "outside": ("|δ| <= eps in every stored file", "pixels outside of the ball"),
+        "logits_differ": ("logits repeat", "images whose logits differ at a second call"),
+        "reload_differs": ("images reloaded from disk score the same", "predictions that differ"),
+    }
+    values = measured.set_index("measure")["value"]
+    return [
+        graded(name, values[measure], warn=0, fail=0, found=f"{values[measure]:.0f} {unit}")
+        for measure, (name, unit) in exact.items()
+    ]
+
+
+def checks_of_eps(measured: pd.DataFrame) -> list[Check]:
+    """How accuracy goes with eps and with steps."""
+    by_eps, by_steps = curve(measured, "pgd", "eps"), curve(measured, "pgd", "steps")
+    noise, clean = curve(measured, "noise", "eps"), by_eps.iloc[0]
+    count = int(measured.loc[measured["measure"] == "accuracy", "n"].max())
+    at_eps = int(measured.loc[measured["measure"] == "square_gain", "eps"].iloc[0])
+    sigma = 2 * (0.25 / count) ** 0.5  # two standard errors of an accuracy, at most
+    rise = max(after - before for before, after in pairwise(by_eps))
+    weaker = max(after - before for before, after in pairwise(by_steps))
+    lost = clean - noise[at_eps]
+    return [
+        graded("accuracy falls with eps", rise, warn=0, fail=POINT, found=listed(by_eps)),
+        graded(
+            f"at eps {by_eps.index[-1]} at most 2 % are left", by_eps.iloc[-1], warn=0.02, fail=0.02,
+            found=f"{by_eps.iloc[-1]:.1%}",
+        ),
+        graded("more steps are no weaker", weaker, warn=POINT, fail=sigma, found=listed(by_steps)),
+        graded(
+            f"random noise of eps {at_eps} hardly matters", lost, warn=0.05, fail=(clean - by_eps[at_eps]) / 2,
+            found=f"{clean:.1%} clean, {noise[at_eps]:.1%} under noise",
+        ),
+    ]  # fmt: skip
+
+
+def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
+    """Whether gradients are there, and whether anything beats them."""
+    values = measured.set_index("measure")["value"]
+    pgd, auto = values["pgd_of_autoattack_images"], values["autoattack"]
+    return [
+        graded(
+            "gradients are not zero", values["zero_gradients"], warn=POINT, fail=0.1 - 1e-9,
+            found=f"{values['zero_gradients']:.1%} of images have none",
+        ),
+        graded(
+            "the loss rises along the attack", 1 - values["loss_rises"], warn=0.05, fail=0.2,
+            found=f"on {values['loss_rises']:.1%} of images",
+        ),
+        graded(
+            "AutoAttack is no weaker than PGD", auto - pgd, warn=0, fail=POINT,
+            found=f"{auto:.1%} against {pgd:.1%} on the same images",
+        ),
+        graded(
+            "PGD comes near AutoAttack", pgd - auto, warn=0.05, fail=0.2,
+            found=f"{pgd:.1%} against {auto:.1%}",
+        ),
+        graded(
+            "Square gains at most a point over gradients", values["square_gain"], warn=POINT, fail=3 * POINT,
+            found=f"{values['square_gain']:.1%} of images resist PGD but not Square",
+        ),
+    ]  # fmt: skip
+
+
+def checks_of_results(results: Results, dataset: str, threats: list[Threat], surrogates: list[dict]) -> list[Check]:
+    """What the reported numbers must be among each other, for AdvPT.
+
+    Args:
+        results: Every accuracy.
+        dataset: Whose.
+        threats: All threats of that data set.
+        surrogates: Of each transfer attack: threat, clean_accuracy, robust_accuracy.
+    """
+    adaptive = [threat for threat in threats if threat.knowledge == "adaptive"]
+    pairs = [
+        (strong, weak)
+        for weak in threats
+        for strong in adaptive
+        if weak.knowledge == "oblivious" and (weak.eps, weak.defence) == (strong.eps, strong.defence)
+    ]
+    checks = []
+    for strong, weak in pairs:
+        one, other = (results[dataset, threat.name, "advpt"] for threat in (strong, weak))
+        error = sum(line.accuracy * (1 - line.accuracy) / line.n for line in (one, other)) ** 0.5
+        checks.append(
+            graded(
+                f"{strong.name} is no weaker than {weak.name}", one.accuracy - other.accuracy, warn=0, fail=2 * error,
+                found=f"{one.accuracy:.1%} against {other.accuracy:.1%}",
+            )
+        )  # fmt: skip
+    for about in surrogates:
+        clean, robust = about["clean_accuracy"], about["robust_accuracy"]
+        checks.append(
+            graded(
+                f"{about['threat']} fools its own surrogate", robust / clean, warn=0.2, fail=0.5,
+                found=f"{about['name']}: {clean:.1%} clean, {robust:.1%} attacked",
+            )
+        )  # fmt: skip
+    return checks
+
+
+def assessment_list(table: pd.DataFrame) -> str:
+    """The checks as an HTML table."""
+    cells = ("dataset", "check", "found")
+    rows = "".join(
+        f'<tr><td class="{line.status}">{line.status}</td>'
+        + "".join(f"<td>{escape(getattr(line, cell))}</td>" for cell in cells)
+        + "</tr>"
+        for line in table.itertuples()
+    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("verdict", "data set", "what must hold", "found"))
+    return f'<div class="wide"><table class="checks"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def curve(measured: pd.DataFrame, attack: str, along: str) -> pd.Series:
+    """Accuracy under an attack by eps (with the most steps) or by steps (at the one eps that has several)."""
+    lines = measured[(measured["measure"] == "accuracy") & (measured["attack"] == attack)]
+    if along == "steps":
+        several = lines.groupby("eps")["steps"].nunique().idxmax()
+        lines = lines[lines["eps"] == several]
+    else:
+        lines = lines[lines["steps"] == lines["steps"].max()]
+    return lines.sort_values(along).set_index(along)["value"]
+
+
+def listed(curve: pd.Series) -> str:
+    """A curve in words."""
+    return ", ".join(f"{value:.1%} at {at}" for at, value in curve.items())
+
+
+def assessment_table(checks: dict[str, list[Check]]) -> pd.DataFrame:
+    """All checks of all data sets: dataset, check, status, found."""
+    lines = [(name, check.name, check.status, check.found) for name, found in checks.items() for check in found]
+    return pd.DataFrame(lines, columns=["dataset", "check", "status", "found"])

@@ -1,0 +1,82 @@
+"""The paired test against scipy and against tables worked out by hand; Holm's correction by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from stages.report.significance import comparisons, holm, mcnemar, one_sided
+
+
+def pair(both, first, second, neither):
+    """Two prompts by the four cells of their table: how many images both, one alone, or neither gets right."""
+    cells = [(True, True)] * both + [(True, False)] * first + [(False, True)] * second + [(False, False)] * neither
+    return tuple(np.array(cells).T)
+
+
+def test_mcnemar_by_hand():
+    """Of 6 images on which they differ one gets 5: 2 · (1 + 6) / 2⁶."""
+    assert mcnemar(*pair(10, 5, 1, 3)) == pytest.approx(14 / 64)
+    assert mcnemar(*pair(0, 1, 5, 99)) == pytest.approx(14 / 64)
+    assert mcnemar(*pair(10, 6, 0, 3)) == pytest.approx(2 / 64)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (3, 3), (4, 5), (2, 17), (30, 11), (400, 250), (3000, 3001)])
+def test_mcnemar_is_the_binomial_test(first, second):
+    expected = binomtest(first, first + second, 0.5).pvalue
+    assert mcnemar(*pair(7, first, second, 2)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_sided_is_of_more_then_of_less():
+    """The first gets 5 of 6: at least as many (6 + 1) / 2⁶, at most as many 1 − 1 / 2⁶."""
+    assert one_sided(*pair(2, 5, 1, 2)) == pytest.approx([7 / 64, 63 / 64])
+
+
+def test_prompts_that_never_differ_are_not_told_apart():
+    assert mcnemar(*pair(5, 0, 0, 5)) == 1
+
+
+def test_of_several_seeds_the_least_certain_stands():
+    """Three seeds better by 9, 5 and 7 images, one side with one seed and one with two."""
+    hand = np.zeros(12, bool)
+    tuned = np.array([np.arange(12) < better for better in (9, 5, 7)])
+    assert mcnemar(tuned, hand) == mcnemar(hand, tuned) == pytest.approx(2 / 2**5)
+    assert mcnemar(tuned, np.array([hand, np.arange(12) < 2])) == pytest.approx(2 / 2**3)
+
+
+def test_seeds_that_point_both_ways_prove_nothing():
+    """The hand-written prompt is right on 8 of 16 images, one seed on all, the other on none."""
+    hand = np.arange(16) < 8
+    always, never = np.ones(16, bool), np.zeros(16, bool)
+    assert mcnemar(always, hand) == mcnemar(never, hand) == pytest.approx(2 / 2**8)
+    assert mcnemar(np.array([always, never]), hand) == 1
+
+
+def test_holm_by_hand():
+    """0.01 · 4, 0.02 · 3, the 0.0225 · 2 that may not be less, 0.9 · 1."""
+    assert holm(np.array([0.9, 0.0225, 0.01, 0.02])) == pytest.approx([0.9, 0.06, 0.04, 0.06])
+    assert holm(np.array([0.6, 0.7])).tolist() == [1, 1]
+    assert holm(np.array([0.03])) == pytest.approx([0.03])
+
+
+def rows(right):
+    """Rows by (prompt, seed) from the images that are right, in a shuffled order."""
+    lines = [(f"{i}", *key, bool(value)) for key, values in right.items() for i, value in enumerate(values)]
+    return pd.DataFrame(lines, columns=["id", "prompt", "seed", "robust"]).sample(frac=1, random_state=0)
+
+
+def test_comparisons_pair_by_image_over_one_family():
+    """Two threats, six tests. Under `a` AdvPT wins 10 (seed 0) and 12 (seed 1) of 12 images, the others none."""
+    none, ten, all_of = np.zeros(12), np.arange(12) < 10, np.ones(12)
+    a = rows({("hand", 0): none, ("coop", 0): none, ("advpt", 0): ten, ("advpt", 1): all_of})
+    b = rows({("hand", 0): ten, ("coop", 0): ten[::-1], ("advpt", 0): ten})
+    p = comparisons({"a": a, "b": b})
+    assert list(p)[:3] == [("a", "coop", "hand"), ("a", "advpt", "hand"), ("a", "advpt", "coop")]
+    assert p["a", "advpt", "hand"] == p["a", "advpt", "coop"] == 0.01172  # 6 · 2 / 2¹⁰, to 4 digits
+    assert {p["a", "coop", "hand"], p["b", "coop", "hand"], p["b", "advpt", "hand"], p["b", "advpt", "coop"]} == {1}
+
+
+def test_prompts_that_judge_other_images_are_refused():
+    a = rows({("hand", 0): np.ones(3), ("coop", 0): np.ones(3), ("advpt", 0): np.ones(4)})
+    with pytest.raises(AssertionError, match="the same images"):
+        comparisons({"a": a})
