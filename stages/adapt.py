@@ -4,39 +4,33 @@ Each prompt, and each of the first tuning seeds, is attacked by itself, through 
 in `evaluate`.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import pyarrow as pa
 import torch
-from torch import Tensor
 
-from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import cross_entropy, margin
-from stages.attacks.pgd import Direction, Objective
+from stages.adapting import adaptive_attack, first_images, logits_through
+from stages.attacks.linf import LinfBall
 from stages.banks.files import replacing
-from stages.banks.images import Images, images_provenance, read_images, write_images
+from stages.banks.images import images_provenance, read_images, write_images
 from stages.banks.provenance import provenance, require
 from stages.banks.table import write_table
 from stages.command import command, progress
-from stages.crafting import Recipe, craft_shard
+from stages.crafting import craft_shard
+from stages.defending import prepared_by
 from stages.embedding import embed_shard
-from stages.judging import Study, accuracy_of, judged, read_study
-from stages.models.clip import Clip, load_clip
+from stages.judging import accuracy_of, judged, read_study
+from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import load_params, threat_of
-from stages.prompts.classify import cosine_logits
-from stages.prompts.file import PromptFile
-
-OBJECTIVES = {"cross_entropy": cross_entropy, "margin": margin}
+from stages.params import Batching, PromptPgd, load_params, threat_of
 
 
 def main(dataset: str, threat: str, study: str | None = None) -> str:
     """Attacks some test images through each prompt, stores them, embeds what was stored, judges it."""
     params = load_params()
     device = choose_device(params.runtime.device)
-    attack = threat_of(params.adaptive, threat)
+    settings = threat_of(params.adaptive, threat)
     clip = load_clip(**params.model.model_dump(), device=device)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
@@ -45,28 +39,44 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     work = [
         (prompt, prompts, seed)
         for prompt, prompts in compared.prompts.items()
-        for seed in range(min(attack.tuning_seeds, len(prompts.text_features)))
+        for seed in range(min(settings.tuning_seeds, len(prompts.text_features)))
     ]
+    prepare = prepared_by(settings.defence, seed=params.seed)
 
-    made_by = {**clean, "attack": attack.model_dump(), "victim": clip.fingerprint}
+    def batching(count: int) -> Batching:
+        if isinstance(settings, PromptPgd):
+            return params.runtime.batching(count, device.type)
+        return Batching(ceil(count / settings.batch_size), 1)  # who is together matters to the package's noise
+
+    made_by = {**clean, "attack": settings.model_dump(), "victim": clip.fingerprint}
     rows: dict[str, list[pa.Table]] = {}
     out = Path(f"data/rows/{compared.name}/{threat}.parquet")
     with replacing(Path(f"data/test/{compared.name}/{threat}/images")) as folder, replacing(out) as file:
         for prompt, prompts, seed in progress(work, what=f"adapt {threat}", total=len(work)):
             images = folder / f"{prompt}-{seed}"
-            recipe = adaptive_recipe(OBJECTIVES[attack.objective], clip, prompts, seed, device)
+            text_features = torch.tensor(prompts.text_features[seed], device=device)
+            logits_of = logits_through(clip, text_features, prompts.logit_scale)
+            attack = adaptive_attack(settings, logits_of, seed=params.seed)
             crafted = (
-                craft_shard(recipe, shard, attack=attack, seed=params.seed, device=device, runtime=params.runtime)
-                for shard in first_images(source, compared, attack.images)
+                craft_shard(
+                    attack,
+                    shard,
+                    ball=LinfBall(settings.eps / 255),
+                    seed=params.seed,
+                    device=device,
+                    batching=batching(len(shard)),
+                )
+                for shard in first_images(source, compared, settings.images)
             )
             write_images(images, crafted, {**made_by, "prompts": prompts.provenance})
             rows[f"{prompt}-{seed}"] = [
                 judged(
-                    embed_shard(clip, shard, device=device, runtime=params.runtime),
+                    embed_shard(clip, shard, device=device, runtime=params.runtime, prepare=prepare),
                     compared,
                     threat=threat,
                     prompt=prompt,
                     seed=seed,
+                    defence=settings.defence.method if settings.defence else "none",
                 )
                 for shard in read_images(images)
             ]
@@ -74,37 +84,6 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
         write_table(file, parts, provenance(images=made_by, prompts=compared.provenances))
     headline = ", ".join(f"{name} {accuracy_of(parts):.3f}" for name, parts in rows.items())
     return f"wrote {out}, n = {sum(map(len, parts)) // len(rows)}, right: {headline}"
-
-
-def first_images(source: Path, study: Study, count: int | str) -> Iterator[Images]:
-    """At most `count` images that show a class of the study, as it labels them; `all` for all.
-
-    `extract` put the images into a random order, so the first ones are a random choice.
-    """
-    left = float("inf") if count == "all" else count
-    for shard in read_images(source):
-        shard = shard.take(study.takes_part(shard.labels))
-        part = shard.take(slice(0, int(min(left, len(shard)))))
-        left -= len(part)
-        if len(part):
-            yield replace(part, labels=study.relabel(part.labels))
-        if not left:
-            return
-
-
-def adaptive_recipe(
-    objective_of: Callable[..., Objective], clip: Clip, prompts: PromptFile, seed: int, device: torch.device
-) -> Recipe:
-    """White-box in everything: up an objective of the logits that this prompt gives."""
-    text_features = torch.tensor(prompts.text_features[seed], device=device)
-
-    def logits_of(images: Tensor) -> Tensor:
-        return cosine_logits(clip.encode_image(images), text_features, prompts.logit_scale)
-
-    def recipe(images: Tensor, labels: Tensor, noise: ImageNoise) -> tuple[Objective, Direction | None]:
-        return objective_of(logits_of, labels), None
-
-    return recipe
 
 
 if __name__ == "__main__":

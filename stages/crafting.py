@@ -1,6 +1,7 @@
-"""Stored images -> stored adversarial images: the attack loop between its two 8-bit borders."""
+"""Stored images -> stored adversarial images: any attack between its two 8-bit borders."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,44 +9,50 @@ from torch import Tensor
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.attacks.pgd import Direction, Objective, pgd
 from stages.banks.images import Images
 from stages.batches import over_batches
 from stages.models.device import to_tensor
-from stages.params import Attack, Runtime
+from stages.params import Batching
 
-Recipe = Callable[[Tensor, Tensor, ImageNoise], tuple[Objective, Direction | None]]
+# Maps images (N, C, H, W), labels (N,) and the images' noise to adversarial images inside the ball.
+Attack = Callable[[Tensor, Tensor, ImageNoise], Tensor]
+
+
+class Steps(NamedTuple):
+    """How far and how fast an attack goes, in the units of the loop (the pixel range is 1)."""
+
+    ball: LinfBall
+    step_size: float
+    steps: int
+
+
+def steps_of(eps: float, steps: int, step_ratio: float) -> Steps:
+    """From the units of params.yaml: eps in 1/255, step_ratio in eps / steps."""
+    ball = LinfBall(eps / 255)
+    return Steps(ball, step_ratio * ball.eps / steps, steps)
 
 
 def craft_shard(
-    recipe: Recipe, shard: Images, *, attack: Attack, seed: int, device: torch.device, runtime: Runtime
+    attack: Attack, shard: Images, *, ball: LinfBall, seed: int, device: torch.device, batching: Batching
 ) -> Images:
     """Attacks a shard of stored images.
 
     Args:
-        recipe: Makes the objective and the direction for images (N, C, H, W), labels (N,) and the images' noise.
+        attack: What to do with a batch.
         shard: Clean images.
-        attack: Its eps in 1/255, its steps, and step_ratio, in eps / steps.
+        ball: Where the result has to lie.
         seed: Key of the images' noise, beside their ids.
         device: Where to compute.
-        runtime: How many images at a time, and how many batches side by side; neither changes an image.
+        batching: How many batches, and how many side by side; changes no image unless the attack says so.
 
     Returns:
         Adversarial images with the ids and labels of the clean ones, 8-bit, inside the ball.
     """
-    ball = LinfBall(attack.eps / 255)
 
     def craft_batch(part: Images) -> np.ndarray:
         images, labels = to_tensor(part.pixels, device), torch.tensor(part.labels, device=device)
-        noise = ImageNoise(seed, part.ids)
-        objective, direction = recipe(images, labels, noise)
-        step_size = attack.step_ratio * ball.eps / attack.steps
-        images_adv = pgd(
-            objective, images, ball=ball, step_size=step_size, steps=attack.steps, noise=noise, direction=direction
-        )
-        stored = ball.quantise(images_adv, images)
+        stored = ball.quantise(attack(images, labels, ImageNoise(seed, part.ids)), images)
         assert ball.contains(stored, images)
         return stored.permute(0, 2, 3, 1).cpu().numpy()
 
-    pixels = over_batches(craft_batch, shard, device=device, runtime=runtime)
-    return Images(shard.ids, shard.labels, pixels)
+    return Images(shard.ids, shard.labels, over_batches(craft_batch, shard, batching))

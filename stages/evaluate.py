@@ -1,7 +1,8 @@
 """evaluate: prompts x stored features -> data/rows/<study>/<threat>.parquet, one row per example. No CLIP in memory.
 
-The threat `clean` judges the clean test features. The study is the data set itself unless its prompts were tuned
-elsewhere (imagenet_to_dtd) or know only some of its classes (dtd_base, dtd_new).
+The threat `clean` judges the clean test features; with a defence, those of what it makes of the images. The study is
+the data set itself unless its prompts were tuned elsewhere (imagenet_to_dtd) or know only some of its classes
+(dtd_base, dtd_new).
 """
 
 from dataclasses import replace
@@ -16,27 +17,32 @@ from stages.judging import accuracy_of, judged, read_study
 from stages.params import load_params, threat_of
 
 
-def main(dataset: str, threat: str, study: str | None = None) -> str:
+def main(dataset: str, threat: str, study: str | None = None, defence: str | None = None) -> str:
     """Judges the same features by every prompt and tuning seed."""
     params = load_params()
-    if threat == "clean":
-        path, expected = Path(f"data/clean/{dataset}/test/features.parquet"), {}
+    expected = {} if threat == "clean" else {"attack": threat_of(params.oblivious, threat).model_dump()}
+    if defence is not None:
+        path = Path(f"data/test/{dataset}/{threat}+{defence}/features.parquet")
+        expected["defence"] = threat_of(params.defences, defence).model_dump()
+    elif threat == "clean":
+        path = Path(f"data/clean/{dataset}/test/features.parquet")
     else:
         path = Path(f"data/test/{dataset}/{threat}/features.parquet")
-        expected = {"attack": threat_of(params.oblivious, threat).model_dump()}
     bank, made_by = read_bank(path)
     require(made_by, path, dataset=dataset, split="test", **expected)
 
     compared = read_study(dataset, study or dataset, model=made_by["model"], dataset_sha256=made_by["dataset_sha256"])
     bank = bank.take(compared.takes_part(bank.labels))
     bank = replace(bank, labels=compared.relabel(bank.labels))
+    name = f"{threat}+{defence}" if defence else threat
     rows = {
         prompt: [
-            judged(bank, compared, threat=threat, prompt=prompt, seed=seed) for seed in range(len(file.text_features))
+            judged(bank, compared, threat=name, defence=defence or "none", prompt=prompt, seed=seed)
+            for seed in range(len(file.text_features))
         ]
         for prompt, file in compared.prompts.items()
     }
-    out = Path(f"data/rows/{compared.name}/{threat}.parquet")
+    out = Path(f"data/rows/{compared.name}/{name}.parquet")
     with replacing(out) as temporary:
         parts = [part for parts in rows.values() for part in parts]
         write_table(temporary, parts, provenance(features=made_by, prompts=compared.provenances))

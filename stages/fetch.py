@@ -64,8 +64,8 @@ def main(dataset: str) -> str:
 
 
 def get(source: Source, raw: Path) -> Listing:
-    """Lists the images that lie in the raw folder; of an empty one, after a download."""
-    if not raw.is_dir() or not any(raw.iterdir()):
+    """Lists the images that lie in the raw folder; of one that holds no file but CoOp's split, after a download."""
+    if not any(path.is_file() and not path.name.startswith("split_zhou_") for path in raw.rglob("*")):
         source.download(raw)
     return source.list_images(raw)
 

@@ -62,7 +62,7 @@ def read_study(dataset: str, name: str, **expected: object) -> Study:
     return Study(name, {**prompts, "hand": prompts["hand"].of_classes(labels)}, labels)
 
 
-def judged(bank: Bank, study: Study, *, threat: str, prompt: str, seed: int) -> pa.Table:
+def judged(bank: Bank, study: Study, *, threat: str, prompt: str, seed: int, defence: str = "none") -> pa.Table:
     """Judges each embedding by one prompt of one tuning seed.
 
     Args:
@@ -71,6 +71,7 @@ def judged(bank: Bank, study: Study, *, threat: str, prompt: str, seed: int) -> 
         threat: What the images went through.
         prompt: Name of the prompt.
         seed: Its tuning seed.
+        defence: What the images went through before they were embedded.
 
     Returns:
         N rows: id, dataset (the study's name), threat, defence, prompt, seed, label, prediction, correct, margin.
@@ -83,7 +84,7 @@ def judged(bank: Bank, study: Study, *, threat: str, prompt: str, seed: int) -> 
         "id": pa.array(bank.ids, pa.string()),
         "dataset": pa.repeat(study.name, count),
         "threat": pa.repeat(threat, count),
-        "defence": pa.repeat("none", count),
+        "defence": pa.repeat(defence, count),
         "prompt": pa.repeat(prompt, count),
         "seed": pa.repeat(seed, count),
         "label": pa.array(bank.labels, pa.int64()),

@@ -8,9 +8,18 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML  # the parser of DVC, so that both read the same numbers
 from ruamel.yaml.error import YAMLError
 
@@ -52,6 +61,13 @@ class Block(BaseModel):
         return values
 
 
+class Batching(NamedTuple):
+    """How many even batches a shard is split into, and how many are worked on side by side."""
+
+    batches: int
+    workers: int
+
+
 class Runtime(Block):
     """How to run; changes no result."""
 
@@ -63,15 +79,15 @@ class Runtime(Block):
         """Batches side by side: as many as stated, else one per core on the CPU and one on a GPU."""
         return self.workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
 
-    def batches(self, count: int, device: str) -> int:
-        """How many even batches of at most `batch_size` images keep all workers busy to the end.
+    def batching(self, count: int, device: str) -> Batching:
+        """Even batches of at most `batch_size` images that keep all workers busy to the end.
 
         Workers alone never make a batch smaller than SMALLEST_BATCH: below that, matrix products take other kernels,
         whose sums differ in the last bit.
         """
         workers = self.workers_on(device)
         busy = workers * math.ceil(count / (workers * self.batch_size))
-        return max(math.ceil(count / self.batch_size), min(busy, count // SMALLEST_BATCH))
+        return Batching(max(math.ceil(count / self.batch_size), min(busy, count // SMALLEST_BATCH)), workers)
 
 
 class Model(Block):
@@ -80,6 +96,13 @@ class Model(Block):
     name: str
     pretrained: str | None
     sha256: str | None
+
+    @model_validator(mode="after")
+    def _own_file(self) -> "Model":
+        """Of a file of one's own, the digest is the only key that changes with its content."""
+        if self.sha256 is None and Path(self.pretrained or "").is_file():
+            raise ValueError(f"sha256 has to be stated for a file; `sha256sum {self.pretrained}` prints it (got null)")
+        return self
 
 
 class Fetch(Block):
@@ -101,8 +124,6 @@ class Attack(Block):
     """What every L-infinity attack has."""
 
     eps: Annotated[float, Field(ge=0, le=255, allow_inf_nan=False)]
-    steps: Count
-    step_ratio: Positive
 
     @field_validator("eps")
     @classmethod
@@ -110,39 +131,165 @@ class Attack(Block):
         return in_255ths(eps)
 
 
-class FeaturePgd(Attack):
+class Stepped(Attack):
+    """What every attack by gradient steps has."""
+
+    steps: Count
+    step_ratio: Positive
+
+
+class FeaturePgd(Stepped):
     """PGD on the raw image embedding, without label or text."""
 
     method: Literal["feature_pgd"]
     objective: Literal["kl", "cosine", "l2"]
 
 
-class Surrogate(Block):
-    """The small CNN of a transfer attack and its training."""
+class SmallCnn(Block):
+    """A small CNN, trained on the training split."""
 
+    name: Literal["small_cnn"]
     width: Count
     epochs: Count
     batch_size: Count
     lr: Positive
 
 
-class Transfer(Attack):
-    """Momentum and input diversity on a surrogate."""
+class Backbone(Block):
+    """A network of torchvision, timm or open_clip; a linear head on its features is fitted to the training split."""
+
+    name: Annotated[str, Field(pattern=r"^(torchvision|timm|open_clip):.+")]
+    pretrained: str | None
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+
+
+class Reverse(Block):
+    """The reverse perturbation of RAP, which makes an adversarial image survive where the loss is worst for it."""
+
+    eps: Annotated[float, Field(ge=0, le=255, allow_inf_nan=False)]
+    steps: Count
+    from_step: Annotated[int, Field(ge=0)]
+
+
+def kind_of_surrogate(values: Any) -> str:
+    """Which of the two kinds of surrogate a block describes, by its name."""
+    name = values.get("name") if isinstance(values, dict) else getattr(values, "name", None)
+    return "backbone" if isinstance(name, str) and ":" in name else "small_cnn"
+
+
+class Transfer(Stepped):
+    """Momentum and input diversity on a surrogate; with `translation` TI-FGSM, with `reverse` RAP."""
 
     method: Literal["transfer"]
+    objective: Literal["cross_entropy", "max_logit"]
     momentum: NotNegative
     diversity: Share
     smallest: Annotated[float, Field(gt=0, le=1)]
-    surrogate: Surrogate
+    translation: Literal[3, 5, 7, 9, 11, 13, 15] | None = None
+    reverse: Reverse | None = None
+    surrogate: Annotated[
+        Annotated[SmallCnn, Tag("small_cnn")] | Annotated[Backbone, Tag("backbone")], Discriminator(kind_of_surrogate)
+    ]
 
 
-class PromptPgd(Attack):
-    """PGD through the very prompt under test."""
+class Jpeg(Block):
+    """JPEG compression."""
 
-    method: Literal["pgd"]
-    objective: Literal["cross_entropy", "margin"]
+    method: Literal["jpeg"]
+    quality: Annotated[int, Field(ge=1, le=100)]
+
+
+class Bits(Block):
+    """Fewer bits per channel."""
+
+    method: Literal["bits"]
+    bits: Annotated[int, Field(ge=1, le=8)]
+
+
+class Median(Block):
+    """Median filter, per channel."""
+
+    method: Literal["median"]
+    size: Annotated[int, Field(ge=2)]
+
+
+class Gaussian(Block):
+    """Gaussian smoothing, per channel; sigma in pixels."""
+
+    method: Literal["gaussian"]
+    sigma: Positive
+
+
+class TotalVariation(Block):
+    """Total-variation denoising."""
+
+    method: Literal["total_variation"]
+    weight: Positive
+
+
+class Wavelet(Block):
+    """Wavelet denoising by BayesShrink; sigma of the noise, in units of the pixel range."""
+
+    method: Literal["wavelet"]
+    sigma: Positive
+
+
+class ResizePad(Block):
+    """Random shrinking and zero padding; the smallest side as a share of the image's."""
+
+    method: Literal["resize_pad"]
+    smallest: Annotated[float, Field(gt=0, le=1)]
+
+
+Defence = Annotated[
+    Jpeg | Bits | Median | Gaussian | TotalVariation | Wavelet | ResizePad, Field(discriminator="method")
+]
+
+
+class Adaptive(Attack):
+    """What every attack through the very prompt under test has."""
+
     images: Count | Literal["all"]
     tuning_seeds: Count
+    defence: Defence | None = None
+    samples: Count = 1
+
+
+class PromptPgd(Adaptive, Stepped):
+    """PGD, the worst over some random starts."""
+
+    method: Literal["pgd"]
+    objective: Literal["cross_entropy", "margin", "dlr"]
+    restarts: Count
+
+
+class AutoAttack(Adaptive):
+    """AutoAttack: `fast` is APGD on the cross-entropy and targeted APGD, `standard` adds FAB and Square."""
+
+    method: Literal["autoattack"]
+    version: Literal["fast", "standard"]
+    batch_size: Count
+
+
+class Square(Adaptive):
+    """Square, the black-box attack by queries."""
+
+    method: Literal["square"]
+    queries: Count
+    batch_size: Count
+
+
+class Assess(Block):
+    """How the evaluation itself is attacked."""
+
+    images: Count | Literal["all"]
+    at_eps: Annotated[int, Field(ge=1, le=255)]
+    eps: Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(min_length=2)]
+    steps: Annotated[list[Count], Field(min_length=2)]
+    autoattack_images: Count
+    queries: Count
 
 
 class Tune(Block):
@@ -162,6 +309,13 @@ class Tune(Block):
     weight_decay: NotNegative
     warmup_epochs: Annotated[int, Field(ge=0)]
     warmup_lr: Positive
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "Tune":
+        """Else nothing would be tuned."""
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) has to be less than epochs ({self.epochs})")
+        return self
 
 
 class Transfers(Block):
@@ -187,18 +341,32 @@ class Params(Block):
     attack: FeaturePgd
     tune: Tune
     oblivious: dict[str, Annotated[FeaturePgd | Transfer, Field(discriminator="method")]]
-    adaptive: dict[str, PromptPgd]
+    defences: dict[str, Defence]
+    adaptive: dict[str, Annotated[PromptPgd | AutoAttack | Square, Field(discriminator="method")]]
+    assess: Assess
 
     @model_validator(mode="after")
     def _names(self) -> "Params":
         """Names become stage and file names: DVC joins them by hyphens, rows tell threats apart by name alone."""
-        for name in [*self.datasets, *self.test_only, *self.oblivious, *self.adaptive]:
-            if not re.fullmatch(r"[a-z0-9_]+", name) or name == "clean":
+        for name in [*self.datasets, *self.test_only, *self.oblivious, *self.adaptive, *self.defences]:
+            if not re.fullmatch(r"[a-z0-9_]+", name) or name == "clean" or name.startswith("worst_"):
                 raise ValueError(
-                    f"name {name!r}: lower-case letters, digits and underscores are allowed, and not 'clean'"
+                    f"name {name!r}: lower-case letters, digits, underscores are allowed, and not 'clean', 'worst_...'"
                 )
         if both := set(self.oblivious) & set(self.adaptive):
             raise ValueError(f"threat {min(both)!r} is in oblivious and in adaptive; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _defences_of_adaptive_threats(self) -> "Params":
+        """Robust means right on the clean image, too, and through the same defence: there have to be such rows."""
+        for name, threat in self.adaptive.items():
+            if threat.defence and threat.defence not in self.defences.values():
+                raise ValueError(f"adaptive.{name}.defence: the same block has to stand under `defences`, by some name")
+            if isinstance(threat.defence, ResizePad) and not isinstance(threat, PromptPgd):
+                raise ValueError(
+                    f"adaptive.{name}: {threat.method} is no attack on a random defence; use pgd, samples > 1"
+                )
         return self
 
     @model_validator(mode="after")
@@ -215,6 +383,14 @@ class Params(Block):
                 raise ValueError(f"{key}: {missing[0]!r} is not under {where}")
             if doubled := [name for name in names if names.count(name) > 1]:
                 raise ValueError(f"{key}: {doubled[0]!r} is named twice (`datasets` and `test_only` count as one list)")
+        studies = {f"{source}_to_{target}" for source in self.transfer.sources for target in self.transfer.targets}
+        studies |= {f"{name}_{half}" for name in self.base_to_new for half in ("base", "new")}
+        if taken := studies & set(known):
+            raise ValueError(
+                f"datasets: {min(taken)!r} is what a transfer or a half of the classes is called; rename it"
+            )
+        if self.tune.class_specific and studies:
+            raise ValueError("tune.class_specific: contexts of single classes cannot move to others; false is allowed")
         return self
 
 
@@ -237,9 +413,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 def describe(fault: dict[str, Any]) -> str:
     """One fault as `key: what is allowed (got ...)`."""
     loc = [part for part in fault["loc"] if part not in ("int", "literal['all']")]
-    if loc[:1] == ["oblivious"] and len(loc) > 2:
-        del loc[2]  # the method, by which pydantic tells the kinds of threats apart
-    key = ".".join(map(str, loc))
+    # by the method, pydantic tells kinds of blocks apart: it stands behind a threat's name and behind these two keys
+    tagged = {2} if loc and loc[0] in ("oblivious", "adaptive", "defences") else set()
+    tagged |= {index + 1 for index, part in enumerate(loc) if part in ("defence", "surrogate")}
+    key = ".".join(str(part) for index, part in enumerate(loc) if index not in tagged)
     got = "" if isinstance(fault["input"], dict | list) else f" (got {fault['input']!r})"
     return f"{key or 'top level'}: {fault['msg'].removeprefix('Value error, ')}{got}"
 

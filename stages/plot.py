@@ -19,6 +19,7 @@ from stages.command import command
 from stages.datasets.card import Card, read_card
 from stages.params import Params, load_params
 from stages.prompts.file import load_prompts
+from stages.report.assessment import assessment_list, assessment_table, checks_of, checks_of_results
 from stages.report.findings import findings, headline
 from stages.report.harmonic import harmonic_metrics, harmonic_table
 from stages.report.origins import datasets_table, flat, prompts_table, threats_table
@@ -29,6 +30,7 @@ from stages.report.results_table import results_table
 from stages.report.samples import sample_of
 from stages.report.tables import Rows, accuracy_table, confusion_table, metrics_of, results_of, tuning_table
 from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
+from stages.report.worst import pointwise_worst, worst_threats
 
 REPORTS = Path("reports")
 GALLERY_LINES = 4  # over all data sets
@@ -58,27 +60,34 @@ class Found:
 def main() -> str:
     """Derives every number and every figure from the rows."""
     params = load_params()
-    threats = threats_of(params)
-    found = {name: read_study(name, dataset, threats) for name, dataset in studies_of(params).items()}
+    threats = {name: threats_of(params, defended=name in params.datasets) for name in studies_of(params)}
+    found = {name: read_study(name, dataset, threats[name]) for name, dataset in studies_of(params).items()}
     own = {dataset: found[dataset] for dataset in params.datasets}
-    shown = shown_threat(threats, found[params.datasets[0]].prompts["advpt"]["attack"]["eps"])
-    seen = [threat for threat in (shown, adaptive_partner(threats, shown.eps)) if threat and threat is not CLEAN]
+    of_own = threats[params.datasets[0]]
+    shown = shown_threat(of_own, found[params.datasets[0]].prompts["advpt"]["attack"]["eps"])
+    seen = [threat for threat in (shown, adaptive_partner(of_own, shown.eps)) if threat and threat is not CLEAN]
 
-    results = results_of({name: study.rows for name, study in found.items()}, threats)
+    results = {}
+    for name, study in found.items():
+        results |= results_of({name: study.rows}, threats[name])
     class_names = {name: study.class_names for name, study in own.items()}
-    confusions = [confusion_table(study.rows[shown.name], study.class_names) for study in own.values()]
+    measured = {name: pd.read_csv(f"data/assessment/{name}.csv") for name in own}
+    checks = {
+        name: [*checks_of(table), *checks_of_results(results, name, of_own, surrogates_of(params, name))]
+        for name, table in measured.items()
+    }
     tables = {
         "accuracy": accuracy_table(results),
         "tuning": tuning_table(pd.concat([study.curves for study in found.values() if study.curves is not None])),
-        "confusion": pd.concat(confusions),
+        "confusion": pd.concat([confusion_table(study.rows[shown.name], study.class_names) for study in own.values()]),
+        "assessment": assessment_table(checks),
     }
     count = max(1, GALLERY_LINES // len(own))
     samples = [
         sample_of(dataset, study.rows, class_names[dataset], seen, count, pixels_of=partial(read_pixels, dataset))
         for dataset, study in own.items()
     ]
-    pictures = pictures_of(results, tables, samples, class_names, threats, shown)
-    overviews = overviews_of(params)
+    pictures = pictures_of(results, tables, samples, measured, class_names, of_own, shown)
     balances = [(dataset, f"{dataset}_base", f"{dataset}_new") for dataset in params.base_to_new]
 
     write("metrics.json", json.dumps({**metrics_of(results), **harmonic_metrics(results, balances)}, indent=2) + "\n")
@@ -86,11 +95,16 @@ def main() -> str:
         write(f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, picture in pictures.items():
         write(f"{name}.png", picture.png)
-    wide = [overview_table(results, title, names, threats) for title, names in overviews.items() if len(names) > 1]
-    wide += [harmonic_table(results, *balance, threats) for balance in balances]
-    by_study = [results_table(results, name, threats) for name in found]
-    notes = [findings(results, name, threats) for name in found]
-    write("index.html", page(wide, by_study, notes, list(pictures.values()), origins_of(found, threats)))
+    wide = [
+        overview_table(results, title, names, threats[names[0]])
+        for title, names in overviews_of(params).items()
+        if len(names) > 1
+    ]
+    wide += [harmonic_table(results, *balance, threats[balance[1]]) for balance in balances]
+    by_study = [results_table(results, name, threats[name]) for name in found]
+    notes = [findings(results, name, threats[name]) for name in found]
+    trust = assessment_list(tables["assessment"])
+    write("index.html", page(wide, by_study, notes, list(pictures.values()), trust, origins_of(found, of_own)))
     return f"wrote {REPORTS}, {headline(results, params.datasets[0], [CLEAN, *seen])}"
 
 
@@ -111,13 +125,33 @@ def overviews_of(params: Params) -> dict[str, list[str]]:
     return overviews
 
 
-def threats_of(params: Params) -> list[Threat]:
-    """Clean, oblivious, adaptive: the rows of the report in order."""
-    kinds = {"oblivious": params.oblivious, "adaptive": params.adaptive}
-    named = [
-        Threat(name, kind, attack.model_dump()) for kind, attacks in kinds.items() for name, attack in attacks.items()
-    ]
-    return [CLEAN, *named]
+def threats_of(params: Params, *, defended: bool) -> list[Threat]:
+    """The rows of the report in order: clean, oblivious, adaptive, the worst of these; each through the defences, too.
+
+    Only a data set's own prompts are judged behind a defence (`defended`).
+    """
+    name_of = {settings.model_dump_json(): name for name, settings in params.defences.items()}
+    behind = ["none", *(params.defences if defended else ())]
+    threats = [Threat(through(CLEAN.name, defence), "clean", {}, defence) for defence in behind]
+    for name, attack in params.oblivious.items():
+        threats += [Threat(through(name, defence), "oblivious", attack.model_dump(), defence) for defence in behind]
+    for name, attack in params.adaptive.items():
+        defence = name_of[attack.defence.model_dump_json()] if attack.defence else "none"
+        if defence in behind:
+            threats.append(Threat(name, "adaptive", attack.model_dump(), defence))
+    return [CLEAN, *threats[1:], *worst_threats(threats)]
+
+
+def through(threat: str, defence: str) -> str:
+    """What a threat is called behind a defence."""
+    return threat if defence == "none" else f"{threat}+{defence}"
+
+
+def surrogates_of(params: Params, dataset: str) -> list[dict]:
+    """What the surrogate of each transfer attack says of itself."""
+    names = [name for name, attack in params.oblivious.items() if attack.method == "transfer"]
+    paths = {name: Path(f"data/test/{dataset}/{name}/images/surrogate.json") for name in names}
+    return [{"threat": name, **json.loads(path.read_text(encoding="utf-8"))} for name, path in paths.items()]
 
 
 def read_study(name: str, dataset: str, threats: list[Threat]) -> Found:
@@ -134,13 +168,15 @@ def read_study(name: str, dataset: str, threats: list[Threat]) -> Found:
     }
     prompts = {prompt: file.provenance for prompt, file in loaded.items()}
     rows = {}
-    for threat in threats:
+    worst = [threat for threat in threats if threat.name.startswith("worst_")]
+    for threat in (one for one in threats if one not in worst):
         path = Path(f"data/rows/{name}/{threat.name}.parquet")
         table, made_by = read_table(path)
         require(flat(made_by["prompts"]), path, **flat(prompts))
         source = made_by["images" if threat.knowledge == "adaptive" else "features"]
         require(flat(source), path, **expected(dataset, threat))
-        rows[threat.name] = table.to_pandas()
+        rows[threat.name] = table.to_pandas().assign(defence=threat.defence)
+    rows |= {one.name: pointwise_worst([rows[part] for part in one.attack["of"]], one.name) for one in worst}
     curves = [path.with_name("tuning.csv") for path in files.values()]
     tuned = pd.concat(map(pd.read_csv, curves)) if all(path.is_file() for path in curves) else None
     card = read_card(Path(f"data/cards/{dataset}.json"))

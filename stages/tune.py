@@ -52,7 +52,8 @@ def main(dataset: str, prompt: str, part: str | None = None) -> str:
             raise ValueError(f"{path}: its images are not those of the clean embeddings; run `dvc repro`")
     labels = labels_of(part, len(card.class_names))
     class_names, chosen = [card.class_names[label] for label in labels], np.isin(clean.labels, labels)
-    bank, clean = bank.take(chosen), clean.take(chosen)
+    if part:
+        bank, clean = bank.take(chosen), clean.take(chosen)
 
     settings = params.tune
     generators = [torch.Generator().manual_seed(params.seed * 1000 + index) for index in range(settings.tuning_seeds)]

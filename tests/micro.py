@@ -116,6 +116,8 @@ def fresh(tmp_path_factory, environment) -> Project:
     yaml.dump(params, folder / "params.yaml")
     project.change(oblivious__pgd_eps8__steps=2, oblivious__transfer_eps8__steps=2, adaptive__adaptive_eps4__steps=2)
     project.change(adaptive__adaptive_eps4__images=10, oblivious__transfer_eps8__surrogate__epochs=1)
+    assess = {"images": 8, "at_eps": 4, "eps": [4, 64], "steps": [1, 2], "autoattack_images": 1, "queries": 5}
+    project.change(assess=assess)
     project.run("git", "init", "-q")
     project.run("git", "add", ".")
     project.run("git", "commit", "-qm", "micro")
@@ -125,7 +127,7 @@ def fresh(tmp_path_factory, environment) -> Project:
 @pytest.fixture(scope="module")
 def reproduced(fresh) -> Project:
     """The micro project, reproduced and committed."""
-    once = {"fetch", "extract", "craft", "embed", "hand", "tune", "tune-clean", "evaluate-clean", "plot"}
+    once = {"fetch", "extract", "craft", "embed", "hand", "tune", "tune-clean", "evaluate-clean", "assess", "plot"}
     threats = ("pgd_eps8", "transfer_eps8")
     per_threat = {f"{stage}-{threat}" for stage in ("craft-test", "embed-test", "evaluate") for threat in threats}
     assert fresh.repro() == {*once, *per_threat, "adapt-adaptive_eps4"}

@@ -10,6 +10,7 @@ PROMPTS_AND_ROWS = {
     "evaluate-pgd_eps8",
     "evaluate-transfer_eps8",
     "adapt-adaptive_eps4",
+    "assess",
     "plot",
 }
 
@@ -41,10 +42,32 @@ def test_a_new_threat_reruns_nothing_that_exists(project):
     assert project.repro() == {"craft-test-pgd_eps2", "embed-test-pgd_eps2", "evaluate-pgd_eps2", "plot"}
 
 
+def test_defences_and_attacks_beside_the_others_rerun_nothing_that_exists(project):
+    """Oblivious threats with and without a defence, an attack through it, Square, and the worst of one eps."""
+    shared = {"eps": 4, "images": 10, "tuning_seeds": 1}
+    jpeg = {"method": "jpeg", "quality": 75}
+    pgd = {"method": "pgd", "objective": "margin", "steps": 2, "step_ratio": 1.0, "restarts": 2, "defence": jpeg}
+    project.change(defences={"jpeg75": jpeg}, adaptive__jpeg_eps4={**pgd, **shared})
+    project.change(adaptive__square_eps4={"method": "square", "queries": 5, "batch_size": 10, **shared})
+    threats = ("pgd_eps8", "transfer_eps8")
+    assert project.repro() == {
+        *("defend-clean-jpeg75", "evaluate-defended-clean-jpeg75", "adapt-jpeg_eps4", "adapt-square_eps4", "plot"),
+        *(f"{stage}-{threat}-jpeg75" for stage in ("defend", "evaluate-defended") for threat in threats),
+    }
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
+    defended = ["clean+jpeg75", "pgd_eps8+jpeg75", "transfer_eps8+jpeg75"]
+    assert set(metrics) == {*("clean", *threats, *defended, "adaptive_eps4", "jpeg_eps4", "square_eps4", "worst_eps4")}
+    for prompt in ("hand", "coop", "advpt"):
+        found = {threat: metrics[threat][prompt]["accuracy"] for threat in metrics}
+        assert found["worst_eps4"] <= min(found["adaptive_eps4"], found["square_eps4"])
+    project.change(defences__jpeg75__quality=50, adaptive__jpeg_eps4__defence__quality=50)
+    assert "adapt-square_eps4" not in project.repro()
+
+
 def test_a_new_data_set_reruns_nothing_that_exists(project):
     project.change(datasets=["fashion", "fashion2"])
     names = project.repro()
-    assert all("@fashion2" in name for name in names - {"plot"}) and "plot" in names and len(names) == 16
+    assert all("@fashion2" in name for name in names - {"plot"}) and "plot" in names and len(names) == 17
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
     assert set(metrics) == {"fashion", "fashion2"}
 

@@ -69,14 +69,63 @@ def test_the_committed_parameters_are_valid():
         ("base_to_new", ["dtd"], "base_to_new: 'dtd' is not under datasets"),
         ("fetch.held_out", 1.0, "less than 1"),
         ("hand", "words", "'template' or 'ensemble'"),
-        ("datasets", ["my-birds"], "'my-birds': lower-case letters, digits and underscores"),
+        ("datasets", ["my-birds"], "'my-birds': lower-case letters, digits, underscores"),
         ("datasets", ["../etc"], "lower-case letters"),
         ("adaptive.pgd_eps4", {}, "adaptive.pgd_eps4"),
+        ("adaptive.adaptive_eps4.method", "fab", "adaptive.adaptive_eps4: .*'pgd', 'autoattack', 'square'"),
+        ("adaptive.adaptive_eps4.steps", 0, "adaptive.adaptive_eps4.steps: .*greater than or equal to 1"),
+        ("adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 75}, "has to stand under `defences`"),
+        ("adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 0}, r"adaptive_eps4\.defence\.quality: "),
+        ("defences.weak", {"method": "jpeg", "quality": 101}, r"defences\.weak\.quality: .*less than or equal to 100"),
+        ("defences.weak", {"method": "bits", "bits": 9}, r"defences\.weak\.bits: .*less than or equal to 8"),
+        ("defences.weak", {"method": "blur"}, "defences.weak: .*'jpeg', 'bits', 'median'"),
+        ("defences.worst_eps4", {"method": "bits", "bits": 3}, "and not 'clean', 'worst_...'"),
+        ("oblivious.transfer_eps8.surrogate.width", 0, r"transfer_eps8\.surrogate\.width: "),
+        (
+            "oblivious.transfer_eps8.surrogate",
+            {"name": "keras:vgg", "pretrained": None, "epochs": 1, "batch_size": 1, "lr": 0.1},
+            r"transfer_eps8\.surrogate\.name: .*torchvision",
+        ),
+        ("oblivious.transfer_eps8.translation", 4, r"transfer_eps8\.translation: .*3, 5, 7"),
+        ("tune.warmup_epochs", 100, r"tune: warmup_epochs \(100\) has to be less than epochs \(100\)"),
+        (
+            "model",
+            {"name": "ViT-B-32", "pretrained": "README.md", "sha256": None},
+            r"model: sha256 has to be stated for a file; `sha256sum README.md`",
+        ),
+        ("assess.eps", [4], r"assess\.eps: .*at least 2"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(tmp_path, key, value, message):
     with pytest.raises(ValueError, match=message):
         load_params(changed(tmp_path, key, value))
+
+
+def test_names_and_settings_that_cannot_go_together_are_refused_before_any_work(tmp_path):
+    path = changed(tmp_path, "base_to_new", ["fashion"])
+    for key, value, message in (
+        ("datasets", ["fashion", "fashion_base"], "'fashion_base' is what a transfer or a half"),
+        ("tune", {"class_specific": True}, "contexts of single classes cannot move"),
+    ):
+        params = yaml.load(path)
+        params[key] = params[key] | value if isinstance(value, dict) else value
+        other = tmp_path / "other.yaml"
+        yaml.dump(params, other)
+        with pytest.raises(ValueError, match=message):
+            load_params(other)
+
+
+def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):
+    defence = {"method": "resize_pad", "smallest": 0.8}
+    path = changed(tmp_path, "defences", {"pad": defence})
+    params = yaml.load(path)
+    params["adaptive"]["adaptive_eps4"] |= {"defence": defence, "samples": 4}
+    params["adaptive"]["square"] = {
+        "method": "square", "eps": 4, "images": 5, "tuning_seeds": 1, "queries": 5, "batch_size": 5, "defence": defence
+    }  # fmt: skip
+    yaml.dump(params, path)
+    with pytest.raises(ValueError, match=r"adaptive\.square: square is no attack on a random defence"):
+        load_params(path)
 
 
 def test_one_name_cannot_be_two_threats(tmp_path):

@@ -7,27 +7,34 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.adapt import OBJECTIVES as ADAPTIVE
-from stages.adapt import adaptive_recipe, first_images
+from stages.adapting import adaptive_attack, first_images, logits_through
+from stages.attacks.linf import LinfBall
+from stages.attacks.objectives import cross_entropy
 from stages.banks.bank import Bank
 from stages.banks.images import write_images
 from stages.craft import OBJECTIVES as OBLIVIOUS
-from stages.craft import feature_recipe, transfer_recipe
+from stages.craft import feature_attack
 from stages.crafting import craft_shard
+from stages.defending import prepared_by
 from stages.embedding import embed_shard
 from stages.judging import Study, accuracy_of, judged, read_study
 from stages.models.device import to_tensor
-from stages.params import load_params
-from stages.prompts.classify import cosine_logits
+from stages.params import AutoAttack, Jpeg, ResizePad, Reverse, load_params
 from stages.prompts.context import handwritten
 from stages.prompts.file import PromptFile, save_prompts
 from stages.prompts.text import TextTower
+from stages.transferring import fit_to, judged_by_surrogate, transfer_attack
 
 CPU = torch.device("cpu")
 
 
-def attacked(recipe, shard, attack):
-    return craft_shard(recipe, shard, attack=attack, seed=0, device=CPU, runtime=load_params().runtime)
+def attacked(attack, shard, eps):
+    batching = load_params().runtime.batching(len(shard), "cpu")
+    return craft_shard(attack, shard, ball=LinfBall(eps / 255), seed=0, device=CPU, batching=batching)
+
+
+def through(clip, prompts, seed):
+    return logits_through(clip, torch.from_numpy(prompts.text_features[seed]), prompts.logit_scale)
 
 
 def noisy(shard, eps):
@@ -44,60 +51,139 @@ def prompts() -> PromptFile:
 
 @pytest.mark.parametrize("objective", OBLIVIOUS)
 def test_the_feature_attack_moves_every_embedding_further_than_noise(clip, shard, objective):
-    attack = load_params().oblivious["pgd_eps8"]
-    recipe = feature_recipe(OBLIVIOUS[objective], clip)
+    settings = load_params().oblivious["pgd_eps8"].model_copy(update={"objective": objective})
     measure = OBLIVIOUS[objective](clip.encode_image, clip.encode_image(to_tensor(shard.pixels, CPU)))
-    moved, random = (measure(to_tensor(s.pixels, CPU)) for s in (attacked(recipe, shard, attack), noisy(shard, 8)))
+    moved = attacked(feature_attack(settings, clip), shard, 8)
+    moved, random = (measure(to_tensor(images.pixels, CPU)) for images in (moved, noisy(shard, 8)))
     assert (moved > random).all()
 
 
-@pytest.mark.parametrize("objective", ADAPTIVE)
+@pytest.mark.parametrize("objective", ["cross_entropy", "margin"])
 def test_the_adaptive_attack_goes_through_the_prompt_of_its_seed(clip, shard, prompts, objective):
-    attack = load_params().adaptive["adaptive_eps4"]
-    moved = attacked(adaptive_recipe(ADAPTIVE[objective], clip, prompts, 1, CPU), shard, attack)
+    """Images that are wrong already stay as they are, so each is judged against what its prompt took it for."""
+    settings = load_params().adaptive["adaptive_eps4"].model_copy(update={"objective": objective})
+    taken_for = through(clip, prompts, 1)(to_tensor(shard.pixels, CPU)).argmax(-1).numpy()
+    shard = replace(shard, labels=taken_for)
+    moved = attacked(adaptive_attack(settings, through(clip, prompts, 1), seed=0), shard, 4)
 
     def losses(images, seed):
-        features = clip.encode_image(to_tensor(images.pixels, CPU))
-        logits = cosine_logits(features, torch.from_numpy(prompts.text_features[seed]), prompts.logit_scale)
+        logits = through(clip, prompts, seed)(to_tensor(images.pixels, CPU))
         return F.cross_entropy(logits, torch.from_numpy(images.labels), reduction="none")
 
     assert (losses(moved, 1) > losses(noisy(shard, 4), 1)).all()
     assert (losses(moved, 1) - losses(shard, 1)).mean() > 2 * (losses(moved, 0) - losses(shard, 0)).mean()
 
 
-def test_the_transfer_attack_fools_its_surrogate(shard, tmp_path):
-    attack = load_params().oblivious["transfer_eps8"]
-    attack = attack.model_copy(
-        update={"surrogate": attack.surrogate.model_copy(update={"epochs": 40, "batch_size": 6})}
+def test_an_image_that_is_fooled_rests_and_the_others_meet_the_same_attack(clip, shard, prompts):
+    """In company or alone, in rounds or all at once: PGD of 25 steps ends at the same bytes for each survivor."""
+    settings = load_params().adaptive["adaptive_eps4"].model_copy(update={"eps": 1.0, "steps": 25})
+    logits_of = through(clip, prompts, 0)
+    shard = replace(shard, labels=logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
+    attack = adaptive_attack(settings, logits_of, seed=0)
+    together = attacked(attack, shard, 1).pixels
+    for index in range(3):
+        alone = attacked(attack, shard.take(np.array([index])), 1).pixels[0]
+        assert np.array_equal(alone, together[index])
+    right = logits_of(to_tensor(together, CPU)).argmax(-1).numpy() == shard.labels
+    assert right.any() and (together[right] != shard.pixels[right]).any()
+
+
+@pytest.mark.parametrize(
+    "defence", [Jpeg(method="jpeg", quality=60), ResizePad(method="resize_pad", smallest=0.7)], ids=["jpeg", "pad"]
+)
+def test_the_attack_through_a_defence_beats_the_one_that_ignores_it(clip, shard, prompts, defence):
+    """Judged through the defence, with chance that the attacker has not seen."""
+    logits_of = through(clip, prompts, 0)
+    settings = load_params().adaptive["adaptive_eps4"].model_copy(update={"steps": 20, "samples": 4})
+    prepare = prepared_by(defence, seed=0)
+
+    def lost(images):
+        logits = logits_of(prepare(to_tensor(images.pixels, CPU), images.ids))
+        return F.cross_entropy(logits, torch.from_numpy(images.labels)).item()
+
+    start = logits_of(prepare(to_tensor(shard.pixels, CPU), shard.ids)).argmax(-1).numpy()
+    shard = replace(shard, labels=start)
+    knowing, ignoring = (
+        attacked(adaptive_attack(settings.model_copy(update={"defence": known}), logits_of, seed=0), shard, 4)
+        for known in (defence, None)
     )
+    assert lost(knowing) > 1.05 * max(lost(ignoring), lost(shard))
+
+
+def test_a_wrong_image_is_left_as_it_is(clip, shard, prompts):
+    logits_of = through(clip, prompts, 0)
+    wrong = (logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy() + 1) % 3
+    settings = load_params().adaptive["adaptive_eps4"]
+    moved = attacked(adaptive_attack(settings, logits_of, seed=0), replace(shard, labels=wrong), 4)
+    assert np.array_equal(moved.pixels, shard.pixels)
+
+
+def test_restarts_are_no_weaker(clip, shard, prompts):
+    logits_of = through(clip, prompts, 0)
+    shard = replace(shard, labels=logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
+    once = load_params().adaptive["adaptive_eps4"].model_copy(update={"steps": 2, "eps": 2.0})
+    fooled = {}
+    for restarts in (1, 4):
+        attack = adaptive_attack(once.model_copy(update={"restarts": restarts}), logits_of, seed=0)
+        logits = logits_of(to_tensor(attacked(attack, shard, 2).pixels, CPU))
+        fooled[restarts] = logits.argmax(-1).numpy() != shard.labels
+    assert (fooled[4] >= fooled[1]).all()
+
+
+@pytest.fixture
+def transfer(shard, tmp_path):
+    """A small transfer attack's block, and where its training images lie."""
+    settings = load_params().oblivious["transfer_eps8"]
+    surrogate = settings.surrogate.model_copy(update={"epochs": 40, "batch_size": 6})
     write_images(tmp_path / "train", [shard], {})
-    recipe, knows = transfer_recipe(attack, tmp_path / "train", 0, CPU)
-    again, _ = transfer_recipe(attack, tmp_path / "train", 0, CPU)
-    assert knows["surrogate"]["train_accuracy"] > 0.8
-    moved = attacked(recipe, shard, attack)
-    assert np.array_equal(moved.pixels, attacked(again, shard, attack).pixels)
+    return settings.model_copy(update={"surrogate": surrogate}), tmp_path / "train"
+
+
+def test_the_transfer_attack_fools_its_surrogate(shard, transfer, tmp_path):
+    settings, train = transfer
+    network, about = fit_to(settings.surrogate, train, 0, CPU)
+    again, _ = fit_to(settings.surrogate, train, 0, CPU)
+    assert about["train_accuracy"] > 0.8
+    moved = attacked(transfer_attack(settings, network), shard, 8)
+    assert np.array_equal(moved.pixels, attacked(transfer_attack(settings, again), shard, 8).pixels)
 
     def loss(images):
-        labels = torch.from_numpy(images.labels)
-        plain = attack.model_copy(update={"diversity": 0.0})
-        objective, _ = transfer_recipe(plain, tmp_path / "train", 0, CPU)[0](None, labels, NoNoise())
-        return objective(to_tensor(images.pixels, CPU)).mean()
+        return cross_entropy(network, torch.from_numpy(images.labels))(to_tensor(images.pixels, CPU)).mean()
 
     assert loss(moved) > 3 * loss(noisy(shard, 8))
+    write_images(tmp_path / "moved", [moved], {})
+    found = judged_by_surrogate(network, train, tmp_path / "moved", 5, CPU)
+    right = network(to_tensor(moved.pixels, CPU)).argmax(-1).numpy() == moved.labels
+    assert found["clean_accuracy"] == about["train_accuracy"] == 1
+    assert found["robust_accuracy"] == pytest.approx(right.mean(), abs=1e-4) and not right.all()
 
 
-class NoNoise:
-    """Never transforms."""
-
-    def uniform(self, shape, *, low=0.0, high=1.0):
-        return torch.full((12, *shape), 0.5)
+def test_options_of_the_transfer_attack_change_it(shard, transfer):
+    """RAP, translation invariance, the max-logit loss: each is at work, and RAP of radius 0 is none."""
+    settings, train = transfer
+    network, _ = fit_to(settings.surrogate, train, 0, CPU)
+    options = {
+        "plain": {},
+        "rap": {"reverse": Reverse(eps=16, steps=2, from_step=5)},
+        "late": {"reverse": Reverse(eps=16, steps=2, from_step=20)},
+        "translation": {"translation": 5},
+        "logit": {"objective": "max_logit"},
+    }
+    pixels = {
+        name: attacked(transfer_attack(settings.model_copy(update=update), network), shard, 8).pixels
+        for name, update in options.items()
+    }
+    same = [name for name in options if np.array_equal(pixels[name], pixels["plain"])]
+    assert same == ["plain", "late"]
 
 
 def test_no_stage_moves_a_weight_or_leaves_a_gradient(clip, shard, prompts):
     before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
     params = load_params()
-    attacked(feature_recipe(OBLIVIOUS["kl"], clip), shard, params.attack)
-    attacked(adaptive_recipe(ADAPTIVE["cross_entropy"], clip, prompts, 0, CPU), shard, params.adaptive["adaptive_eps4"])
+    attacked(feature_attack(params.attack, clip), shard, 8)
+    attacked(adaptive_attack(params.adaptive["adaptive_eps4"], through(clip, prompts, 0), seed=0), shard, 4)
+    fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=2)
+    attacked(adaptive_attack(fast, through(clip, prompts, 0), seed=0), shard.take(slice(0, 2)), 4)
     embed_shard(clip, shard, device=CPU, runtime=params.runtime)
     handwritten("a photo of a {}.", ["dress", "bag"], TextTower(clip.model, clip.tokenizer))
     assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
@@ -106,10 +192,9 @@ def test_no_stage_moves_a_weight_or_leaves_a_gradient(clip, shard, prompts):
 
 def test_steps_are_the_stated_share_of_eps(clip, shard):
     """One step of ratio 0.25 from a random start moves at most the start and a quarter of eps."""
-    attack = load_params().oblivious["pgd_eps8"].model_copy(update={"steps": 1, "step_ratio": 0.25})
-    still = attack.model_copy(update={"step_ratio": 1e-9})
-    recipe = feature_recipe(OBLIVIOUS["kl"], clip)
-    start, stepped = (attacked(recipe, shard, a).pixels.astype(int) for a in (still, attack))
+    settings = load_params().oblivious["pgd_eps8"].model_copy(update={"steps": 1, "step_ratio": 0.25})
+    still = settings.model_copy(update={"step_ratio": 1e-9})
+    start, stepped = (attacked(feature_attack(s, clip), shard, 8).pixels.astype(int) for s in (still, settings))
     assert abs(stepped - start).max() in (2, 3)
     assert np.mean(abs(stepped - start)) > 1
 

@@ -75,7 +75,11 @@ def read_images(folder: Path) -> Iterator[Images]:
 
 def read_all_images(folder: Path) -> Images:
     """Reads a folder of shards at once."""
-    shards = list(read_images(folder))
+    return joined(list(read_images(folder)))
+
+
+def joined(shards: list[Images]) -> Images:
+    """Puts shards together, in order."""
     return Images(
         [id for shard in shards for id in shard.ids],
         np.concatenate([shard.labels for shard in shards]),

@@ -1,0 +1,127 @@
+"""Attacks through the very prompt under test, from their blocks in params.yaml."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stages.attacks.autoattack import auto_attack
+from stages.attacks.eight_bit import through_8_bits
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import cross_entropy, dlr, margin
+from stages.attacks.pgd import pgd
+from stages.attacks.survivors import attack_survivors
+from stages.banks.images import Images, read_images
+from stages.crafting import Attack, steps_of
+from stages.defences.bpda import expectation
+from stages.defending import Encoder, Victim, victim_behind
+from stages.judging import Study
+from stages.models.clip import Clip
+from stages.params import SMALLEST_BATCH, AutoAttack, PromptPgd, ResizePad, Square
+from stages.prompts.classify import cosine_logits
+
+OBJECTIVES = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}
+OFFICIAL = 5001  # queries of AutoAttack's Square, its first guess included
+ROUND = 10  # steps of PGD between two looks at who is fooled already
+
+
+def logits_through(clip: Clip, text_features: Tensor, logit_scale: float) -> Encoder:
+    """White-box in everything: the logits (N, K) that a prompt gives images (N, C, H, W), differentiable."""
+    return lambda images: cosine_logits(clip.encode_image(images), text_features, logit_scale)
+
+
+def among_copies(logits_of: Encoder) -> Encoder:
+    """Shows the victim at least SMALLEST_BATCH images, the missing ones copies of the first.
+
+    Small matrix products take other kernels, whose sums differ in the last bit: then it would matter to an image how
+    many others of its batch are fooled already.
+    """
+
+    def encoder(images: Tensor) -> Tensor:
+        copies = images[:1].expand(max(SMALLEST_BATCH - len(images), 0), -1, -1, -1)
+        return logits_of(torch.cat([images, copies]).contiguous(memory_format=torch.channels_last))[: len(images)]
+
+    return encoder
+
+
+def adaptive_attack(settings: PromptPgd | AutoAttack | Square, logits_of: Encoder, *, seed: int) -> Attack:
+    """The attack that a block of params.yaml describes, through a prompt and the block's defence."""
+    match settings:
+        case PromptPgd():
+            return pgd_attack(settings, victim_behind(settings.defence, among_copies(logits_of)))
+        case AutoAttack():
+            victim = victim_behind(settings.defence, logits_of)
+            return package_attack(victim, eps=settings.eps, version=settings.version, seed=seed)
+        case Square():
+            victim = victim_behind(settings.defence, logits_of)
+            return package_attack(victim, eps=settings.eps, version="square", queries=settings.queries, seed=seed)
+
+
+def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
+    """PGD with restarts; an image rests once it is fooled as it would be stored, unless chance is at play."""
+    ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        def go_on(images_adv: Tensor, places: Tensor, *, first: bool, count: int) -> Tensor:
+            of_these = noise.take(places)
+            objective = OBJECTIVES[settings.objective](victim(of_these), labels[places])
+            return pgd(
+                expectation(objective, settings.samples),
+                images[places],
+                ball=ball,
+                step_size=step_size,
+                steps=count,
+                noise=of_these,
+                start=None if first else images_adv,
+            )
+
+        starts = range(0, steps, ROUND)
+        rounds = [partial(go_on, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
+        fooled = nobody if isinstance(settings.defence, ResizePad) else fooled_by(victim, labels, noise)
+        return attack_survivors(rounds * settings.restarts, images, fooled=fooled)
+
+    return attack
+
+
+def nobody(images_adv: Tensor, places: Tensor) -> Tensor:
+    """Behind a random defence one lucky draw proves nothing: every image is attacked to the end."""
+    return torch.zeros_like(places, dtype=torch.bool)
+
+
+def fooled_by(victim: Victim, labels: Tensor, noise: ImageNoise) -> Callable[[Tensor, Tensor], Tensor]:
+    """Which images, rounded as they would be stored, get another label than their own."""
+
+    @torch.no_grad()
+    def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
+        return through_8_bits(victim(noise.take(places)))(images_adv).argmax(-1) != labels[places]
+
+    return fooled
+
+
+def package_attack(victim: Victim, *, eps: float, version: str, seed: int, queries: int = OFFICIAL) -> Attack:
+    """AutoAttack or Square, on what would be stored."""
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        logits_of = through_8_bits(victim(noise))
+        return auto_attack(logits_of, images, labels, eps=eps / 255, version=version, queries=queries, seed=seed)
+
+    return attack
+
+
+def first_images(source: Path, study: Study, count: int | str) -> Iterator[Images]:
+    """At most `count` images that show a class of the study, as it labels them; `all` for all.
+
+    `extract` put the images into a random order, so the first ones are a random choice.
+    """
+    left = float("inf") if count == "all" else count
+    for shard in read_images(source):
+        shard = shard.take(study.takes_part(shard.labels))
+        part = shard.take(slice(0, int(min(left, len(shard)))))
+        left -= len(part)
+        if len(part):
+            yield replace(part, labels=study.relabel(part.labels))
+        if not left:
+            return

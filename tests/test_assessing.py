@@ -1,0 +1,137 @@
+"""The assessment passes an honest model and fails two whose gradients are masked on purpose."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stages.assessing import Assessor, Measured
+from stages.banks.images import Images
+from stages.params import Assess, Batching
+from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results
+from stages.report.vocabulary import Threat
+
+CLASSES, SIDE = 4, 8
+GENERATOR = np.random.default_rng(0)
+PATTERNS = GENERATOR.choice([-1, 1], (CLASSES, SIDE, SIDE, 3))
+WEIGHTS = torch.tensor(PATTERNS, dtype=torch.float32).permute(0, 3, 1, 2).flatten(1)
+
+
+def honest(images):
+    """A matched filter for each class."""
+    return 0.3 * (images.flatten(1) - 0.5) @ WEIGHTS.T
+
+
+def overconfident(images):
+    """Its softmax is exactly 0 or 1, and the gradient of the cross-entropy 0."""
+    return 1e4 * honest(images)
+
+
+def coarse(images):
+    """Sees 8 levels of grey; rounding has no gradient."""
+    return honest((images * 7).round() / 7)
+
+
+@pytest.fixture
+def shard():
+    """Forty images: a class's pattern on grey, from hardly to well visible, in noise."""
+    labels = np.arange(40) % CLASSES
+    strength = np.linspace(1, 20, 40)[:, None, None, None]
+    pixels = 127 + strength * PATTERNS[labels] + GENERATOR.integers(-3, 4, (40, SIDE, SIDE, 3))
+    return Images([f"test/{index}" for index in range(40)], labels, pixels.round().astype(np.uint8))
+
+
+def measured(model, shard, folder):
+    settings = Assess(images="all", at_eps=4, eps=[2, 4, 8, 64], steps=[5, 10], autoattack_images=10, queries=50)
+    assessor = Assessor(model, shard, settings, 0, torch.device("cpu"), Batching(2, 2))
+    return pd.DataFrame(list(assessor.measurements(folder)), columns=Measured._fields)
+
+
+def test_an_honest_model_passes_every_check(shard, tmp_path):
+    checks = checks_of(measured(honest, shard, tmp_path))
+    assert [(check.name, check.found) for check in checks if check.status != "pass"] == []
+    assert len(checks) == 13
+
+
+@pytest.mark.parametrize("model", [overconfident, coarse])
+def test_masked_gradients_are_found(model, shard, tmp_path):
+    status = {check.name: check.status for check in checks_of(measured(model, shard, tmp_path))}
+    assert status["gradients are not zero"] == "fail"
+    assert status["the loss rises along the attack"] == "fail"
+
+
+def test_accuracies_of_the_honest_model_are_those_of_the_closed_form(shard, tmp_path):
+    """Of a linear model, eps times the L1 distance of two weights is what an attack takes from their margin."""
+    table = measured(honest, shard, tmp_path)
+    margins = honest(torch.tensor(shard.pixels).permute(0, 3, 1, 2) / 255)
+    for eps in (0, 2, 4, 8):
+        right = margins[torch.arange(40), shard.labels][:, None] - margins
+        taken = 0.3 * eps / 255 * (WEIGHTS[shard.labels][:, None] - WEIGHTS[None]).abs().sum(-1)
+        robust = ((right - taken > 0) | (torch.arange(CLASSES) == torch.tensor(shard.labels)[:, None])).all(1)
+        line = table[(table["attack"] == "pgd") & (table["measure"] == "accuracy") & (table["eps"] == eps)]
+        assert line[line["steps"] == 10]["value"].item() == pytest.approx(robust.float().mean().item(), abs=0.051)
+
+
+def test_a_random_model_is_found(shard, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+
+    def random(images):
+        return honest(images) + 0.01 * torch.rand(len(images), CLASSES, generator=generator)
+
+    assessor = Assessor(
+        random, shard, Assess(images="all", at_eps=4, eps=[2, 4], steps=[1, 2], autoattack_images=1, queries=1), 0,
+        torch.device("cpu"), Batching(1, 1),
+    )  # fmt: skip
+    exact = {line.measure: line.value for line in assessor.exact(tmp_path)}
+    assert exact["logits_differ"] == 40 and exact["outside"] == 0
+
+
+def change(table, measure, value, **where):
+    chosen = table["measure"] == measure
+    for column, wanted in where.items():
+        chosen &= table[column] == wanted
+    assert chosen.any()
+    return table.assign(value=table["value"].where(~chosen, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "measure", "values", "where"),
+    [
+        ("eps 0 changes nothing", "changed_at_eps_0", {0: "pass", 1: "fail"}, {}),
+        ("|δ| <= eps in every stored file", "outside", {0: "pass", 1: "fail"}, {}),
+        ("images reloaded from disk score the same", "reload_differs", {0: "pass", 1: "fail"}, {}),
+        ("gradients are not zero", "zero_gradients", {0.01: "pass", 0.05: "warn", 0.1: "fail"}, {}),
+        ("the loss rises along the attack", "loss_rises", {0.96: "pass", 0.9: "warn", 0.7: "fail"}, {}),
+        ("Square gains at most a point over gradients", "square_gain", {0.01: "pass", 0.02: "warn", 0.04: "fail"}, {}),
+        ("at eps 64 at most 2 % are left", "accuracy", {0.02: "pass", 0.021: "fail"}, {"attack": "pgd", "eps": 64}),
+        ("AutoAttack is no weaker than PGD", "autoattack", {0.0: "pass", 1.0: "fail"}, {}),
+        ("random noise of eps 4 hardly matters", "accuracy", {1.0: "pass", 0.0: "fail"}, {"attack": "noise", "eps": 4}),
+    ],
+)
+def test_each_check_has_its_bar(shard, tmp_path, name, measure, values, where):
+    table = measured(honest, shard, tmp_path)
+    for value, expected in values.items():
+        status = {check.name: check.status for check in checks_of(change(table, measure, value, **where))}
+        assert status[name] == expected, value
+
+
+def test_an_adaptive_attack_weaker_than_an_oblivious_one_is_found(line_of):
+    threats = [Threat("weak", "oblivious", {"eps": 4}), Threat("strong", "adaptive", {"eps": 4})]
+    for strong, expected in ((0.3, "pass"), (0.42, "warn"), (0.6, "fail")):
+        results = {("d", "weak", "advpt"): line_of(0.4), ("d", "strong", "advpt"): line_of(strong)}
+        (check,) = checks_of_results(results, "d", threats, [])
+        assert check.status == expected
+    about = {"threat": "transfer", "name": "cnn", "clean_accuracy": 0.8, "robust_accuracy": 0.6}
+    (check,) = checks_of_results({}, "d", [], [about])
+    assert check.status == "fail"  # it does not even fool the network that it was made on
+    assert assessment_table({"d": [Check("a", "warn", "b")]}).to_dict("list") == {
+        "dataset": ["d"], "check": ["a"], "status": ["warn"], "found": ["b"],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def line_of():
+    from stages.report.tables import Accuracy
+
+    nan = float("nan")
+    return lambda accuracy: Accuracy("d", "t", "k", "advpt", accuracy, 0, 1, nan, 300, 1, nan, nan)
