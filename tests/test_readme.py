@@ -2,7 +2,11 @@
 
 import json
 import re
+import shlex
+from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 from tests.compare_metrics import differences
 from tests.readme import with_table
@@ -37,6 +41,25 @@ def test_parameters_of_its_recipes_exist():
         block = load_params().model_dump()
         for key in name.split("."):
             block = block[key]
+
+
+def recipes() -> list[list[str]]:
+    """What stands behind the `-S` of every `dvc exp run`."""
+    lines = readme().replace("\\\n", " ").splitlines()
+    found = [shlex.split(line, comments=True) for line in lines if line.startswith("dvc exp run")]
+    return [[value for flag, value in pairwise(words) if flag == "-S"] for words in found]
+
+
+@pytest.mark.parametrize("overrides", recipes(), ids=lambda overrides: overrides[0].split("=")[0])
+def test_recipes_give_parameters_that_are_allowed(overrides, tmp_path):
+    from dvc.utils.hydra import apply_overrides
+
+    from stages.params import load_params
+
+    path = tmp_path / "params.yaml"
+    path.write_text(Path("params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    apply_overrides(path, overrides)
+    assert load_params(path) != load_params()
 
 
 def test_metrics_that_differ_by_more_than_a_point_are_told():
