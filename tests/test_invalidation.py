@@ -61,7 +61,7 @@ def test_defences_and_attacks_beside_the_others_rerun_nothing_that_exists(projec
         found = {threat: metrics[threat][prompt]["accuracy"] for threat in metrics}
         assert found["worst_eps4"] <= min(found["adaptive_eps4"], found["square_eps4"])
     project.change(defences__jpeg75__quality=50, adaptive__jpeg_eps4__defence__quality=50)
-    assert "adapt-square_eps4" not in project.repro()
+    assert project.repro("adapt@fashion-square_eps4") == set()
 
 
 def test_a_new_data_set_reruns_nothing_that_exists(project):
