@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from stages.adapting import adaptive_attack, first_images, logits_through
+from stages.adapting import adaptive_attack, first_images, left_out, logits_through
 from stages.attacks.linf import LinfBall
 from stages.banks.files import replacing
 from stages.banks.images import images_provenance, read_images, write_images
@@ -83,7 +83,8 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
         parts = [part for parts in rows.values() for part in parts]
         write_table(file, parts, provenance(images=made_by, prompts=compared.provenances))
     headline = ", ".join(f"{name} {accuracy_of(parts):.3f}" for name, parts in rows.items())
-    return f"wrote {out}, n = {sum(map(len, parts)) // len(rows)}, right: {headline}"
+    missing = left_out(settings, len(compared.prompts["hand"].class_names))
+    return f"wrote {out}, n = {sum(map(len, parts)) // len(rows)}{missing}, right: {headline}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stages.attacks.autoattack import auto_attack
+from stages.attacks.autoattack import ATTACKS, attacks_for, auto_attack
 from stages.attacks.eight_bit import through_8_bits
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, dlr, margin
@@ -58,6 +58,14 @@ def adaptive_attack(settings: PromptPgd | AutoAttack | Square, logits_of: Encode
         case Square():
             victim = victim_behind(settings.defence, logits_of)
             return package_attack(victim, eps=settings.eps, version="square", queries=settings.queries, seed=seed)
+
+
+def left_out(settings: PromptPgd | AutoAttack | Square, classes: int) -> str:
+    """What of an attack such few classes leave out, in words; empty if nothing."""
+    if not isinstance(settings, AutoAttack):
+        return ""
+    missing = [name for name in ATTACKS[settings.version] if name not in attacks_for(settings.version, classes)]
+    return f", without {', '.join(missing)}: its loss needs 4 classes" if missing else ""
 
 
 def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:

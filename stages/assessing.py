@@ -23,6 +23,7 @@ from stages.defending import Encoder
 from stages.models.device import to_tensor
 from stages.params import Assess, Batching, PromptPgd
 
+PGD = {"pgd": "cross_entropy", "margin": "margin"}  # the adaptive attacks that are compared, by their objectives
 STEP_RATIO = 2.5  # of PGD, in eps / steps
 LOSS_STEPS = 10  # steps over which the loss has to rise
 
@@ -83,13 +84,14 @@ class Assessor:
 
     def accuracies(self) -> Iterator[Measured]:
         """Robust accuracy under PGD and under noise by eps, under PGD by steps."""
-        most = self.settings.steps[-1]
+        most, at_eps = self.settings.steps[-1], self.settings.at_eps
         for eps in (0, *self.settings.eps):
-            yield self.accuracy("pgd", self.pgd(eps, most), eps=eps, steps=most)
             yield self.accuracy("noise", noise_of(eps), eps=eps, steps=0)
-        for steps in self.settings.steps[:-1]:
-            eps = self.settings.at_eps
-            yield self.accuracy("pgd", self.pgd(eps, steps), eps=eps, steps=steps)
+        for name, objective in PGD.items():
+            for eps in (0, *self.settings.eps):
+                yield self.accuracy(name, self.pgd(eps, most, objective), eps=eps, steps=most)
+            for steps in self.settings.steps[:-1]:
+                yield self.accuracy(name, self.pgd(at_eps, steps, objective), eps=at_eps, steps=steps)
 
     def gradients(self) -> Iterator[Measured]:
         """The share of images without any gradient, and the share on which PGD raises its loss."""
@@ -126,10 +128,10 @@ class Assessor:
         gain = (~self.hits(self.attacked(square, eps=eps, shard=left, together=True))).sum() if len(left) else 0
         yield Measured("square_gain", "square", eps, queries, gain / len(self.shard), len(self.shard))
 
-    def pgd(self, eps: int, steps: int) -> Attack:
-        """Adaptive PGD on the cross-entropy, as the default threats."""
+    def pgd(self, eps: int, steps: int, objective: str = "cross_entropy") -> Attack:
+        """Adaptive PGD, by default as the default threats."""
         settings = PromptPgd(
-            method="pgd", objective="cross_entropy", eps=eps, steps=steps, step_ratio=STEP_RATIO, restarts=1,
+            method="pgd", objective=objective, eps=eps, steps=steps, step_ratio=STEP_RATIO, restarts=1,
             images="all", tuning_seeds=1,
         )  # fmt: skip
         return pgd_attack(settings, lambda noise: among_copies(self.logits_of))

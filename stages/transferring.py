@@ -42,7 +42,7 @@ def transfer_attack(settings: Transfer, network: nn.Module) -> Attack:
                 ball=LinfBall(settings.reverse.eps / 255),
                 steps=settings.reverse.steps,
                 from_call=settings.reverse.from_step,
-                noise=noise,
+                noise=noise.beside("reverse"),
             )
         direction: Direction = Momentum(settings.momentum)
         if settings.translation:

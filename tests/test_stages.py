@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.adapting import adaptive_attack, first_images, logits_through
+from stages.adapting import adaptive_attack, first_images, left_out, logits_through
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import cross_entropy
 from stages.banks.bank import Bank
@@ -166,6 +166,7 @@ def test_options_of_the_transfer_attack_change_it(shard, transfer):
         "plain": {},
         "rap": {"reverse": Reverse(eps=16, steps=2, from_step=5)},
         "late": {"reverse": Reverse(eps=16, steps=2, from_step=20)},
+        "radius 0": {"reverse": Reverse(eps=0, steps=2, from_step=5)},
         "translation": {"translation": 5},
         "logit": {"objective": "max_logit"},
     }
@@ -174,7 +175,7 @@ def test_options_of_the_transfer_attack_change_it(shard, transfer):
         for name, update in options.items()
     }
     same = [name for name in options if np.array_equal(pixels[name], pixels["plain"])]
-    assert same == ["plain", "late"]
+    assert same == ["plain", "late", "radius 0"]
 
 
 def test_no_stage_moves_a_weight_or_leaves_a_gradient(clip, shard, prompts):
@@ -240,3 +241,9 @@ def test_the_first_images_are_those_of_the_study_over_all_shards(shard, prompts,
     assert [label for part in found for label in part.labels.tolist()] == [0, 1, 0, 1, 0, 1]
     assert sum(map(len, first_images(tmp_path / "images", study, "all"))) == 8
     assert sum(map(len, first_images(tmp_path / "images", study, 9))) == 8  # there are no more
+
+
+def test_autoattack_says_what_too_few_classes_leave_out():
+    fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=1)
+    assert left_out(fast, 4) == ""
+    assert left_out(fast, 3) == ", without apgd-t: its loss needs 4 classes"

@@ -17,6 +17,7 @@ class ImageNoise:
     """
 
     def __init__(self, seed: int, ids: list[str]) -> None:
+        self._seed, self._ids = seed, ids
         self._streams = [np.random.default_rng(list(hashlib.sha256(f"{seed}/{id}".encode()).digest())) for id in ids]
 
     def uniform(self, shape: tuple[int, ...], *, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -27,5 +28,10 @@ class ImageNoise:
     def take(self, places: Tensor) -> "ImageNoise":
         """The streams of the images at these places (n,), not copied: what is drawn here is gone there."""
         part = copy(self)
+        part._ids = [self._ids[place] for place in places.tolist()]
         part._streams = [self._streams[place] for place in places.tolist()]
         return part
+
+    def beside(self, purpose: str) -> "ImageNoise":
+        """Other streams of the same images, from their beginning: what is drawn there is not missing here."""
+        return ImageNoise(self._seed, [f"{purpose}/{id}" for id in self._ids])

@@ -64,14 +64,18 @@ def margin(logits_of: Encoder, labels: Tensor) -> Objective:
 def dlr(logits_of: Encoder, labels: Tensor) -> Objective:
     """Margin over the distance from the first to the third logit: no scale of the logits can flatten its gradient.
 
-    Arguments as for `cross_entropy`; K is at least 3.
+    Arguments as for `cross_entropy`.
+
+    Raises:
+        ValueError: When it is called, if there are fewer than 3 classes.
 
     Source: Croce and Hein 2020, eq. 6 (difference of logits ratio).
     """
 
     def objective(images: Tensor) -> Tensor:
         logits = logits_of(images)
-        assert logits.shape[1] >= 3, logits.shape
+        if logits.shape[1] < 3:
+            raise ValueError(f"objective: dlr compares three logits, here are {logits.shape[1]}; allowed is margin")
         first, _, third = logits.topk(3, dim=1).values.unbind(1)
         return margin(lambda _: logits, labels)(images) / (first - third + 1e-12)
 

@@ -22,7 +22,8 @@ SCALE = (
 )
 STRENGTH = (
     "What an attack that can be trusted leaves falls to nothing as eps grows, hardly falls with more steps, and is far "
-    "below what random noise of the same size leaves."
+    "below what random noise of the same size leaves. Curves, AutoAttack and Square: on the images of the assessment; "
+    "oblivious attacks: on all test images."
 )
 CELLS = (
     "Rows are actual classes, columns predicted ones, in percent of the actual class, over all tuning seeds. At most "
@@ -51,11 +52,12 @@ def pictures_of(
         shown: The threat of the table `confusion`.
     """
     datasets = list(class_names)
+    strength = assessment_figure(measured, results, threats)
     confusion = confusion_figure(tables["confusion"], class_names, shown)
     return {
         "accuracy": Picture(accuracy_figure(results, datasets, threats), "Accuracy by threat and prompt", MARKS),
         "tuning": Picture(tuning_figure(tables["tuning"], datasets), "Tuning curves", BANDS),
         "gallery": Picture(gallery(samples), "Clean, adversarial, difference", SCALE),
-        "assessment": Picture(assessment_figure(measured), "The attack against eps and steps", STRENGTH),
+        "assessment": Picture(strength, "The attacks against eps and steps", STRENGTH),
         "confusion": Picture(confusion, f"Confusion, {shown.name} ({shown.knowledge})", f"{shown.recipe}. {CELLS}"),
     }

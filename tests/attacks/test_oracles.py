@@ -96,3 +96,8 @@ def test_logit_losses_by_hand():
 def test_dlr_ignores_scale_and_shift_of_the_logits():
     logits, labels = torch.randn(6, 5, generator=torch.Generator().manual_seed(4)), LABELS
     torch.testing.assert_close(dlr(lambda _: 100 * logits + 7, labels)(None), dlr(lambda _: logits, labels)(None))
+
+
+def test_dlr_needs_three_classes():
+    with pytest.raises(ValueError, match="dlr compares three logits, here are 2; allowed is margin"):
+        dlr(lambda _: torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))(None)

@@ -42,7 +42,7 @@ def rap(network, images, *, chosen=(0, 1, 2, 3), inner_ball=INNER, from_call=FRO
         ball=inner_ball,
         steps=STEPS,
         from_call=from_call,
-        noise=noise_of("reverse/", ids),
+        noise=noise.beside("reverse"),
     )
     return pgd(objective, images[chosen], ball=BALL, step_size=2 / 255, steps=steps, noise=noise)
 

@@ -86,8 +86,9 @@ def test_figures_of_two_data_sets_are_the_same_bytes_again(results, threats, stu
         for dataset, seen in (("tiny", threats[1:]), ("other", []))
     ]
     names = {"tiny": class_names, "other": class_names}
-    lines = [("accuracy", attack, eps, 5, 0.5, 9) for attack in ("pgd", "noise") for eps in (0, 4)]
-    lines += [("accuracy", "pgd", 4, 1, 0.6, 9), ("square_gain", "square", 4, 5, 0.0, 9)]
+    lines = [("accuracy", attack, eps, 5, 0.5, 9) for attack in ("pgd", "margin", "noise") for eps in (0, 4)]
+    lines += [("accuracy", attack, 4, 1, 0.6, 9) for attack in ("pgd", "margin")]
+    lines += [("square_gain", "square", 4, 5, 0.0, 9), ("autoattack", "autoattack", 4, 100, 0.4, 9)]
     measured = pd.DataFrame(lines, columns=["measure", "attack", "eps", "steps", "value", "n"])
     pictures, again = (
         pictures_of(both, tables, samples, dict.fromkeys(names, measured), names, threats, CLEAN) for _ in range(2)
