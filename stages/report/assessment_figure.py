@@ -14,7 +14,7 @@ CURVES = {
     "pgd": ("#0072B2", "D-", "adaptive PGD, cross-entropy"),
     "margin": ("#E69F00", "s:", "adaptive PGD, margin"),
 }
-POINTS = {"autoattack": ("#D55E00", "*", "AutoAttack"), "square": ("#009E73", "P", "Square after PGD")}
+POINTS = {"autoattack": ("#D55E00", "*", 13, "AutoAttack"), "square": ("#009E73", "P", 4, "Square after PGD")}
 METHODS = {"feature_pgd": ("#CC79A7", "^", "oblivious PGD"), "transfer": ("#56B4E9", "v", "transfer")}
 
 
@@ -65,9 +65,9 @@ def draw_by_eps(panel: Axes, table: pd.DataFrame, oblivious: list[tuple[Threat, 
         "autoattack": values["autoattack"],
         "square": curves["pgd"][at_eps(table)] - values["square_gain"],
     }
-    for attack, (colour, marker, label) in POINTS.items():
+    for attack, (colour, marker, size, label) in POINTS.items():
         place = ticks.index(at_eps(table))
-        panel.plot(place, left[attack], marker, color=colour, label=label, markersize=8)
+        panel.plot(place, left[attack], marker, color=colour, label=label, markersize=size)
     for threat, accuracy in oblivious:
         colour, marker, label = METHODS[threat.attack["method"]]
         panel.plot(ticks.index(threat.eps), accuracy, marker, color=colour, label=label, markersize=6)
