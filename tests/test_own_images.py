@@ -86,7 +86,7 @@ def test_the_ensemble_changes_the_hand_written_prompt_alone(birds):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(fresh, tmp_path):
-    """Eight times as many images of 448 px: their pixels would be 84 MB more; two runs of one size differ by 20."""
+    """Eight times as many images of 448 px: their pixels would be 84 MB more."""
     width, patch = 448, 64
     model_cfg, preprocess_cfg = KINDS["custom_text"]
     model_cfg = {**model_cfg, "vision_cfg": {**model_cfg["vision_cfg"], "image_size": width, "patch_size": patch}}
