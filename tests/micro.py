@@ -126,9 +126,10 @@ def fresh(tmp_path_factory, environment) -> Project:
 
 
 def leave_rooms_out(graph: Path) -> None:
-    """Of the code, leaves each stage's own script as dependency: DVC parses and writes its lock file for every stage.
+    """Of the code, leaves only what lies at the top of stages/ as dependencies.
 
-    Five sixths of that file are code, which no test of the micro project changes; tests/test_layout.py compares it.
+    DVC parses and writes its lock file after every stage, and five sixths of it are code, which no test of the micro
+    project changes; tests/test_layout.py compares it with the imports.
     """
     graph.write_text(re.sub(r"^ +- stages/\w+/\w+\.py\n", "", graph.read_text(), flags=re.MULTILINE))
 
