@@ -52,7 +52,11 @@ def attach(tuned: str, prompt: str, card: Card, class_names: list[str], clip: Cl
     settings = source.provenance["tune"]
     tower = TextTower(clip.model, clip.tokenizer)
     layout = assemble(
-        class_names, tower, context_length=settings["context_length"], class_position=settings["class_position"]
+        class_names,
+        tower,
+        context_length=settings["context_length"],
+        class_position=settings["class_position"],
+        class_specific=False,
     )
     context = torch.tensor(source.context, device=next(clip.model.parameters()).device)
     return PromptFile(

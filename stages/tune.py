@@ -58,7 +58,11 @@ def main(dataset: str, prompt: str, part: str | None = None) -> str:
     settings = params.tune
     generators = [torch.Generator().manual_seed(params.seed * 1000 + index) for index in range(settings.tuning_seeds)]
     layout = assemble(
-        class_names, tower, context_length=settings.context_length, class_position=settings.class_position
+        class_names,
+        tower,
+        context_length=settings.context_length,
+        class_position=settings.class_position,
+        class_specific=settings.class_specific,
     )
     context = initial_context(
         tower,
@@ -107,7 +111,8 @@ def main(dataset: str, prompt: str, part: str | None = None) -> str:
         save_prompts(folder / "prompts.safetensors", prompts)
         write_curve(folder / "tuning.csv", curve, study, prompt)
     last = curve[-1].accuracy
-    return f"wrote {out}, {settings.tuning_seeds} seeds, accuracy on what it tuned on {sum(last) / len(last):.3f}"
+    how = "" if tower.is_fast else ", slowly: the blocks of this text tower are not open_clip's standard ones"
+    return f"wrote {out}, {settings.tuning_seeds} seeds, accuracy on what it tuned on {sum(last) / len(last):.3f}{how}"
 
 
 def load_embeddings(path: Path, expected: Provenance) -> Bank:

@@ -1,11 +1,13 @@
 """Prompts with learnable context: [start] [context] class name . [end], and its other arrangements."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from stages.prompts.packed import Packing
 from stages.prompts.text import TextTower
 
 Part = str | slice  # a text, or the context vectors of that range
@@ -13,17 +15,19 @@ Part = str | slice  # a text, or the context vectors of that range
 
 @dataclass(frozen=True)
 class Prompts:
-    """K prompts in which the places of the context are still free.
+    """K prompts, packed, in which the places of the context are still free.
 
     Attributes:
-        fixed: Embeddings (K, T, D_token); zero where context goes and behind the end.
-        slots: Positions (K, M) of the context vectors.
-        ends: Position (K,) of the end of each text.
+        fixed: Embeddings (P + R, D_token); zero where context goes.
+        slots: Rows of `fixed` that take a context vector.
+        vectors: Which one each of them takes; those of class-specific contexts are counted through.
+        packing: Where each prompt stands.
     """
 
     fixed: Tensor
     slots: Tensor
-    ends: Tensor
+    vectors: Tensor
+    packing: Packing
 
     def text_features(self, context: Tensor, tower: TextTower) -> Tensor:
         """Puts the context into the prompts and encodes them.
@@ -35,18 +39,14 @@ class Prompts:
         Returns:
             Text features (S, K, D), unit norm; differentiable in the context.
         """
-        seeds, classes, length = len(context), len(self.fixed), self.slots.shape[1]
-        if context.ndim == 3 and (self.slots == torch.arange(1, length + 1, device=self.slots.device)).all():
-            prefix = torch.cat([self.fixed[0, :1].expand(seeds, -1, -1), context], dim=1)  # [start] [context]
-            return tower.encode_after(prefix, self.fixed[:, length + 1 :], self.ends - length - 1)
-        if context.ndim == 3:
-            context = context.unsqueeze(1).expand(-1, classes, -1, -1)
-        prompts = self.fixed.expand(seeds, -1, -1, -1).clone()  # (S, K, T, D_token)
-        prompts[:, torch.arange(classes)[:, None], self.slots] = context
-        return tower.encode(prompts.flatten(0, 1), self.ends.repeat(seeds)).unflatten(0, (seeds, classes))
+        prompts = self.fixed.expand(len(context), -1, -1).clone()  # (S, P + R, D_token)
+        prompts[:, self.slots] = context.flatten(1, -2)[:, self.vectors]
+        return tower.encode(prompts, self.packing)
 
 
-def assemble(class_names: list[str], tower: TextTower, *, context_length: int, class_position: str) -> Prompts:
+def assemble(
+    class_names: list[str], tower: TextTower, *, context_length: int, class_position: str, class_specific: bool
+) -> Prompts:
     """Prepares the prompts of all classes; underscores in names are read as spaces.
 
     Args:
@@ -54,6 +54,7 @@ def assemble(class_names: list[str], tower: TextTower, *, context_length: int, c
         tower: The text tower.
         context_length: Number M of context vectors.
         class_position: Where the name stands: `end`, `middle` or `front` of the context.
+        class_specific: Whether each class has a context of its own.
 
     Raises:
         ValueError: If a prompt is longer than the tower takes, or a word unknown; the message names the class.
@@ -61,11 +62,27 @@ def assemble(class_names: list[str], tower: TextTower, *, context_length: int, c
     Source: CoOp (Zhou et al. 2022), sec. 3.2.
     """
     parts = arrangement(context_length, class_position)
-    rows = [arrange(parts, name, tower) for name in class_names]
-    longest = max(len(row) for row, _ in rows)
-    fixed = torch.stack([torch.cat([row, row.new_zeros(longest - len(row), tower.width)]) for row, _ in rows])
-    ends = torch.tensor([len(row) - 1 for row, _ in rows], device=fixed.device)
-    return Prompts(fixed, torch.tensor([slots for _, slots in rows], device=fixed.device), ends)
+    rows, slots = zip(*[arrange(parts, name, tower) for name in class_names], strict=True)
+    leading = sum(place == index + 1 for index, place in enumerate(slots[0]))  # context right behind the start
+    shared = 1 if class_specific else 1 + leading
+    vectors = []
+    for index, (row, places) in enumerate(zip(rows, slots, strict=True)):
+        first = index * context_length if class_specific else 0
+        vectors.append(torch.full((len(row),), -1))
+        vectors[-1][places] = torch.arange(first, first + context_length)
+    taken = pack(vectors, shared).to(rows[0].device)
+    (free,) = torch.nonzero(taken >= 0, as_tuple=True)
+    return Prompts(pack(rows, shared), free, taken[free], packing_of(rows, shared))
+
+
+def pack(texts: Sequence[Tensor], shared: int) -> Tensor:
+    """Joins K texts (T, ...) of any lengths into one row (P + R, ...); their first P = `shared` tokens are the same."""
+    return torch.cat([texts[0][:shared], *(text[shared:] for text in texts)])
+
+
+def packing_of(texts: Sequence[Tensor], shared: int) -> Packing:
+    """Where `pack` puts them."""
+    return Packing.of(shared, [len(text) - shared for text in texts], device=texts[0].device)
 
 
 def arrangement(context_length: int, class_position: str) -> list[Part]:
@@ -165,5 +182,4 @@ def handwritten(templates: str | list[str], class_names: list[str], tower: TextT
 def encode_class(templates: list[str], class_name: str, tower: TextTower) -> Tensor:
     """Text features (templates, D), unit norm, of one class, in one batch."""
     rows = [arrange([template], class_name, tower)[0] for template in templates]
-    ends = torch.tensor([len(row) - 1 for row in rows], device=rows[0].device)
-    return tower.encode(nn.utils.rnn.pad_sequence(rows, batch_first=True), ends)
+    return tower.encode(pack(rows, shared=1)[None], packing_of(rows, shared=1))[0]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.prompts.prefix import run_blocks, shareable
+from stages.prompts.packed import Packing, packable, run_blocks
 
 
 class TextTower:
@@ -55,40 +55,24 @@ class TextTower:
         """Embeddings (1, D_token) of the start and of the end of a text."""
         return self.embed([self._tokenizer.sot_token_id]), self.embed([self._tokenizer.eot_token_id])
 
-    def encode(self, embeddings: Tensor, ends: Tensor) -> Tensor:
-        """Runs the tower over sequences; what stands behind a sequence's end cannot matter, for attention is causal.
+    def encode(self, embeddings: Tensor, packing: Packing) -> Tensor:
+        """Runs the tower over texts, for each of S tuning seeds.
 
         Args:
-            embeddings: (P, T, D_token), T <= context_length.
-            ends: Position (P,) of the end of each text.
+            embeddings: (S, P + R, D_token), packed; no text is longer than context_length.
+            packing: Where the K texts stand.
 
         Returns:
-            Text features (P, D), unit norm; differentiable in the embeddings.
+            Text features (S, K, D), unit norm; differentiable in the embeddings.
         """
-        tower, length = self._tower, embeddings.shape[1]
-        hidden = embeddings + tower.positional_embedding[:length]
-        hidden = tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length])
-        return self._read(hidden[torch.arange(len(hidden), device=hidden.device), ends])
+        hidden = embeddings + self._tower.positional_embedding[packing.positions]
+        run = run_blocks if self.is_fast else run_padded
+        return self._read(run(self._tower.transformer, hidden, packing))
 
-    def encode_after(self, prefix: Tensor, suffixes: Tensor, ends: Tensor) -> Tensor:
-        """The same features as `encode` of every prefix followed by each of its suffixes, computed prefix by prefix.
-
-        Args:
-            prefix: (S, P, D_token), how all K texts of a seed begin.
-            suffixes: (K, L, D_token), how each goes on, P + L <= context_length.
-            ends: Position (K,) of the end of each text within its suffix.
-
-        Returns:
-            Text features (S, K, D), unit norm; differentiable in the prefix.
-        """
-        seeds, length = prefix.shape[:2]
-        positions = self._tower.positional_embedding[: length + suffixes.shape[1]]
-        if not shareable(self._tower.transformer):
-            whole = [prefix[:, None].expand(-1, len(suffixes), -1, -1), suffixes.expand(seeds, -1, -1, -1)]
-            features = self.encode(torch.cat(whole, dim=2).flatten(0, 1), (ends + length).repeat(seeds))
-            return features.unflatten(0, (seeds, -1))
-        prefix, suffixes = prefix + positions[:length], (suffixes + positions[length:]).expand(seeds, -1, -1, -1)
-        return self._read(run_blocks(self._tower.transformer, prefix, suffixes, ends))
+    @property
+    def is_fast(self) -> bool:
+        """Whether texts are packed all the way; other blocks than open_clip's standard ones see them padded."""
+        return packable(self._tower.transformer)
 
     def _read(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., W) at the ends of texts -> text features (..., D), unit norm."""
@@ -97,3 +81,15 @@ class TextTower:
         if projection is not None:
             pooled = projection(pooled) if isinstance(projection, nn.Module) else pooled @ projection
         return F.normalize(pooled, dim=-1)
+
+
+def run_padded(transformer: nn.Module, hidden: Tensor, packing: Packing) -> Tensor:
+    """As `run_blocks`, for blocks of any kind: each text by itself, copies of its end behind it."""
+    seeds, texts = len(hidden), len(packing.places)
+    shared = hidden[:, None, : packing.shared].expand(-1, texts, -1, -1)
+    padded = torch.cat([shared, hidden[:, packing.places]], dim=2).flatten(0, 1)  # (S·K, P + L, W)
+    length = padded.shape[1]
+    future = torch.full((length, length), -torch.inf, dtype=hidden.dtype, device=hidden.device).triu(1)
+    ends = (packing.shared + packing.is_own.sum(1) - 1).repeat(seeds)
+    every = transformer(padded, attn_mask=future)
+    return every[torch.arange(len(every), device=hidden.device), ends].unflatten(0, (seeds, texts))

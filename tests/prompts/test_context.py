@@ -59,7 +59,7 @@ def test_handwritten_equals_open_clip(clip, tower):
 @pytest.mark.parametrize("class_specific", [False, True])
 def test_a_context_of_words_equals_open_clip_on_the_sentence(clip, tower, position, words, caption, class_specific):
     length = len(words.split())
-    layout = assemble(NAMES, tower, context_length=length, class_position=position)
+    layout = assemble(NAMES, tower, context_length=length, class_position=position, class_specific=class_specific)
     context = start_from(tower, words, length, classes=3 if class_specific else None)
     expected = clip.model.encode_text(clip.tokenizer([caption.format(name) for name in NAMES]), normalize=True)
     for features in layout.text_features(context, tower):
@@ -69,13 +69,13 @@ def test_a_context_of_words_equals_open_clip_on_the_sentence(clip, tower, positi
 def test_custom_text_clip_too(custom):
     model, tokenizer = custom
     tower = TextTower(model, tokenizer)
-    layout = assemble(["sea_lion", "dahlia?"], tower, context_length=4, class_position="end")
+    layout = assemble(["sea_lion", "dahlia?"], tower, context_length=4, class_position="end", class_specific=False)
     expected = model.encode_text(tokenizer(["a photo of a sea lion.", "a photo of a dahlia?."]), normalize=True)
     torch.testing.assert_close(layout.text_features(start_from(tower, "a photo of a", 4), tower)[1], expected)
 
 
 def test_classes_and_seeds_do_not_touch_each_other(tower):
-    layout = assemble(NAMES, tower, context_length=3, class_position="end")
+    layout = assemble(NAMES, tower, context_length=3, class_position="end", class_specific=True)
     context = start_from(tower, None, 3, classes=3).requires_grad_()
     features = layout.text_features(context, tower)
     (gradient,) = torch.autograd.grad(features[1, 2].sum(), context)
@@ -85,7 +85,7 @@ def test_classes_and_seeds_do_not_touch_each_other(tower):
 
 def test_an_unknown_word_is_named(tower):
     with pytest.raises(ValueError, match="'zebra'"):
-        assemble(["dress", "zebra"], tower, context_length=2, class_position="end")
+        assemble(["dress", "zebra"], tower, context_length=2, class_position="end", class_specific=False)
     with pytest.raises(ValueError, match="'zebra'"):
         start_from(tower, "a zebra of", 3)
 
@@ -94,7 +94,7 @@ def test_a_context_that_is_too_long_names_the_class(tower):
     with pytest.raises(
         ValueError, match=r"class 'T-shirt/top': 25 context vectors .* make 33 tokens; the text tower takes 32"
     ):
-        assemble(NAMES, tower, context_length=25, class_position="end")
+        assemble(NAMES, tower, context_length=25, class_position="end", class_specific=False)
 
 
 def test_words_of_another_length_say_what_to_set(tower):
@@ -162,7 +162,7 @@ def test_a_seed_does_not_depend_on_its_neighbours():
 
 def test_tuning_lowers_the_loss_and_moves_no_weight(clip, tower):
     before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
-    layout = assemble(NAMES, tower, context_length=4, class_position="end")
+    layout = assemble(NAMES, tower, context_length=4, class_position="end", class_specific=False)
     generator = torch.Generator().manual_seed(1)
     embeddings = torch.randn(40, 128, generator=generator)
     context = start_from(tower, None, 4)

@@ -1,0 +1,56 @@
+"""The slow, plain ways that fast ones are held against: open_clip's own towers, nothing shared, nothing left out."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def text_features(
+    model: nn.Module, tokenizer: Callable[[list[str]], Tensor], class_names: list[str], context: Tensor, position: str
+) -> Tensor:
+    """Text features (K, D) of learnable prompts as CoOp computes them: K whole sequences of 77 tokens, padded.
+
+    Args:
+        model: An open_clip CLIP.
+        tokenizer: Its tokenizer.
+        class_names: K names.
+        context: (M, D_token), or (K, M, D_token), one for each class.
+        position: Where the name stands: `end`, `middle` or `front` of the context.
+    """
+    length = context.shape[-2]
+    before = {"end": length, "middle": length // 2, "front": 0}[position]
+    behind = length - before
+    tokens = tokenizer([f"{'x ' * before}{name}{' x' * behind}." for name in class_names])
+    ends = tokens.argmax(-1)
+    sequences = model.token_embedding.weight[tokens].clone()  # (K, 77, D_token)
+    for index, (end, vectors) in enumerate(zip(ends, context.expand(len(tokens), -1, -1), strict=True)):
+        sequences[index, 1 : 1 + before] = vectors[:before]
+        sequences[index, end - 1 - behind : end - 1] = vectors[before:]  # between the name and "."
+    hidden = model.transformer(sequences + model.positional_embedding, attn_mask=model.attn_mask)
+    return F.normalize(model.ln_final(hidden)[torch.arange(len(hidden)), ends] @ model.text_projection, dim=-1)
+
+
+def feature_attack(
+    model: nn.Module, encode: Callable[[Tensor], Tensor], images: Tensor, start: Tensor, *, eps: float, steps: int
+) -> Tensor:
+    """AdvPT's label-free PGD as a plain loop: back through everything, the weights too, at every step.
+
+    Args:
+        model: What is attacked; its parameters take gradients, unless they are frozen.
+        encode: Maps images (N, C, H, W) to raw image features (N, D), through `model`.
+        images: Clean images (N, C, H, W) in [0, 1].
+        start: Where the attack begins, inside the ball.
+        eps: Radius in L-infinity, in units of the pixel range.
+        steps: Gradient steps, each of 1.25 * eps / steps.
+    """
+    clean = encode(images).detach().softmax(-1)
+    images_adv = start
+    for _ in range(steps):
+        images_adv = images_adv.detach().requires_grad_()
+        F.kl_div(encode(images_adv).log_softmax(-1), clean, reduction="sum").backward()
+        images_adv = images_adv.detach() + 1.25 * eps / steps * images_adv.grad.sign()
+        images_adv = torch.min(torch.max(images_adv, images - eps), images + eps).clamp(0, 1)
+        model.zero_grad()
+    return images_adv.detach()
