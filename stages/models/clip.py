@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from stages.models.folding import fold_batch_norm
+from stages.models.image_tower import quicken
 from stages.models.lazily import import_open_clip
 from stages.models.supported import check_configuration, check_end
 from stages.models.weights import LOCAL, find_source, local_name, read_configuration
@@ -20,14 +20,14 @@ class Clip:
         model: The open_clip model, in eval mode, no parameter of which takes a gradient.
         tokenizer: Its tokenizer.
         image_size: Side of its square input, in pixels.
+        is_fast: Whether its image tower is of a kind that is made fast here; any other is taken as it is.
         fingerprint: Name, pretrained tag and sha256 of the weights; goes into every artefact.
     """
 
     def __init__(self, model: nn.Module, tokenizer: object, fingerprint: dict) -> None:
         open_clip = import_open_clip()
         self.model = model.eval().requires_grad_(False)
-        if isinstance(model.visual, open_clip.modified_resnet.ModifiedResNet):
-            fold_batch_norm(model.visual)  # elsewhere (timm), names promise no order
+        self.is_fast = quicken(model.visual)
         self.model.to(memory_format=torch.channels_last)
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint

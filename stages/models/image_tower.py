@@ -1,0 +1,145 @@
+"""open_clip's own image towers, rearranged so that gradients with respect to pixels cost less; the same function.
+
+Linear layers see matrices: with frozen weights, torch turns those of stock attention into many small products. The last
+attention, of which only the first token is read, asks for that token alone. tests/models/test_image_tower.py holds
+both against open_clip.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.models.folding import fold_batch_norm
+from stages.models.lazily import import_open_clip
+
+
+def quicken(visual: nn.Module) -> bool:
+    """Rearranges an image tower in eval mode, in place, if it is of a kind that is known here; says whether it is."""
+    open_clip = import_open_clip()
+    if isinstance(visual, open_clip.modified_resnet.ModifiedResNet):
+        fold_batch_norm(visual)
+        visual.attnpool = FirstTokenPool(visual.attnpool)
+        return True
+    if isinstance(visual, open_clip.transformer.VisionTransformer) and all(
+        map(is_standard, visual.transformer.resblocks)
+    ):
+        reads_first = visual.pool_type == "tok" and visual.attn_pool is None and not visual.output_tokens
+        visual.transformer = MatrixTransformer(visual.transformer.resblocks, reads_first=reads_first)
+        return True
+    return False
+
+
+def is_standard(block: nn.Module) -> bool:
+    """Whether a block is open_clip's default one."""
+    attention = getattr(block, "attn", None)
+    return isinstance(attention, nn.MultiheadAttention) and attention.in_proj_weight is not None
+
+
+class MatrixTransformer(nn.Module):
+    """The standard blocks over matrices (N·T, W), tokens of all images below each other.
+
+    Args:
+        resblocks: open_clip's blocks.
+        reads_first: Whether only the first token is read behind the last of them; then only that one comes out.
+    """
+
+    def __init__(self, resblocks: nn.ModuleList, *, reads_first: bool) -> None:
+        super().__init__()
+        self.resblocks = resblocks
+        self.reads_first = reads_first
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Maps tokens (N, T, W) to tokens (N, T, W), or to the first one (N, 1, W)."""
+        count = len(tokens)
+        hidden = tokens.flatten(0, 1)
+        whole = len(self.resblocks) - self.reads_first
+        for block in self.resblocks[:whole]:
+            hidden = hidden + block.ls_1(attend(block.attn, block.ln_1(hidden), count))
+            hidden = hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
+        tokens = hidden.unflatten(0, (count, -1))
+        if not self.reads_first:
+            return tokens
+        last = self.resblocks[-1]
+        first = tokens[:, 0] + last.ls_1(attend_from_first(projections_of(last.attn), last.ln_1(tokens)))
+        return (first + last.ls_2(last.mlp(last.ln_2(first))))[:, None]
+
+
+def attend(attention: nn.MultiheadAttention, hidden: Tensor, count: int) -> Tensor:
+    """Attention within each of N = `count` images: (N·T, W) -> (N·T, W)."""
+    projected = F.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
+    parts = projected.view(count, -1, 3, attention.num_heads, attention.head_dim).permute(2, 0, 3, 1, 4)
+    mixed = F.scaled_dot_product_attention(*parts)  # (N, heads, T, d)
+    return F.linear(mixed.transpose(1, 2).flatten(2).flatten(0, 1), attention.out_proj.weight, attention.out_proj.bias)
+
+
+class Projections(NamedTuple):
+    """Weights of an attention, each with its bias, and its number of heads; a key's bias is the same for all tokens."""
+
+    query: tuple[Tensor, Tensor]
+    key: Tensor
+    value: tuple[Tensor, Tensor]
+    out: tuple[Tensor, Tensor]
+    heads: int
+
+
+def projections_of(attention: nn.MultiheadAttention) -> Projections:
+    """Cuts the joint projection of torch's attention into three."""
+    query, key, value = attention.in_proj_weight.chunk(3)
+    query_bias, _, value_bias = attention.in_proj_bias.chunk(3)
+    out = (attention.out_proj.weight, attention.out_proj.bias)
+    return Projections((query, query_bias), key, (value, value_bias), out, attention.num_heads)
+
+
+def attend_from_first(projections: Projections, tokens: Tensor) -> Tensor:
+    """What the first token of each image sees in all of them, by way of the smaller matrices.
+
+    Args:
+        projections: Weights of the attention.
+        tokens: (N, T, W).
+
+    Returns:
+        (N, W_out).
+    """
+    query = F.linear(tokens[:, 0], *projections.query).unflatten(1, (projections.heads, -1))  # (N, heads, d)
+    query = query * query.shape[-1] ** -0.5
+    see = see_few if tokens.shape[1] < projections.heads else see_many
+    return F.linear(see(projections, query, tokens).flatten(1) + projections.value[1], *projections.out)
+
+
+def see_many(projections: Projections, query: Tensor, tokens: Tensor) -> Tensor:
+    """Attention (N, heads, d) without keys and values: q · K x is Kᵀ q · x, and a mean of V x is V of that of x."""
+    key, value = (weight.unflatten(0, (projections.heads, -1)) for weight in (projections.key, projections.value[0]))
+    sought = torch.einsum("nhd,hdw->nhw", query, key)
+    weights = (sought @ tokens.transpose(1, 2)).softmax(-1)  # (N, heads, T)
+    return torch.einsum("nhw,hdw->nhd", weights @ tokens, value)
+
+
+def see_few(projections: Projections, query: Tensor, tokens: Tensor) -> Tensor:
+    """The same in the usual order: with a few tokens, keys and values are one small product."""
+    joint = torch.cat([projections.key, projections.value[0]])
+    both = F.linear(tokens.flatten(0, 1), joint).view(*tokens.shape[:2], 2, *query.shape[1:])
+    key, value = both.unbind(2)  # (N, T, heads, d)
+    weights = (query[:, None] * key).sum(-1, keepdim=True).softmax(1)
+    return (weights * value).sum(1)
+
+
+class FirstTokenPool(nn.Module):
+    """The attention pool of CLIP's ResNets: the mean of all places asks for them and for itself.
+
+    Source: Radford et al. 2021, sec. 2.4; the weights are those of open_clip's AttentionPool2d.
+    """
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.positional_embedding = pool.positional_embedding
+        self.q_proj, self.k_proj, self.v_proj, self.c_proj = pool.q_proj, pool.k_proj, pool.v_proj, pool.c_proj
+        self.num_heads = pool.num_heads
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps feature maps (N, W, h, w) to features (N, D)."""
+        places = maps.flatten(2).transpose(1, 2)  # (N, h·w, W)
+        tokens = torch.cat([places.mean(1, keepdim=True), places], dim=1) + self.positional_embedding
+        query, value, out = ((layer.weight, layer.bias) for layer in (self.q_proj, self.v_proj, self.c_proj))
+        return attend_from_first(Projections(query, self.k_proj.weight, value, out, self.num_heads), tokens)
