@@ -4,7 +4,9 @@ What they must be, stages/report/assessment.py says.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,10 +63,12 @@ class Assessor:
 
     def measurements(self, folder: Path) -> Iterator[Measured]:
         """All of them; `folder`, empty, takes images for a moment."""
-        yield from self.exact(folder)
-        yield from self.accuracies()
-        yield from self.gradients()
-        yield from self.rivals()
+        with ThreadPoolExecutor(1) as pool:
+            rivals = pool.submit(lambda: list(self.rivals()))  # keeps one core busy; no other part draws from torch's
+            yield from self.exact(folder)
+            yield from self.accuracies()
+            yield from self.gradients()
+            yield from rivals.result()
 
     def exact(self, folder: Path) -> Iterator[Measured]:
         """What must be 0: changes at eps 0, pixels out of the ball, logits or reloaded images that differ."""
@@ -138,7 +142,7 @@ class Assessor:
 
     def accuracy(self, name: str, attack: Attack, *, eps: int, steps: int) -> Measured:
         """Robust accuracy under an attack."""
-        right = self.hits(self.shard) & self.hits(self.attacked(attack, eps=eps))
+        right = self.right & self.hits(self.attacked(attack, eps=eps))
         return Measured("accuracy", name, eps, steps, float(right.mean()), len(self.shard))
 
     def attacked(self, attack: Attack, *, eps: int, shard: Images | None = None, together: bool = False) -> Images:
@@ -152,6 +156,11 @@ class Assessor:
         """Logits (N, K) of stored images."""
         parts = (self.logits_of(to_tensor(part.pixels, self.device)) for part in shard.split(self.batching.batches))
         return torch.cat(list(parts)).cpu().numpy()
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """Which clean images are right (N,)."""
+        return self.hits(self.shard)
 
     def hits(self, shard: Images) -> np.ndarray:
         """Which stored images are right (N,)."""

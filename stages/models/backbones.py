@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from stages.models.clip import brief
 from stages.models.digests import file_digest
 from stages.models.hub import PATIENCE, hub_file
-from stages.models.lazily import import_open_clip, without_compiler
+from stages.models.image_tower import quicken
+from stages.models.lazily import import_open_clip, import_timm, without_compiler
 from stages.models.weights import HUB, LOCAL, find_source
 
 Pretrained = str | bool | None
@@ -96,7 +97,7 @@ def load_backbone(name: str, *, pretrained: Pretrained, device: torch.device) ->
 
 def of_torchvision(model: str, pretrained: Pretrained, described: str) -> Backbone:
     """A model of torchvision; its last linear layer is taken for its classifier."""
-    models = library("torchvision.models")
+    models = torchvision_models()
     presets = models.get_model_weights(model).__members__
     tag, file, digest = choose(pretrained, sorted(presets), described, lambda tag: fetched(presets[tag].url, described))
     preset = presets[tag or "DEFAULT"]
@@ -116,7 +117,7 @@ def of_torchvision(model: str, pretrained: Pretrained, described: str) -> Backbo
 
 def of_timm(model: str, pretrained: Pretrained, described: str) -> Backbone:
     """A model of timm, without its classifier as timm takes it off."""
-    timm = library("timm")
+    timm = import_timm()
     named = timm.list_models(f"{model}.*", pretrained=True)
     presets = {name.partition(".")[2]: preset for name in named if (preset := timm.get_pretrained_cfg(name)).hf_hub_id}
     default = timm.get_pretrained_cfg(model).tag
@@ -150,18 +151,20 @@ def of_open_clip(model: str, pretrained: Pretrained, described: str) -> Backbone
     if pretrained or model.startswith((HUB, LOCAL)):
         source = find_source(model, str(pretrained) if pretrained else None)
         digest, arguments = source.digest, {**source.arguments, "require_pretrained": True}
+    import_timm()  # some image towers are timm's
     with building(described):
         network = open_clip.create_model(**arguments).visual
         network.output_tokens = False  # CoCa's gives tokens beside its features
         own = open_clip.transform.PreprocessCfg(**network.preprocess_cfg)
         size = own.size if isinstance(own.size, tuple) else (own.size, own.size)
+        quicken(network)
         return Backbone(network, Input(own.mean, own.std, size, fixed=True), sha256=digest)
 
 
-def library(name: str) -> ModuleType:
-    """Imports torchvision.models or timm (open_clip brings it), which takes a second; without torch's compiler."""
+def torchvision_models() -> ModuleType:
+    """Imports torchvision.models, without torch's compiler."""
     with without_compiler():
-        return importlib.import_module(name)
+        return importlib.import_module("torchvision.models")
 
 
 def known(kind: str) -> list[str]:
@@ -169,8 +172,8 @@ def known(kind: str) -> list[str]:
     if kind == "open_clip":
         return import_open_clip().list_models()
     if kind == "timm":
-        return library("timm").list_models()
-    models = library("torchvision.models")
+        return import_timm().list_models()
+    models = torchvision_models()
     return models.list_models(module=models)
 
 
@@ -221,7 +224,7 @@ def fetched(url: str, described: str) -> Path:
 
 def load_own(network: nn.Module, file: Path, *, classifier: set[str]) -> None:
     """Loads a file of one's own; of its weights, those of the classifier may be there or not."""
-    weights = library("timm").models.load_state_dict(str(file))
+    weights = import_timm().models.load_state_dict(str(file))
     found = network.load_state_dict(weights, strict=False)
     foreign = [key for key in found.unexpected_keys if key not in classifier]
     if found.missing_keys or foreign:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from stages.models.image_tower import quicken
-from stages.models.lazily import import_open_clip
+from stages.models.lazily import import_open_clip, import_timm
 from stages.models.supported import check_configuration, check_end
 from stages.models.weights import LOCAL, find_source, local_name, read_configuration
 
@@ -83,6 +83,8 @@ def load_clip(name: str, *, pretrained: str | None, sha256: str | None, device: 
     here = local_name(name, sha256=sha256)
     configuration = read_configuration(here)
     check_configuration(name, configuration)
+    if configuration.get("vision_cfg", {}).get("timm_model_name"):
+        import_timm()
     source = find_source(name, pretrained, sha256=sha256)
     described = f"{name} ({pretrained or 'its own weights'})"
     if sha256 != source.digest and (sha256 is not None or name.startswith(LOCAL)):

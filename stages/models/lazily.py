@@ -1,4 +1,4 @@
-"""open_clip and optimisers without torch's compiler: a third off the start of every stage that holds a CLIP.
+"""open_clip and optimisers without torch's compiler, and without timm: half off the start of a stage that holds a CLIP.
 
 torchvision and timm ask the compiler for small functions while they are imported, an optimiser when it steps, and that
 imports all of it. A stand-in answers instead. Whoever asks for anything else gets the real compiler.
@@ -54,6 +54,23 @@ def without_compiler() -> Iterator[None]:
 
 
 def import_open_clip() -> ModuleType:
-    """Imports open_clip."""
+    """Imports open_clip without timm, which takes a third of a second and serves few models; see `import_timm`."""
+    absent = "timm" not in sys.modules
+    if absent and "open_clip" not in sys.modules:
+        sys.modules["timm"] = None  # open_clip takes that for "not installed"
+    try:
+        with without_compiler():
+            return importlib.import_module("open_clip")
+    finally:
+        if absent:
+            sys.modules.pop("timm", None)
+
+
+def import_timm() -> ModuleType:
+    """Imports timm; from then on open_clip has it, too."""
     with without_compiler():
-        return importlib.import_module("open_clip")
+        timm = importlib.import_module("timm")
+        towers = importlib.import_module("open_clip.timm_model")
+        if towers.timm is None:
+            importlib.reload(towers)  # in the namespace of the classes that are in use already
+    return timm
