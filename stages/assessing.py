@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,8 +93,8 @@ class Assessor:
         for eps in (0, *self.settings.eps):
             yield self.accuracy("noise", noise_of(eps), eps=eps, steps=0)
         for name, objective in PGD.items():
-            for eps in (0, *self.settings.eps):
-                yield self.accuracy(name, self.pgd(eps, most, objective), eps=eps, steps=most)
+            for eps, steps in ((0, LOSS_STEPS), *product(self.settings.eps, [most])):
+                yield self.accuracy(name, self.pgd(eps, steps, objective), eps=eps, steps=steps)
             for steps in self.settings.steps[:-1]:
                 yield self.accuracy(name, self.pgd(at_eps, steps, objective), eps=at_eps, steps=steps)
 

@@ -157,7 +157,7 @@ def of_open_clip(model: str, pretrained: Pretrained, described: str) -> Backbone
         network.output_tokens = False  # CoCa's gives tokens beside its features
         own = open_clip.transform.PreprocessCfg(**network.preprocess_cfg)
         size = own.size if isinstance(own.size, tuple) else (own.size, own.size)
-        quicken(network)
+        quicken(network.eval())
         return Backbone(network, Input(own.mean, own.std, size, fixed=True), sha256=digest)
 
 

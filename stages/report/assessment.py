@@ -165,13 +165,13 @@ def assessment_list(table: pd.DataFrame) -> str:
 
 
 def curve(measured: pd.DataFrame, attack: str, along: str) -> pd.Series:
-    """Accuracy under an attack by eps (with the most steps) or by steps (at the one eps that has several)."""
+    """Accuracy under an attack by eps (with the most steps, fewer at eps 0) or by steps (where there are several)."""
     lines = measured[(measured["measure"] == "accuracy") & (measured["attack"] == attack)]
     if along == "steps":
         several = lines.groupby("eps")["steps"].nunique().idxmax()
         lines = lines[lines["eps"] == several]
     else:
-        lines = lines[lines["steps"] == lines["steps"].max()]
+        lines = lines[(lines["steps"] == lines["steps"].max()) | (lines["eps"] == 0)]
     return lines.sort_values(along).set_index(along)["value"]
 
 
