@@ -40,10 +40,13 @@ def main(dataset: str, threat: str | None = None) -> str:
     match attack:
         case FeaturePgd():
             clip = load_clip(**params.model.model_dump(), device=device)
-            crafter, knows = feature_attack(attack, clip), {"victim": clip.fingerprint}
+            crafter, knows = feature_attack(attack, clip), {"victim": clip.fingerprint, "precision": clip.precision}
+            note = f", {clip.precision}" + (
+                "" if clip.is_fast else ", slowly: nobody here knows this image tower better"
+            )
         case Transfer():
             network, about = fit_to(attack.surrogate, Path(f"data/clean/{dataset}/train/images"), params.seed, device)
-            crafter, knows = transfer_attack(attack, network), {"surrogate": about}
+            crafter, knows, note = transfer_attack(attack, network), {"surrogate": about}, ""
 
     shards = progress(read_images(source), what=f"craft {threat or 'bank'}", total=len(shard_paths(source)))
     ball = LinfBall(attack.eps / 255)
@@ -58,7 +61,6 @@ def main(dataset: str, threat: str | None = None) -> str:
         )
         for shard in shards
     )
-    note = ""
     with replacing(out) as folder:
         write_images(folder, crafted, {**clean, "attack": attack.model_dump(), **knows})
         if isinstance(attack, Transfer):
@@ -71,9 +73,10 @@ def main(dataset: str, threat: str | None = None) -> str:
 def feature_attack(settings: FeaturePgd, clip: Clip) -> Attack:
     """The paper's attack: away from the clean embedding, whatever the words are."""
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
+    encode = clip.gradient_encoder()
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
-        objective = OBJECTIVES[settings.objective](clip.encode_image, clip.encode_image(images))
+        objective = OBJECTIVES[settings.objective](encode, encode(images))
         return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise)
 
     return attack

@@ -96,6 +96,7 @@ class Model(Block):
     name: str
     pretrained: str | None
     sha256: str | None
+    precision: Literal["auto", "fp32", "bf16"]
 
     @model_validator(mode="after")
     def _own_file(self) -> "Model":

@@ -1,12 +1,15 @@
 """open_clip behind one small interface: pixels in [0, 1] outside, normalisation inside, weights frozen."""
 
+import copy
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from stages.models.device import has_bf16_units
 from stages.models.image_tower import quicken
 from stages.models.lazily import import_open_clip, import_timm
 from stages.models.supported import check_configuration, check_end
@@ -21,13 +24,15 @@ class Clip:
         tokenizer: Its tokenizer.
         image_size: Side of its square input, in pixels.
         is_fast: Whether its image tower is of a kind that is made fast here; any other is taken as it is.
+        precision: In which label-free attacks compute, `fp32` or `bf16`; features are always computed in fp32.
         fingerprint: Name, pretrained tag and sha256 of the weights; goes into every artefact.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: object, fingerprint: dict) -> None:
+    def __init__(self, model: nn.Module, tokenizer: object, fingerprint: dict, *, precision: str = "fp32") -> None:
         open_clip = import_open_clip()
         self.model = model.eval().requires_grad_(False)
         self.is_fast = quicken(model.visual)
+        self.precision = precision if self.is_fast else "fp32"
         self.model.to(memory_format=torch.channels_last)
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
@@ -55,7 +60,17 @@ class Clip:
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised; differentiable."""
-        return self.model.encode_image((images - self._mean) / self._std)
+        return self.model.encode_image(self._normalised(images))
+
+    def gradient_encoder(self) -> Callable[[Tensor], Tensor]:
+        """`encode_image` for those who want its gradient alone: in `precision`, from images and to features in fp32."""
+        if self.precision == "fp32":
+            return self.encode_image
+        visual = copy.deepcopy(self.model.visual).bfloat16()
+        return lambda images: visual(self._normalised(images).bfloat16()).float()
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images - self._mean) / self._std
 
     @property
     def logit_scale(self) -> float:
@@ -63,7 +78,9 @@ class Clip:
         return self.model.logit_scale.exp().item()
 
 
-def load_clip(name: str, *, pretrained: str | None, sha256: str | None, device: torch.device) -> Clip:
+def load_clip(
+    name: str, *, pretrained: str | None, sha256: str | None, device: torch.device, precision: str = "fp32"
+) -> Clip:
     """Loads any open_clip model.
 
     Args:
@@ -72,6 +89,8 @@ def load_clip(name: str, *, pretrained: str | None, sha256: str | None, device: 
             None where the name says it.
         sha256: Expected digest of the weights, see `weights_digest`; None for a model from the hub takes what comes.
         device: Where to put it.
+        precision: In which label-free attacks compute: `fp32`, `bf16`, or `auto` for bf16 where the device has matrix
+            units for it.
 
     Raises:
         ValueError: If no learnable context fits into it, or if the weights are missing, damaged, not finite, of another
@@ -101,7 +120,10 @@ def load_clip(name: str, *, pretrained: str | None, sha256: str | None, device: 
     for key, weight in model.state_dict().items():
         if not weight.isfinite().all():
             raise ValueError(f"model.name: {name} has NaN or inf in {key}")
-    return Clip(model, tokenizer, {"name": name, "pretrained": pretrained, "sha256": source.digest})
+    if precision == "auto":
+        precision = "bf16" if has_bf16_units(device) else "fp32"
+    fingerprint = {"name": name, "pretrained": pretrained, "sha256": source.digest}
+    return Clip(model, tokenizer, fingerprint, precision=precision)
 
 
 def weights_digest(name: str, pretrained: str | None) -> str:

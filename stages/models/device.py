@@ -22,6 +22,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def has_bf16_units(device: torch.device) -> bool:
+    """Whether a device multiplies bf16 matrices much faster than fp32 ones: GPUs since Ampere, CPUs with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
 def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:
     """Stored pixels (N, H, W, 3), uint8 -> images (N, 3, H, W), float32 in [0, 1], channels last in memory."""
     return torch.tensor(pixels, device=device).permute(0, 3, 1, 2).float() / 255
