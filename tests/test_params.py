@@ -90,7 +90,7 @@ def test_the_committed_parameters_are_valid():
         ("tune.warmup_epochs", 100, r"tune: warmup_epochs \(100\) has to be less than epochs \(100\)"),
         (
             "model",
-            {"name": "ViT-B-32", "pretrained": "README.md", "sha256": None},
+            {"name": "ViT-B-32", "pretrained": "README.md", "sha256": None, "precision": "fp32"},
             r"model: sha256 has to be stated for a file; `sha256sum README.md`",
         ),
         ("assess.eps", [4], r"assess\.eps: .*at least 2"),
