@@ -16,6 +16,7 @@ from stages.banks.files import replacing
 from stages.banks.images import images_provenance, read_images, write_images
 from stages.banks.provenance import provenance, require
 from stages.banks.table import write_table
+from stages.batches import fitting
 from stages.command import command, progress
 from stages.crafting import craft_shard
 from stages.defending import prepared_by
@@ -32,6 +33,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     device = choose_device(params.runtime.device)
     settings = threat_of(params.adaptive, threat)
     clip = load_clip(**params.model.model_dump(), device=device)
+    runtime = fitting(params.runtime, clip, device)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed)
@@ -45,8 +47,10 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
 
     def batching(count: int) -> Batching:
         if isinstance(settings, PromptPgd):
-            return params.runtime.batching(count, device.type)
-        return Batching(ceil(count / settings.batch_size), 1)  # who is together matters to the package's noise
+            return runtime.batching(count, device.type)
+        return Batching(
+            ceil(count / settings.batch_size), 1, whole=True
+        )  # who is together matters to the package's noise
 
     made_by = {**clean, "attack": settings.model_dump(), "victim": clip.fingerprint}
     rows: dict[str, list[pa.Table]] = {}

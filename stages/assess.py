@@ -14,6 +14,7 @@ from stages.assessing import Assessor, Measured
 from stages.banks.files import replacing
 from stages.banks.images import images_provenance, joined
 from stages.banks.provenance import require
+from stages.batches import fitting
 from stages.command import command
 from stages.judging import read_study
 from stages.models.clip import load_clip
@@ -28,6 +29,7 @@ def main(dataset: str) -> str:
     params = load_params()
     device = choose_device(params.runtime.device)
     clip = load_clip(**params.model.model_dump(), device=device)
+    runtime = fitting(params.runtime, clip, device)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed)
@@ -41,7 +43,7 @@ def main(dataset: str) -> str:
         params.assess,
         params.seed,
         device,
-        params.runtime.batching(len(shard), device.type),
+        runtime.batching(len(shard), device.type),
     )
     with TemporaryDirectory() as folder:
         measured = list(assessor.measurements(Path(folder)))

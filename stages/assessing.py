@@ -26,7 +26,6 @@ from stages.defending import Encoder
 from stages.models.device import to_tensor
 from stages.params import Assess, Batching, PromptPgd
 
-PGD = {"pgd": "cross_entropy", "margin": "margin"}  # the adaptive attacks that are compared, by their objectives
 STEP_RATIO = 2.5  # of PGD, in eps / steps
 LOSS_STEPS = 10  # steps over which the loss has to rise
 
@@ -88,15 +87,16 @@ class Assessor:
         yield Measured("logits_differ", "none", 0, 0, float(again), count)
 
     def accuracies(self) -> Iterator[Measured]:
-        """Robust accuracy under PGD and under noise by eps, under PGD by steps."""
+        """Robust accuracy under PGD and under noise by eps; under PGD, and PGD on the margin, by steps."""
         most, at_eps = self.settings.steps[-1], self.settings.at_eps
         for eps in (0, *self.settings.eps):
             yield self.accuracy("noise", noise_of(eps), eps=eps, steps=0)
-        for name, objective in PGD.items():
-            for eps, steps in ((0, LOSS_STEPS), *product(self.settings.eps, [most])):
-                yield self.accuracy(name, self.pgd(eps, steps, objective), eps=eps, steps=steps)
-            for steps in self.settings.steps[:-1]:
-                yield self.accuracy(name, self.pgd(at_eps, steps, objective), eps=at_eps, steps=steps)
+        for eps, steps in ((0, LOSS_STEPS), *product(self.settings.eps, [most])):
+            yield self.accuracy("pgd", self.pgd(eps, steps), eps=eps, steps=steps)
+        for steps in self.settings.steps[:-1]:
+            yield self.accuracy("pgd", self.pgd(at_eps, steps), eps=at_eps, steps=steps)
+        for steps in self.settings.steps:
+            yield self.accuracy("margin", self.pgd(at_eps, steps, "margin"), eps=at_eps, steps=steps)
 
     def gradients(self) -> Iterator[Measured]:
         """The share of images without any gradient, and the share on which PGD raises its loss."""
@@ -149,7 +149,7 @@ class Assessor:
     def attacked(self, attack: Attack, *, eps: int, shard: Images | None = None, together: bool = False) -> Images:
         """The images as they would be stored; `together` for an attack to which it matters who is in a batch."""
         ball, shard = LinfBall(eps / 255), self.shard if shard is None else shard
-        batching = Batching(1, 1) if together else self.batching
+        batching = Batching(1, 1, whole=True) if together else self.batching
         return craft_shard(attack, shard, ball=ball, seed=self.seed, device=self.device, batching=batching)
 
     @torch.no_grad()

@@ -1,13 +1,16 @@
-"""Batch after batch, several side by side, back in order."""
+"""Batch after batch, several side by side, back in order; no larger than memory allows."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 
 from stages.banks.images import Images
 from stages.command import progress
-from stages.params import Batching
+from stages.models.clip import Clip
+from stages.models.device import largest_batch
+from stages.params import Batching, Runtime
 
 
 def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: Batching) -> np.ndarray:
@@ -16,11 +19,28 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
     Args:
         work: Maps n images to an array (n, ...).
         shard: N images.
-        batching: How to split them.
+        batching: How to split them. A batch too large for the GPU's memory is halved, unless it must stay whole.
 
     Returns:
         Array (N, ...).
     """
+
+    def by_halves(part: Images) -> np.ndarray:
+        try:
+            return work(part)
+        except torch.OutOfMemoryError:
+            if batching.whole or len(part) == 1:
+                raise
+        torch.cuda.empty_cache()  # behind the `except`, for the error holds on to the tensors of the failed attempt
+        return np.concatenate([by_halves(half) for half in part.split(2)])
+
     batches = shard.split(batching.batches)
     with ThreadPoolExecutor(batching.workers) as pool:
-        return np.concatenate(list(progress(pool.map(work, batches), what="batches", total=len(batches))))
+        return np.concatenate(list(progress(pool.map(by_halves, batches), what="batches", total=len(batches))))
+
+
+def fitting(runtime: Runtime, clip: Clip, device: torch.device) -> Runtime:
+    """The runtime with a batch size under which the gradients of all workers fit into half of the free memory."""
+    image = torch.zeros(1, 3, clip.image_size, clip.image_size, device=device)
+    most = largest_batch(clip.gradient_encoder(), image, workers=runtime.workers_on(device.type))
+    return runtime.model_copy(update={"batch_size": min(runtime.batch_size, most)})

@@ -16,6 +16,7 @@ from stages.attacks.pgd import pgd
 from stages.banks.files import replacing
 from stages.banks.images import count_images, images_provenance, read_images, shard_paths, write_images
 from stages.banks.provenance import require
+from stages.batches import fitting
 from stages.command import command, progress
 from stages.crafting import Attack, craft_shard, steps_of
 from stages.models.clip import Clip, load_clip
@@ -29,7 +30,7 @@ OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
 def main(dataset: str, threat: str | None = None) -> str:
     """Attacks one split of a data set and stores what comes out."""
     params = load_params()
-    device = choose_device(params.runtime.device)
+    runtime, device = params.runtime, choose_device(params.runtime.device)
     if threat is None:
         split, attack, out = "train", params.attack, Path(f"data/bank/{dataset}/images")
     else:
@@ -40,6 +41,7 @@ def main(dataset: str, threat: str | None = None) -> str:
     match attack:
         case FeaturePgd():
             clip = load_clip(**params.model.model_dump(), device=device)
+            runtime = fitting(runtime, clip, device)
             crafter, knows = feature_attack(attack, clip), {"victim": clip.fingerprint, "precision": clip.precision}
             note = f", {clip.precision}" + (
                 "" if clip.is_fast else ", slowly: nobody here knows this image tower better"
@@ -57,7 +59,7 @@ def main(dataset: str, threat: str | None = None) -> str:
             ball=ball,
             seed=params.seed,
             device=device,
-            batching=params.runtime.batching(len(shard), device.type),
+            batching=runtime.batching(len(shard), device.type),
         )
         for shard in shards
     )

@@ -62,10 +62,11 @@ class Block(BaseModel):
 
 
 class Batching(NamedTuple):
-    """How many even batches a shard is split into, and how many are worked on side by side."""
+    """How many even batches a shard is split into, how many go side by side, and whether each must stay whole."""
 
     batches: int
     workers: int
+    whole: bool = False
 
 
 class Runtime(Block):

@@ -1,6 +1,9 @@
 """Where to compute, and how stored pixels get there."""
 
+from collections.abc import Callable
+
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
@@ -31,4 +34,38 @@ def has_bf16_units(device: torch.device) -> bool:
 
 def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:
     """Stored pixels (N, H, W, 3), uint8 -> images (N, 3, H, W), float32 in [0, 1], channels last in memory."""
-    return torch.tensor(pixels, device=device).permute(0, 3, 1, 2).float() / 255
+    stored = torch.tensor(pixels)
+    if device.type == "cuda":
+        stored = stored.pin_memory()  # so that the copy overlaps with what the GPU is doing
+    return stored.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+
+
+def largest_batch(encode: Callable[[Tensor], Tensor], image: Tensor, *, workers: int) -> int:
+    """How many images a batch may have whose gradients fill half of the free memory with those of all workers; at least 1.
+
+    What two images keep for the way back, less what one keeps, is an image's share; weights are kept once.
+
+    Args:
+        encode: What gradients go through.
+        image: One image (1, C, H, W), on the device in question.
+        workers: Batches at a time.
+    """
+    one, two = (bytes_kept(encode, image.repeat(count, 1, 1, 1)) for count in (1, 2))
+    cuda = image.device.type == "cuda"
+    free = torch.cuda.mem_get_info(image.device)[0] if cuda else psutil.virtual_memory().available
+    return max(free // 2 // workers // (two - one), 1)
+
+
+def bytes_kept(encode: Callable[[Tensor], Tensor], images: Tensor) -> int:
+    """Bytes of all that the forward pass keeps for the backward pass."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        features = encode(images.requires_grad_())
+    assert features.requires_grad
+    return sum(kept.values())

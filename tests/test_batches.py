@@ -1,0 +1,61 @@
+"""Batches: back in order, halved when memory is short, no larger than it holds."""
+
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from stages.batches import fitting, over_batches
+from stages.models.device import largest_batch
+from stages.params import Batching, load_params
+
+CPU = torch.device("cpu")
+
+
+def work_up_to(most: int, seen: list[int]):
+    """What a device does that holds `most` images."""
+
+    def work(part):
+        seen.append(len(part))
+        if len(part) > most:
+            raise torch.OutOfMemoryError
+        return part.labels * 10
+
+    return work
+
+
+def test_a_batch_too_large_is_halved_until_it_fits(shard):
+    shard, seen = replace(shard, labels=np.arange(12)), []
+    found = over_batches(work_up_to(3, seen), shard, Batching(1, 1))
+    assert found.tolist() == (np.arange(12) * 10).tolist()
+    assert seen == [12, 6, 3, 3, 6, 3, 3]
+
+
+@pytest.mark.parametrize(("most", "batching"), [(0, Batching(1, 1)), (3, Batching(1, 1, whole=True))])
+def test_what_cannot_be_halved_says_so(shard, most, batching):
+    with pytest.raises(torch.OutOfMemoryError):
+        over_batches(work_up_to(most, []), shard, batching)
+
+
+def test_the_batch_fits_half_of_the_free_memory(monkeypatch):
+    """Two tanh keep one result of 100 floats each: 800 bytes an image; the weights of a product are kept once."""
+    weight = torch.eye(100)
+    free = psutil.virtual_memory()._replace(available=160_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+
+    def encode(images):
+        return (images.flatten(1).tanh() @ weight).tanh()
+
+    assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=1) == 100
+    assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=4) == 25
+    assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=1000) == 1
+
+
+def test_little_memory_makes_small_batches_and_much_changes_nothing(clip, monkeypatch):
+    runtime = load_params().runtime
+    assert fitting(runtime, clip, CPU) == runtime
+    free = psutil.virtual_memory()._replace(available=20_000_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    assert 1 <= fitting(runtime, clip, CPU).batch_size < 100
