@@ -4,6 +4,7 @@ Whether a robustness number can be trusted is a question to its attack; `plot` j
 """
 
 import csv
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +20,7 @@ from stages.command import command
 from stages.judging import read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import load_params
+from stages.params import Batching, load_params
 
 PROMPT = "advpt"
 
@@ -37,13 +38,15 @@ def main(dataset: str) -> str:
     prompts = study.prompts[PROMPT]
     text_features = torch.tensor(prompts.text_features[0], device=device)
     shard = joined(list(first_images(source, study, params.assess.images)))
+    workers = max(runtime.workers_on(device.type) - 1, 1)  # AutoAttack keeps the other one busy
+    batching = Batching(ceil(len(shard) / runtime.batch_size), workers)
     assessor = Assessor(
         logits_through(clip, text_features, prompts.logit_scale),
         shard,
         params.assess,
         params.seed,
         device,
-        runtime.batching(len(shard), device.type),
+        batching,
     )
     with TemporaryDirectory() as folder:
         measured = list(assessor.measurements(Path(folder)))

@@ -41,7 +41,7 @@ def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:
 
 
 def largest_batch(encode: Callable[[Tensor], Tensor], image: Tensor, *, workers: int) -> int:
-    """How many images a batch may have whose gradients fill half of the free memory with those of all workers; at least 1.
+    """How many images a batch may have, at least 1: half of the free memory holds the gradients of all workers.
 
     What two images keep for the way back, less what one keeps, is an image's share; weights are kept once.
 

@@ -1,0 +1,41 @@
+"""Runs the benchmarks: `python -m tests.benchmarks`, on a GPU if there is one; some minutes on a CPU.
+
+Names choose some of them: text_tower, crafting, images. Tables are printed and written to reports/benchmarks/ as JSON.
+"""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+from stages.models.device import choose_device
+from stages.models.lazily import import_open_clip
+from tests.benchmarks.measuring import machine, print_table
+
+NAMES = ("text_tower", "crafting", "images")
+
+
+def main() -> None:
+    """Runs what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--quick", action="store_true", help="the small cases only; writes nothing")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(NAMES):
+        parser.error(f"no benchmark called {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
+    device = choose_device(arguments.device)
+    import_open_clip()
+    for name in arguments.names or NAMES:
+        benchmark = importlib.import_module(f"tests.benchmarks.{name}")
+        rows, where = benchmark.run(device, quick=arguments.quick), machine(device)
+        print(f"\n{benchmark.__doc__.splitlines()[0]}\n{', '.join(f'{key} {value}' for key, value in where.items())}\n")
+        print_table(rows)
+        if not arguments.quick:
+            out = Path(f"reports/benchmarks/{name}-{device.type}.json")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Label-free PGD, random weights: fast in fp32 and bf16 against a plain loop whose parameters take gradients."""
+
+import open_clip
+import torch
+
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import feature_kl
+from stages.attacks.pgd import pgd
+from stages.models.clip import Clip
+from tests.benchmarks.measuring import flops, matrix_peak, medians
+from tests.references import feature_attack
+
+EPS, STEPS = 8 / 255, 2
+BATCH = {"cpu": 4, "cuda": 64}
+
+
+def run(device: torch.device, *, quick: bool) -> list[dict]:
+    """By architecture."""
+    names = ["ViT-B-32"] if quick else ["ViT-B-32", "ViT-B-16", "RN50"]
+    if device.type == "cuda" and not quick:
+        names.append("ViT-L-14")
+    peaks = {dtype: matrix_peak(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return [measured(name, peaks, device) for name in names]
+
+
+def measured(name: str, peaks: dict[torch.dtype, float], device: torch.device) -> dict:
+    """One line of the table; images per second are those of PGD-10, one clean pass included."""
+    count = BATCH[device.type]
+    images = torch.rand(count, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
+    plain = open_clip.create_model(name, device=device).eval()
+    mean, std = (
+        torch.tensor(v, device=device).view(3, 1, 1) for v in (plain.visual.image_mean, plain.visual.image_std)
+    )
+    clips = {
+        precision: Clip(open_clip.create_model(name, device=device), None, {}, precision=precision)
+        for precision in ("fp32", "bf16")
+    }
+    encoders = {precision: clip.gradient_encoder() for precision, clip in clips.items()}
+
+    def reference():
+        def encode(x):
+            return plain.encode_image((x - mean) / std)
+
+        return feature_attack(plain, encode, images, images, eps=EPS, steps=STEPS)
+
+    def fast(precision: str):
+        encode = encoders[precision]
+        noise = ImageNoise(0, [str(index) for index in range(count)])
+        with torch.no_grad():
+            clean = encode(images)
+        objective = feature_kl(encode, clean)
+        step = 1.25 * EPS / STEPS
+        return pgd(objective, images, ball=LinfBall(EPS), step_size=step, steps=STEPS, noise=noise, start=images)
+
+    ways = {"reference": reference, "fp32": lambda: fast("fp32"), "bf16": lambda: fast("bf16")}
+    seconds = medians(ways, rounds=3, device=device)
+    work = flops(ways["fp32"])
+    per_image = {way: taken / count / (1 + 3 * STEPS) * 31 for way, taken in seconds.items()}  # a gradient: 3 passes
+    return {
+        "model": name,
+        "reference images/s": 1 / per_image["reference"],
+        "fp32 images/s": 1 / per_image["fp32"],
+        "bf16 images/s": 1 / per_image["bf16"],
+        "fp32 ratio": seconds["reference"] / seconds["fp32"],
+        "bf16 ratio": seconds["reference"] / seconds["bf16"],
+        "fp32 share of peak": work / seconds["fp32"] / peaks[torch.float32],
+        "bf16 share of peak": work / seconds["bf16"] / peaks[torch.bfloat16],
+    }
