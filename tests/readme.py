@@ -1,6 +1,6 @@
-"""The results table of README.md, made from reports/metrics.json.
+"""The tables of README.md, made from reports/metrics.json and reports/benchmarks.
 
-python -m tests.readme writes it into README.md; a test checks that it is there.
+python -m tests.readme writes them into README.md; a test checks that they are there.
 """
 
 import json
@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 
 from stages.params import load_params
+from tests.benchmarks.measuring import shown
 
 BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 
 
 def cell(numbers: dict) -> str:
@@ -29,9 +31,21 @@ def table(metrics: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def benchmark(path: Path) -> str:
+    """One benchmark's rows in Markdown, under the machine that they are of."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    machine = found["machine"]
+    where = f"{machine['device']}, {machine['capability']}, torch {machine['torch']}, {machine['date']}"
+    head, *rows = [list(found["rows"][0]), *[[shown(value) for value in row.values()] for row in found["rows"]]]
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join([f"`{path.stem}` ({where})", "", *(f"| {' | '.join(line)} |" for line in lines)]) + "\n\n"
+
+
 def with_table(readme: str, metrics: dict) -> str:
-    """README.md with the table of these metrics."""
-    return BLOCK.sub(lambda found: found[1] + table(metrics) + found[2], readme)
+    """README.md with the table of these metrics and those of the benchmarks."""
+    readme = BLOCK.sub(lambda found: found[1] + table(metrics) + found[2], readme)
+    benchmarks = "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
+    return BENCHMARKS.sub(lambda found: found[1] + benchmarks + found[2], readme)
 
 
 if __name__ == "__main__":

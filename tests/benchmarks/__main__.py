@@ -6,6 +6,7 @@ Names choose some of them: text_tower, crafting, images. Tables are printed and 
 import argparse
 import importlib
 import json
+import logging
 from pathlib import Path
 
 from stages.models.device import choose_device
@@ -26,6 +27,7 @@ def main() -> None:
         parser.error(f"no benchmark called {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
     device = choose_device(arguments.device)
     import_open_clip()
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that weights are random, as they should be here
     for name in arguments.names or NAMES:
         benchmark = importlib.import_module(f"tests.benchmarks.{name}")
         rows, where = benchmark.run(device, quick=arguments.quick), machine(device)

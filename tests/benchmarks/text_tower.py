@@ -29,7 +29,9 @@ def measured(clip, tower: TextTower, classes: int, length: int, peak: float, dev
     context = initial_context(
         tower, context_length=length, words=None, std=0.02, classes=None, generators=generators
     ).requires_grad_()
-    weight = torch.randn(1, classes, 512, generator=torch.Generator().manual_seed(1)).to(device)
+    weight = torch.randn(1, classes, clip.text_projection.shape[1], generator=torch.Generator().manual_seed(1)).to(
+        device
+    )
 
     def tokenizer(texts):
         return open_clip.tokenize(texts).to(device)
