@@ -33,7 +33,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     device = choose_device(params.runtime.device)
     settings = threat_of(params.adaptive, threat)
     clip = load_clip(**params.model.model_dump(), device=device)
-    runtime = fitting(params.runtime, clip, device)
+    runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed)
@@ -48,9 +48,8 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     def batching(count: int) -> Batching:
         if isinstance(settings, PromptPgd):
             return runtime.batching(count, device.type)
-        return Batching(
-            ceil(count / settings.batch_size), 1, whole=True
-        )  # who is together matters to the package's noise
+        batches = ceil(count / settings.batch_size)
+        return Batching(batches, 1, whole=True)  # who is together matters to the package's noise
 
     made_by = {**clean, "attack": settings.model_dump(), "victim": clip.fingerprint}
     rows: dict[str, list[pa.Table]] = {}

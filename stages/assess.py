@@ -4,7 +4,6 @@ Whether a robustness number can be trusted is a question to its attack; `plot` j
 """
 
 import csv
-from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +19,7 @@ from stages.command import command
 from stages.judging import read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import Batching, load_params
+from stages.params import load_params
 
 PROMPT = "advpt"
 
@@ -30,7 +29,7 @@ def main(dataset: str) -> str:
     params = load_params()
     device = choose_device(params.runtime.device)
     clip = load_clip(**params.model.model_dump(), device=device)
-    runtime = fitting(params.runtime, clip, device)
+    runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed)
@@ -38,8 +37,8 @@ def main(dataset: str) -> str:
     prompts = study.prompts[PROMPT]
     text_features = torch.tensor(prompts.text_features[0], device=device)
     shard = joined(list(first_images(source, study, params.assess.images)))
-    workers = max(runtime.workers_on(device.type) - 1, 1)  # AutoAttack keeps the other one busy
-    batching = Batching(ceil(len(shard) / runtime.batch_size), workers)
+    others = max(runtime.workers_on(device.type) - 1, 1)  # one core is AutoAttack's, beside them
+    batching = runtime.model_copy(update={"workers": others}).batching(len(shard), device.type)
     assessor = Assessor(
         logits_through(clip, text_features, prompts.logit_scale),
         shard,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from stages.models.device import to_tensor
 from stages.params import Assess, Batching, PromptPgd
 
 STEP_RATIO = 2.5  # of PGD, in eps / steps
-LOSS_STEPS = 10  # steps over which the loss has to rise
+FEW_STEPS = 10  # where the ball is a point, and over which the loss has to rise
 
 
 class Measured(NamedTuple):
@@ -64,7 +63,9 @@ class Assessor:
     def measurements(self, folder: Path) -> Iterator[Measured]:
         """All of them; `folder`, empty, takes images for a moment."""
         with ThreadPoolExecutor(1) as pool:
-            rivals = pool.submit(lambda: list(self.rivals()))  # keeps one core busy; no other part draws from torch's
+            rivals = pool.submit(
+                lambda: list(self.rivals())
+            )  # on a core of its own; no other part draws from torch's generator
             yield from self.exact(folder)
             yield from self.accuracies()
             yield from self.gradients()
@@ -73,16 +74,16 @@ class Assessor:
     def exact(self, folder: Path) -> Iterator[Measured]:
         """What must be 0: changes at eps 0, pixels out of the ball, logits or reloaded images that differ."""
         eps, count = self.settings.at_eps, len(self.shard)
-        still = self.attacked(self.pgd(0, LOSS_STEPS), eps=0)
-        changed = (still.pixels != self.shard.pixels).sum() + (self.hits(still) != self.hits(self.shard)).sum()
-        yield Measured("changed_at_eps_0", "pgd", 0, LOSS_STEPS, float(changed), count)
-        moved = self.attacked(self.pgd(eps, LOSS_STEPS), eps=eps)
+        still = self.attacked(self.pgd(0, FEW_STEPS), eps=0)
+        changed = (still.pixels != self.shard.pixels).sum() + (self.hits(still) != self.right).sum()
+        yield Measured("changed_at_eps_0", "pgd", 0, FEW_STEPS, float(changed), count)
+        moved = self.attacked(self.pgd(eps, FEW_STEPS), eps=eps)
         write_images(folder / "images", [moved], {})
         stored = read_all_images(folder / "images")
         distance = np.abs(stored.pixels.astype(int) - self.shard.pixels)
-        yield Measured("outside", "pgd", eps, LOSS_STEPS, float((distance > eps).sum()), count)
+        yield Measured("outside", "pgd", eps, FEW_STEPS, float((distance > eps).sum()), count)
         differ = (self.logits(stored).argmax(1) != self.logits(moved).argmax(1)).sum()
-        yield Measured("reload_differs", "pgd", eps, LOSS_STEPS, float(differ), count)
+        yield Measured("reload_differs", "pgd", eps, FEW_STEPS, float(differ), count)
         again = (self.logits(self.shard) != self.logits(self.shard)).any(1).sum()
         yield Measured("logits_differ", "none", 0, 0, float(again), count)
 
@@ -91,7 +92,8 @@ class Assessor:
         most, at_eps = self.settings.steps[-1], self.settings.at_eps
         for eps in (0, *self.settings.eps):
             yield self.accuracy("noise", noise_of(eps), eps=eps, steps=0)
-        for eps, steps in ((0, LOSS_STEPS), *product(self.settings.eps, [most])):
+        for eps in (0, *self.settings.eps):
+            steps = most if eps else FEW_STEPS
             yield self.accuracy("pgd", self.pgd(eps, steps), eps=eps, steps=steps)
         for steps in self.settings.steps[:-1]:
             yield self.accuracy("pgd", self.pgd(at_eps, steps), eps=at_eps, steps=steps)
@@ -102,7 +104,7 @@ class Assessor:
         """The share of images without any gradient, and the share on which PGD raises its loss."""
         images, labels = to_tensor(self.shard.pixels, self.device), torch.tensor(self.shard.labels, device=self.device)
         objective = cross_entropy(self.logits_of, labels)
-        ball, step_size, steps = steps_of(self.settings.at_eps, LOSS_STEPS, STEP_RATIO)
+        ball, step_size, steps = steps_of(self.settings.at_eps, FEW_STEPS, STEP_RATIO)
         noise = ImageNoise(self.seed, self.shard.ids)
         start = pgd(objective, images, ball=ball, step_size=0.0, steps=1, noise=noise).requires_grad_()
         before = objective(start)
@@ -113,7 +115,7 @@ class Assessor:
         eps, count = self.settings.at_eps, len(self.shard)
         without = (gradient == 0).flatten(1).all(1).float().mean().item()
         yield Measured("zero_gradients", "pgd", eps, 1, without, count)
-        yield Measured("loss_rises", "pgd", eps, LOSS_STEPS, rises, count)
+        yield Measured("loss_rises", "pgd", eps, FEW_STEPS, rises, count)
 
     def rivals(self) -> Iterator[Measured]:
         """AutoAttack against PGD on the same images; Square on those that resist PGD."""

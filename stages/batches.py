@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from stages.banks.images import Images
 from stages.command import progress
-from stages.models.clip import Clip
 from stages.models.device import largest_batch
 from stages.params import Batching, Runtime
+
+Encoder = Callable[[Tensor], Tensor]
 
 
 def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: Batching) -> np.ndarray:
@@ -39,8 +41,15 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
         return np.concatenate(list(progress(pool.map(by_halves, batches), what="batches", total=len(batches))))
 
 
-def fitting(runtime: Runtime, clip: Clip, device: torch.device) -> Runtime:
-    """The runtime with a batch size under which the gradients of all workers fit into half of the free memory."""
-    image = torch.zeros(1, 3, clip.image_size, clip.image_size, device=device)
-    most = largest_batch(clip.gradient_encoder(), image, workers=runtime.workers_on(device.type))
+def fitting(runtime: Runtime, encode: Encoder, image_size: int, device: torch.device) -> Runtime:
+    """The runtime with a batch size under which the gradients of all workers fit into half of the free memory.
+
+    Args:
+        runtime: What is asked for; its batch size is the most that comes out.
+        encode: What gradients go through, in the precision of the attack: images (N, 3, H, W) -> features (N, D).
+        image_size: H and W, in pixels.
+        device: Where to compute.
+    """
+    image = torch.zeros(1, 3, image_size, image_size, device=device)
+    most = largest_batch(encode, image, workers=runtime.workers_on(device.type))
     return runtime.model_copy(update={"batch_size": min(runtime.batch_size, most)})

@@ -41,11 +41,10 @@ def main(dataset: str, threat: str | None = None) -> str:
     match attack:
         case FeaturePgd():
             clip = load_clip(**params.model.model_dump(), device=device)
-            runtime = fitting(runtime, clip, device)
+            runtime = fitting(runtime, clip.gradient_encoder(), clip.image_size, device)
             crafter, knows = feature_attack(attack, clip), {"victim": clip.fingerprint, "precision": clip.precision}
-            note = f", {clip.precision}" + (
-                "" if clip.is_fast else ", slowly: nobody here knows this image tower better"
-            )
+            slowly = "" if clip.is_fast else ", slowly: this image tower is not of a kind that is made fast here"
+            note = f", {clip.precision}{slowly}"
         case Transfer():
             network, about = fit_to(attack.surrogate, Path(f"data/clean/{dataset}/train/images"), params.seed, device)
             crafter, knows, note = transfer_attack(attack, network), {"surrogate": about}, ""

@@ -55,7 +55,7 @@ def test_the_batch_fits_half_of_the_free_memory(monkeypatch):
 
 def test_little_memory_makes_small_batches_and_much_changes_nothing(clip, monkeypatch):
     runtime = load_params().runtime
-    assert fitting(runtime, clip, CPU) == runtime
+    assert fitting(runtime, clip.encode_image, clip.image_size, CPU) == runtime
     free = psutil.virtual_memory()._replace(available=20_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    assert 1 <= fitting(runtime, clip, CPU).batch_size < 100
+    assert 1 <= fitting(runtime, clip.encode_image, clip.image_size, CPU).batch_size < 100

@@ -32,7 +32,7 @@ def quicken(visual: nn.Module) -> bool:
 
 
 def is_standard(block: nn.Module) -> bool:
-    """Whether a block is open_clip's default one."""
+    """Whether a block is open_clip's default one: torch's own attention, queries, keys and values in one matrix."""
     attention = getattr(block, "attn", None)
     return isinstance(attention, nn.MultiheadAttention) and attention.in_proj_weight is not None
 
@@ -54,8 +54,8 @@ class MatrixTransformer(nn.Module):
         """Maps tokens (N, T, W) to tokens (N, T, W), or to the first one (N, 1, W)."""
         count = len(tokens)
         hidden = tokens.flatten(0, 1)
-        whole = len(self.resblocks) - self.reads_first
-        for block in self.resblocks[:whole]:
+        full = len(self.resblocks) - self.reads_first
+        for block in self.resblocks[:full]:
             hidden = hidden + block.ls_1(attend(block.attn, block.ln_1(hidden), count))
             hidden = hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
         tokens = hidden.unflatten(0, (count, -1))

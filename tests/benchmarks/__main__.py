@@ -1,4 +1,4 @@
-"""Runs the benchmarks: `python -m tests.benchmarks`, on a GPU if there is one; some minutes on a CPU.
+"""Runs the benchmarks: `python -m tests.benchmarks`, on a GPU if there is one; about eight minutes on a CPU.
 
 Names choose some of them: text_tower, crafting, images. Tables are printed and written to reports/benchmarks/ as JSON.
 """

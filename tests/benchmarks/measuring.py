@@ -20,7 +20,7 @@ def medians(ways: dict[str, Way], *, rounds: int, device: torch.device) -> dict[
     for index in range(rounds + 1):
         for name, way in ways.items():
             seconds = timed(way, device)
-            if index or rounds == 0:
+            if index:
                 turns[name].append(seconds)
     return {name: statistics.median(seconds) for name, seconds in turns.items()}
 
@@ -82,8 +82,6 @@ def shown(value: object) -> str:
     """Three digits of a number, a dash for what was not measured."""
     if value is None:
         return "-"
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and value < 1000
-        else str(round(value) if isinstance(value, float) else value)
-    )
+    if isinstance(value, float):
+        return f"{value:.3g}" if value < 1000 else str(round(value))
+    return str(value)
