@@ -93,7 +93,7 @@ class Assessor:
         for eps in (0, *self.settings.eps):
             yield self.accuracy("noise", noise_of(eps), eps=eps, steps=0)
         for eps in (0, *self.settings.eps):
-            steps = most if eps else FEW_STEPS
+            steps = most if eps else min(most, FEW_STEPS)
             yield self.accuracy("pgd", self.pgd(eps, steps), eps=eps, steps=steps)
         for steps in self.settings.steps[:-1]:
             yield self.accuracy("pgd", self.pgd(at_eps, steps), eps=at_eps, steps=steps)
