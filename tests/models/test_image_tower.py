@@ -6,9 +6,14 @@ import open_clip
 import pytest
 import torch
 
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import feature_kl
+from stages.attacks.pgd import pgd
 from stages.models.clip import Clip
 from stages.models.image_tower import quicken
 from tests.models.random_models import KINDS, VIT, random_model
+from tests.references import feature_attack
 
 VIT_KIND = KINDS["vit_b_32"][0]
 KNOWN = {
@@ -57,6 +62,26 @@ def test_features_and_pixel_gradient_equal_open_clip(model_cfg):
     expected, found = features_and_gradient(plain, images), features_and_gradient(fast, images)
     torch.testing.assert_close(found[0], expected[0], rtol=1e-12, atol=1e-12)
     assert (found[1] - expected[1]).norm() <= 1e-12 * expected[1].norm()
+
+
+@pytest.mark.parametrize("kind", ["rn50", "vit_b_32"])
+def test_the_whole_attack_equals_the_plain_loop(kind):
+    """Ten steps from the same random start; only a gradient of about 0 could round to another sign."""
+    model = random_model(KINDS[kind][0]).double()
+    open_clip.set_model_preprocess_cfg(model, {**KINDS[kind][1], "size": model.visual.image_size})
+    plain = copy.deepcopy(model)  # its parameters take gradients
+    clip = Clip(model, None, {})
+    images, start = torch.rand(2, 2, 3, 224, 224, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ball, steps = LinfBall(8 / 255), 10
+    start = ball.project(start, images)
+    expected = feature_attack(
+        plain, lambda x: plain.encode_image(clip._normalised(x)), images, start, eps=ball.eps, steps=steps
+    )
+    objective = feature_kl(clip.encode_image, clip.encode_image(images))
+    step_size, noise = 1.25 * ball.eps / steps, ImageNoise(0, ["a", "b"])
+    found = pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start)
+    assert not torch.equal(found, start)
+    assert (found - expected).abs().gt(1e-9).float().mean() < 1e-4
 
 
 @pytest.mark.parametrize("model_cfg", UNKNOWN.values(), ids=UNKNOWN)
