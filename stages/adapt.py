@@ -33,7 +33,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     device = choose_device(params.runtime.device)
     settings = threat_of(params.adaptive, threat)
     clip = load_clip(**params.model.model_dump(), device=device)
-    runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device)
+    runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device, samples=settings.samples)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,14 +62,17 @@ class Assessor:
     batching: Batching
 
     def measurements(self, folder: Path) -> Iterator[Measured]:
-        """All of them; `folder`, empty, takes images for a moment."""
+        """All of them; `folder`, empty, takes images for a moment.
+
+        On the CPU the rivals have a core of their own; no other part draws from torch's generator.
+        """
+        ours = chain(self.exact(folder), self.accuracies(), self.gradients())
+        if self.device.type != "cpu":
+            yield from chain(ours, self.rivals())
+            return
         with ThreadPoolExecutor(1) as pool:
-            rivals = pool.submit(
-                lambda: list(self.rivals())
-            )  # on a core of its own; no other part draws from torch's generator
-            yield from self.exact(folder)
-            yield from self.accuracies()
-            yield from self.gradients()
+            rivals = pool.submit(list, self.rivals())
+            yield from ours
             yield from rivals.result()
 
     def exact(self, folder: Path) -> Iterator[Measured]:

@@ -41,7 +41,9 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
         return np.concatenate(list(progress(pool.map(by_halves, batches), what="batches", total=len(batches))))
 
 
-def fitting(runtime: Runtime, encode: Encoder, image_size: int, device: torch.device) -> Runtime:
+def fitting(
+    runtime: Runtime, encode: Encoder, image_size: int, device: torch.device, *, samples: int = 1
+) -> Runtime:
     """The runtime with a batch size under which the gradients of all workers fit into half of the free memory.
 
     Args:
@@ -49,7 +51,8 @@ def fitting(runtime: Runtime, encode: Encoder, image_size: int, device: torch.de
         encode: What gradients go through, in the precision of the attack: images (N, 3, H, W) -> features (N, D).
         image_size: H and W, in pixels.
         device: Where to compute.
+        samples: How often an image goes through before one step back, as where the expectation over a defence is taken.
     """
     image = torch.zeros(1, 3, image_size, image_size, device=device)
     most = largest_batch(encode, image, workers=runtime.workers_on(device.type))
-    return runtime.model_copy(update={"batch_size": min(runtime.batch_size, most)})
+    return runtime.model_copy(update={"batch_size": min(runtime.batch_size, max(most // samples, 1))})

@@ -47,6 +47,7 @@ def main(dataset: str, threat: str | None = None) -> str:
             note = f", {clip.precision}{slowly}"
         case Transfer():
             network, about = fit_to(attack.surrogate, Path(f"data/clean/{dataset}/train/images"), params.seed, device)
+            runtime = fitting(runtime, network, clean["shape"][0], device)
             crafter, knows, note = transfer_attack(attack, network), {"surrogate": about}, ""
 
     shards = progress(read_images(source), what=f"craft {threat or 'bank'}", total=len(shard_paths(source)))

@@ -17,7 +17,7 @@ from stages.command import command, progress
 from stages.datasets.card import read_card
 from stages.datasets.parts import labels_of
 from stages.models.clip import load_clip
-from stages.models.device import choose_device
+from stages.models.device import choose_device, graphed
 from stages.models.lazily import without_compiler
 from stages.params import Tune, load_params
 from stages.prompts.context import arrangement, assemble, initial_context, readable
@@ -72,8 +72,9 @@ def main(dataset: str, prompt: str, part: str | None = None) -> str:
         classes=len(class_names) if settings.class_specific else None,
         generators=generators,
     )
+    text_features_of, without_graph = graphed(lambda context: layout.text_features(context, tower), context)
     epochs = tune(
-        lambda context: layout.text_features(context, tower),
+        text_features_of,
         context,
         embeddings=torch.tensor(bank.embeddings, device=device),
         clean_embeddings=torch.tensor(clean.embeddings, device=device),
@@ -112,7 +113,8 @@ def main(dataset: str, prompt: str, part: str | None = None) -> str:
         write_curve(folder / "tuning.csv", curve, study, prompt)
     last = curve[-1].accuracy
     how = "" if tower.is_fast else ", slowly: the blocks of this text tower are not open_clip's standard ones"
-    return f"wrote {out}, {settings.tuning_seeds} seeds, accuracy on what it tuned on {sum(last) / len(last):.3f}{how}"
+    seeds = settings.tuning_seeds
+    return f"wrote {out}, {seeds} seeds, accuracy on what it tuned on {sum(last) / len(last):.3f}{how}{without_graph}"
 
 
 def load_embeddings(path: Path, expected: Provenance) -> Bank:

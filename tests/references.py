@@ -45,7 +45,8 @@ def feature_attack(
         eps: Radius in L-infinity, in units of the pixel range.
         steps: Gradient steps, each of 1.25 * eps / steps.
     """
-    clean = encode(images).detach().softmax(-1)
+    with torch.no_grad():
+        clean = encode(images).softmax(-1)
     images_adv = start
     for _ in range(steps):
         images_adv = images_adv.detach().requires_grad_()

@@ -53,6 +53,17 @@ def test_the_batch_fits_half_of_the_free_memory(monkeypatch):
     assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=1000) == 1
 
 
+def test_an_expectation_over_samples_makes_batches_smaller(monkeypatch):
+    free = psutil.virtual_memory()._replace(available=160_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    one = load_params().runtime.model_copy(update={"workers": 1})
+
+    def sizes(samples):
+        return fitting(one, lambda images: images.flatten(1).tanh().tanh(), 10, CPU, samples=samples).batch_size
+
+    assert [sizes(samples) for samples in (1, 2, 1000)] == [33, 16, 1]
+
+
 def test_little_memory_makes_small_batches_and_much_changes_nothing(clip, monkeypatch):
     runtime = load_params().runtime
     assert fitting(runtime, clip.encode_image, clip.image_size, CPU) == runtime

@@ -1,4 +1,7 @@
-"""Label-free PGD, random weights: fast in fp32 and bf16 against a plain loop whose parameters take gradients."""
+"""Label-free PGD, random weights: fast in fp32 and bf16 against a plain loop whose parameters take gradients.
+
+`frozen` is that plain loop through weights that take none.
+"""
 
 import open_clip
 import torch
@@ -28,6 +31,7 @@ def measured(name: str, peaks: dict[torch.dtype, float], device: torch.device) -
     """One line of the table; a gradient is one image's, at one step."""
     count = BATCH[device.type]
     images = torch.rand(count, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
+    start = (images + torch.empty_like(images).uniform_(-EPS, EPS)).clamp(0, 1)
     plain = open_clip.create_model(name, device=device).eval()
     mean, std = (
         torch.tensor(v, device=device).view(3, 1, 1) for v in (plain.visual.image_mean, plain.visual.image_std)
@@ -38,11 +42,11 @@ def measured(name: str, peaks: dict[torch.dtype, float], device: torch.device) -
     }
     encoders = {precision: clip.gradient_encoder() for precision, clip in clips.items()}
 
-    def reference():
-        def encode(x):
-            return plain.encode_image((x - mean) / std)
-
-        return feature_attack(plain, encode, images, images, eps=EPS, steps=STEPS)
+    def reference(*, frozen: bool):
+        plain.requires_grad_(not frozen)
+        return feature_attack(
+            plain, lambda x: plain.encode_image((x - mean) / std), images, start, eps=EPS, steps=STEPS
+        )
 
     def fast(precision: str):
         encode = encoders[precision]
@@ -51,17 +55,24 @@ def measured(name: str, peaks: dict[torch.dtype, float], device: torch.device) -
             clean = encode(images)
         objective = feature_kl(encode, clean)
         step = 1.25 * EPS / STEPS
-        return pgd(objective, images, ball=LinfBall(EPS), step_size=step, steps=STEPS, noise=noise, start=images)
+        return pgd(objective, images, ball=LinfBall(EPS), step_size=step, steps=STEPS, noise=noise, start=start)
 
-    ways = {"reference": reference, "fp32": lambda: fast("fp32"), "bf16": lambda: fast("bf16")}
+    ways = {
+        "reference": lambda: reference(frozen=False),
+        "frozen": lambda: reference(frozen=True),
+        "fp32": lambda: fast("fp32"),
+        "bf16": lambda: fast("bf16"),
+    }
     seconds = medians(ways, rounds=3, device=device)
     work = flops(ways["fp32"])
     gradients = {way: count * STEPS / taken for way, taken in seconds.items()}  # a second, clean pass included
     return {
         "model": name,
         "reference gradients/s": gradients["reference"],
+        "frozen gradients/s": gradients["frozen"],
         "fp32 gradients/s": gradients["fp32"],
         "bf16 gradients/s": gradients["bf16"],
+        "frozen ratio": seconds["reference"] / seconds["frozen"],
         "fp32 ratio": seconds["reference"] / seconds["fp32"],
         "bf16 ratio": seconds["reference"] / seconds["bf16"],
         "fp32 share of peak": work / seconds["fp32"] / peaks[torch.float32],

@@ -1,10 +1,7 @@
 """Stored images: how fast shards of 224 px are read, and that `embed` takes the same time and memory for each image."""
 
-import multiprocessing
-import re
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +13,7 @@ from stages.banks.images import Images, read_images, write_images
 from stages.embedding import embed_shard
 from stages.models.clip import load_clip
 from stages.params import load_params
-from tests.benchmarks.measuring import medians
+from tests.benchmarks.measuring import in_own_process, medians, peak_megabytes
 
 SHARD = 1000
 
@@ -25,11 +22,8 @@ def run(device: torch.device, *, quick: bool) -> list[dict]:
     """Reading at 224 px, then embedding with the embedded model at 32 px, each count in a process of its own."""
     with TemporaryDirectory() as folder:
         rows = [reading(Path(folder), device)]
-    own = multiprocessing.get_context("spawn")
-    for count in (1_000, 4_000) if quick else (1_000, 4_000, 16_000, 64_000):
-        with ProcessPoolExecutor(1, mp_context=own) as pool:
-            rows.append(pool.submit(embedding, count, device).result())
-    return rows
+    counts = (1_000, 4_000) if quick else (1_000, 4_000, 16_000, 64_000)
+    return rows + [in_own_process(embedding, count, device) for count in counts]
 
 
 def reading(folder: Path, device: torch.device) -> dict:
@@ -51,14 +45,11 @@ def embedding(count: int, device: torch.device) -> dict:
         for shard in read_images(Path(name) / "images"):
             embed_shard(clip, shard, device=device, runtime=params.runtime)
         seconds = time.perf_counter() - start
-    (peak,) = re.findall(
-        r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()
-    )  # getrusage counts the parent's too
     return {
         "what": f"embed, {clip.image_size} px",
         "images": count,
         "images/s": count / seconds,
-        "peak MB": int(peak) / 1024,
+        "peak MB": peak_megabytes(device),
     }
 
 

@@ -1,11 +1,15 @@
 """How the benchmarks measure: alternating, medians, beside the matrix peak; what they say about the machine."""
 
+import multiprocessing
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -33,6 +37,20 @@ def timed(way: Way, device: torch.device) -> float:
     way()
     wait()
     return time.perf_counter() - start
+
+
+def in_own_process(work: Callable, *arguments: object) -> object:
+    """What `work` returns, run in a new process, so that its peak of memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def peak_megabytes(device: torch.device) -> float:
+    """The most memory that this process has held so far, on a GPU there; getrusage would count the parent's, too."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    return int(peak) / 1024
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -63,11 +81,10 @@ def machine(device: torch.device) -> dict[str, str]:
 
 def processor() -> str:
     """The processor's name."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
+    named = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def print_table(rows: list[dict]) -> None:

@@ -1,11 +1,15 @@
 """A tuning step's text features and context gradient, ViT-B/16's text tower, random weights: packed against padded."""
 
+from collections.abc import Callable
+
 import open_clip
 import torch
+from torch import Tensor, nn
 
+from stages.models.device import graphed
 from stages.prompts.context import assemble, initial_context
 from stages.prompts.text import TextTower
-from tests.benchmarks.measuring import flops, matrix_peak, medians
+from tests.benchmarks.measuring import flops, in_own_process, matrix_peak, medians, peak_megabytes
 from tests.references import text_features
 
 NAMES = open_clip.IMAGENET_CLASSNAMES
@@ -14,43 +18,63 @@ REFERENCE_UP_TO = 102  # classes; at 1,000 it would keep 36 GB
 
 def run(device: torch.device, *, quick: bool) -> list[dict]:
     """By classes at context 16, then by context at 37 classes."""
-    clip = open_clip.create_model("ViT-B-16").eval().requires_grad_(False).to(device)
-    tower = TextTower(clip, open_clip.get_tokenizer("ViT-B-16"))
+    clip = clip_on(device)
     peak = matrix_peak(device, torch.float32)
     cases = [(10, 16), (37, 16)] if quick else [(10, 16), (37, 16), (102, 16), (1000, 16), (37, 4), (37, 32)]
-    return [measured(clip, tower, classes, context, peak, device) for classes, context in cases]
+    return [
+        {**measured(clip, *case, peak, device), "peak MB": in_own_process(peak_of_step, *case, device)}
+        for case in cases
+    ]
 
 
-def measured(clip, tower: TextTower, classes: int, length: int, peak: float, device: torch.device) -> dict:
-    """One line of the table."""
-    names = NAMES[:classes]
-    layout = assemble(names, tower, context_length=length, class_position="end", class_specific=False)
+def clip_on(device: torch.device) -> nn.Module:
+    """ViT-B/16, frozen."""
+    return open_clip.create_model("ViT-B-16").eval().requires_grad_(False).to(device)
+
+
+def peak_of_step(classes: int, length: int, device: torch.device) -> float:
+    """The most memory of a process that loads a CLIP and makes one packed step."""
+    torch.set_num_threads(1)
+    clip = clip_on(device)
+    gradient(*packed(clip, classes, length, device))
+    return peak_megabytes(device)
+
+
+def packed(clip: nn.Module, classes: int, length: int, device: torch.device) -> tuple[Callable, Tensor]:
+    """The text features as a function of the context, and a random context (1, M, D_token)."""
+    tower = TextTower(clip, open_clip.get_tokenizer("ViT-B-16"))
+    layout = assemble(NAMES[:classes], tower, context_length=length, class_position="end", class_specific=False)
     generators = [torch.Generator().manual_seed(0)]
-    context = initial_context(
-        tower, context_length=length, words=None, std=0.02, classes=None, generators=generators
-    ).requires_grad_()
-    weight = torch.randn(1, classes, clip.text_projection.shape[1], generator=torch.Generator().manual_seed(1)).to(
-        device
-    )
+    context = initial_context(tower, context_length=length, words=None, std=0.02, classes=None, generators=generators)
+    return lambda context: layout.text_features(context, tower), context.to(device).requires_grad_()
 
-    def tokenizer(texts):
-        return open_clip.tokenize(texts).to(device)
 
-    def packed():
-        return torch.autograd.grad((layout.text_features(context, tower) * weight).sum(), context)
+def gradient(features_of: Callable[[Tensor], Tensor], context: Tensor) -> Tensor:
+    """Of one fixed sum of the features."""
+    features = features_of(context)
+    weight = torch.linspace(-1, 1, features.numel(), device=context.device).view(features.shape)
+    return torch.autograd.grad((features * weight).sum(), context)[0]
 
-    def padded():
-        features = text_features(clip, tokenizer, names, context[0], "end")
-        return torch.autograd.grad((features * weight[0]).sum(), context)
 
-    ways = {"packed": packed} | ({"padded": padded} if classes <= REFERENCE_UP_TO else {})
+def measured(clip: nn.Module, classes: int, length: int, peak: float, device: torch.device) -> dict:
+    """One line of the table."""
+    features_of, context = packed(clip, classes, length, device)
+    ways = {"packed": lambda: gradient(features_of, context)}
+    if device.type == "cuda":
+        recorded, _ = graphed(features_of, context)
+        ways["graphed"] = lambda: gradient(recorded, context)
+    if classes <= REFERENCE_UP_TO:
+
+        def padded(context: Tensor) -> Tensor:
+            return text_features(clip, lambda t: open_clip.tokenize(t).to(device), NAMES[:classes], context[0], "end")
+
+        ways["padded"] = lambda: gradient(padded, context)
     seconds = medians(ways, rounds=3 if classes <= REFERENCE_UP_TO else 1, device=device)
-    reference = seconds.get("padded")
+    reference, work = seconds.get("padded"), flops(ways["packed"])
     return {
         "classes": classes,
         "context": length,
-        "packed s": seconds["packed"],
-        "padded s": reference,
-        "ratio": reference and reference / seconds["packed"],
-        "share of peak": flops(packed) / seconds["packed"] / peak,
+        **{f"{way} s": seconds.get(way) for way in dict.fromkeys([*ways, "padded"])},
+        "ratio": reference and reference / min(seconds[way] for way in ways if way != "padded"),
+        "share of peak": work / seconds["packed"] / peak,
     }
