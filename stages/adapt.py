@@ -11,14 +11,13 @@ import pyarrow as pa
 import torch
 
 from stages.adapting import adaptive_attack, first_images, left_out, logits_through
-from stages.attacks.linf import LinfBall
-from stages.banks.files import replacing
-from stages.banks.images import images_provenance, read_images, write_images
-from stages.banks.provenance import provenance, require
+from stages.banks.files import replacing, require_writable, resuming
+from stages.banks.images import Written, images_provenance, read_images, seals_of, write_images
+from stages.banks.provenance import key_of, provenance, require
 from stages.banks.table import write_table
 from stages.batches import fitting
 from stages.command import command, progress
-from stages.crafting import craft_shard
+from stages.crafting import by_shard
 from stages.defending import prepared_by
 from stages.embedding import embed_shard
 from stages.judging import accuracy_of, judged, read_study
@@ -32,6 +31,9 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     params = load_params()
     device = choose_device(params.runtime.device)
     settings = threat_of(params.adaptive, threat)
+    images = Path(f"data/test/{study or dataset}/{threat}/images")
+    out = Path(f"data/rows/{study or dataset}/{threat}.parquet")
+    require_writable(images, out)
     clip = load_clip(**params.model.model_dump(), device=device)
     runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device, samples=settings.samples)
     source = Path(f"data/clean/{dataset}/test/images")
@@ -52,26 +54,19 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
         return Batching(batches, 1, whole=True)  # who is together matters to the package's noise
 
     made_by = {**clean, "attack": settings.model_dump(), "victim": clip.fingerprint}
+    key = key_of({**made_by, "prompts": compared.provenances}, [*seals_of(source), *compared.seals])
     rows: dict[str, list[pa.Table]] = {}
-    out = Path(f"data/rows/{compared.name}/{threat}.parquet")
-    with replacing(Path(f"data/test/{compared.name}/{threat}/images")) as folder, replacing(out) as file:
+    written = []
+    with resuming(images, key) as pieces, replacing(out) as file:
         for prompt, prompts, seed in progress(work, what=f"adapt {threat}", total=len(work)):
-            images = folder / f"{prompt}-{seed}"
             text_features = torch.tensor(prompts.text_features[seed], device=device)
             logits_of = logits_through(clip, text_features, prompts.logit_scale)
             attack = adaptive_attack(settings, logits_of, seed=params.seed)
-            crafted = (
-                craft_shard(
-                    attack,
-                    shard,
-                    ball=LinfBall(settings.eps / 255),
-                    seed=params.seed,
-                    device=device,
-                    batching=batching(len(shard)),
-                )
-                for shard in first_images(source, compared, settings.images)
-            )
-            write_images(images, crafted, {**made_by, "prompts": prompts.provenance})
+            craft = by_shard(attack, eps=settings.eps, seed=params.seed, device=device, batching=batching)
+            folder = pieces / images.name / f"{prompt}-{seed}"
+            parts = first_images(source, compared, settings.images)
+            about = {**made_by, "prompts": prompts.provenance}
+            written.append(write_images(folder, parts, about, work=craft))
             rows[f"{prompt}-{seed}"] = [
                 judged(
                     embed_shard(clip, shard, device=device, runtime=params.runtime, prepare=prepare),
@@ -81,13 +76,18 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
                     seed=seed,
                     defence=settings.defence.method if settings.defence else "none",
                 )
-                for shard in read_images(images)
+                for shard in read_images(folder)
             ]
         parts = [part for parts in rows.values() for part in parts]
         write_table(file, parts, provenance(images=made_by, prompts=compared.provenances))
     headline = ", ".join(f"{name} {accuracy_of(parts):.3f}" for name, parts in rows.items())
     missing = left_out(settings, len(compared.prompts["hand"].class_names))
-    return f"wrote {out}, n = {sum(map(len, parts)) // len(rows)}{missing}, right: {headline}"
+    return f"wrote {out}, {together(written)}{missing}, right: {headline}"
+
+
+def together(written: list[Written]) -> Written:
+    """What was written of the same images for several prompts."""
+    return Written(written[0].images, sum(one.pieces for one in written), sum(one.kept for one in written))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""assess: AdvPT's first tuning seed, some test images -> data/assessment/<dataset>.csv, the evaluation itself attacked.
+"""assess: AdvPT's first tuning seed, some test images -> data/assessment/<dataset>.parquet: the evaluation attacked.
 
 Whether a robustness number can be trusted is a question to its attack; `plot` judges what is measured here.
 """
 
-import csv
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import torch
 
 from stages.adapting import first_images, logits_through
-from stages.assessing import Assessor, Measured
-from stages.banks.files import replacing
+from stages.assessing import Assessor
+from stages.banks.files import explaining, replacing, require_writable
 from stages.banks.images import images_provenance, joined
-from stages.banks.provenance import require
+from stages.banks.provenance import provenance, require
+from stages.banks.table import write_table
 from stages.batches import fitting
 from stages.command import command
 from stages.judging import read_study
@@ -27,6 +28,8 @@ PROMPT = "advpt"
 def main(dataset: str) -> str:
     """Attacks the evaluation of one data set."""
     params = load_params()
+    out = Path(f"data/assessment/{dataset}.parquet")
+    require_writable(out)
     device = choose_device(params.runtime.device)
     clip = load_clip(**params.model.model_dump(), device=device)
     runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device)
@@ -47,13 +50,13 @@ def main(dataset: str) -> str:
         device,
         batching,
     )
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, explaining(Path(folder)):
         measured = list(assessor.measurements(Path(folder)))
-    out = Path(f"data/assessment/{dataset}.csv")
-    with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Measured._fields)
-        writer.writerows(measured)
+    made_by = provenance(
+        images=clean, prompts=prompts.provenance, victim=clip.fingerprint, assess=params.assess.model_dump()
+    )
+    with replacing(out) as temporary:
+        write_table(temporary, [pa.Table.from_pylist([line._asdict() for line in measured])], made_by)
     values = {line.measure: line.value for line in measured}
     return (
         f"wrote {out}, n = {len(shard)}, AutoAttack {values['autoattack']:.3f}, PGD "

@@ -9,15 +9,16 @@ from pathlib import Path
 import torch
 
 from stages.banks.files import replacing
+from stages.banks.prompts import PromptFile, load_prompts, save_prompts
 from stages.banks.provenance import provenance, require
+from stages.carding import read_card
 from stages.command import command
-from stages.datasets.card import Card, read_card
+from stages.datasets.card import Card
 from stages.datasets.parts import labels_of
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
 from stages.params import load_params
 from stages.prompts.context import assemble
-from stages.prompts.file import PromptFile, load_prompts, save_prompts
 from stages.prompts.text import TextTower
 
 
@@ -26,7 +27,7 @@ def main(tuned: str, dataset: str, study: str, part: str | None = None) -> str:
     """Re-attaches the contexts of the study `tuned` to all classes of a data set, or to a part of them."""
     params = load_params()
     device = choose_device(params.runtime.device)
-    card = read_card(Path(f"data/cards/{dataset}.json"))
+    card = read_card(dataset)
     class_names = [card.class_names[label] for label in labels_of(part, len(card.class_names))]
     clip = load_clip(**params.model.model_dump(), device=device)
     attached = {prompt: attach(tuned, prompt, card, class_names, clip) for prompt in ("coop", "advpt")}

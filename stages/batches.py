@@ -1,5 +1,6 @@
 """Batch after batch, several side by side, back in order; no larger than memory allows."""
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,15 +26,22 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
 
     Returns:
         Array (N, ...).
+
+    Raises:
+        ValueError: If the memory does not hold the smallest batch.
     """
 
     def by_halves(part: Images) -> np.ndarray:
         try:
             return work(part)
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
             if batching.whole or len(part) == 1:
-                raise
+                raise ValueError(
+                    f"runtime.device: out of memory with {len(part)} images at a time, and no fewer can go; "
+                    "free some, or use cpu"
+                ) from error
         torch.cuda.empty_cache()  # behind the `except`, for the error holds on to the tensors of the failed attempt
+        print(f"out of memory with {len(part)} images at a time: halved", file=sys.stderr)
         return np.concatenate([by_halves(half) for half in part.split(2)])
 
     batches = shard.split(batching.batches)
@@ -41,9 +49,7 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
         return np.concatenate(list(progress(pool.map(by_halves, batches), what="batches", total=len(batches))))
 
 
-def fitting(
-    runtime: Runtime, encode: Encoder, image_size: int, device: torch.device, *, samples: int = 1
-) -> Runtime:
+def fitting(runtime: Runtime, encode: Encoder, image_size: int, device: torch.device, *, samples: int = 1) -> Runtime:
     """The runtime with a batch size under which the gradients of all workers fit into half of the free memory.
 
     Args:

@@ -4,24 +4,23 @@ Without a threat, the training images for the bank (data/bank/<dataset>/images);
 (data/test/<dataset>/<threat>/images).
 """
 
-import json
 from pathlib import Path
 
 from torch import Tensor
 
-from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import feature_cosine, feature_kl, feature_l2
 from stages.attacks.pgd import pgd
-from stages.banks.files import replacing
-from stages.banks.images import count_images, images_provenance, read_images, shard_paths, write_images
-from stages.banks.provenance import require
+from stages.banks.files import require_writable, resuming
+from stages.banks.images import images_provenance, read_images, seals_of, shard_paths, write_images
+from stages.banks.notes import write_note
+from stages.banks.provenance import key_of, require
 from stages.batches import fitting
 from stages.command import command, progress
-from stages.crafting import Attack, craft_shard, steps_of
+from stages.crafting import Attack, by_shard, steps_of
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
-from stages.params import FeaturePgd, Transfer, load_params, threat_of
+from stages.params import Batching, FeaturePgd, Transfer, load_params, threat_of
 from stages.transferring import fit_to, judged_by_surrogate, transfer_attack
 
 OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
@@ -35,7 +34,9 @@ def main(dataset: str, threat: str | None = None) -> str:
         split, attack, out = "train", params.attack, Path(f"data/bank/{dataset}/images")
     else:
         split, attack, out = "test", threat_of(params.oblivious, threat), Path(f"data/test/{dataset}/{threat}/images")
-    source = Path(f"data/clean/{dataset}/{split}/images")
+    require_writable(out)
+    source, train = (Path(f"data/clean/{dataset}/{name}/images") for name in (split, "train"))
+    inputs = seals_of(source)
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split=split, seed=params.seed)
     match attack:
@@ -46,30 +47,25 @@ def main(dataset: str, threat: str | None = None) -> str:
             slowly = "" if clip.is_fast else ", slowly: this image tower is not of a kind that is made fast here"
             note = f", {clip.precision}{slowly}"
         case Transfer():
-            network, about = fit_to(attack.surrogate, Path(f"data/clean/{dataset}/train/images"), params.seed, device)
+            network, about = fit_to(attack.surrogate, train, params.seed, device)
+            inputs += seals_of(train)
             runtime = fitting(runtime, network, clean["shape"][0], device)
             crafter, knows, note = transfer_attack(attack, network), {"surrogate": about}, ""
 
+    def batching(count: int) -> Batching:
+        return runtime.batching(count, device.type)
+
+    made_by = {**clean, "attack": attack.model_dump(), **knows}
     shards = progress(read_images(source), what=f"craft {threat or 'bank'}", total=len(shard_paths(source)))
-    ball = LinfBall(attack.eps / 255)
-    crafted = (
-        craft_shard(
-            crafter,
-            shard,
-            ball=ball,
-            seed=params.seed,
-            device=device,
-            batching=runtime.batching(len(shard), device.type),
-        )
-        for shard in shards
-    )
-    with replacing(out) as folder:
-        write_images(folder, crafted, {**clean, "attack": attack.model_dump(), **knows})
+    with resuming(out, key_of(made_by, inputs)) as pieces:
+        folder = pieces / out.name
+        craft = by_shard(crafter, eps=attack.eps, seed=params.seed, device=device, batching=batching)
+        written = write_images(folder, shards, made_by, work=craft)
         if isinstance(attack, Transfer):
             found = judged_by_surrogate(network, source, folder, attack.surrogate.batch_size, device)
-            (folder / "surrogate.json").write_text(json.dumps({**about, **found}, indent=2) + "\n")
+            write_note(folder / "surrogate.json", {**about, **found})
             note = f", surrogate right on {found['clean_accuracy']:.3f} clean, {found['robust_accuracy']:.3f} attacked"
-    return f"wrote {out}, n = {count_images(out)}, eps {attack.eps:g}/255, {attack.steps} steps{note}"
+    return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{note}"
 
 
 def feature_attack(settings: FeaturePgd, clip: Clip) -> Attack:

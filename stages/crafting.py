@@ -56,3 +56,16 @@ def craft_shard(
         return stored.permute(0, 2, 3, 1).cpu().numpy()
 
     return Images(shard.ids, shard.labels, over_batches(craft_batch, shard, batching))
+
+
+def by_shard(
+    attack: Attack, *, eps: float, seed: int, device: torch.device, batching: Callable[[int], Batching]
+) -> Callable[[Images], Images]:
+    """What `craft_shard` does to any shard; eps in 1/255, `batching` splits as many images."""
+
+    def craft(shard: Images) -> Images:
+        return craft_shard(
+            attack, shard, ball=LinfBall(eps / 255), seed=seed, device=device, batching=batching(len(shard))
+        )
+
+    return craft

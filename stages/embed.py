@@ -5,12 +5,11 @@ Without a threat, data/bank/<dataset>/embeddings.parquet; with one, data/test/<d
 
 from pathlib import Path
 
-from stages.banks.bank import write_bank
-from stages.banks.files import replacing
-from stages.banks.images import count_images, images_provenance, read_images, shard_paths
+from stages.banks.files import require_writable
+from stages.banks.images import images_provenance
 from stages.banks.provenance import require
-from stages.command import command, progress
-from stages.embedding import embed_shard
+from stages.command import command
+from stages.embedding import embed_images
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import load_params, threat_of
@@ -26,17 +25,15 @@ def main(dataset: str, threat: str | None = None) -> str:
     else:
         attack, source = threat_of(params.oblivious, threat), Path(f"data/test/{dataset}/{threat}/images")
         out = Path(f"data/test/{dataset}/{threat}/features.parquet")
+    require_writable(out)
     made_by = images_provenance(source)
     require(made_by, source, dataset=dataset, seed=params.seed, attack=attack.model_dump())
     clip = load_clip(**params.model.model_dump(), device=device)
     if "victim" in made_by:
         require(made_by, source, victim=clip.fingerprint)
 
-    shards = progress(read_images(source), what=f"embed {threat or 'bank'}", total=len(shard_paths(source)))
-    parts = (embed_shard(clip, shard, device=device, runtime=params.runtime) for shard in shards)
-    with replacing(out) as file:
-        write_bank(file, parts, {**made_by, "model": clip.fingerprint})
-    return f"wrote {out}, n = {count_images(source)}"
+    written = embed_images(clip, source, out, made_by, device=device, runtime=params.runtime)
+    return f"wrote {out}, {written}"
 
 
 if __name__ == "__main__":

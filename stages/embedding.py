@@ -1,19 +1,57 @@
-"""Stored images -> raw image features, batch by batch."""
+"""Stored images -> raw image features, batch by batch, shard by shard."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stages.banks.bank import Bank
-from stages.banks.images import Images
+from stages.banks.bank import Bank, read_bank, write_bank
+from stages.banks.files import resuming
+from stages.banks.images import Images, Written, read_images, seals_of, shard_paths, write_pieces
+from stages.banks.provenance import Provenance, key_of
 from stages.batches import over_batches
+from stages.command import progress
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.params import Runtime
 
 Prepare = Callable[[Tensor, list[str]], Tensor]
+
+
+def embed_images(
+    clip: Clip,
+    source: Path,
+    out: Path,
+    made_by: Provenance,
+    *,
+    device: torch.device,
+    runtime: Runtime,
+    prepare: Prepare | None = None,
+) -> Written:
+    """Embeds a folder of shards into one file; the shards that an interrupted run has embedded are not embedded again.
+
+    Args:
+        clip: Whose image tower.
+        source: The folder.
+        out: The file.
+        made_by: What made the images; the model is added.
+        device: As `embed_shard` takes it.
+        runtime: As `embed_shard` takes it.
+        prepare: As `embed_shard` takes it.
+    """
+    made_by = {**made_by, "model": clip.fingerprint}
+
+    def make(path: Path, index: int, shard: Images) -> None:
+        write_bank(path, [embed_shard(clip, shard, device=device, runtime=runtime, prepare=prepare)], made_by)
+
+    with resuming(out, key_of(made_by, seals_of(source))) as pieces:
+        shards = progress(read_images(source), what=f"embed {source}", total=len(shard_paths(source)))
+        written = write_pieces(pieces / "shards", shards, make)
+        embedded = sorted((pieces / "shards").glob("*.parquet"))
+        write_bank(pieces / out.name, (read_bank(path)[0] for path in embedded), made_by)
+    return written
 
 
 def embed_shard(

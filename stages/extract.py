@@ -1,22 +1,24 @@
 """extract: raw data set -> data/clean/<dataset>/{train,test}, 8-bit images at the model's size and their features."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from math import ceil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from stages.banks.bank import write_bank
-from stages.banks.files import replacing
-from stages.banks.images import Images, count_images, read_images, shard_paths, write_images
-from stages.banks.provenance import provenance
+from stages.banks.files import require_writable, resuming
+from stages.banks.images import Images, write_images
+from stages.banks.provenance import key_of, provenance
+from stages.carding import read_card
 from stages.command import command, progress
-from stages.datasets.card import Card, read_card
-from stages.datasets.decode import open_files
-from stages.datasets.embedded import open_rows
+from stages.datasets.card import Card
+from stages.datasets.decode import open_files, read_content
+from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, taking_part
-from stages.embedding import embed_shard
+from stages.embedding import embed_images
 from stages.indexing import read_index
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
@@ -31,23 +33,25 @@ def main(dataset: str, split: str | None = None) -> str:
     device = choose_device(params.runtime.device)
     if split not in (None, *SPLITS):
         raise ValueError(f"no split called {split!r}; there are: {', '.join(SPLITS)}")
-    card = read_card(Path(f"data/cards/{dataset}.json"))
+    card = read_card(dataset)
     index = read_index(dataset)
     splits = SPLITS if split is None else (split,)
+    outs = [Path(f"data/clean/{dataset}/{name}/{out}") for name in splits for out in ("images", "features.parquet")]
+    require_writable(*outs)
     parts = {name: images_of_split(index, name, params, dataset) for name in splits}
     clip = load_clip(**params.model.model_dump(), device=device)
+    decode = decoder(card, clip, params.runtime.workers_on("cpu"))
+    told = []
     for name, part in parts.items():
         made_by = provenance(
             dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
         )
-        clean = Path(f"data/clean/{dataset}/{name}")
-        with replacing(clean / "images") as images, replacing(clean / "features.parquet") as features:
-            write_images(images, decoded(part, card, clip, params), made_by)
-            shards = progress(read_images(images), what=f"extract {name}", total=len(shard_paths(images)))
-            embedded = (embed_shard(clip, shard, device=device, runtime=params.runtime) for shard in shards)
-            write_bank(features, embedded, {**made_by, "model": clip.fingerprint})
-    counts = " + ".join(str(count_images(Path(f"data/clean/{dataset}/{name}/images"))) for name in parts)
-    return f"wrote data/clean/{dataset}, {counts} images of {clip.image_size} px"
+        images = Path(f"data/clean/{dataset}/{name}/images")
+        with resuming(images, key_of({**made_by, "model": clip.fingerprint}, [])) as pieces:
+            written = write_images(pieces / images.name, shards_of(part, params), made_by, work=decode)
+        embed_images(clip, images, images.with_name("features.parquet"), made_by, device=device, runtime=params.runtime)
+        told.append(f"{name} {written}")
+    return f"wrote data/clean/{dataset}, {', '.join(told)}, {clip.image_size} px"
 
 
 def images_of_split(index: Index, split: str, params: Params, dataset: str) -> Index:
@@ -62,24 +66,30 @@ def images_of_split(index: Index, split: str, params: Params, dataset: str) -> I
     return taking_part(index.part(split), **chosen, seed=params.seed)
 
 
-def decoded(part: Index, card: Card, clip: Clip, params: Params) -> Iterator[Images]:
-    """Yields shards of images, decoded and brought to the model's size; never holds more than one of them."""
-    open_image = opener(card)
+def shards_of(part: Index, params: Params) -> Iterator[Index]:
+    """Cuts the images of a split into shards."""
+    rows = params.data.shard_rows
+    for start in progress(range(0, len(part), rows), what="decode", total=ceil(len(part) / rows)):
+        yield part.take(slice(start, start + rows))
 
-    def prepare(id: str) -> np.ndarray:
+
+def decoder(card: Card, clip: Clip, workers: int) -> Callable[[Index], Images]:
+    """How to make a shard of some images: compared with their digests, decoded, brought to the model's size."""
+    raw = Path(f"data/raw/{card.name}")
+    content, open_image = (
+        (content_of(raw), open_rows(raw)) if card.packed else (partial(read_content, raw), open_files(raw))
+    )
+
+    def prepare(id: str, digest: bytes) -> np.ndarray:
+        if hashlib.sha256(content(id)).digest() != digest:
+            raise ValueError(f"{raw / id}: not the image that `fetch` has listed; run `dvc repro`")
         return clip.fit(open_image(id))
 
-    rows = params.data.shard_rows
-    with ThreadPoolExecutor(params.runtime.workers_on("cpu")) as pool:
-        for start in progress(range(0, len(part.ids), rows), what="decode", total=-(-len(part.ids) // rows)):
-            ids = part.ids[start : start + rows]
-            yield Images(ids, part.labels[start : start + rows], np.stack(list(pool.map(prepare, ids))))
+    def decode(part: Index) -> Images:
+        with ThreadPoolExecutor(workers) as pool:
+            return Images(part.ids, part.labels, np.stack(list(pool.map(prepare, part.ids, part.digests))))
 
-
-def opener(card: Card) -> Callable[[str], Image.Image]:
-    """How to open an image of a data set by its id."""
-    raw = Path(f"data/raw/{card.name}")
-    return open_rows(raw) if card.packed else open_files(raw)
+    return decode
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stages.banks.files import replacing
+from pydantic import ValidationError
+
+from stages.banks.files import explaining, replacing, require_writable
+from stages.carding import path_of_card, write_card
 from stages.command import command, progress
-from stages.datasets.card import Card, write_card
+from stages.datasets.card import Card
 from stages.datasets.catalogue import source_of
 from stages.datasets.checks import check_listing
 from stages.datasets.decode import read_content
@@ -24,7 +27,8 @@ from stages.params import load_params
 def main(dataset: str) -> str:
     """Gets the images of a data set if they are not there, lists them, checks the list."""
     params = load_params()
-    raw = Path(f"data/raw/{dataset}")
+    raw, out, card_path = Path(f"data/raw/{dataset}"), Path(f"data/index/{dataset}.parquet"), path_of_card(dataset)
+    require_writable(out, card_path)
     source = source_of(dataset, raw, held_out=params.fetch.held_out)
     listing = get(source, raw)
     ids = [item.id for item in (*listing.train, *listing.test)]
@@ -41,7 +45,7 @@ def main(dataset: str) -> str:
         overlap_limit=params.fetch.overlap_limit,
         strict=source.own,
     )
-    card = Card(
+    card = card_of(
         name=dataset,
         class_names=listing.class_names,
         template=source.template,
@@ -52,8 +56,7 @@ def main(dataset: str) -> str:
         packed=source.packed,
         notes=notes,
     )
-    out = Path(f"data/index/{dataset}.parquet")
-    with replacing(out) as index_file, replacing(Path(f"data/cards/{dataset}.json")) as card_file:
+    with replacing(out) as index_file, replacing(card_path) as card_file:
         write_index(index_file, index, dataset=dataset)
         write_card(card_file, card)
     told = "".join(f"; {note}" for note in notes)
@@ -63,10 +66,20 @@ def main(dataset: str) -> str:
     )
 
 
+def card_of(**facts: object) -> Card:
+    """A card; what is wrong with the facts is an error that names the data set."""
+    try:
+        return Card(**facts)
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+        raise ValueError(f"{facts['name']}: {faults}") from error
+
+
 def get(source: Source, raw: Path) -> Listing:
     """Lists the images that lie in the raw folder; of one that holds no file but CoOp's split, after a download."""
     if not any(path.is_file() and not path.name.startswith("split_zhou_") for path in raw.rglob("*")):
-        source.download(raw)
+        with explaining(raw):
+            source.download(raw)
     return source.list_images(raw)
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import torch
 
 from stages.banks.files import replacing
+from stages.banks.prompts import PromptFile, save_prompts
 from stages.banks.provenance import provenance
+from stages.carding import read_card
 from stages.command import command
-from stages.datasets.card import read_card
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import load_params
 from stages.prompts.context import handwritten
-from stages.prompts.file import PromptFile, save_prompts
 from stages.prompts.templates import openai_templates
 from stages.prompts.text import TextTower
 
@@ -22,7 +22,7 @@ def main(dataset: str) -> str:
     """Encodes the hand-written prompt: zero-shot CLIP, the baseline."""
     params = load_params()
     device = choose_device(params.runtime.device)
-    card = read_card(Path(f"data/cards/{dataset}.json"))
+    card = read_card(dataset)
     clip = load_clip(**params.model.model_dump(), device=device)
     templates = [card.template] if params.hand == "template" else openai_templates()
     features = handwritten(templates, card.class_names, TextTower(clip.model, clip.tokenizer))

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from stages.banks.bank import Bank
+from stages.banks.prompts import PromptFile, load_prompts
 from stages.banks.provenance import Provenance, require
+from stages.banks.tensors import seal_of
 from stages.prompts.classify import cosine_logits, judge
-from stages.prompts.file import PromptFile, load_prompts
 
 TUNED = ("coop", "advpt")
 
@@ -23,11 +24,13 @@ class Study:
         name: The data set's, or for example `imagenet_to_dtd`, `dtd_base`.
         prompts: By name: `hand`, `coop`, `advpt`; all of the same K classes.
         labels: What the data set calls these classes (K,), ascending.
+        seals: Digests of the prompts' files.
     """
 
     name: str
     prompts: dict[str, PromptFile]
     labels: np.ndarray
+    seals: tuple[str, ...] = ()
 
     @property
     def provenances(self) -> dict[str, Provenance]:
@@ -59,7 +62,8 @@ def read_study(dataset: str, name: str, **expected: object) -> Study:
         require(prompts[prompt].provenance, path, dataset=dataset, **expected)
     of_dataset, of_study = prompts["hand"].class_names, prompts["advpt"].class_names
     labels = np.array([of_dataset.index(class_name) for class_name in of_study])
-    return Study(name, {**prompts, "hand": prompts["hand"].of_classes(labels)}, labels)
+    seals = tuple(seal_of(folder / "prompts.safetensors") for folder in paths.values())
+    return Study(name, {**prompts, "hand": prompts["hand"].of_classes(labels)}, labels, seals)
 
 
 def judged(bank: Bank, study: Study, *, threat: str, prompt: str, seed: int, defence: str = "none") -> pa.Table:

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from ruamel.yaml import YAML  # the parser of DVC, so that both read the same numbers
-from ruamel.yaml.error import YAMLError
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -32,16 +32,24 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # tuning draws from 1000 seeds for
 SMALLEST_BATCH = 32
 
 
-def in_255ths(eps: float) -> float:
-    """Refuses an eps that was meant as a fraction of the pixel range, or that 8-bit images cannot reach."""
-    if 0 < eps < 1:
+def no_fraction(eps: Any) -> Any:
+    """Refuses an eps that was meant as a fraction of the pixel range."""
+    if isinstance(eps, float) and 0 < eps < 1:
         raise ValueError(
-            "the unit is 1/255 of the pixel range; whole numbers from 0 to 255 are allowed "
-            f"(did you mean {eps * 255:.3g}?)"
+            f"the unit is 1/255 of the pixel range; whole numbers up to 255 are allowed (did you mean {eps * 255:.3g}?)"
         )
+    return eps
+
+
+def in_255ths(eps: float) -> float:
+    """Refuses an eps that 8-bit images cannot reach."""
     if eps != round(eps):
         raise ValueError("stored images have 8 bits and move by whole steps of 1/255; whole numbers are allowed")
     return eps
+
+
+Eps = Annotated[float, Field(ge=0, le=255, allow_inf_nan=False), AfterValidator(no_fraction)]
+WholeEps = Annotated[int, Field(ge=1, le=255), BeforeValidator(no_fraction)]
 
 
 class Block(BaseModel):
@@ -102,7 +110,7 @@ class Model(Block):
     @model_validator(mode="after")
     def _own_file(self) -> "Model":
         """Of a file of one's own, the digest is the only key that changes with its content."""
-        if self.sha256 is None and Path(self.pretrained or "").is_file():
+        if self.sha256 is None and os.path.isfile(self.pretrained or ""):  # noqa: PTH113 - pathlib raises on long ones
             raise ValueError(f"sha256 has to be stated for a file; `sha256sum {self.pretrained}` prints it (got null)")
         return self
 
@@ -125,12 +133,7 @@ class Data(Block):
 class Attack(Block):
     """What every L-infinity attack has."""
 
-    eps: Annotated[float, Field(ge=0, le=255, allow_inf_nan=False)]
-
-    @field_validator("eps")
-    @classmethod
-    def _unit(cls, eps: float) -> float:
-        return in_255ths(eps)
+    eps: Annotated[Eps, AfterValidator(in_255ths)]
 
 
 class Stepped(Attack):
@@ -170,7 +173,7 @@ class Backbone(Block):
 class Reverse(Block):
     """The reverse perturbation of RAP, which makes an adversarial image survive where the loss is worst for it."""
 
-    eps: Annotated[float, Field(ge=0, le=255, allow_inf_nan=False)]
+    eps: Eps
     steps: Count
     from_step: Annotated[int, Field(ge=0)]
 
@@ -287,8 +290,8 @@ class Assess(Block):
     """How the evaluation itself is attacked."""
 
     images: Count | Literal["all"]
-    at_eps: Annotated[int, Field(ge=1, le=255)]
-    eps: Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(min_length=2)]
+    at_eps: WholeEps
+    eps: Annotated[list[WholeEps], Field(min_length=2)]
     steps: Annotated[list[Count], Field(min_length=2)]
     autoattack_images: Count
     queries: Count
@@ -350,11 +353,13 @@ class Params(Block):
     @model_validator(mode="after")
     def _names(self) -> "Params":
         """Names become stage and file names: DVC joins them by hyphens, rows tell threats apart by name alone."""
-        for name in [*self.datasets, *self.test_only, *self.oblivious, *self.adaptive, *self.defences]:
-            if not re.fullmatch(r"[a-z0-9_]+", name) or name == "clean" or name.startswith("worst_"):
-                raise ValueError(
-                    f"name {name!r}: lower-case letters, digits, underscores are allowed, and not 'clean', 'worst_...'"
-                )
+        for key in ("datasets", "test_only", "oblivious", "adaptive", "defences"):
+            for name in getattr(self, key):
+                if not re.fullmatch(r"[a-z0-9_]+", name) or name == "clean" or name.startswith("worst_"):
+                    raise ValueError(
+                        f"{key}: name {name!r}: lower-case letters, digits, underscores are allowed, and not 'clean', "
+                        "'worst_...'"
+                    )
         if both := set(self.oblivious) & set(self.adaptive):
             raise ValueError(f"threat {min(both)!r} is in oblivious and in adaptive; rename one")
         return self
@@ -403,13 +408,25 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         ValueError: With one line for each fault: the key, what was got, what is allowed.
     """
     try:
-        return Params.model_validate(YAML(typ="safe").load(path))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: missing; run from the top folder of the project") from error
-    except YAMLError as error:
-        raise ValueError(f"{path}: no valid YAML: {error}") from error
+        return Params.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ValueError("\n".join(f"{path}: {line}" for line in map(describe, error.errors()))) from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Parses a file.
+
+    Raises:
+        ValueError: If it is missing, unreadable or no YAML.
+    """
+    try:
+        return YAML(typ="safe").load(path)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: missing; run from the top folder of the project") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error}); a readable file is allowed") from error
+    except Exception as error:  # the parser's own, and what Python says of month 13, or of a bracket opened 1000 times
+        raise ValueError(f"{path}: no valid YAML: {error or repr(error)}") from error
 
 
 def describe(fault: dict[str, Any]) -> str:

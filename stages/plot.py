@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.banks.files import replacing
+from stages.banks.files import replacing, require_writable
 from stages.banks.images import images_provenance, read_images
+from stages.banks.notes import read_note
+from stages.banks.prompts import load_prompts
 from stages.banks.provenance import Provenance, require
 from stages.banks.table import read_table
+from stages.carding import read_card
 from stages.command import command
-from stages.datasets.card import Card, read_card
+from stages.datasets.card import Card
 from stages.params import Params, load_params
-from stages.prompts.file import load_prompts
 from stages.report.assessment import assessment_list, assessment_table, checks_of, checks_of_results
 from stages.report.findings import findings, headline
 from stages.report.harmonic import harmonic_metrics, harmonic_table
@@ -60,6 +62,7 @@ class Found:
 def main() -> str:
     """Derives every number and every figure from the rows."""
     params = load_params()
+    require_writable(REPORTS / "index.html")
     threats = {name: threats_of(params, defended=name in params.datasets) for name in studies_of(params)}
     found = {name: read_study(name, dataset, threats[name]) for name, dataset in studies_of(params).items()}
     own = {dataset: found[dataset] for dataset in params.datasets}
@@ -71,7 +74,7 @@ def main() -> str:
     for name, study in found.items():
         results |= results_of({name: study.rows}, threats[name])
     class_names = {name: study.class_names for name, study in own.items()}
-    measured = {name: pd.read_csv(f"data/assessment/{name}.csv") for name in own}
+    measured = {name: read_assessment(name, study, params) for name, study in own.items()}
     checks = {
         name: [*checks_of(table), *checks_of_results(results, name, of_own, surrogates_of(params, name))]
         for name, table in measured.items()
@@ -151,7 +154,19 @@ def surrogates_of(params: Params, dataset: str) -> list[dict]:
     """What the surrogate of each transfer attack says of itself."""
     names = [name for name, attack in params.oblivious.items() if attack.method == "transfer"]
     paths = {name: Path(f"data/test/{dataset}/{name}/images/surrogate.json") for name in names}
-    return [{"threat": name, **json.loads(path.read_text(encoding="utf-8"))} for name, path in paths.items()]
+    return [{"threat": name, **read_note(path)} for name, path in paths.items()]
+
+
+def read_assessment(dataset: str, study: Found, params: Params) -> pd.DataFrame:
+    """What `assess` measured on a data set.
+
+    Raises:
+        ValueError: If it is missing or damaged, or was measured on other prompts or by other parameters.
+    """
+    path = Path(f"data/assessment/{dataset}.parquet")
+    table, made_by = read_table(path)
+    require(made_by, path, assess=params.assess.model_dump(), prompts=study.prompts["advpt"])
+    return table.to_pandas()
 
 
 def read_study(name: str, dataset: str, threats: list[Threat]) -> Found:
@@ -177,10 +192,25 @@ def read_study(name: str, dataset: str, threats: list[Threat]) -> Found:
         require(flat(source), path, **expected(dataset, threat))
         rows[threat.name] = table.to_pandas().assign(defence=threat.defence)
     rows |= {one.name: pointwise_worst([rows[part] for part in one.attack["of"]], one.name) for one in worst}
-    curves = [path.with_name("tuning.csv") for path in files.values()]
-    tuned = pd.concat(map(pd.read_csv, curves)) if all(path.is_file() for path in curves) else None
-    card = read_card(Path(f"data/cards/{dataset}.json"))
+    tuned = read_curves({prompt: path.with_name("tuning.parquet") for prompt, path in files.items()}, prompts)
+    card = read_card(dataset)
     return Found(dataset, card, loaded["advpt"].class_names, prompts, tuned, rows)
+
+
+def read_curves(paths: dict[str, Path], prompts: dict[str, Provenance]) -> pd.DataFrame | None:
+    """The tuning curves of the prompts of one study; None where they were tuned in another one.
+
+    Raises:
+        ValueError: If a file is damaged, or is the curve of another prompt.
+    """
+    if not all(path.is_file() for path in paths.values()):
+        return None
+    curves = []
+    for prompt, path in paths.items():
+        table, made_by = read_table(path)
+        require(flat(made_by), path, **flat(prompts[prompt]))
+        curves.append(table.to_pandas())
+    return pd.concat(curves)
 
 
 def expected(dataset: str, threat: Threat) -> Provenance:

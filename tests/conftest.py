@@ -1,5 +1,7 @@
 """What many tests share."""
 
+import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,23 @@ from stages.params import load_params
 
 ROOT = Path(__file__).parent.parent
 pytest_plugins = ["tests.micro"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--figures FILE` keeps what the tests have counted, as JSON."""
+    parser.addoption("--figures", type=Path, help="where to write what the tests have counted")
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """Prints what the tests have counted, each figure summed over all tests."""
+    figures: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call":
+            figures.update(dict(report.user_properties))
+    for name, value in figures.items():
+        terminalreporter.line(f"{name}: {value}")
+    if path := config.getoption("--figures"):
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -26,16 +26,19 @@ def work_up_to(most: int, seen: list[int]):
     return work
 
 
-def test_a_batch_too_large_is_halved_until_it_fits(shard):
+def test_52_a_batch_too_large_is_halved_until_it_fits(shard, capsys):
     shard, seen = replace(shard, labels=np.arange(12)), []
     found = over_batches(work_up_to(3, seen), shard, Batching(1, 1))
     assert found.tolist() == (np.arange(12) * 10).tolist()
     assert seen == [12, 6, 3, 3, 6, 3, 3]
+    assert capsys.readouterr().err.splitlines() == [
+        f"out of memory with {count} images at a time: halved" for count in (12, 6, 6)
+    ]
 
 
 @pytest.mark.parametrize(("most", "batching"), [(0, Batching(1, 1)), (3, Batching(1, 1, whole=True))])
-def test_what_cannot_be_halved_says_so(shard, most, batching):
-    with pytest.raises(torch.OutOfMemoryError):
+def test_52_what_cannot_be_halved_says_so(shard, most, batching):
+    with pytest.raises(ValueError, match=r"runtime\.device: out of memory with \d+ images? at a time"):
         over_batches(work_up_to(most, []), shard, batching)
 
 

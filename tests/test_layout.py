@@ -94,7 +94,7 @@ def test_the_project_names_its_dependencies():
     known = {
         "torch", "open_clip", "huggingface_hub", "dvc", "numpy", "pandas", "PIL", "pyarrow", "matplotlib",
         "safetensors", "pydantic", "ruamel", "scipy", "torchvision", "tqdm", "timm", "pyautoattack", "skimage",
-        "psutil", "pywt",  # which scikit-image asks for when it denoises by wavelets
+        "filelock", "psutil", "pywt",  # which scikit-image asks for when it denoises by wavelets
     }  # fmt: skip
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     assert len(stated) == len(known)

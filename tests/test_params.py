@@ -1,4 +1,4 @@
-"""params.yaml: what is refused, and what the message says."""
+"""params.yaml: what is refused, and what the message says. Numbers: BAD_INPUTS.md."""
 
 import subprocess
 import sys
@@ -37,66 +37,86 @@ def test_the_committed_parameters_are_valid():
     assert params.oblivious["pgd_eps16"].eps == 16
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("attack.eps", -1, r"attack\.eps: .*greater than or equal to 0 \(got -1\)"),
-        ("attack.eps", 256, r"attack\.eps: .*less than or equal to 255 \(got 256\)"),
-        ("attack.eps", 0.03, r"attack\.eps: the unit is 1/255.*did you mean 7\.65"),
-        ("oblivious.pgd_eps4.eps", 0.5, r"oblivious\.pgd_eps4\.eps: the unit is 1/255"),
-        ("attack.eps", 1.5, r"attack\.eps: .*whole numbers are allowed \(got 1\.5\)"),
-        ("attack.steps", 0, r"attack\.steps: .*greater than or equal to 1"),
-        ("attack.step_ratio", 0, r"attack\.step_ratio: .*greater than 0"),
-        ("seed", -1, "seed: .*greater than or equal to 0"),
-        ("seed", 1.0, "seed: .*valid integer"),
-        ("seed", True, "seed: .*valid integer"),
-        ("attack.eps", float("nan"), r"attack\.eps: .*finite|attack\.eps: .*greater"),
-        ("tune.lr", float("inf"), r"tune\.lr: .*finite"),
-        ("tune.lr", "fast", r"tune\.lr: .*valid number \(got 'fast'\)"),
-        ("attack.epz", 4, "attack: unknown key 'epz'; did you mean 'eps'"),
-        ("tunes", {}, "top level: unknown key 'tunes'; did you mean 'tune'"),
-        ("runtime.batch_size", 0, r"runtime\.batch_size: .*greater than or equal to 1"),
-        ("attack.objective", "kll", r"attack\.objective: .*'kl', 'cosine' or 'l2' \(got 'kll'\)"),
-        ("oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'transfer'"),
-        ("tune.class_position", "left", "'end', 'middle' or 'front'"),
-        ("tune.clean_fraction", 1.5, "less than or equal to 1"),
-        ("data.shots", "some", r"data\.shots: "),
-        ("datasets", [], "datasets: .*at least 1"),
-        ("datasets", ["fashion", "fashion"], "'fashion' is named twice"),
-        ("test_only", ["fashion"], "'fashion' is named twice"),
-        ("transfer.sources", ["dtd"], r"transfer\.sources: 'dtd' is not under datasets"),
-        ("transfer.targets", ["dtd"], r"transfer\.targets: 'dtd' is not under datasets or test_only"),
-        ("base_to_new", ["dtd"], "base_to_new: 'dtd' is not under datasets"),
-        ("fetch.held_out", 1.0, "less than 1"),
-        ("hand", "words", "'template' or 'ensemble'"),
-        ("datasets", ["my-birds"], "'my-birds': lower-case letters, digits, underscores"),
-        ("datasets", ["../etc"], "lower-case letters"),
-        ("adaptive.pgd_eps4", {}, "adaptive.pgd_eps4"),
-        ("adaptive.adaptive_eps4.method", "fab", "adaptive.adaptive_eps4: .*'pgd', 'autoattack', 'square'"),
-        ("adaptive.adaptive_eps4.steps", 0, "adaptive.adaptive_eps4.steps: .*greater than or equal to 1"),
-        ("adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 75}, "has to stand under `defences`"),
-        ("adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 0}, r"adaptive_eps4\.defence\.quality: "),
-        ("defences.weak", {"method": "jpeg", "quality": 101}, r"defences\.weak\.quality: .*less than or equal to 100"),
-        ("defences.weak", {"method": "bits", "bits": 9}, r"defences\.weak\.bits: .*less than or equal to 8"),
-        ("defences.weak", {"method": "blur"}, "defences.weak: .*'jpeg', 'bits', 'median'"),
-        ("defences.worst_eps4", {"method": "bits", "bits": 3}, "and not 'clean', 'worst_...'"),
-        ("oblivious.transfer_eps8.surrogate.width", 0, r"transfer_eps8\.surrogate\.width: "),
-        (
-            "oblivious.transfer_eps8.surrogate",
-            {"name": "keras:vgg", "pretrained": None, "epochs": 1, "batch_size": 1, "lr": 0.1},
-            r"transfer_eps8\.surrogate\.name: .*torchvision",
-        ),
-        ("oblivious.transfer_eps8.translation", 4, r"transfer_eps8\.translation: .*3, 5, 7"),
-        ("tune.warmup_epochs", 100, r"tune: warmup_epochs \(100\) has to be less than epochs \(100\)"),
-        (
-            "model",
-            {"name": "ViT-B-32", "pretrained": "README.md", "sha256": None, "precision": "fp32"},
-            r"model: sha256 has to be stated for a file; `sha256sum README.md`",
-        ),
-        ("assess.eps", [4], r"assess\.eps: .*at least 2"),
-    ],
-)
-def test_a_wrong_value_is_refused_by_name(tmp_path, key, value, message):
+BACKBONE = {"pretrained": None, "epochs": 1, "batch_size": 1, "lr": 0.1}
+UNIT = r"the unit is 1/255 .*up to 255 are allowed \(did you mean 7\.65\?\) \(got 0\.03\)"
+
+REFUSED = {
+    "01 eps below 0": ("attack.eps", -1, r"attack\.eps: .*greater than or equal to 0 \(got -1\)"),
+    "02 eps above 255": ("attack.eps", 256, r"attack\.eps: .*less than or equal to 255 \(got 256\)"),
+    "03 bank": ("attack.eps", 0.03, rf"attack\.eps: {UNIT}"),
+    "03 oblivious": ("oblivious.pgd_eps4.eps", 0.03, rf"oblivious\.pgd_eps4\.eps: {UNIT}"),
+    "03 adaptive": ("adaptive.adaptive_eps4.eps", 0.03, rf"adaptive_eps4\.eps: {UNIT}"),
+    "03 reverse": (
+        "oblivious.transfer_eps8.reverse", {"eps": 0.03, "steps": 1, "from_step": 0}, rf"reverse\.eps: {UNIT}"
+    ),
+    "03 assess": ("assess.at_eps", 0.03, rf"assess\.at_eps: {UNIT}"),
+    "03 one of several": ("assess.eps", [4, 0.03], rf"assess\.eps\.1: {UNIT}"),
+    "05 steps": ("attack.steps", 0, r"attack\.steps: .*greater than or equal to 1 \(got 0\)"),
+    "05 adaptive steps": ("adaptive.adaptive_eps4.steps", 0, r"adaptive_eps4\.steps: .*greater than or equal to 1"),
+    "06 step size 0": ("attack.step_ratio", 0, r"attack\.step_ratio: .*greater than 0 \(got 0\)"),
+    "06 step size below 0": ("attack.step_ratio", -1.0, r"attack\.step_ratio: .*greater than 0 \(got -1\.0\)"),
+    "07 negative": ("seed", -1, r"seed: .*greater than or equal to 0 \(got -1\)"),
+    "07 float": ("seed", 1.0, r"seed: .*valid integer \(got 1\.0\)"),
+    "07 bool": ("seed", True, r"seed: .*valid integer \(got True\)"),
+    "08 NaN": ("attack.eps", float("nan"), r"attack\.eps: .* \(got nan\)"),
+    "08 inf": ("tune.lr", float("inf"), r"tune\.lr: .*finite number \(got inf\)"),
+    "08 text": ("tune.lr", "fast", r"tune\.lr: .*valid number \(got 'fast'\)"),
+    "08 NaN for a count": ("attack.steps", float("nan"), r"attack\.steps: .*valid integer \(got nan\)"),
+    "09 in a block": ("attack.epz", 4, "attack: unknown key 'epz'; did you mean 'eps'"),
+    "09 in a threat": ("oblivious.pgd_eps4.stepz", 4, "pgd_eps4: unknown key 'stepz'; did you mean 'steps'"),
+    "09 section": ("tunes", {}, "top level: unknown key 'tunes'; did you mean 'tune'"),
+    "11 runtime": ("runtime.batch_size", 0, r"runtime\.batch_size: .*greater than or equal to 1 \(got 0\)"),
+    "11 tuning": ("tune.batch_size", 0, r"tune\.batch_size: .*greater than or equal to 1 \(got 0\)"),
+    "11 surrogate": ("oblivious.transfer_eps8.surrogate.batch_size", 0, r"surrogate\.batch_size: .*equal to 1"),
+    "12 objective": ("attack.objective", "kll", r"attack\.objective: .*'kl', 'cosine' or 'l2' \(got 'kll'\)"),
+    "12 oblivious attack": ("oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'transfer'"),
+    "12 adaptive attack": (
+        "adaptive.adaptive_eps4.method", "fab", "adaptive.adaptive_eps4: .*'pgd', 'autoattack', 'square'"
+    ),
+    "12 defence": ("defences.weak", {"method": "blur"}, "defences.weak: .*'jpeg', 'bits', 'median'"),
+    "12 surrogate": (
+        "oblivious.transfer_eps8.surrogate", {"name": "keras:vgg", **BACKBONE}, r"surrogate\.name: .*torchvision\|timm"
+    ),
+    "13 quality 0": (
+        "adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 0}, r"quality: .*equal to 1 \(got 0\)"
+    ),
+    "13 quality 101": ("defences.weak", {"method": "jpeg", "quality": 101}, r"weak\.quality: .*to 100 \(got 101\)"),
+    "13 bits 0": ("defences.weak", {"method": "bits", "bits": 0}, r"weak\.bits: .*equal to 1 \(got 0\)"),
+    "13 bits 9": ("defences.weak", {"method": "bits", "bits": 9}, r"weak\.bits: .*equal to 8 \(got 9\)"),
+    "eps between whole numbers": ("attack.eps", 1.5, r"attack\.eps: .*whole numbers are allowed \(got 1\.5\)"),
+    "class position": ("tune.class_position", "left", "'end', 'middle' or 'front'"),
+    "clean fraction": ("tune.clean_fraction", 1.5, "less than or equal to 1"),
+    "shots": ("data.shots", "some", r"data\.shots: "),
+    "no data set": ("datasets", [], "datasets: .*at least 1"),
+    "a data set twice": ("datasets", ["fashion", "fashion"], "'fashion' is named twice"),
+    "a data set twice, in two lists": ("test_only", ["fashion"], "'fashion' is named twice"),
+    "source": ("transfer.sources", ["dtd"], r"transfer\.sources: 'dtd' is not under datasets"),
+    "target": ("transfer.targets", ["dtd"], r"transfer\.targets: 'dtd' is not under datasets or test_only"),
+    "halves": ("base_to_new", ["dtd"], "base_to_new: 'dtd' is not under datasets"),
+    "held out": ("fetch.held_out", 1.0, "less than 1"),
+    "hand": ("hand", "words", "'template' or 'ensemble'"),
+    "hyphen": ("datasets", ["my-birds"], "'my-birds': lower-case letters, digits, underscores"),
+    "path": ("datasets", ["../etc"], "lower-case letters"),
+    "empty threat": ("adaptive.pgd_eps4", {}, "adaptive.pgd_eps4"),
+    "defence of one threat alone": (
+        "adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 75}, "has to stand under `defences`"
+    ),
+    "reserved name": ("defences.worst_eps4", {"method": "bits", "bits": 3}, "and not 'clean', 'worst_...'"),
+    "width": ("oblivious.transfer_eps8.surrogate.width", 0, r"transfer_eps8\.surrogate\.width: "),
+    "translation": ("oblivious.transfer_eps8.translation", 4, r"transfer_eps8\.translation: .*3, 5, 7"),
+    "warm-up": ("tune.warmup_epochs", 100, r"tune: warmup_epochs \(100\) has to be less than epochs \(100\)"),
+    "digest of a file": (
+        "model",
+        {"name": "ViT-B-32", "pretrained": "README.md", "sha256": None, "precision": "fp32"},
+        r"model: sha256 has to be stated for a file; `sha256sum README.md`",
+    ),
+    "one eps": ("assess.eps", [4], r"assess\.eps: .*at least 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_wrong_value_is_refused_by_name(tmp_path, case):
+    key, value, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         load_params(changed(tmp_path, key, value))
 
@@ -135,12 +155,12 @@ def test_one_name_cannot_be_two_threats(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["attack", "attack.eps", "tune.lr", "runtime"])
-def test_what_is_missing_is_named(tmp_path, key):
+def test_10_a_missing_section_or_key_is_named(tmp_path, key):
     with pytest.raises(ValueError, match=rf"{key}: Field required"):
         load_params(changed(tmp_path, key, None, remove=True))
 
 
-def test_eps_zero_is_allowed(tmp_path):
+def test_04_eps_zero_is_allowed(tmp_path):
     assert load_params(changed(tmp_path, "attack.eps", 0)).attack.eps == 0
 
 

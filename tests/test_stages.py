@@ -12,6 +12,7 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import cross_entropy
 from stages.banks.bank import Bank
 from stages.banks.images import write_images
+from stages.banks.prompts import PromptFile, save_prompts
 from stages.craft import OBJECTIVES as OBLIVIOUS
 from stages.craft import feature_attack
 from stages.crafting import craft_shard
@@ -21,7 +22,6 @@ from stages.judging import Study, accuracy_of, judged, read_study
 from stages.models.device import to_tensor
 from stages.params import AutoAttack, Jpeg, ResizePad, Reverse, load_params
 from stages.prompts.context import handwritten
-from stages.prompts.file import PromptFile, save_prompts
 from stages.prompts.text import TextTower
 from stages.transferring import fit_to, judged_by_surrogate, transfer_attack
 
@@ -243,7 +243,7 @@ def test_the_first_images_are_those_of_the_study_over_all_shards(shard, prompts,
     assert sum(map(len, first_images(tmp_path / "images", study, 9))) == 8  # there are no more
 
 
-def test_autoattack_says_what_too_few_classes_leave_out():
+def test_31_autoattack_says_what_too_few_classes_leave_out():
     fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=1)
     assert left_out(fast, 4) == ""
     assert left_out(fast, 3) == ", without apgd-t: its loss needs 4 classes"

@@ -10,6 +10,12 @@ import pyarrow as pa
 from stages.banks.provenance import Provenance
 from stages.banks.table import read_table, write_table
 
+COLUMNS = (
+    pa.field("id", pa.string()),
+    pa.field("label", pa.int64()),
+    pa.field("embedding", pa.list_(pa.float32(), 1)),  # D of them
+)
+
 
 @dataclass(frozen=True)
 class Bank:
@@ -47,7 +53,7 @@ def read_bank(path: Path) -> tuple[Bank, Provenance]:
     Raises:
         ValueError: If the file is missing or damaged, or an embedding is not finite.
     """
-    table, provenance = read_table(path)
+    table, provenance = read_table(path, *COLUMNS)
     embedding = table["embedding"].combine_chunks()
     embeddings = embedding.flatten().to_numpy().reshape(len(table), embedding.type.list_size)
     if not np.isfinite(embeddings).all():

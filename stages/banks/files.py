@@ -1,26 +1,132 @@
-"""Files appear whole or not at all: written under another name, flushed to disk, renamed."""
+"""Files appear whole or not at all: written under another name, flushed to disk, renamed; by one run at a time."""
 
+import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+REASONS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the quota is used up; free some space",
+    errno.EFBIG: "the file would be larger than allowed (ulimit -f)",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission to write there",
+    errno.EPERM: "no permission to write there",
+    errno.ENOTDIR: "a folder above it is a file",
+}
+KEY = "key.json"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path for a file or a folder that takes the place of `path` when the block succeeds."""
+    """Yields a temporary path for a file or a folder that takes the place of `path` when the block succeeds.
+
+    Raises:
+        ValueError: If the disk is full, the place is read-only, or another run is writing there.
+    """
+    with claiming(path) as partial:
+        remove(partial)
+        try:
+            yield partial
+            flush(partial)
+            put(partial, path)
+        finally:
+            remove(partial)
+
+
+@contextmanager
+def resuming(path: Path, key: dict[str, Any]) -> Iterator[Path]:
+    """Yields a folder for the pieces of what will take the place of `path`; finished pieces outlive a failed run.
+
+    Whatever the block makes there under the name of `path` takes its place when the block succeeds, and the folder
+    goes. When it fails or is killed, the folder stays, and the next run with the same key finds in it what was
+    finished; with another key it finds nothing.
+
+    Args:
+        path: A file or a folder.
+        key: All that decides about the pieces, as JSON knows it.
+
+    Raises:
+        ValueError: As `replacing` does.
+    """
+    with claiming(path) as work:
+        note, stated = work / KEY, json.dumps(key, sort_keys=True)
+        if not (note.is_file() and note.read_text(encoding="utf-8") == stated):
+            remove(work)
+            work.mkdir()
+            with whole(note) as temporary:
+                temporary.write_text(stated, encoding="utf-8")
+        for half in list(work.rglob(".*.partial")):
+            remove(half)
+        yield work
+        flush(work / path.name)
+        put(work / path.name, path)
+        remove(work)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields a temporary path for one piece inside `resuming`, which is there once it is whole."""
     partial = path.with_name(f".{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove(partial)
+    partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
         flush(partial)
-        if path.is_dir():
-            remove(path)
-        partial.replace(path)
+        put(partial, path)
     finally:
         remove(partial)
+
+
+@contextmanager
+def claiming(path: Path) -> Iterator[Path]:
+    """Keeps other runs away from `path` and yields a name beside it; says why if nothing can be written there."""
+    lock = path.with_name(f".{path.name}.lock.partial")
+    with explaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=0):
+            try:
+                yield path.with_name(f".{path.name}.partial")
+            finally:
+                remove(lock)
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Turns the errors of a full disk, of a read-only place and of another run into the user's."""
+    try:
+        yield
+    except Timeout:
+        raise ValueError(f"{path}: another run is writing there; wait for it, or stop it") from None
+    except OSError as error:
+        if error.errno not in REASONS:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        reason = REASONS[error.errno]
+        raise ValueError(f"{path}: cannot be written{where}: {reason}; what lay there before is as it was") from error
+
+
+def require_writable(*paths: Path) -> None:
+    """Tries before any work whether something could be written to these places.
+
+    Raises:
+        ValueError: As `replacing` does.
+    """
+    for path in paths:
+        with claiming(path):
+            pass
+
+
+def put(partial: Path, path: Path) -> None:
+    """Renames."""
+    if path.is_dir():
+        remove(path)
+    partial.replace(path)
 
 
 def remove(path: Path) -> None:

@@ -1,14 +1,22 @@
 """8-bit images with ids and labels, as a folder of Parquet shards of bounded size."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from stages.banks.files import whole
+from stages.banks.notes import read_note, write_note
 from stages.banks.provenance import Provenance
-from stages.banks.table import count_rows, read_provenance, read_table, write_table
+from stages.banks.seal import REMEDY
+from stages.banks.table import read_provenance, read_table, seal_of, write_table
+
+Part = TypeVar("Part")
+COLUMNS = (pa.field("id", pa.string()), pa.field("label", pa.int64()), pa.field("image", pa.binary(1)))  # H·W·3 bytes
+COUNT = "shards.json"  # beside the shards, so that a lost one is missed
 
 
 @dataclass(frozen=True)
@@ -41,21 +49,62 @@ class Images:
         return Images(np.asarray(self.ids, object)[chosen].tolist(), self.labels[chosen], self.pixels[chosen])
 
 
-def write_images(folder: Path, shards: Iterable[Images], provenance: Provenance) -> None:
-    """Writes each shard as one file of `folder`; never holds more than one of them."""
-    folder.mkdir(parents=True)
-    for index, shard in enumerate(shards):
-        _, *shape = shard.pixels.shape
-        flat = pa.py_buffer(np.ascontiguousarray(shard.pixels))
-        size = pa.binary(int(np.prod(shape)))
-        columns = {
-            "id": pa.array(shard.ids, pa.string()),
-            "label": pa.array(shard.labels, pa.int64()),
-            "image": pa.Array.from_buffers(size, len(shard), [None, flat]),
-        }
-        write_table(
-            folder / f"{index:05d}.parquet", [pa.table(columns)], {**provenance, "shape": shape, "shard": index}
-        )
+class Written(NamedTuple):
+    """How many images were stored, in how many pieces, and how many of these lay there already."""
+
+    images: int
+    pieces: int
+    kept: int
+
+    def __str__(self) -> str:
+        kept = f", {self.kept} of {self.pieces} shards from an interrupted run" if self.kept else ""
+        return f"n = {self.images}{kept}"
+
+
+def write_images(
+    folder: Path, parts: Iterable[Part], provenance: Provenance, *, work: Callable[[Part], Images] = lambda part: part
+) -> Written:
+    """Writes a shard for each part as one file of `folder`; never holds more than one of them.
+
+    Args:
+        folder: Where an interrupted run may have left shards, each of them whole: these are not made again.
+        parts: What the shards are made of, in order.
+        provenance: What made them.
+        work: Makes the shard of a part.
+    """
+
+    def make(path: Path, index: int, part: Part) -> None:
+        write_shard(path, work(part), {**provenance, "shard": index})
+
+    written = write_pieces(folder, parts, make)
+    write_note(folder / COUNT, {"shards": written.pieces})
+    return written
+
+
+def write_pieces(folder: Path, parts: Iterable[Part], make: Callable[[Path, int, Part], None]) -> Written:
+    """Makes a Parquet file in `folder` for each part, in order, but for those that are there already."""
+    images = pieces = kept = 0
+    for index, part in enumerate(parts):
+        path = folder / f"{index:05d}.parquet"
+        if path.is_file():
+            kept += 1
+        else:
+            with whole(path) as temporary:
+                make(temporary, index, part)
+        images, pieces = images + len(part), pieces + 1
+    return Written(images, pieces, kept)
+
+
+def write_shard(path: Path, shard: Images, provenance: Provenance) -> None:
+    """Writes one shard."""
+    _, *shape = shard.pixels.shape
+    flat = pa.py_buffer(np.ascontiguousarray(shard.pixels))
+    columns = {
+        "id": pa.array(shard.ids, pa.string()),
+        "label": pa.array(shard.labels, pa.int64()),
+        "image": pa.Array.from_buffers(pa.binary(int(np.prod(shape))), len(shard), [None, flat]),
+    }
+    write_table(path, [pa.table(columns)], {**provenance, "shape": shape})
 
 
 def read_images(folder: Path) -> Iterator[Images]:
@@ -66,9 +115,11 @@ def read_images(folder: Path) -> Iterator[Images]:
     """
     first = images_provenance(folder)
     for index, path in enumerate(shard_paths(folder)):
-        table, found = read_table(path)
+        table, found = read_table(path, *COLUMNS)
         if found != {**first, "shard": index}:
-            raise ValueError(f"{path}: shard {found['shard']} of another run, shard {index} of {folder} expected")
+            raise ValueError(f"{path}: shard {found.get('shard')} of another run, shard {index} of {folder} expected")
+        if table["image"].type.byte_width != np.prod(found["shape"]):
+            raise ValueError(f"{path}: damaged, its images are not of shape {found['shape']}; {REMEDY}")
         pixels = np.concatenate([np.frombuffer(chunk.buffers()[1], np.uint8) for chunk in table["image"].chunks])
         yield Images(table["id"].to_pylist(), table["label"].to_numpy(), pixels.reshape(-1, *found["shape"]))
 
@@ -92,9 +143,9 @@ def images_provenance(folder: Path) -> Provenance:
     return read_provenance(shard_paths(folder)[0])
 
 
-def count_images(folder: Path) -> int:
-    """The number of images in a folder of shards, without reading them."""
-    return sum(count_rows(path) for path in shard_paths(folder))
+def seals_of(folder: Path) -> list[str]:
+    """The digests of the shards of a folder, as they say themselves."""
+    return [seal_of(path) for path in shard_paths(folder)]
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -102,4 +153,7 @@ def shard_paths(folder: Path) -> list[Path]:
     paths = sorted(folder.glob("*.parquet"))
     if not paths:
         raise ValueError(f"{folder}: no image shards there; `dvc repro` makes them")
+    expected = read_note(folder / COUNT)["shards"]
+    if len(paths) != expected:
+        raise ValueError(f"{folder}: {len(paths)} shards there, {expected} expected; run `dvc repro`")
     return paths

@@ -1,5 +1,6 @@
 """What made an artefact: a flat dictionary that travels in the artefact's own metadata."""
 
+import hashlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,25 @@ LIBRARIES = ("torch", "open_clip_torch", "numpy", "pyarrow")
 def provenance(**made_by: Any) -> Provenance:
     """States what made an artefact, and with which library versions."""
     return {**made_by, "versions": {library: version(library) for library in LIBRARIES}}
+
+
+def key_of(made_by: Provenance, inputs: list[str]) -> Provenance:
+    """What has to be the same for the pieces of an interrupted run to be gone on with.
+
+    Args:
+        made_by: Of what is being made.
+        inputs: Digests of all that is read.
+    """
+    return {**provenance(made_by=made_by), "inputs": inputs, "code": code_digest()}
+
+
+def code_digest() -> str:
+    """One digest for all source files of the pipeline."""
+    top = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(top.rglob("*.py")):
+        digest.update(f"{path.relative_to(top)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def require(found: Provenance, path: Path, **expected: Any) -> None:

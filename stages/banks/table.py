@@ -1,4 +1,4 @@
-"""One Parquet file: lossless compression, page checksums, provenance in the schema."""
+"""One Parquet file: lossless compression, page checksums, provenance in the schema, the file's seal in the footer."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -9,8 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.banks.provenance import Provenance
+from stages.banks.seal import BLANK, REMEDY, check_seal, put_seal, read_seal
 
-KEY = b"provenance"
+KEY, SEAL = b"provenance", b"seal"
+MARK = SEAL + b"\x18\x40"  # as Thrift writes the key, a string behind it, and its length
+BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError, json.JSONDecodeError)
 
 
 def write_table(path: Path, parts: Iterable[pa.Table], provenance: Provenance) -> None:
@@ -19,46 +22,64 @@ def write_table(path: Path, parts: Iterable[pa.Table], provenance: Provenance) -
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = iter(parts)
     first = next(parts).replace_schema_metadata({KEY: note})
-    with pq.ParquetWriter(path, first.schema, compression="zstd", write_page_checksum=True) as writer:
+    options = {"compression": "zstd", "write_page_checksum": True, "write_statistics": False}
+    with pq.ParquetWriter(path, first.schema, **options) as writer:
         writer.write_table(first)
         for part in parts:
             writer.write_table(part.replace_schema_metadata({KEY: note}))
+        writer.add_key_value_metadata({SEAL: BLANK})
+    seal(path)
 
 
-def read_table(path: Path) -> tuple[pa.Table, Provenance]:
-    """Reads a whole file and verifies the checksum of every page.
+def seal(path: Path) -> None:
+    """Puts the digest of a Parquet file into its footer, where BLANK or an older one stands."""
+    put_seal(path, MARK)
+
+
+def seal_of(path: Path) -> str:
+    """The digest of a Parquet file, as it says itself."""
+    return read_seal(path, MARK)
+
+
+def read_table(path: Path, *columns: pa.Field) -> tuple[pa.Table, Provenance]:
+    """Reads a whole file and verifies its seal and the checksum of every page.
+
+    Args:
+        path: The file.
+        columns: Which it has to have, by name and type, with a value in every row.
 
     Raises:
         ValueError: If the file is missing, damaged, or not one of this project's.
     """
     with opened(path) as file:
         table = file.read()
-    return table, provenance_of(table.schema, path)
+        about = provenance_of(table.schema, path)
+    for column in columns:
+        if column.name not in table.column_names or not same_kind(table.schema.field(column.name).type, column.type):
+            raise ValueError(f"{path}: of another kind, no column {column.name} of {column.type}; {REMEDY}")
+        if table[column.name].null_count:
+            raise ValueError(f"{path}: damaged, column {column.name} has gaps; {REMEDY}")
+    return table, about
 
 
-def iterate_table(path: Path) -> Iterator[pa.Table]:
-    """Yields the row groups of a file, one at a time."""
-    with opened(path) as file:
-        for index in range(file.num_row_groups):
-            yield file.read_row_group(index)
-
-
-def count_rows(path: Path) -> int:
-    """The number of rows of a file, without reading them."""
-    with opened(path) as file:
-        return file.metadata.num_rows
+def same_kind(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether a column may stand for another; of two with values of fixed length, whatever the length."""
+    if pa.types.is_fixed_size_list(expected):
+        return pa.types.is_fixed_size_list(found) and found.value_type == expected.value_type
+    if pa.types.is_fixed_size_binary(expected):
+        return pa.types.is_fixed_size_binary(found)
+    return found == expected
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file so that whatever is wrong with it is an error that names the file."""
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; `dvc repro` makes it")
     try:
+        check_seal(path, MARK)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: damaged or no Parquet file ({error}); delete it and run `dvc repro`") from error
+    except BROKEN as error:
+        raise ValueError(f"{path}: damaged or no Parquet file ({error}); {REMEDY}") from error
 
 
 def provenance_of(schema: pa.Schema, path: Path) -> Provenance:

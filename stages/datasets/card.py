@@ -1,8 +1,5 @@
 """What the pipeline needs to know of a data set besides its images."""
 
-import json
-from pathlib import Path
-
 from pydantic import BaseModel, ConfigDict, field_validator
 
 
@@ -44,19 +41,3 @@ class Card(BaseModel):
             doubled = next(name for name in spoken if spoken.count(name) > 1)
             raise ValueError(f"two classes are called {doubled!r}; rename one")
         return names
-
-
-def write_card(path: Path, card: Card) -> None:
-    """Writes a card as readable JSON."""
-    path.write_text(json.dumps(card.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_card(path: Path) -> Card:
-    """Reads a card.
-
-    Raises:
-        ValueError: If the file is missing or no card.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; `dvc repro` makes it")
-    return Card.model_validate_json(path.read_text(encoding="utf-8"))

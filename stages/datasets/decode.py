@@ -3,21 +3,28 @@
 Colour profiles are ignored, as open_clip's own preprocessing does.
 """
 
+import mmap
 import os
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile
 
+# Pillow warns without naming a file: of lost pixels, which are an error in the end, and of metadata that is not used
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MODES_16 = ("I;16", "I;16B", "I;16L", "I;16N")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", *MODES_16)
 LARGEST = 64_000_000  # pixels; below the number from which Pillow warns
+LARGEST_FILE = 2**30  # bytes; so many pixels take 0.77e9 in the bulkiest format, a PPM that writes numbers as text
 SMALLEST_SIDE = 16  # pixels
 STEEPEST_ASPECT = 20  # longer side over shorter side
 
-BITS, BLACK, ORIENTATION = 258, 262, 274  # TIFF and EXIF tags: BitsPerSample, PhotometricInterpretation, Orientation
+BITS, COMPRESSION, BLACK, ORIENTATION = 258, 259, 262, 274  # TIFF and EXIF tags; BLACK is PhotometricInterpretation
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -70,14 +77,23 @@ def read_content(raw: Path, id: str) -> bytes:
 
 
 def ordinary(path: Path) -> Path:
-    """The path again, if reading it neither fails at once nor waits for ever, as a pipe does.
+    """The path again, if reading it neither fails at once, nor waits for ever, as a pipe does, nor fills the memory.
 
     Raises:
         OSError: If it is something else.
     """
     if not path.is_file():
         raise FileNotFoundError("missing, or no ordinary file")
+    if (size := path.stat().st_size) > LARGEST_FILE:
+        raise OSError(f"{size} bytes; at most {LARGEST_FILE} are allowed")
     return path
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """The bytes of a file; however many a damaged header has somebody read, no more are set aside than there are."""
+    with ordinary(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        yield content
 
 
 def decode(path: Path) -> Image.Image:
@@ -95,7 +111,7 @@ def decode(path: Path) -> Image.Image:
     """
     assert not ImageFile.LOAD_TRUNCATED_IMAGES, "a library makes Pillow accept damaged images"
     try:
-        with Image.open(ordinary(path), formats=FORMATS) as image:
+        with mapped(path) as content, Image.open(content, formats=FORMATS) as image:
             if not (fault := fault_of(image)):
                 image.load()
                 return to_rgb(upright(image))
@@ -126,6 +142,8 @@ def fault_of(image: Image.Image) -> str | None:
 def misread(image: Image.Image) -> str | None:
     """Names the kinds of pixel that Pillow takes for others without an error; None if it is none of them."""
     tags = getattr(image, "tag_v2", {})
+    if image.format == "TIFF" and not {BITS, COMPRESSION, BLACK} <= set(tags):
+        return "a TIFF that does not state its bits, its compression and what black is"
     if image.mode in MODES_16 and tags.get(BITS, (16,)) != (16,):
         return f"{tags[BITS][0]}-bit grey"
     if image.mode in MODES_16 and tags.get(BLACK, 1) != 1:

@@ -35,7 +35,12 @@ def copy_files(raw: Path, folder: Path = FOLDER) -> None:
         if found != expected:
             raise ValueError(f"{path}: damaged or another file (sha256 {found}, expected {expected})")
         raw.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, raw / name)
+        copy = raw / f".{name}.partial"
+        try:
+            shutil.copyfile(path, copy)
+            copy.replace(raw / name)
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def list_rows(raw: Path) -> Listing:

@@ -16,7 +16,7 @@ def choose(ids: list[str], count: int, *, seed: int) -> np.ndarray:
         ValueError: If there are fewer.
     """
     if count > len(ids):
-        raise ValueError(f"{count} images asked for, but there are {len(ids)}; use `all`")
+        raise ValueError(f"data.test_images: {count} asked for, but there are {len(ids)}; fewer, or `all`, is allowed")
     return np.isin(np.arange(len(ids)), ranking(ids, seed)[:count])
 
 
@@ -31,7 +31,10 @@ def few_shot(ids: list[str], labels: np.ndarray, shots: int, *, seed: int) -> np
     """
     few = {int(label): count for label, count in Counter(labels.tolist()).items() if count < shots}
     if few:
-        raise ValueError(f"data.shots: {shots} asked for, but some classes have fewer images (label: count): {few}")
+        raise ValueError(
+            f"data.shots: {shots} asked for, but some classes have fewer images (label: count): {few}; "
+            f"at most {min(few.values())}, or `all`, is allowed"
+        )
     taken: Counter[int] = Counter()
     chosen = np.zeros(len(ids), bool)
     for index in ranking(ids, seed):

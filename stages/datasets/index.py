@@ -28,6 +28,9 @@ class Index:
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.splits) == len(self.labels) == len(self.digests)
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
     @property
     def sha256(self) -> str:
         """One digest for what all images are, in whatever order they come."""
@@ -44,7 +47,7 @@ class Index:
         chosen = np.flatnonzero(np.asarray(self.splits) == split)
         return self.take(chosen[ranking([self.ids[index] for index in chosen], seed=0)])
 
-    def take(self, chosen: np.ndarray) -> "Index":
+    def take(self, chosen: np.ndarray | slice) -> "Index":
         """The images at the given positions, or where a mask (N,) holds."""
         positions = np.arange(len(self.ids))[chosen]
         return Index(

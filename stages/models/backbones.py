@@ -153,7 +153,7 @@ def of_open_clip(model: str, pretrained: Pretrained, described: str) -> Backbone
         digest, arguments = source.digest, {**source.arguments, "require_pretrained": True}
     import_timm()  # some image towers are timm's
     with building(described):
-        network = open_clip.create_model(**arguments).visual
+        network = open_clip.create_model(**arguments, weights_only=True).visual
         network.output_tokens = False  # CoCa's gives tokens beside its features
         own = open_clip.transform.PreprocessCfg(**network.preprocess_cfg)
         size = own.size if isinstance(own.size, tuple) else (own.size, own.size)
@@ -224,7 +224,7 @@ def fetched(url: str, described: str) -> Path:
 
 def load_own(network: nn.Module, file: Path, *, classifier: set[str]) -> None:
     """Loads a file of one's own; of its weights, those of the classifier may be there or not."""
-    weights = import_timm().models.load_state_dict(str(file))
+    weights = import_timm().models.load_state_dict(str(file), weights_only=True)
     found = network.load_state_dict(weights, strict=False)
     foreign = [key for key in found.unexpected_keys if key not in classifier]
     if found.missing_keys or foreign:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stages.models.device import has_bf16_units
 from stages.models.image_tower import quicken
 from stages.models.lazily import import_open_clip, import_timm
-from stages.models.supported import check_configuration, check_end
+from stages.models.supported import check_configuration, check_end, check_repeats
 from stages.models.weights import LOCAL, find_source, local_name, read_configuration
 
 
@@ -33,7 +33,7 @@ class Clip:
         self.model = model.eval().requires_grad_(False)
         self.is_fast = quicken(model.visual)
         self.precision = precision if self.is_fast else "fp32"
-        self.model.to(memory_format=torch.channels_last)
+        self.model.eval().to(memory_format=torch.channels_last)  # what was rearranged is new, so in training mode
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
         size = model.visual.image_size
@@ -72,6 +72,14 @@ class Clip:
     def _normalised(self, images: Tensor) -> Tensor:
         return (images - self._mean) / self._std
 
+    @torch.no_grad()
+    def trial_logits(self) -> Tensor:
+        """Logits (1, 1) of one noisy image and one text, always the same."""
+        noise = torch.rand(1, 3, self.image_size, self.image_size, generator=torch.Generator().manual_seed(0))
+        image_features = self.encode_image(noise.to(self._mean.device))
+        text_features = self.model.encode_text(self.tokenizer(["a photo"]).to(self._mean.device))
+        return image_features @ text_features.T
+
     @property
     def logit_scale(self) -> float:
         """The factor in front of the cosine."""
@@ -93,8 +101,8 @@ def load_clip(
             units for it.
 
     Raises:
-        ValueError: If no learnable context fits into it, or if the weights are missing, damaged, not finite, of another
-            model, or not the expected ones.
+        ValueError: If no learnable context fits into it, if the weights are missing, damaged, not finite, of another
+            model, or not the expected ones, or if it gives other logits on a second call.
     """
     open_clip = import_open_clip()
 
@@ -113,7 +121,7 @@ def load_clip(
         )
     try:
         tokenizer = open_clip.get_tokenizer(here)
-        model = open_clip.create_model(**source.arguments, device=device, require_pretrained=True)
+        model = open_clip.create_model(**source.arguments, device=device, require_pretrained=True, weights_only=True)
     except Exception as error:  # open_clip, safetensors and torch raise a dozen kinds for a damaged or foreign file
         raise ValueError(f"model: {described} cannot be loaded from {source.file}: {brief(error)}") from error
     check_end(name, configuration, tokenizer.eot_token_id)
@@ -123,7 +131,9 @@ def load_clip(
     if precision == "auto":
         precision = "bf16" if has_bf16_units(device) else "fp32"
     fingerprint = {"name": name, "pretrained": pretrained, "sha256": source.digest}
-    return Clip(model, tokenizer, fingerprint, precision=precision)
+    clip = Clip(model, tokenizer, fingerprint, precision=precision)
+    check_repeats(name, clip.model, clip.trial_logits)
+    return clip
 
 
 def weights_digest(name: str, pretrained: str | None) -> str:

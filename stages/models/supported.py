@@ -1,4 +1,10 @@
-"""Which models can be defended: square images, and a text tower under which a learnable context fits."""
+"""Which models can be defended: square images, a text tower under which a learnable context fits, no chance."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+SAME = 1e-4  # of the largest logit: how far two calls may be apart
 
 
 def check_configuration(name: str, configuration: dict) -> None:
@@ -48,3 +54,24 @@ def check_end(name: str, configuration: dict, end: int) -> None:
     stated = text.get("eos_id", 2)  # open_clip's default
     if text.get("pool_type") == "eos" and stated != end:
         raise ValueError(f"model.name: the text tower of {name} reads at token {stated}, but a text ends with {end}")
+
+
+def check_repeats(name: str, model: nn.Module, logits_of: Callable[[], Tensor]) -> None:
+    """Refuses a model that is not at rest: what it says of an image would depend on chance or on its neighbours.
+
+    Args:
+        name: For the error.
+        model: The model.
+        logits_of: Its logits, always of the same images and texts.
+
+    Raises:
+        ValueError: If a module is in training mode, or two calls give different logits.
+    """
+    if training := [key for key, module in model.named_modules() if module.training]:
+        raise ValueError(f"model.name: {name} is in training mode ({training[-1]}); only eval mode is allowed")
+    first, again = logits_of(), logits_of()
+    if (apart := (again - first).abs().max()) > SAME * first.abs().max():
+        raise ValueError(
+            f"model.name: {name} gives logits up to {apart:.3g} apart in two calls with the same images and texts; "
+            "only models without chance are allowed"
+        )

@@ -115,9 +115,9 @@ def arrange(parts: list[Part], class_name: str, tower: TextTower) -> tuple[Tenso
             pieces.append(tower.embed(tower.tokens(part.replace("{}", name))))
     row = torch.cat([*pieces, end])
     if len(row) > tower.context_length:
+        context = f"{len(slots)} context vectors (tune.context_length) and " if slots else ""
         raise ValueError(
-            f"class {name!r}: {len(slots)} context vectors (tune.context_length) and the words make {len(row)} tokens; "
-            f"the text tower takes {tower.context_length}"
+            f"class {name!r}: {context}the words make {len(row)} tokens; the text tower takes {tower.context_length}"
         )
     return row, slots
 

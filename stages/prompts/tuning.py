@@ -39,6 +39,23 @@ class Epoch:
     accuracy: list[float]
 
 
+@dataclass(frozen=True)
+class Progress:
+    """All that tuning needs to go on behind an epoch as if it had never stopped.
+
+    Attributes:
+        curve: The epochs so far.
+        context: Contexts, as `tune` takes them.
+        momentum: The optimiser's, of the same shape.
+        generators: States (S, bytes) of the sources of randomness, uint8.
+    """
+
+    curve: list[Epoch]
+    context: Tensor
+    momentum: Tensor
+    generators: Tensor
+
+
 def tune(
     text_features_of: Callable[[Tensor], Tensor],
     context: Tensor,
@@ -50,7 +67,8 @@ def tune(
     logit_scale: float,
     schedule: Schedule,
     generators: list[torch.Generator],
-) -> Iterator[Epoch]:
+    start: Progress | None = None,
+) -> Iterator[Progress]:
     """Tunes the contexts of all seeds side by side, in place; yields after every epoch.
 
     Args:
@@ -63,13 +81,24 @@ def tune(
         logit_scale: The factor in front of the cosine.
         schedule: How to step.
         generators: Source of order and choice for each of the S seeds, on the CPU.
+        start: Where an interrupted run stood; context and generators are brought there.
+
+    Yields:
+        Where it stands, valid until the next epoch begins.
 
     Source: AdvPT (arXiv 2311.11261), eq. 5; CoOp (Zhou et al. 2022), eq. 3.
     """
     context.requires_grad_()
     optimizer = torch.optim.SGD([context], schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
     count, device = len(labels), labels.device
-    for epoch in range(schedule.epochs):
+    curve = list(start.curve) if start else []
+    if start:
+        with torch.no_grad():
+            context.copy_(start.context)
+        optimizer.state[context]["momentum_buffer"] = start.momentum.to(device)
+        for generator, state in zip(generators, start.generators, strict=True):
+            generator.set_state(state.clone())  # a row of a tensor would make torch read beyond it
+    for epoch in range(len(curve), schedule.epochs):
         optimizer.param_groups[0]["lr"] = schedule.lr_of(epoch)
         order = torch.stack([torch.randperm(count, generator=g) for g in generators]).to(device)  # (S, N)
         is_clean = torch.stack([torch.rand(count, generator=g) < clean_fraction for g in generators]).to(device)
@@ -83,6 +112,8 @@ def tune(
             optimizer.step()
             losses += loss.detach().sum(1)
             hits += (logits.argmax(-1) == labels[chosen]).sum(1)
-        yield Epoch(epoch + 1, (losses / count).tolist(), (hits / count).tolist())
+        curve.append(Epoch(epoch + 1, (losses / count).tolist(), (hits / count).tolist()))
+        states = torch.stack([generator.get_state() for generator in generators])
+        yield Progress(curve, context.detach(), optimizer.state[context]["momentum_buffer"], states)
     context.requires_grad_(False)
     context.grad = None

@@ -1,5 +1,7 @@
 """Which classes are taken for which under attack, the hand-written prompt beside AdvPT."""
 
+from html import unescape
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,11 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from stages.report.style import png, short, styled
+from stages.report.tables import in_a_page
 from stages.report.vocabulary import PROMPTS, Threat
 
 SIDE_BY_SIDE = ("hand", "advpt")
 MOST_CLASSES = 20  # more names than this cannot be read
 MOST_NUMBERS = 12  # nor more numbers
+MISTAKES = 3  # of each data set
 
 
 def confusion_figure(table: pd.DataFrame, class_names: dict[str, list[str]], threat: Threat) -> bytes:
@@ -42,7 +46,8 @@ def confusion_figure(table: pd.DataFrame, class_names: dict[str, list[str]], thr
 def shares_of(table: pd.DataFrame, dataset: str, prompt: str, names: list[str]) -> np.ndarray:
     """The confusion matrix (K, K) in percent of the actual class; a class without images is a row of zeros."""
     part = table[(table["dataset"] == dataset) & (table["prompt"] == prompt)]
-    counts = part.pivot(index="actual", columns="predicted", values="count").reindex(index=names, columns=names)
+    counts = part.pivot(index="actual", columns="predicted", values="count")
+    counts = counts.reindex(index=in_a_page(names), columns=in_a_page(names))
     counts = counts.fillna(0).to_numpy()
     return 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
@@ -65,3 +70,15 @@ def draw(panel: Axes, shares: np.ndarray, names: list[str]) -> AxesImage:
                 colour = "white" if share > 60 else "black"
                 panel.text(predicted, actual, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
     return image
+
+
+def mistakes(table: pd.DataFrame) -> str:
+    """The most frequent mistakes of AdvPT in words, for each data set; plain text."""
+    wrong = table[(table["prompt"] == "advpt") & (table["actual"] != table["predicted"])]
+    wrong = wrong.sort_values("count", ascending=False, kind="stable").groupby("dataset", sort=False).head(MISTAKES)
+    told = []
+    for dataset in table["dataset"].unique():
+        lines = wrong.loc[wrong["dataset"] == dataset, ["actual", "predicted", "count"]].to_numpy()
+        said = [f"“{unescape(actual)}” for “{unescape(predicted)}” ({count:g})" for actual, predicted, count in lines]
+        told.append(f"{dataset}: {', '.join(said) or 'none'}")
+    return f"AdvPT's most frequent mistakes (images): {'; '.join(told)}."

@@ -26,6 +26,7 @@ th { font-weight: 500 } thead th { font-weight: 600 }
 .results th[scope="row"] { white-space: nowrap } .results thead th:first-child { text-align: left }
 .results th small, .results td small { display: block; font-weight: 400; color: var(--soft) }
 .results caption small { display: block; font-weight: 400; color: var(--soft) }
+.checks thead th { white-space: nowrap }
 .fail { color: var(--loss); font-weight: 700 } .warn { color: var(--loss) } .pass { color: var(--gain) }
 .results .group { font-size: .95rem; padding-top: .8rem }
 .oblivious { background: var(--oblivious) } .adaptive { background: var(--adaptive) }

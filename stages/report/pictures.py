@@ -4,7 +4,7 @@ import pandas as pd
 
 from stages.report.accuracy_figure import accuracy_figure
 from stages.report.assessment_figure import assessment_figure
-from stages.report.confusion_figure import confusion_figure
+from stages.report.confusion_figure import confusion_figure, mistakes
 from stages.report.gallery import Sample, gallery
 from stages.report.page import Picture
 from stages.report.tables import Results
@@ -54,10 +54,11 @@ def pictures_of(
     datasets = list(class_names)
     strength = assessment_figure(measured, results, threats)
     confusion = confusion_figure(tables["confusion"], class_names, shown)
+    taken = f"{shown.recipe}. {CELLS} {mistakes(tables['confusion'])}"
     return {
         "accuracy": Picture(accuracy_figure(results, datasets, threats), "Accuracy by threat and prompt", MARKS),
         "tuning": Picture(tuning_figure(tables["tuning"], datasets), "Tuning curves", BANDS),
         "gallery": Picture(gallery(samples), "Clean, adversarial, difference", SCALE),
         "assessment": Picture(strength, "The attacks against eps and steps", STRENGTH),
-        "confusion": Picture(confusion, f"Confusion, {shown.name} ({shown.knowledge})", f"{shown.recipe}. {CELLS}"),
+        "confusion": Picture(confusion, f"Confusion, {shown.name} ({shown.knowledge})", taken),
     }

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stages.report.gallery import Attacked, Sample
+from stages.report.style import short
 from stages.report.tables import Rows
 from stages.report.vocabulary import CLEAN, PROMPTS, Threat
 
@@ -53,4 +54,6 @@ def examples_of(rows: Rows, seen: list[Threat], count: int) -> pd.DataFrame:
 def verdicts(rows: pd.DataFrame, ids: list[str], class_names: list[str], prompts: tuple[str, ...]) -> list[str]:
     """What the first seed of each prompt takes each image for, one text per image."""
     first = rows[rows["seed"] == 0].set_index(["prompt", "id"])["prediction"]
-    return ["\n".join(f"{PROMPTS[prompt]}: {class_names[first[prompt, id]]}" for prompt in prompts) for id in ids]
+    return [
+        "\n".join(f"{PROMPTS[prompt]}: {short(class_names[first[prompt, id]])}" for prompt in prompts) for id in ids
+    ]

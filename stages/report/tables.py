@@ -1,5 +1,6 @@
 """The tidy tables behind every figure, and the nested metrics."""
 
+from html import escape
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -96,10 +97,18 @@ def confusion_table(rows: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
 
     Returns:
         dataset, threat, prompt, actual, predicted, count. The count is the mean over the tuning seeds, so that the
-        counts of a class add up to its images; pairs that never occur have no row.
+        counts of a class add up to its images; pairs that never occur have no row. The names are `in_a_page`.
     """
     keys = ["dataset", "threat", "prompt", "label", "prediction"]
     counts = rows.groupby(keys).size() / rows.groupby(keys[:3])["seed"].nunique()
     table = counts.round(DIGITS).rename("count").reset_index()
-    table["label"], table["prediction"] = (table[name].map(class_names.__getitem__) for name in keys[3:])
+    table["label"], table["prediction"] = (table[name].map(in_a_page(class_names).__getitem__) for name in keys[3:])
     return table.rename(columns={"label": "actual", "prediction": "predicted"})
+
+
+def in_a_page(names: list[str]) -> list[str]:
+    """Names with &, < and > written as in HTML: `dvc plots` lays what it reads into the script of a page as it is.
+
+    `html.unescape` gives a name back; the template of the plot does the same.
+    """
+    return [escape(name, quote=False) for name in names]

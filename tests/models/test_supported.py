@@ -1,11 +1,14 @@
-"""Which models are refused, by name and before anything is fetched."""
+"""Which models are refused: by name before anything is fetched, or by how they behave. Numbers: BAD_INPUTS.md."""
 
 import open_clip
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from stages.models.clip import load_clip
 from stages.models.supported import check_configuration, check_end
+from stages.params import load_params
 from stages.prompts.text import TextTower
 from tests.models.random_models import KINDS, TEXT, random_model
 
@@ -64,3 +67,43 @@ def test_images_that_are_not_square_are_refused():
     with pytest.raises(ValueError, match="mine takes images of 224x336 pixels"):
         check_configuration("mine", configuration)
     check_configuration("mine", {"text_cfg": {}, "vision_cfg": {"image_size": [224, 224]}})
+
+
+class Stubborn(nn.Module):
+    """Stays in training mode."""
+
+    def train(self, mode: bool = True) -> nn.Module:
+        return super().train()
+
+
+def load_changed(monkeypatch, change):
+    """Loads the embedded model, in which something has been changed while it was built."""
+    build, settings = open_clip.create_model, load_params().model
+
+    def changed(**arguments):
+        model = build(**arguments)
+        change(model)
+        return model
+
+    monkeypatch.setattr(open_clip, "create_model", changed)
+    return load_clip(**settings.model_dump(), device=CPU)
+
+
+def test_55_a_model_in_training_mode_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"tiny-clip is in training mode \(late\); only eval mode is allowed"):
+        load_changed(monkeypatch, lambda model: model.add_module("late", Stubborn()))
+
+
+@pytest.mark.parametrize("tower", ["visual", "transformer"])
+def test_55_a_model_that_gives_other_logits_on_a_second_call_is_refused(monkeypatch, tower):
+    def drop(module, arguments, result):
+        return F.dropout(result)
+
+    with pytest.raises(ValueError, match=r"tiny-clip gives logits up to \d.* apart in two calls .* without chance"):
+        load_changed(monkeypatch, lambda model: getattr(model, tower).register_forward_hook(drop))
+
+
+def test_55_every_part_of_a_loaded_model_is_in_eval_mode(monkeypatch):
+    clip = load_changed(monkeypatch, lambda model: model.train())
+    assert not any(module.training for module in clip.model.modules())
+    assert torch.equal(clip.trial_logits(), clip.trial_logits())

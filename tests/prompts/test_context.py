@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stages.banks.prompts import PromptFile, load_prompts, save_prompts
 from stages.prompts.classify import cosine_logits, judge
 from stages.prompts.context import assemble, handwritten, initial_context
-from stages.prompts.file import PromptFile, load_prompts, save_prompts
 from stages.prompts.text import TextTower
 from stages.prompts.tuning import Schedule, tune
 
@@ -90,7 +90,7 @@ def test_an_unknown_word_is_named(tower):
         start_from(tower, "a zebra of", 3)
 
 
-def test_a_context_that_is_too_long_names_the_class(tower):
+def test_14_a_context_that_is_too_long_names_the_class(tower):
     with pytest.raises(
         ValueError, match=r"class 'T-shirt/top': 25 context vectors .* make 33 tokens; the text tower takes 32"
     ):
@@ -128,7 +128,7 @@ def tuned(context, clean_fraction, seeds=(0, 1)):
         schedule=SCHEDULE,
         generators=generators(*seeds),
     )
-    return context, list(curve)
+    return context, list(curve)[-1].curve
 
 
 @pytest.mark.parametrize(("fraction", "embeddings"), [(0.0, BANK), (1.0, CLEAN)], ids=["bank", "clean"])
@@ -166,19 +166,18 @@ def test_tuning_lowers_the_loss_and_moves_no_weight(clip, tower):
     generator = torch.Generator().manual_seed(1)
     embeddings = torch.randn(40, 128, generator=generator)
     context = start_from(tower, None, 4)
-    curve = list(
-        tune(
-            lambda c: layout.text_features(c, tower),
-            context,
-            embeddings=embeddings,
-            clean_embeddings=embeddings,
-            labels=torch.arange(40) % 3,
-            clean_fraction=0.0,
-            logit_scale=10.0,
-            schedule=Schedule(8, 8, 0.1, 0.9, 0.0, 0, 1e-5),
-            generators=generators(0, 1),
-        )
+    *_, last = tune(
+        lambda c: layout.text_features(c, tower),
+        context,
+        embeddings=embeddings,
+        clean_embeddings=embeddings,
+        labels=torch.arange(40) % 3,
+        clean_fraction=0.0,
+        logit_scale=10.0,
+        schedule=Schedule(8, 8, 0.1, 0.9, 0.0, 0, 1e-5),
+        generators=generators(0, 1),
     )
+    curve = last.curve
     assert all(last < first for first, last in zip(curve[0].loss, curve[-1].loss, strict=True))
     assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
     assert all(p.grad is None for p in clip.model.parameters()) and context.grad is None

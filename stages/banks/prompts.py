@@ -1,12 +1,14 @@
 """Prompts on disk: safetensors that plain open_clip can use without this project."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+
+from stages.banks.seal import REMEDY
+from stages.banks.tensors import load_arrays, save_arrays
+
+ENTRY = "prompts"  # of the metadata
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,11 @@ class PromptFile:
 
 def save_prompts(path: Path, prompts: PromptFile) -> None:
     """Writes prompts; everything that is no tensor goes as JSON under the one metadata key `prompts`."""
-    tensors = {"text_features": prompts.text_features, "logit_scale": np.array([prompts.logit_scale], np.float32)}
+    arrays = {"text_features": prompts.text_features, "logit_scale": np.array([prompts.logit_scale], np.float32)}
     if prompts.context is not None:
-        tensors["context"] = prompts.context
+        arrays["context"] = prompts.context
     about = {"class_names": prompts.class_names, "template": prompts.template, "provenance": prompts.provenance}
-    save_file(tensors, path, metadata={"prompts": json.dumps(about, sort_keys=True, ensure_ascii=False)})
+    save_arrays(path, arrays, entry=ENTRY, about=about)
 
 
 def load_prompts(path: Path) -> PromptFile:
@@ -51,16 +53,9 @@ def load_prompts(path: Path) -> PromptFile:
     Raises:
         ValueError: If the file is missing, damaged, or has no prompts.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; `dvc repro` makes it")
+    arrays, about = load_arrays(path, entry=ENTRY)
     try:
-        with safe_open(path, "numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-            about = json.loads((file.metadata() or {})["prompts"])
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(
-            f"{path}: damaged or no prompts of this project ({error}); delete it and run `dvc repro`"
-        ) from error
-    return PromptFile(
-        tensors["text_features"], float(tensors["logit_scale"][0]), **about, context=tensors.get("context")
-    )
+        scale = float(arrays["logit_scale"][0])
+        return PromptFile(arrays["text_features"], scale, **about, context=arrays.get("context"))
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path}: no prompts of this project ({error}); {REMEDY}") from error

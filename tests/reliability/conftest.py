@@ -1,0 +1,29 @@
+"""What the reliability tests share; all of them carry the mark `reliability`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.small import ORDER, Small
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("reliability")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> Small:
+    """The small run, finished; nobody may change it."""
+    small = Small.at(tmp_path_factory.mktemp("small") / "run")
+    for stage in ORDER:
+        small.run(*stage)
+    return small
+
+
+@pytest.fixture
+def small(undisturbed, tmp_path) -> Small:
+    """A copy of the finished run."""
+    return undisturbed.copy(tmp_path / "run")

@@ -1,0 +1,145 @@
+"""A small run of all stages in a folder of its own, each in a fork of this process: quick to start, easy to kill."""
+
+import hashlib
+import importlib
+import os
+import resource
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from stages.models.lazily import import_open_clip
+from tests.imports import ROOT
+
+yaml = YAML(typ="safe", pure=True)
+ORDER = [
+    ("fetch", "fashion"),
+    ("extract", "fashion"),
+    ("hand", "fashion"),
+    ("craft", "fashion"),
+    ("embed", "fashion"),
+    ("tune", "fashion", "advpt"),
+    ("tune", "fashion", "coop"),
+    ("craft", "fashion", "transfer_eps8"),
+    ("embed", "fashion", "transfer_eps8"),
+    ("defend", "fashion", "clean", "jpeg"),
+    ("evaluate", "fashion", "clean"),
+    ("evaluate", "fashion", "transfer_eps8"),
+    ("evaluate", "fashion", "clean", "fashion", "jpeg"),
+    ("adapt", "fashion", "adaptive_eps4"),
+    ("assess", "fashion"),
+]
+
+
+@dataclass(frozen=True)
+class Small:
+    """A folder in which stages run.
+
+    Attributes:
+        folder: Where.
+        params: Values of params.yaml.
+    """
+
+    folder: Path
+    params: dict = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, folder: Path) -> "Small":
+        """A folder in which nothing has run: 60 training and 30 test images in shards of 5."""
+        folder.mkdir(parents=True)
+        shutil.copytree(ROOT / "data/embedded", folder / "data/embedded")
+        params = yaml.load(ROOT / "params.yaml")
+        params["data"] = {"shots": 6, "test_images": 30, "shard_rows": 5}
+        params["runtime"]["workers"] = 1
+        params["attack"]["steps"] = 10
+        params["tune"] |= {"epochs": 30}
+        params["oblivious"] = {"transfer_eps8": params["oblivious"]["transfer_eps8"]}
+        params["oblivious"]["transfer_eps8"] |= {"steps": 5}
+        params["oblivious"]["transfer_eps8"]["surrogate"] |= {"epochs": 1, "batch_size": 20}
+        params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}
+        params["adaptive"]["adaptive_eps4"] |= {"steps": 5, "images": 15}
+        params["defences"] = {"jpeg": {"method": "jpeg", "quality": 75}}
+        assess = {"images": 6, "at_eps": 4, "eps": [4, 64], "steps": [1, 2], "autoattack_images": 1, "queries": 5}
+        params["assess"] = assess
+        small = cls(folder, params)
+        small.write_params()
+        return small
+
+    def write_params(self) -> None:
+        """Brings params.yaml to what `params` says."""
+        with (self.folder / "params.yaml").open("w", encoding="utf-8") as file:
+            yaml.dump(self.params, file)
+
+    def copy(self, folder: Path) -> "Small":
+        """The same folder once more."""
+        shutil.copytree(self.folder, folder)
+        return Small(folder, self.params)
+
+    def start(self, stage: str, *arguments: str, largest: int = resource.RLIM_INFINITY) -> int:
+        """Starts a stage; returns the process id. What it says goes to a file of its name.
+
+        Args:
+            stage: Its name.
+            arguments: Its arguments.
+            largest: Bytes to which the system lets a file grow.
+        """
+        main = importlib.import_module(f"stages.{stage}").main
+        import_open_clip()  # here, once, and not in every fork
+        sys.stdout.flush()
+        if pid := os.fork():
+            return pid
+        code, (soft, hard) = 0, resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            os.chdir(self.folder)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+            said = main(*arguments)
+        except ValueError as error:
+            code, said = 1, f"error: {error}"
+        except BaseException as error:  # a traceback, for a user
+            code, said = 2, f"bug: {error!r}"
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        self.said(stage).write_text(said, encoding="utf-8")
+        os._exit(code)
+
+    def said(self, stage: str) -> Path:
+        """Where the closing line of a stage goes."""
+        return self.folder.parent / f"{self.folder.name}-{stage}.txt"
+
+    def finish(self, stage: str, *arguments: str, **how: int) -> tuple[int, str]:
+        """Runs a stage to its end; its exit code and last words."""
+        _, status = os.waitpid(self.start(stage, *arguments, **how), 0)
+        return os.waitstatus_to_exitcode(status), self.said(stage).read_text(encoding="utf-8")
+
+    def run(self, stage: str, *arguments: str, code: int = 0) -> str:
+        """Runs a stage, which has to end as foretold, and returns its last words."""
+        found, said = self.finish(stage, *arguments)
+        assert found == code, said
+        return said
+
+    def digests(self) -> dict[str, str]:
+        """sha256 of every file under data/ but those that were there before."""
+        files = (path for path in (self.folder / "data").rglob("*") if path.is_file())
+        return {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(files)
+            if not (name := str(path.relative_to(self.folder / "data"))).startswith(("embedded", "raw"))
+        }
+
+    def temporary(self) -> list[Path]:
+        """What interrupted runs have left."""
+        return list(self.folder.rglob(".*partial*"))
+
+
+def outs_of(stage: str, *arguments: str) -> list[str]:
+    """What a stage makes, below data/."""
+    dataset, *rest = arguments
+    threat = rest[0] if rest else None
+    return {
+        "craft": [f"test/{dataset}/{threat}/images" if threat else f"bank/{dataset}/images"],
+        "embed": [f"test/{dataset}/{threat}/features.parquet" if threat else f"bank/{dataset}/embeddings.parquet"],
+        "tune": [f"prompts/{dataset}/{threat}"],
+        "adapt": [f"test/{dataset}/{threat}/images", f"rows/{dataset}/{threat}.parquet"],
+    }[stage]

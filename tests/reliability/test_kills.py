@@ -1,0 +1,78 @@
+"""SIGKILL at random moments: the next run goes on, and ends with the bytes of an undisturbed one."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import time
+
+import pytest
+
+from stages.checkpoint import load_progress
+from tests.reliability.small import Small, outs_of
+
+KILLS = 11  # of each stage
+STAGES = [
+    ("craft", "fashion"),
+    ("embed", "fashion"),
+    ("tune", "fashion", "advpt"),
+    ("adapt", "fashion", "adaptive_eps4"),
+]
+
+
+def finished(small: Small, stage: tuple[str, ...]) -> int:
+    """How many shards, or epochs, an interrupted run has left."""
+    out = small.folder / "data" / outs_of(*stage)[0]
+    pieces = out.with_name(f".{out.name}.partial")
+    if stage[0] == "tune":
+        progress = load_progress(pieces / "progress.safetensors")
+        return len(progress.curve) if progress else 0
+    return len([path for path in pieces.rglob("*.parquet") if re.fullmatch(r"\d{5}\.parquet", path.name)])
+
+
+def killed(small: Small, stage: tuple[str, ...], after: float) -> bool:
+    """Starts a stage and kills it after some seconds; whether it was still running."""
+    pid = small.start(*stage)
+    time.sleep(after)
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+def remove_outs(small: Small, stage: tuple[str, ...]) -> None:
+    """What DVC does before it runs a stage."""
+    for out in outs_of(*stage):
+        path = small.folder / "data" / out
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage[0])
+def test_49_killed_at_any_moment_it_goes_on_to_the_same_bytes(small, stage, record_property):
+    expected = small.digests()
+    remove_outs(small, stage)
+    start = time.perf_counter()
+    small.run(*stage)
+    whole = time.perf_counter() - start
+    moments = random.Random(stage[0])
+    kills = kept = runs = 0
+    while kills < KILLS:
+        remove_outs(small, stage)
+        there = 0
+        for _ in range(3):
+            if not killed(small, stage, moments.uniform(0, whole)):
+                remove_outs(small, stage)
+                there = 0
+                continue
+            kills += 1
+            assert finished(small, stage) >= there, "a finished piece was made again or lost"
+            there = finished(small, stage)
+        said = small.run(*stage)
+        counted = re.search(r"(\d+) of (\d+) (?:shards|epochs) from an interrupted run", said)
+        assert (int(counted[1]) if counted else 0) == there, said
+        assert small.digests() == expected and small.temporary() == []
+        kept, runs = kept + there, runs + 1
+    assert kept > 0, "no kill came late enough to leave anything"
+    record_property("kills survived", kills)
+    record_property("runs that went on after kills, all with the same bytes", runs)
+    record_property("finished pieces kept and not made again", kept)
