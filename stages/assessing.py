@@ -5,7 +5,7 @@ What they must be, stages/report/assessment.py says.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -52,6 +52,7 @@ class Assessor:
         seed: Of all noise.
         device: Where to compute.
         batching: How to split the images.
+        kept: Images after PGD, by eps, steps and objective.
     """
 
     logits_of: Encoder
@@ -60,6 +61,7 @@ class Assessor:
     seed: int
     device: torch.device
     batching: Batching
+    kept: dict[tuple[int, int, str], Images] = field(default_factory=dict)
 
     def measurements(self, folder: Path) -> Iterator[Measured]:
         """All of them; `folder`, empty, takes images for a moment.
@@ -78,10 +80,10 @@ class Assessor:
     def exact(self, folder: Path) -> Iterator[Measured]:
         """What must be 0: changes at eps 0, pixels out of the ball, logits or reloaded images that differ."""
         eps, count = self.settings.at_eps, len(self.shard)
-        still = self.attacked(self.pgd(0, FEW_STEPS), eps=0)
+        still = self.after_pgd(0, FEW_STEPS)
         changed = (still.pixels != self.shard.pixels).sum() + (self.hits(still) != self.right).sum()
         yield Measured("changed_at_eps_0", "pgd", 0, FEW_STEPS, float(changed), count)
-        moved = self.attacked(self.pgd(eps, FEW_STEPS), eps=eps)
+        moved = self.after_pgd(eps, FEW_STEPS)
         write_images(folder / "images", [moved], {})
         stored = read_all_images(folder / "images")
         distance = np.abs(stored.pixels.astype(int) - self.shard.pixels)
@@ -95,14 +97,15 @@ class Assessor:
         """Robust accuracy under PGD and under noise by eps; under PGD, and PGD on the margin, by steps."""
         most, at_eps = self.settings.steps[-1], self.settings.at_eps
         for eps in (0, *self.settings.eps):
-            yield self.accuracy("noise", noise_of(eps), eps=eps, steps=0)
+            noisy = self.attacked(noise_of(eps), eps=eps)
+            yield self.accuracy("noise", noisy, eps=eps, steps=0)
         for eps in (0, *self.settings.eps):
             steps = most if eps else min(most, FEW_STEPS)
-            yield self.accuracy("pgd", self.pgd(eps, steps), eps=eps, steps=steps)
+            yield self.accuracy("pgd", self.after_pgd(eps, steps), eps=eps, steps=steps)
         for steps in self.settings.steps[:-1]:
-            yield self.accuracy("pgd", self.pgd(at_eps, steps), eps=at_eps, steps=steps)
+            yield self.accuracy("pgd", self.after_pgd(at_eps, steps), eps=at_eps, steps=steps)
         for steps in self.settings.steps:
-            yield self.accuracy("margin", self.pgd(at_eps, steps, "margin"), eps=at_eps, steps=steps)
+            yield self.accuracy("margin", self.after_pgd(at_eps, steps, "margin"), eps=at_eps, steps=steps)
 
     def gradients(self) -> Iterator[Measured]:
         """The share of images without any gradient, and the share on which PGD raises its loss."""
@@ -124,11 +127,11 @@ class Assessor:
     def rivals(self) -> Iterator[Measured]:
         """AutoAttack against PGD on the same images; Square on those that resist PGD."""
         eps, most = self.settings.at_eps, self.settings.steps[-1]
-        resist = self.hits(self.attacked(self.pgd(eps, most), eps=eps))
         some = slice(0, self.settings.autoattack_images)
         auto = package_attack(lambda noise: self.logits_of, eps=eps, version="fast", seed=self.seed)
         few = self.shard.take(some)
         found = self.hits(self.attacked(auto, eps=eps, shard=few, together=True))
+        resist = self.hits(self.after_pgd(eps, most))  # others want it, too, and have made it by now
         yield Measured("pgd_of_autoattack_images", "pgd", eps, most, float(resist[some].mean()), len(few))
         yield Measured("autoattack", "autoattack", eps, 100, float(found.mean()), len(few))
         queries = self.settings.queries
@@ -139,17 +142,24 @@ class Assessor:
         gain = (~self.hits(self.attacked(square, eps=eps, shard=left, together=True))).sum() if len(left) else 0
         yield Measured("square_gain", "square", eps, queries, gain / len(self.shard), len(self.shard))
 
-    def pgd(self, eps: int, steps: int, objective: str = "cross_entropy") -> Attack:
-        """Adaptive PGD, by default as the default threats."""
+    def after_pgd(self, eps: int, steps: int, objective: str = "cross_entropy") -> Images:
+        """What adaptive PGD makes of the images, by default as the default threats; kept for the next who asks."""
+        key = (eps, steps, objective)
+        if key not in self.kept:
+            self.kept[key] = self.attacked(self.pgd(*key), eps=eps)
+        return self.kept[key]
+
+    def pgd(self, eps: int, steps: int, objective: str) -> Attack:
+        """Adaptive PGD."""
         settings = PromptPgd(
             method="pgd", objective=objective, eps=eps, steps=steps, step_ratio=STEP_RATIO, restarts=1,
             images="all", tuning_seeds=1,
         )  # fmt: skip
         return pgd_attack(settings, lambda noise: among_copies(self.logits_of))
 
-    def accuracy(self, name: str, attack: Attack, *, eps: int, steps: int) -> Measured:
-        """Robust accuracy under an attack."""
-        right = self.right & self.hits(self.attacked(attack, eps=eps))
+    def accuracy(self, name: str, attacked: Images, *, eps: int, steps: int) -> Measured:
+        """Robust accuracy on what an attack has made."""
+        right = self.right & self.hits(attacked)
         return Measured("accuracy", name, eps, steps, float(right.mean()), len(self.shard))
 
     def attacked(self, attack: Attack, *, eps: int, shard: Images | None = None, together: bool = False) -> Images:
