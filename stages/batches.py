@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stages.banks.images import Images
 from stages.command import progress
-from stages.models.device import largest_batch
+from stages.models.device import is_out_of_memory, largest_batch
 from stages.params import Batching, Runtime
 
 Encoder = Callable[[Tensor], Tensor]
@@ -22,7 +22,7 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
     Args:
         work: Maps n images to an array (n, ...).
         shard: N images.
-        batching: How to split them. A batch too large for the GPU's memory is halved, unless it must stay whole.
+        batching: How to split them. A batch too large for the memory is halved, unless it must stay whole.
 
     Returns:
         Array (N, ...).
@@ -34,11 +34,13 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
     def by_halves(part: Images) -> np.ndarray:
         try:
             return work(part)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             if batching.whole or len(part) == 1:
                 raise ValueError(
                     f"runtime.device: out of memory with {len(part)} images at a time, and no fewer can go; "
-                    "free some, or use cpu"
+                    "fewer runtime.workers or another device may help"
                 ) from error
         torch.cuda.empty_cache()  # behind the `except`, for the error holds on to the tensors of the failed attempt
         print(f"out of memory with {len(part)} images at a time: halved", file=sys.stderr)

@@ -18,8 +18,8 @@ def command(stage: Callable[..., str]) -> None:
     """Runs a stage from the command line.
 
     Its positional arguments are the stage's parameters, optional where they have a default. What the stage returns is
-    its closing line, printed with the seconds it took. A ValueError is the user's and becomes a message; any other
-    error is ours and keeps its traceback.
+    its closing line, printed with the seconds it took. A ValueError is the user's and becomes a message, as does the
+    end of the memory; any other error is ours and keeps its traceback.
     """
     gc.enable()
     gc.freeze()
@@ -34,6 +34,8 @@ def command(stage: Callable[..., str]) -> None:
         summary = stage(**arguments)
     except ValueError as error:
         sys.exit(f"{parser.prog}: error: {error}")
+    except MemoryError as error:
+        sys.exit(f"{parser.prog}: error: out of memory ({error}); fewer runtime.workers or smaller batches may help")
     name = " ".join([module.__spec__.name.removeprefix("stages."), *arguments.values()])
     print(f"{name}: {summary} ({time.perf_counter() - start:.1f} s)", flush=True)
     os._exit(0)  # all files are closed; taking torch apart, object by object, would take half a second

@@ -19,6 +19,7 @@ REASONS = {
     errno.EACCES: "no permission to write there",
     errno.EPERM: "no permission to write there",
     errno.ENOTDIR: "a folder above it is a file",
+    errno.EEXIST: "a folder above it is a file",
 }
 KEY = "key.json"
 

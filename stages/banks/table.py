@@ -74,12 +74,12 @@ def same_kind(found: pa.DataType, expected: pa.DataType) -> bool:
 @contextmanager
 def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file so that whatever is wrong with it is an error that names the file."""
+    check_seal(path, MARK)
     try:
-        check_seal(path, MARK)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
-    except BROKEN as error:
-        raise ValueError(f"{path}: damaged or no Parquet file ({error}); {REMEDY}") from error
+    except BROKEN as error:  # not for its bits: memory or threads are short, or somebody has sealed another thing
+        raise ValueError(f"{path}: as it was written, but cannot be read here ({error})") from error
 
 
 def provenance_of(schema: pa.Schema, path: Path) -> Provenance:

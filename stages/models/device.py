@@ -1,6 +1,7 @@
 """Where to compute, and how stored pixels get there."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -71,9 +72,24 @@ def largest_batch(encode: Callable[[Tensor], Tensor], image: Tensor, *, workers:
         workers: Batches at a time.
     """
     one, two = (bytes_kept(encode, image.repeat(count, 1, 1, 1)) for count in (1, 2))
-    cuda = image.device.type == "cuda"
-    free = torch.cuda.mem_get_info(image.device)[0] if cuda else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(image.device)[0] if image.device.type == "cuda" else free_memory()
     return max(free // 2 // workers // (two - one), 1)
+
+
+def free_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process could still take: what the machine has, or what its container is allowed."""
+    available = psutil.virtual_memory().available
+    try:
+        most, taken = (int((group / f"memory.{name}").read_text(encoding="utf-8")) for name in ("max", "current"))
+    except (OSError, ValueError):  # no container, or one that may take all ("max")
+        return available
+    return max(min(available, most - taken), 0)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory is full; on the CPU torch has no class for it."""
+    words = ("can't allocate memory", "bad_alloc")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 
 
 def bytes_kept(encode: Callable[[Tensor], Tensor], images: Tensor) -> int:
