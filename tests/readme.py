@@ -1,4 +1,4 @@
-"""The tables of README.md, made from reports/metrics.json and reports/benchmarks.
+"""The tables of README.md, made from reports/metrics.json, reports/benchmarks and reports/reliability.json.
 
 python -m tests.readme writes them into README.md; a test checks that they are there.
 """
@@ -12,6 +12,7 @@ from tests.benchmarks.measuring import shown
 
 BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+RELIABILITY = re.compile(r"(<!-- reliability -->\n).*?(<!-- /reliability -->)", re.DOTALL)
 
 
 def cell(numbers: dict) -> str:
@@ -41,10 +42,18 @@ def benchmark(path: Path) -> str:
     return "\n".join([f"`{path.stem}` ({where})", "", *(f"| {' | '.join(line)} |" for line in lines)]) + "\n\n"
 
 
+def reliability() -> str:
+    """What the reliability tests have counted, in Markdown."""
+    counted = json.loads(Path("reports/reliability.json").read_text(encoding="utf-8"))
+    lines = [f"| {name} | {number:,} |" for name, number in counted.items()]
+    return "\n".join(["| what was tried | how often |", "|---|---|", *lines]) + "\n"
+
+
 def with_table(readme: str, metrics: dict) -> str:
-    """README.md with the table of these metrics and those of the benchmarks."""
+    """README.md with the table of these metrics and those of the benchmarks and of the reliability tests."""
     readme = BLOCK.sub(lambda found: found[1] + table(metrics) + found[2], readme)
     benchmarks = "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
+    readme = RELIABILITY.sub(lambda found: found[1] + reliability() + found[2], readme)
     return BENCHMARKS.sub(lambda found: found[1] + benchmarks + found[2], readme)
 
 

@@ -15,6 +15,7 @@ from tests.hostile import FILES, NAMES, TEMPLATE, write_hostile
 from tests.micro import Project
 from tests.models.random_models import PREPROCESS, TEXT, VIT, random_model, save_model
 
+pytestmark = pytest.mark.reliability
 MODEL = {"embed_dim": 32, "vision_cfg": {**VIT, "image_size": 32, "patch_size": 16}, "text_cfg": TEXT}
 CLASS_NAMES = [NAMES[folder] for folder in sorted(NAMES)]
 PICKLES = (
