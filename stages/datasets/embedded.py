@@ -16,8 +16,8 @@ from stages.datasets.listing import Item, Listing, Source
 SIDE, PADDING = 28, 2  # pixels; the padding on each side
 FOLDER = Path("data/embedded/fashion")
 SHA256 = {
-    "train.parquet": "4c94b650b8b4260a0f3675012f465ab6534355ba2765d22c821be533ca1dab2b",
-    "test.parquet": "3467768fce331e4c47514f674d5ac8b88512123f11a50c23eff0402ac879e945",
+    "train.parquet": "f5b75fa7d7d448ceb0e0c7c3a7c4b03c1c4b44980ce764fed9557a22000ae804",
+    "test.parquet": "8ca6421480b227a14d68c7e70bae48d9e8ecc585dbf70e04c6ff2b8b2828d72a",
 }
 
 
