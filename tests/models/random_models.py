@@ -1,6 +1,7 @@
 """Small CLIPs with random weights, in the form of `local-dir:` folders: 224 px, stock vocabulary, at most 5 MB."""
 
 import json
+import os
 from pathlib import Path
 
 import open_clip
@@ -86,3 +87,13 @@ def save_random(folder: Path, kind: str) -> str:
     """Saves a model of one of the `KINDS` and returns its `model.sha256`."""
     model_cfg, preprocess_cfg = KINDS[kind]
     return save_model(folder, random_model(model_cfg), model_cfg, preprocess_cfg)
+
+
+class Malicious:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)

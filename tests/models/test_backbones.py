@@ -17,7 +17,7 @@ from torchvision.transforms.v2.functional import normalize, resize
 from stages.models import backbones
 from stages.models.backbones import Backbone, Input, fetched, load_backbone
 from tests.imports import ROOT, closure, imported_libraries
-from tests.models.random_models import KINDS, PREPROCESS, VIT, random_model, save_model, save_random
+from tests.models.random_models import KINDS, PREPROCESS, VIT, Malicious, random_model, save_model, save_random
 
 CPU = torch.device("cpu")
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -138,6 +138,15 @@ def test_weights_of_another_model_are_refused(tmp_path, how):
     torch.save(weights, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=rf"timm:test_resnet .*other\.pth\) cannot be loaded: [^$]*{how}"):
         load("timm:test_resnet", str(tmp_path / "other.pth"))
+
+
+@pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "timm:test_resnet"])
+def test_42_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, name):
+    weights = load(name).body.state_dict()
+    torch.save({"state_dict": weights, "more": Malicious(tmp_path / "owned")}, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match=r"bad\.pth\) cannot be loaded"):
+        load(name, str(tmp_path / "bad.pth"))
+    assert not (tmp_path / "owned").exists()
 
 
 def test_a_file_without_weights_is_named(tmp_path):

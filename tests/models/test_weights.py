@@ -1,6 +1,5 @@
 """Where weights come from: the tag's own settings, files of one's own, and none at all."""
 
-import os
 import pickle
 import socket
 import time
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from stages.models.clip import load_clip, weights_digest
 from stages.models.digests import file_digest
 from stages.models.weights import WEIGHTS, find_source
-from tests.models.random_models import KINDS, random_model, save_random
+from tests.models.random_models import KINDS, Malicious, random_model, save_random
 
 CPU = torch.device("cpu")
 SMALL = KINDS["vit_b_32"][0]
@@ -161,14 +160,6 @@ def test_40_hundreds_of_wrong_keys_are_cut(small, tmp_path):
     with pytest.raises(ValueError, match="Missing key") as caught:
         load("ViT-B-16", tmp_path / "rn50.safetensors")
     assert len(str(caught.value)) < 5000
-
-
-class Malicious:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))])
