@@ -20,7 +20,7 @@ from stages.command import command, progress
 from stages.crafting import by_shard
 from stages.defending import prepared_by
 from stages.embedding import embed_shard
-from stages.judging import accuracy_of, judged, read_study
+from stages.judging import accuracy_of, judged, made_as, read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import Batching, PromptPgd, load_params, threat_of
@@ -38,8 +38,9 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device, samples=settings.samples)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
-    require(clean, source, dataset=dataset, split="test", seed=params.seed)
-    compared = read_study(dataset, study or dataset, model=clip.fingerprint, dataset_sha256=clean["dataset_sha256"])
+    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
+    same = {"model": clip.fingerprint, "dataset_sha256": clean["dataset_sha256"]}
+    compared = read_study(dataset, study or dataset, made_as(params), **same)
     work = [
         (prompt, prompts, seed)
         for prompt, prompts in compared.prompts.items()
@@ -54,7 +55,8 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
         return Batching(batches, 1, whole=True)  # who is together matters to the package's noise
 
     made_by = {**clean, "attack": settings.model_dump(), "victim": clip.fingerprint}
-    key = key_of({**made_by, "prompts": compared.provenances}, [*seals_of(source), *compared.seals])
+    inputs = [*seals_of(source), *compared.seals]
+    key = key_of({**made_by, "prompts": compared.provenances}, inputs, device=device.type)
     rows: dict[str, list[pa.Table]] = {}
     written = []
     with resuming(images, key) as pieces, replacing(out) as file:
@@ -65,7 +67,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
             craft = by_shard(attack, eps=settings.eps, seed=params.seed, device=device, batching=batching)
             folder = pieces / images.name / f"{prompt}-{seed}"
             parts = first_images(source, compared, settings.images)
-            about = {**made_by, "prompts": prompts.provenance}
+            about = {**made_by, "prompts": prompts.provenance, "tuning_seed": seed}
             written.append(write_images(folder, parts, about, work=craft))
             rows[f"{prompt}-{seed}"] = [
                 judged(

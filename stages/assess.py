@@ -17,7 +17,7 @@ from stages.banks.provenance import provenance, require
 from stages.banks.table import write_table
 from stages.batches import fitting
 from stages.command import command
-from stages.judging import read_study
+from stages.judging import made_as, read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import load_params
@@ -35,8 +35,9 @@ def main(dataset: str) -> str:
     runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
-    require(clean, source, dataset=dataset, split="test", seed=params.seed)
-    study = read_study(dataset, dataset, model=clip.fingerprint, dataset_sha256=clean["dataset_sha256"])
+    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
+    same = {"model": clip.fingerprint, "dataset_sha256": clean["dataset_sha256"]}
+    study = read_study(dataset, dataset, made_as(params), **same)
     prompts = study.prompts[PROMPT]
     text_features = torch.tensor(prompts.text_features[0], device=device)
     shard = joined(list(first_images(source, study, params.assess.images)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from stages.banks.files import replacing
+from stages.banks.files import replacing, require_writable
 from stages.banks.prompts import PromptFile, load_prompts, save_prompts
 from stages.banks.provenance import provenance, require
 from stages.carding import read_card
@@ -26,12 +26,13 @@ from stages.prompts.text import TextTower
 def main(tuned: str, dataset: str, study: str, part: str | None = None) -> str:
     """Re-attaches the contexts of the study `tuned` to all classes of a data set, or to a part of them."""
     params = load_params()
+    out = Path(f"data/prompts/{study}")
+    require_writable(out)
     device = choose_device(params.runtime.device)
     card = read_card(dataset)
     class_names = [card.class_names[label] for label in labels_of(part, len(card.class_names))]
     clip = load_clip(**params.model.model_dump(), device=device)
     attached = {prompt: attach(tuned, prompt, card, class_names, clip) for prompt in ("coop", "advpt")}
-    out = Path(f"data/prompts/{study}")
     with replacing(out) as folder:
         for prompt, prompts in attached.items():
             (folder / prompt).mkdir(parents=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stages.banks.images import Images
-from stages.command import progress
-from stages.models.device import is_out_of_memory, largest_batch
+from stages.command import is_out_of_memory, progress
+from stages.models.device import largest_batch
 from stages.params import Batching, Runtime
 
 Encoder = Callable[[Tensor], Tensor]

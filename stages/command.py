@@ -7,11 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "_ALLOC_FAILED")
 
 
 def command(stage: Callable[..., str]) -> None:
@@ -30,15 +32,43 @@ def command(stage: Callable[..., str]) -> None:
         parser.add_argument(name, nargs=None if parameter.default is parameter.empty else "?", default=None)
     arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     start = time.perf_counter()
-    try:
+    with errors_as_messages(parser.prog):
         summary = stage(**arguments)
-    except ValueError as error:
-        sys.exit(f"{parser.prog}: error: {error}")
-    except MemoryError as error:
-        sys.exit(f"{parser.prog}: error: out of memory ({error}); fewer runtime.workers or smaller batches may help")
     name = " ".join([module.__spec__.name.removeprefix("stages."), *arguments.values()])
     print(f"{name}: {summary} ({time.perf_counter() - start:.1f} s)", flush=True)
     os._exit(0)  # all files are closed; taking torch apart, object by object, would take half a second
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory is full; on the CPU torch has no class for it."""
+    kinds = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return kinds or any(word in str(error) for word in NO_MEMORY)
+
+
+@contextmanager
+def errors_as_messages(program: str) -> Iterator[None]:
+    """Ends the program with one message where the user's input or the memory is at fault."""
+    try:
+        yield
+    except ValueError as error:
+        told = str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        told = f"out of memory ({error}); fewer runtime.workers or smaller batches may help"
+    else:
+        return
+    sys.exit(f"{program}: error: " + "\n".join(map(visible, told.split("\n"))))
+
+
+def visible(text: str) -> str:
+    """Text with all that moves, colours, turns or hides other text written as Python writes it: ESC as \\x1b.
+
+    Names come from files, and a terminal would obey what stands in them.
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def progress(items: Iterable[Item], *, what: str, total: int) -> Iterator[Item]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import feature_cosine, feature_kl, feature_l2
 from stages.attacks.pgd import pgd
-from stages.banks.files import require_writable, resuming
+from stages.banks.files import require_writable, resuming, whole
 from stages.banks.images import images_provenance, read_images, seals_of, shard_paths, write_images
 from stages.banks.notes import write_note
 from stages.banks.provenance import key_of, require
@@ -38,7 +38,7 @@ def main(dataset: str, threat: str | None = None) -> str:
     source, train = (Path(f"data/clean/{dataset}/{name}/images") for name in (split, "train"))
     inputs = seals_of(source)
     clean = images_provenance(source)
-    require(clean, source, dataset=dataset, split=split, seed=params.seed)
+    require(clean, source, dataset=dataset, split=split, seed=params.seed, data=params.data.model_dump())
     match attack:
         case FeaturePgd():
             clip = load_clip(**params.model.model_dump(), device=device)
@@ -57,13 +57,14 @@ def main(dataset: str, threat: str | None = None) -> str:
 
     made_by = {**clean, "attack": attack.model_dump(), **knows}
     shards = progress(read_images(source), what=f"craft {threat or 'bank'}", total=len(shard_paths(source)))
-    with resuming(out, key_of(made_by, inputs)) as pieces:
+    with resuming(out, key_of(made_by, inputs, device=device.type)) as pieces:
         folder = pieces / out.name
         craft = by_shard(crafter, eps=attack.eps, seed=params.seed, device=device, batching=batching)
         written = write_images(folder, shards, made_by, work=craft)
         if isinstance(attack, Transfer):
             found = judged_by_surrogate(network, source, folder, attack.surrogate.batch_size, device)
-            write_note(folder / "surrogate.json", {**about, **found})
+            with whole(folder / "surrogate.json") as note_file:
+                write_note(note_file, {**about, **found})
             note = f", surrogate right on {found['clean_accuracy']:.3f} clean, {found['robust_accuracy']:.3f} attacked"
     return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{note}"
 

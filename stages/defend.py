@@ -10,7 +10,7 @@ from stages.banks.images import images_provenance
 from stages.banks.provenance import require
 from stages.command import command
 from stages.defending import prepared_by
-from stages.embedding import embed_images
+from stages.embedding import embedding
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import load_params, threat_of
@@ -29,15 +29,15 @@ def main(dataset: str, threat: str, defence: str) -> str:
     out = Path(f"data/test/{dataset}/{threat}+{defence}/features.parquet")
     require_writable(out)
     made_by = images_provenance(source)
-    require(made_by, source, dataset=dataset, split="test", seed=params.seed, **expected)
+    require(made_by, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump(), **expected)
     clip = load_clip(**params.model.model_dump(), device=device)
     if "victim" in made_by:
         require(made_by, source, victim=clip.fingerprint)
 
     made_by["defence"] = settings.model_dump()
     prepare = prepared_by(settings, seed=params.seed)
-    written = embed_images(clip, source, out, made_by, device=device, runtime=params.runtime, prepare=prepare)
-    return f"wrote {out}, {written}"
+    with embedding(clip, source, out, made_by, device=device, runtime=params.runtime, prepare=prepare) as written:
+        return f"wrote {out}, {written}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from stages.banks.files import require_writable
 from stages.banks.images import images_provenance
 from stages.banks.provenance import require
 from stages.command import command
-from stages.embedding import embed_images
+from stages.embedding import embedding
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import load_params, threat_of
@@ -27,13 +27,14 @@ def main(dataset: str, threat: str | None = None) -> str:
         out = Path(f"data/test/{dataset}/{threat}/features.parquet")
     require_writable(out)
     made_by = images_provenance(source)
-    require(made_by, source, dataset=dataset, seed=params.seed, attack=attack.model_dump())
+    expected = {"dataset": dataset, "seed": params.seed, "data": params.data.model_dump()}
+    require(made_by, source, attack=attack.model_dump(), **expected)
     clip = load_clip(**params.model.model_dump(), device=device)
     if "victim" in made_by:
         require(made_by, source, victim=clip.fingerprint)
 
-    written = embed_images(clip, source, out, made_by, device=device, runtime=params.runtime)
-    return f"wrote {out}, {written}"
+    with embedding(clip, source, out, made_by, device=device, runtime=params.runtime) as written:
+        return f"wrote {out}, {written}"
 
 
 if __name__ == "__main__":

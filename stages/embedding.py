@@ -1,6 +1,7 @@
 """Stored images -> raw image features, batch by batch, shard by shard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.banks.bank import Bank, read_bank, write_bank
-from stages.banks.files import resuming
+from stages.banks.files import resuming, whole
 from stages.banks.images import Images, Written, read_images, seals_of, shard_paths, write_pieces
 from stages.banks.provenance import Provenance, key_of
 from stages.batches import over_batches
@@ -20,7 +21,8 @@ from stages.params import Runtime
 Prepare = Callable[[Tensor, list[str]], Tensor]
 
 
-def embed_images(
+@contextmanager
+def embedding(
     clip: Clip,
     source: Path,
     out: Path,
@@ -29,8 +31,10 @@ def embed_images(
     device: torch.device,
     runtime: Runtime,
     prepare: Prepare | None = None,
-) -> Written:
-    """Embeds a folder of shards into one file; the shards that an interrupted run has embedded are not embedded again.
+) -> Iterator[Written]:
+    """Embeds a folder of shards into one file, which is there when the block has succeeded.
+
+    The shards that an interrupted run has embedded are not embedded again.
 
     Args:
         clip: Whose image tower.
@@ -46,12 +50,13 @@ def embed_images(
     def make(path: Path, index: int, shard: Images) -> None:
         write_bank(path, [embed_shard(clip, shard, device=device, runtime=runtime, prepare=prepare)], made_by)
 
-    with resuming(out, key_of(made_by, seals_of(source))) as pieces:
+    with resuming(out, key_of(made_by, seals_of(source), device=device.type)) as pieces:
         shards = progress(read_images(source), what=f"embed {source}", total=len(shard_paths(source)))
         written = write_pieces(pieces / "shards", shards, make)
         embedded = sorted((pieces / "shards").glob("*.parquet"))
-        write_bank(pieces / out.name, (read_bank(path)[0] for path in embedded), made_by)
-    return written
+        with whole(pieces / out.name) as temporary:
+            write_bank(temporary, (read_bank(path)[0] for path in embedded), made_by)
+        yield written
 
 
 def embed_shard(

@@ -9,17 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.banks.bank import read_bank
-from stages.banks.files import replacing
+from stages.banks.files import replacing, require_writable
 from stages.banks.provenance import provenance, require
 from stages.banks.table import write_table
 from stages.command import command
-from stages.judging import accuracy_of, judged, read_study
+from stages.judging import accuracy_of, judged, made_as, read_study
 from stages.params import load_params, threat_of
 
 
 def main(dataset: str, threat: str, study: str | None = None, defence: str | None = None) -> str:
     """Judges the same features by every prompt and tuning seed."""
     params = load_params()
+    name = f"{threat}+{defence}" if defence else threat
+    out = Path(f"data/rows/{study or dataset}/{name}.parquet")
+    require_writable(out)
     expected = {} if threat == "clean" else {"attack": threat_of(params.oblivious, threat).model_dump()}
     if defence is not None:
         path = Path(f"data/test/{dataset}/{threat}+{defence}/features.parquet")
@@ -29,12 +32,13 @@ def main(dataset: str, threat: str, study: str | None = None, defence: str | Non
     else:
         path = Path(f"data/test/{dataset}/{threat}/features.parquet")
     bank, made_by = read_bank(path)
-    require(made_by, path, dataset=dataset, split="test", **expected)
+    data, seed = params.data.model_dump(), params.seed
+    require(made_by, path, dataset=dataset, split="test", data=data, seed=seed, **expected)
 
-    compared = read_study(dataset, study or dataset, model=made_by["model"], dataset_sha256=made_by["dataset_sha256"])
+    same = {"model": made_by["model"], "dataset_sha256": made_by["dataset_sha256"]}
+    compared = read_study(dataset, study or dataset, made_as(params), **same)
     bank = bank.take(compared.takes_part(bank.labels))
     bank = replace(bank, labels=compared.relabel(bank.labels))
-    name = f"{threat}+{defence}" if defence else threat
     rows = {
         prompt: [
             judged(bank, compared, threat=name, defence=defence or "none", prompt=prompt, seed=seed)
@@ -42,7 +46,6 @@ def main(dataset: str, threat: str, study: str | None = None, defence: str | Non
         ]
         for prompt, file in compared.prompts.items()
     }
-    out = Path(f"data/rows/{compared.name}/{name}.parquet")
     with replacing(out) as temporary:
         parts = [part for parts in rows.values() for part in parts]
         write_table(temporary, parts, provenance(features=made_by, prompts=compared.provenances))

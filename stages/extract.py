@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -11,15 +12,16 @@ import numpy as np
 
 from stages.banks.files import require_writable, resuming
 from stages.banks.images import Images, write_images
-from stages.banks.provenance import key_of, provenance
+from stages.banks.provenance import key_of, provenance, require
+from stages.banks.table import seal_of
 from stages.carding import read_card
 from stages.command import command, progress
 from stages.datasets.card import Card
 from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, taking_part
-from stages.embedding import embed_images
-from stages.indexing import read_index
+from stages.embedding import embedding
+from stages.indexing import path_of_index, read_index
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
 from stages.params import Params, load_params
@@ -35,6 +37,7 @@ def main(dataset: str, split: str | None = None) -> str:
         raise ValueError(f"no split called {split!r}; there are: {', '.join(SPLITS)}")
     card = read_card(dataset)
     index = read_index(dataset)
+    require({"dataset_sha256": index.sha256}, path_of_index(dataset), dataset_sha256=card.sha256)
     splits = SPLITS if split is None else (split,)
     outs = [Path(f"data/clean/{dataset}/{name}/{out}") for name in splits for out in ("images", "features.parquet")]
     require_writable(*outs)
@@ -42,15 +45,19 @@ def main(dataset: str, split: str | None = None) -> str:
     clip = load_clip(**params.model.model_dump(), device=device)
     decode = decoder(card, clip, params.runtime.workers_on("cpu"))
     told = []
-    for name, part in parts.items():
-        made_by = provenance(
-            dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
-        )
-        images = Path(f"data/clean/{dataset}/{name}/images")
-        with resuming(images, key_of({**made_by, "model": clip.fingerprint}, [])) as pieces:
-            written = write_images(pieces / images.name, shards_of(part, params), made_by, work=decode)
-        embed_images(clip, images, images.with_name("features.parquet"), made_by, device=device, runtime=params.runtime)
-        told.append(f"{name} {written}")
+    with ExitStack() as together:  # all four take their places at the end: DVC would remove those of an interrupted run
+        for name, part in parts.items():
+            made_by = provenance(
+                dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
+            )
+            images = Path(f"data/clean/{dataset}/{name}/images")
+            key = key_of({**made_by, "model": clip.fingerprint}, [seal_of(path_of_index(dataset))], device=device.type)
+            folder = together.enter_context(resuming(images, key)) / images.name
+            written = write_images(folder, shards_of(part, params), made_by, work=decode)
+            features = images.with_name("features.parquet")
+            embedded = embedding(clip, folder, features, made_by, device=device, runtime=params.runtime)
+            together.enter_context(embedded)
+            told.append(f"{name} {written}")
     return f"wrote data/clean/{dataset}, {', '.join(told)}, {clip.image_size} px"
 
 

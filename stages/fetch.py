@@ -20,14 +20,14 @@ from stages.datasets.decode import read_content
 from stages.datasets.embedded import content_of
 from stages.datasets.index import index_of
 from stages.datasets.listing import Listing, Source
-from stages.indexing import write_index
+from stages.indexing import path_of_index, write_index
 from stages.params import load_params
 
 
 def main(dataset: str) -> str:
     """Gets the images of a data set if they are not there, lists them, checks the list."""
     params = load_params()
-    raw, out, card_path = Path(f"data/raw/{dataset}"), Path(f"data/index/{dataset}.parquet"), path_of_card(dataset)
+    raw, out, card_path = Path(f"data/raw/{dataset}"), path_of_index(dataset), path_of_card(dataset)
     require_writable(out, card_path)
     source = source_of(dataset, raw, held_out=params.fetch.held_out)
     listing = get(source, raw)

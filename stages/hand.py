@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from stages.banks.files import replacing
+from stages.banks.files import replacing, require_writable
 from stages.banks.prompts import PromptFile, save_prompts
 from stages.banks.provenance import provenance
 from stages.carding import read_card
@@ -21,6 +21,8 @@ from stages.prompts.text import TextTower
 def main(dataset: str) -> str:
     """Encodes the hand-written prompt: zero-shot CLIP, the baseline."""
     params = load_params()
+    out = Path(f"data/prompts/{dataset}/hand")
+    require_writable(out)
     device = choose_device(params.runtime.device)
     card = read_card(dataset)
     clip = load_clip(**params.model.model_dump(), device=device)
@@ -35,7 +37,6 @@ def main(dataset: str) -> str:
             dataset=dataset, dataset_sha256=card.sha256, prompt="hand", hand=params.hand, model=clip.fingerprint
         ),
     )
-    out = Path(f"data/prompts/{dataset}/hand")
     with replacing(out) as folder:
         folder.mkdir()
         save_prompts(folder / "prompts.safetensors", prompts)

@@ -9,6 +9,11 @@ from stages.banks.table import read_table, write_table
 from stages.datasets.index import Index
 
 
+def path_of_index(dataset: str) -> Path:
+    """Where the index of a data set lies."""
+    return Path(f"data/index/{dataset}.parquet")
+
+
 def write_index(path: Path, index: Index, *, dataset: str) -> None:
     """Writes an index as one Parquet file."""
     columns = {
@@ -26,7 +31,7 @@ def read_index(dataset: str) -> Index:
     Raises:
         ValueError: If the file is missing or damaged.
     """
-    table, _ = read_table(Path(f"data/index/{dataset}.parquet"))
+    table, _ = read_table(path_of_index(dataset))
     return Index(
         table["id"].to_pylist(), table["split"].to_pylist(), table["label"].to_numpy(), table["sha256"].to_pylist()
     )

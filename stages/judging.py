@@ -11,6 +11,7 @@ from stages.banks.bank import Bank
 from stages.banks.prompts import PromptFile, load_prompts
 from stages.banks.provenance import Provenance, require
 from stages.banks.tensors import seal_of
+from stages.params import Params
 from stages.prompts.classify import cosine_logits, judge
 
 TUNED = ("coop", "advpt")
@@ -46,8 +47,20 @@ class Study:
         return np.searchsorted(self.labels, labels)
 
 
-def read_study(dataset: str, name: str, **expected: object) -> Study:
+def made_as(params: Params) -> dict[str, Provenance]:
+    """What each prompt was made by if it was made as the parameters say."""
+    tuned = {"seed": params.seed, "tune": params.tune.model_dump()}
+    return {"hand": {"hand": params.hand}, "coop": tuned, "advpt": {**tuned, "attack": params.attack.model_dump()}}
+
+
+def read_study(dataset: str, name: str, made_by: dict[str, Provenance] | None = None, **expected: object) -> Study:
     """Reads the prompts that are compared in a study: the data set's hand-written ones and those tuned.
+
+    Args:
+        dataset: Whose images are judged.
+        name: The study's.
+        made_by: What made each prompt, or the one whose context it took; None for whatever.
+        expected: What is the same for all of them.
 
     Raises:
         ValueError: If one is missing or damaged, or its provenance differs from what is expected.
@@ -59,8 +72,14 @@ def read_study(dataset: str, name: str, **expected: object) -> Study:
     for prompt, folder in paths.items():
         path = folder / "prompts.safetensors"
         prompts[prompt] = load_prompts(path)
-        require(prompts[prompt].provenance, path, dataset=dataset, **expected)
+        found = prompts[prompt].provenance
+        require(found, path, dataset=dataset, **expected)
+        require(found.get("tuned", found), path, **(made_by or {}).get(prompt, {}))
     of_dataset, of_study = prompts["hand"].class_names, prompts["advpt"].class_names
+    if strangers := set(of_study) - set(of_dataset):
+        raise ValueError(
+            f"{paths['advpt']}: knows a class {min(strangers)!r}, which {dataset} has not; run `dvc repro`"
+        )
     labels = np.array([of_dataset.index(class_name) for class_name in of_study])
     seals = tuple(seal_of(folder / "prompts.safetensors") for folder in paths.values())
     return Study(name, {**prompts, "hand": prompts["hand"].of_classes(labels)}, labels, seals)

@@ -4,59 +4,45 @@ Everything is read by the names in params.yaml: files of threats that are no mor
 """
 
 import json
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from stages.banks.files import replacing, require_writable
-from stages.banks.images import images_provenance, read_images
 from stages.banks.notes import read_note
-from stages.banks.prompts import load_prompts
-from stages.banks.provenance import Provenance, require
-from stages.banks.table import read_table
-from stages.carding import read_card
 from stages.command import command
-from stages.datasets.card import Card
 from stages.params import Params, load_params
+from stages.reading import Found, count_training_images, read_assessment, read_pixels, read_study, read_words
 from stages.report.assessment import assessment_list, assessment_table, checks_of, checks_of_results
+from stages.report.classes import classes_table
+from stages.report.costs import Cost, Sizes, costs_list, costs_of, costs_table
 from stages.report.findings import findings, headline
+from stages.report.gallery import Sample
 from stages.report.harmonic import harmonic_metrics, harmonic_table
-from stages.report.origins import datasets_table, flat, prompts_table, threats_table
+from stages.report.model_card import model_card, model_section
+from stages.report.origins import datasets_table, prompts_table, threats_table
 from stages.report.overview import overview_table
 from stages.report.page import page
 from stages.report.pictures import pictures_of
 from stages.report.results_table import results_table
 from stages.report.samples import sample_of
-from stages.report.tables import Rows, accuracy_table, confusion_table, metrics_of, results_of, tuning_table
+from stages.report.tables import (
+    Results,
+    accuracy_table,
+    confusion_table,
+    metrics_of,
+    results_of,
+    summary_of,
+    tuning_table,
+)
+from stages.report.verdict import caution, verdict
 from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
-from stages.report.worst import pointwise_worst, worst_threats
+from stages.report.words_pictures import words_pictures, words_tables
+from stages.report.worst import worst_threats
 
 REPORTS = Path("reports")
 GALLERY_LINES = 4  # over all data sets
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was found in one study.
-
-    Attributes:
-        dataset: Whose test images were judged.
-        card: What is known of that data set.
-        class_names: The classes of this study, by label.
-        prompts: What made each prompt.
-        curves: Tuning curves; None where the prompts were tuned in another study.
-        rows: The rows of each threat.
-    """
-
-    dataset: str
-    card: Card
-    class_names: list[str]
-    prompts: dict[str, Provenance]
-    curves: pd.DataFrame | None
-    rows: Rows
 
 
 def main() -> str:
@@ -73,8 +59,8 @@ def main() -> str:
     results = {}
     for name, study in found.items():
         results |= results_of({name: study.rows}, threats[name])
-    class_names = {name: study.class_names for name, study in own.items()}
-    measured = {name: read_assessment(name, study, params) for name, study in own.items()}
+    measured = {name: read_assessment(name, study, params.assess.model_dump()) for name, study in own.items()}
+    said_by_vectors = {name: read_words(name, study) for name, study in own.items()}
     checks = {
         name: [*checks_of(table), *checks_of_results(results, name, of_own, surrogates_of(params, name))]
         for name, table in measured.items()
@@ -82,33 +68,62 @@ def main() -> str:
     tables = {
         "accuracy": accuracy_table(results),
         "tuning": tuning_table(pd.concat([study.curves for study in found.values() if study.curves is not None])),
-        "confusion": pd.concat([confusion_table(study.rows[shown.name], study.class_names) for study in own.values()]),
         "assessment": assessment_table(checks),
+        **tables_of_classes(own, shown),
+        **words_tables(said_by_vectors),
+        "costs": costs_table([cost for name, study in own.items() for cost in costs(study, of_own, measured[name])]),
     }
-    count = max(1, GALLERY_LINES // len(own))
-    samples = [
-        sample_of(dataset, study.rows, class_names[dataset], seen, count, pixels_of=partial(read_pixels, dataset))
-        for dataset, study in own.items()
-    ]
-    pictures = pictures_of(results, tables, samples, measured, class_names, of_own, shown)
+    class_names = {name: study.class_names for name, study in own.items()}
+    pictures = pictures_of(results, tables, samples_of(own, seen), measured, class_names, of_own, shown)
+    pictures |= words_pictures(said_by_vectors, class_names)
     balances = [(dataset, f"{dataset}_base", f"{dataset}_new") for dataset in params.base_to_new]
 
     write("metrics.json", json.dumps({**metrics_of(results), **harmonic_metrics(results, balances)}, indent=2) + "\n")
+    write("summary.json", json.dumps(summary_of(results, params.datasets, [CLEAN, *seen]), indent=2) + "\n")
     for name, table in tables.items():
         write(f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, picture in pictures.items():
         write(f"{name}.png", picture.png)
-    wide = [
-        overview_table(results, title, names, threats[names[0]])
-        for title, names in overviews_of(params).items()
-        if len(names) > 1
-    ]
-    wide += [harmonic_table(results, *balance, threats[balance[1]]) for balance in balances]
+    said = verdict(results, params.datasets, of_own, shown) + caution(tables["assessment"]["status"].tolist())
+    wide = [*overviews(results, overviews_of(params), threats), *harmonics(results, balances, threats)]
     by_study = [results_table(results, name, threats[name]) for name in found]
     notes = [findings(results, name, threats[name]) for name in found]
-    trust = assessment_list(tables["assessment"])
-    write("index.html", page(wide, by_study, notes, list(pictures.values()), trust, origins_of(found, of_own)))
+    trust, cost = assessment_list(tables["assessment"]), costs_list(tables["costs"])
+    write("index.html", page(said, wide, by_study, notes, pictures, trust, cost, origins_of(found, of_own)))
+    cards = [
+        model_section(name, study.card.model_dump(), study.class_names, study.prompts, results, threats[name])
+        for name, study in found.items()
+    ]
+    write("model_card.md", model_card(cards))
     return f"wrote {REPORTS}, {headline(results, params.datasets[0], [CLEAN, *seen])}"
+
+
+def tables_of_classes(own: dict[str, Found], shown: Threat) -> dict[str, pd.DataFrame]:
+    """What is told class by class: under the shown threat, and beside it on clean images."""
+    compared = [CLEAN] if shown is CLEAN else [CLEAN, shown]
+    confusion = [confusion_table(study.rows[shown.name], study.class_names) for study in own.values()]
+    classes = [classes_table(study.rows, study.class_names, compared) for study in own.values()]
+    return {"confusion": pd.concat(confusion), "classes": pd.concat(classes)}
+
+
+def samples_of(own: dict[str, Found], seen: list[Threat]) -> list[Sample]:
+    """The images of the gallery."""
+    count = max(1, GALLERY_LINES // len(own))
+    return [
+        sample_of(dataset, study.rows, study.class_names, seen, count, pixels_of=partial(read_pixels, dataset))
+        for dataset, study in own.items()
+    ]
+
+
+def overviews(results: Results, names: dict[str, list[str]], threats: dict[str, list[Threat]]) -> list[str]:
+    """The tables over several studies, HTML."""
+    several = {title: studies for title, studies in names.items() if len(studies) > 1}
+    return [overview_table(results, title, studies, threats[studies[0]]) for title, studies in several.items()]
+
+
+def harmonics(results: Results, balances: list[tuple[str, str, str]], threats: dict[str, list[Threat]]) -> list[str]:
+    """The tables of base and new classes, HTML."""
+    return [harmonic_table(results, *balance, threats[balance[1]]) for balance in balances]
 
 
 def studies_of(params: Params) -> dict[str, str]:
@@ -157,81 +172,17 @@ def surrogates_of(params: Params, dataset: str) -> list[dict]:
     return [{"threat": name, **read_note(path)} for name, path in paths.items()]
 
 
-def read_assessment(dataset: str, study: Found, params: Params) -> pd.DataFrame:
-    """What `assess` measured on a data set.
-
-    Raises:
-        ValueError: If it is missing or damaged, or was measured on other prompts or by other parameters.
-    """
-    path = Path(f"data/assessment/{dataset}.parquet")
-    table, made_by = read_table(path)
-    require(made_by, path, assess=params.assess.model_dump(), prompts=study.prompts["advpt"])
-    return table.to_pandas()
-
-
-def read_study(name: str, dataset: str, threats: list[Threat]) -> Found:
-    """Reads what was found in one study.
-
-    Raises:
-        ValueError: If a file is missing or damaged, or its rows are those of other prompts or of another attack.
-    """
-    folder = Path(f"data/prompts/{name}")
-    files = {prompt: folder / prompt / "prompts.safetensors" for prompt in ("coop", "advpt")}
-    loaded = {
-        prompt: load_prompts(path)
-        for prompt, path in {"hand": Path(f"data/prompts/{dataset}/hand/prompts.safetensors"), **files}.items()
-    }
-    prompts = {prompt: file.provenance for prompt, file in loaded.items()}
-    rows = {}
-    worst = [threat for threat in threats if threat.name.startswith("worst_")]
-    for threat in (one for one in threats if one not in worst):
-        path = Path(f"data/rows/{name}/{threat.name}.parquet")
-        table, made_by = read_table(path)
-        require(flat(made_by["prompts"]), path, **flat(prompts))
-        source = made_by["images" if threat.knowledge == "adaptive" else "features"]
-        require(flat(source), path, **expected(dataset, threat))
-        rows[threat.name] = table.to_pandas().assign(defence=threat.defence)
-    rows |= {one.name: pointwise_worst([rows[part] for part in one.attack["of"]], one.name) for one in worst}
-    tuned = read_curves({prompt: path.with_name("tuning.parquet") for prompt, path in files.items()}, prompts)
-    card = read_card(dataset)
-    return Found(dataset, card, loaded["advpt"].class_names, prompts, tuned, rows)
-
-
-def read_curves(paths: dict[str, Path], prompts: dict[str, Provenance]) -> pd.DataFrame | None:
-    """The tuning curves of the prompts of one study; None where they were tuned in another one.
-
-    Raises:
-        ValueError: If a file is damaged, or is the curve of another prompt.
-    """
-    if not all(path.is_file() for path in paths.values()):
-        return None
-    curves = []
-    for prompt, path in paths.items():
-        table, made_by = read_table(path)
-        require(flat(made_by), path, **flat(prompts[prompt]))
-        curves.append(table.to_pandas())
-    return pd.concat(curves)
-
-
-def expected(dataset: str, threat: Threat) -> Provenance:
-    """What must have made the images of a threat, nested keys joined by dots."""
-    return flat({"dataset": dataset, "split": "test", "attack": threat.attack})
-
-
-def read_pixels(dataset: str, threat: Threat, ids: list[str]) -> np.ndarray:
-    """The images of the given ids, in their order (N, H, W, 3); holds one shard at a time."""
-    folder = {
-        "clean": Path(f"data/clean/{dataset}/test/images"),
-        "oblivious": Path(f"data/test/{dataset}/{threat.name}/images"),
-        "adaptive": Path(f"data/test/{dataset}/{threat.name}/images/advpt-0"),
-    }[threat.knowledge]
-    require(flat(images_provenance(folder)), folder, **expected(dataset, threat))
-    found = {}
-    for shard in read_images(folder):
-        found |= {id: pixels.copy() for id, pixels in zip(shard.ids, shard.pixels, strict=True) if id in ids}
-        if len(found) == len(ids):
-            break
-    return np.stack([found[id] for id in ids])
+def costs(study: Found, threats: list[Threat], measured: pd.DataFrame) -> list[Cost]:
+    """What the stages cost on the own prompts of a data set."""
+    attacks = [
+        threat for threat in threats if threat.knowledge == "adaptive" and threat.attack["method"] != "pointwise_worst"
+    ]
+    attacked = {threat.name: len(study.rows[threat.name]) for threat in attacks}
+    sizes = Sizes(
+        count_training_images(study.dataset), study.rows[CLEAN.name]["id"].nunique(), len(study.class_names), attacked
+    )
+    tuned = study.prompts["advpt"]
+    return costs_of(study.dataset, sizes, tuned["attack"], tuned["tune"], threats, measured)
 
 
 def origins_of(found: dict[str, Found], threats: list[Threat]) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stages.banks.bank import Bank, read_bank
-from stages.banks.files import require_writable, resuming
+from stages.banks.files import require_writable, resuming, whole
 from stages.banks.prompts import PromptFile, save_prompts
 from stages.banks.provenance import Provenance, key_of, provenance, require
 from stages.banks.table import seal_of, write_table
@@ -28,6 +28,7 @@ from stages.models.device import choose_device, graphed
 from stages.models.lazily import without_compiler
 from stages.params import Params, Tune, load_params
 from stages.prompts.context import Prompts, arrangement, assemble, initial_context, readable
+from stages.prompts.sources import tuning_generators
 from stages.prompts.text import TextTower
 from stages.prompts.tuning import Epoch, Schedule, tune
 
@@ -74,10 +75,11 @@ def main(dataset: str, prompt: str, part: str | None = None) -> str:
         part=part,
         **({"attack": params.attack.model_dump()} if prompt == "advpt" else {}),
     )
-    generators = [torch.Generator().manual_seed(params.seed * 1000 + index) for index in range(settings.tuning_seeds)]
+    generators = tuning_generators(params.seed, settings.tuning_seeds)
     layout, context = start_of(settings, found.class_names, tower, generators)
     features_of, without_graph = graphed(lambda context: layout.text_features(context, tower), context)
-    with resuming(out, key_of(made_by, found.seals)) as pieces, without_compiler():
+    key = key_of({**made_by, "class_names": found.class_names}, found.seals, device=device.type)
+    with resuming(out, key) as pieces, without_compiler():
         checkpoint = pieces / "progress.safetensors"
         begun = load_progress(checkpoint)
         done = len(begun.curve) if begun else 0
@@ -105,9 +107,10 @@ def main(dataset: str, prompt: str, part: str | None = None) -> str:
             provenance=made_by,
             context=context.cpu().numpy(),
         )
-        (pieces / prompt).mkdir(exist_ok=True)
-        save_prompts(pieces / prompt / "prompts.safetensors", prompts)
-        write_table(pieces / prompt / "tuning.parquet", [curve_table(curve, study, prompt)], made_by)
+        with whole(pieces / prompt / "prompts.safetensors") as file:
+            save_prompts(file, prompts)
+        with whole(pieces / prompt / "tuning.parquet") as file:
+            write_table(file, [curve_table(curve, study, prompt)], made_by)
     kept = f", {done} of {settings.epochs} epochs from an interrupted run" if done else ""
     how = "" if tower.is_fast else ", slowly: the blocks of this text tower are not open_clip's standard ones"
     accuracy = np.mean(curve[-1].accuracy)
@@ -126,6 +129,7 @@ def training_set(card: Card, prompt: str, part: str | None, params: Params, clip
         "dataset_sha256": card.sha256,
         "split": "train",
         "seed": params.seed,
+        "data": params.data.model_dump(),
         "model": clip.fingerprint,
     }
     paths = [Path(f"data/clean/{card.name}/train/features.parquet")]

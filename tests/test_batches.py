@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stages.batches import fitting, over_batches
+from stages.command import is_out_of_memory
 from stages.models.device import largest_batch
 from stages.params import Batching, load_params
 
@@ -73,3 +74,11 @@ def test_little_memory_makes_small_batches_and_much_changes_nothing(clip, monkey
     free = psutil.virtual_memory()._replace(available=20_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     assert 1 <= fitting(runtime, clip.encode_image, clip.image_size, CPU).batch_size < 100
+
+
+def test_52_torch_says_in_words_that_the_memory_is_full():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError()) and is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))

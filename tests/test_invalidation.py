@@ -11,6 +11,7 @@ PROMPTS_AND_ROWS = {
     "evaluate-transfer_eps8",
     "adapt-adaptive_eps4",
     "assess",
+    "words",
     "plot",
 }
 
@@ -67,7 +68,7 @@ def test_defences_and_attacks_beside_the_others_rerun_nothing_that_exists(projec
 def test_a_new_data_set_reruns_nothing_that_exists(project):
     project.change(datasets=["fashion", "fashion2"])
     names = project.repro()
-    assert all("@fashion2" in name for name in names - {"plot"}) and "plot" in names and len(names) == 17
+    assert all("@fashion2" in name for name in names - {"plot"}) and "plot" in names and len(names) == 18
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
     assert set(metrics) == {"fashion", "fashion2"}
 

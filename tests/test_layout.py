@@ -13,7 +13,9 @@ from tests.imports import ROOT, closure, imported_files, imported_libraries
 
 STAGES = ROOT / "stages"
 ROOMS = sorted(path.name for path in STAGES.iterdir() if (path / "__init__.py").is_file())
-SCRIPTS = sorted(path for path in STAGES.glob("*.py") if "if __name__" in path.read_text(encoding="utf-8"))
+RUNNABLE = sorted(path for path in STAGES.glob("*.py") if "if __name__" in path.read_text(encoding="utf-8"))
+TOOLS = [STAGES / "classify.py"]  # for whoever has prompts; no stage, for it makes nothing
+SCRIPTS = [path for path in RUNNABLE if path not in TOOLS]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 TENSOR_LIBRARIES = {"torch", "torchvision", "open_clip"}
 NO_DEPS = {STAGES / "params.py", STAGES / "command.py"}  # values are keys already; progress changes no result
@@ -30,9 +32,18 @@ def test_a_room_imports_no_other_room_and_no_stage(room):
         assert {found.parent for found in imported_files(path)} <= {path.parent}, path
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", RUNNABLE, ids=lambda path: path.stem)
 def test_a_stage_imports_no_stage(script):
-    assert not closure(script) & set(SCRIPTS)
+    assert not closure(script) & set(RUNNABLE)
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda path: path.stem)
+def test_a_tool_makes_nothing(tool):
+    """It neither writes a file nor calls what does; else it would have to be a stage."""
+    own = [path for path in (tool, *closure(tool)) if path.parent == STAGES]
+    called = {node.func for path in own for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+    names = {ast.unparse(function).split(".")[-1] for function in called}
+    assert not {name for name in names if re.match("write|save|replacing|resuming|put_|mkdir|open$", name)}
 
 
 @pytest.mark.parametrize("stage", GRAPH)
@@ -43,6 +54,7 @@ def test_deps_are_the_imports_file_by_file(stage):
 
 
 def test_every_script_is_a_stage_and_every_stage_a_script():
+    """But for the tools, which no stage runs."""
     assert {script_of(stage) for stage in GRAPH} == set(SCRIPTS)
 
 

@@ -1,15 +1,21 @@
 """The whole, with real DVC, on the micro project: bytes repeat, foreign and damaged artefacts are refused."""
 
+import ast
 import ctypes
 import os
 import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import pytest
 import torch
+from PIL import Image
 
+from stages.banks.prompts import load_prompts, save_prompts
 from stages.models.clip import weights_digest
+from stages.prompts.sources import tuning_generators
 from tests.imports import ROOT
 
 NO_MORE_CAPABILITY, OVERRIDE, READ_SEARCH = 24, 1, 2  # of prctl: what lets root write where nobody may
@@ -25,7 +31,7 @@ def test_forced_with_other_batches_and_workers_the_bytes_are_the_same(project):
     before = project.lock()
     project.change(runtime__batch_size=20, runtime__workers=3)
     assert project.repro() == set()
-    assert len(project.repro("-f")) == 17
+    assert len(project.repro("-f")) == 18
     assert project.lock() == before
     assert "params.yaml" in project.run("git", "status", "--porcelain")
     assert "reports" not in project.run("git", "status", "--porcelain")
@@ -68,6 +74,33 @@ def test_45_a_bank_of_another_model_is_refused(project):
     assert re.search(r"(features|embeddings)\.parquet: made with model = ", failed) and "Traceback" not in failed
 
 
+def test_45_words_of_foreign_embeddings_or_prompts_are_refused(project):
+    """Another attack or seed than this run has; a prompt that was tuned on another bank."""
+    said = project.folder / "data/words/fashion/words.parquet"
+    prompts = project.folder / "data/prompts/fashion/advpt/prompts.safetensors"
+    before, file = said.read_bytes(), load_prompts(prompts)
+    for key, other, name in (("attack__eps", 4, "attack"), ("seed", 1, "seed")):
+        project.change(**{key: other})
+        failed = project.fails("python", "-m", "stages.words", "fashion")
+        assert f"embeddings.parquet: made with {name}" in failed and "Traceback" not in failed
+        project.run("git", "checkout", "params.yaml")
+    file.provenance["attack"]["eps"] = 4
+    prompts.unlink()  # it may be a link into the cache
+    save_prompts(prompts, file)
+    failed = project.fails("python", "-m", "stages.words", "fashion")
+    assert "advpt/prompts.safetensors: made with attack" in failed and "Traceback" not in failed
+    prompts.unlink()
+    assert said.read_bytes() == before
+
+
+def test_tuning_began_where_the_words_say(project):
+    """After two epochs a context is still near its start: the seeds' sources are the same in both stages."""
+    context = load_prompts(project.folder / "data/prompts/fashion/coop/prompts.safetensors").context
+    for learnt, source in zip(context, tuning_generators(0, len(context)), strict=True):
+        start = 0.02 * torch.randn(learnt.shape, generator=source)
+        assert (torch.from_numpy(learnt) - start).norm() < 0.5 * start.norm()  # of another seed it would be 1.4
+
+
 def test_44_a_damaged_bank_is_refused_and_nothing_overwritten(project):
     bank = project.folder / "data/bank/fashion/embeddings.parquet"
     prompts = project.folder / "data/prompts/fashion/advpt/prompts.safetensors"
@@ -104,7 +137,7 @@ def test_50_a_read_only_output_folder_is_an_error_at_once(project):
     try:
         status, printed = as_anybody(project, sys.executable, "-m", "stages.tune", "fashion", "coop")
         assert status == 1 and "Traceback" not in printed
-        assert "data/prompts/fashion/coop: cannot be written" in printed and "no permission" in printed
+        assert "data/prompts/fashion/coop: cannot be made" in printed and "no permission" in printed
         status, printed = as_anybody(project, "dvc", "repro", "-s", "-f", "hand@fashion")
         assert status != 0 and re.search("Permission denied: .*data/prompts/fashion/hand", printed)
     finally:
@@ -133,18 +166,25 @@ def test_51_a_second_run_at_the_same_time_gets_the_message_of_dvc(project):
     assert f"is busy, it is being blocked by:\n  (PID {first.pid})" in failed
 
 
-def test_the_readme_uses_the_prompts_without_this_project(project, monkeypatch):
-    from stages.banks.bank import read_bank
+def test_the_readme_uses_the_prompts_without_this_project(project, monkeypatch, capsys):
+    """Its lines as they stand, on image files: the probabilities are those of the pipeline's own rows."""
+    from stages.banks.images import read_all_images
     from stages.banks.table import read_table
 
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
-    assert "stages" not in code
-    bank, _ = read_bank(project.folder / "data/clean/fashion/test/features.parquet")
-    names = {"features": torch.tensor(bank.embeddings)}
+    assert "stages" not in code and len(code.strip().splitlines()) <= 11
     monkeypatch.chdir(project.folder)
-    exec(code, names)
+    images = read_all_images(project.folder / "data/clean/fashion/test/images")
     rows = read_table(project.folder / "data/rows/fashion/clean.parquet")[0].to_pandas()
-    first = rows[(rows["prompt"] == "advpt") & (rows["seed"] == 0)]
-    assert first["id"].tolist() == bank.ids
-    assert first["prediction"].tolist() == names["probabilities"].argmax(-1).tolist()
-    torch.testing.assert_close(names["probabilities"].sum(-1), torch.ones(len(bank.ids)))
+    rows = rows[(rows["prompt"] == "advpt") & (rows["seed"] == 0)].set_index("id")
+    for id, label, pixels in list(zip(images.ids, images.labels, images.pixels, strict=True))[:5]:
+        Image.fromarray(pixels).save("photo.png")
+        names = {}
+        exec(code, names)
+        logs = names["probabilities"].detach().log()
+        others = torch.cat([logs[:label], logs[label + 1 :]])
+        assert (logs[label] - others.max()).item() == pytest.approx(rows["margin"][id], abs=0.01)
+        printed = ast.literal_eval(capsys.readouterr().out)
+        assert sum(printed.values()) == pytest.approx(1, abs=1e-5)
+        assert max(printed, key=printed.get) == names["about"]["class_names"][rows["prediction"][id]]
+    Path("photo.png").unlink()

@@ -12,12 +12,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 REASONS = {
-    errno.ENOSPC: "the disk is full; free some space",
-    errno.EDQUOT: "the quota is used up; free some space",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
     errno.EFBIG: "the file would be larger than allowed (ulimit -f)",
     errno.EROFS: "the file system is read-only",
-    errno.EACCES: "no permission to write there",
-    errno.EPERM: "no permission to write there",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
     errno.ENOTDIR: "a folder above it is a file",
     errno.EEXIST: "a folder above it is a file",
 }
@@ -45,9 +45,10 @@ def replacing(path: Path) -> Iterator[Path]:
 def resuming(path: Path, key: dict[str, Any]) -> Iterator[Path]:
     """Yields a folder for the pieces of what will take the place of `path`; finished pieces outlive a failed run.
 
-    Whatever the block makes there under the name of `path` takes its place when the block succeeds, and the folder
-    goes. When it fails or is killed, the folder stays, and the next run with the same key finds in it what was
-    finished; with another key it finds nothing.
+    Whatever the block makes there under the name of `path`, by `whole`, takes its place when the block succeeds, and
+    the folder goes. When it fails or is killed, the folder stays, and the next run with the same key finds in it what
+    was finished; with another key it finds nothing. At the end nothing is written but names, so that of several such
+    blocks around one body all succeed or none.
 
     Args:
         path: A file or a folder.
@@ -66,14 +67,13 @@ def resuming(path: Path, key: dict[str, Any]) -> Iterator[Path]:
         for half in list(work.rglob(".*.partial")):
             remove(half)
         yield work
-        flush(work / path.name)
         put(work / path.name, path)
         remove(work)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path for one piece inside `resuming`, which is there once it is whole."""
+    """Yields a temporary path for a file inside `resuming`, which is there once it is whole."""
     partial = path.with_name(f".{path.name}.partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -107,9 +107,10 @@ def explaining(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REASONS:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        reason = REASONS[error.errno]
-        raise ValueError(f"{path}: cannot be written{where}: {reason}; what lay there before is as it was") from error
+        where = f" at {error.filename}" if error.filename else ""
+        raise ValueError(
+            f"{path}: cannot be made: {REASONS[error.errno]}{where}; nothing half-written stays"
+        ) from error
 
 
 def require_writable(*paths: Path) -> None:

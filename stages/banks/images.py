@@ -77,7 +77,8 @@ def write_images(
         write_shard(path, work(part), {**provenance, "shard": index})
 
     written = write_pieces(folder, parts, make)
-    write_note(folder / COUNT, {"shards": written.pieces})
+    with whole(folder / COUNT) as temporary:
+        write_note(temporary, {"shards": written.pieces})
     return written
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 Provenance = dict[str, Any]
 LIBRARIES = ("torch", "open_clip_torch", "numpy", "pyarrow")
+OTHERS = ("pillow", "torchvision", "timm", "pyautoattack", "scikit-image", "scipy", "PyWavelets", "safetensors")
 
 
 def provenance(**made_by: Any) -> Provenance:
@@ -14,14 +15,16 @@ def provenance(**made_by: Any) -> Provenance:
     return {**made_by, "versions": {library: version(library) for library in LIBRARIES}}
 
 
-def key_of(made_by: Provenance, inputs: list[str]) -> Provenance:
+def key_of(made_by: Provenance, inputs: list[str], *, device: str) -> Provenance:
     """What has to be the same for the pieces of an interrupted run to be gone on with.
 
     Args:
         made_by: Of what is being made.
         inputs: Digests of all that is read.
+        device: Kind of device: two kinds round differently.
     """
-    return {**provenance(made_by=made_by), "inputs": inputs, "code": code_digest()}
+    others = {library: version(library) for library in OTHERS}
+    return {**provenance(made_by=made_by, device=device), "others": others, "inputs": inputs, "code": code_digest()}
 
 
 def code_digest() -> str:

@@ -73,23 +73,19 @@ def largest_batch(encode: Callable[[Tensor], Tensor], image: Tensor, *, workers:
     """
     one, two = (bytes_kept(encode, image.repeat(count, 1, 1, 1)) for count in (1, 2))
     free = torch.cuda.mem_get_info(image.device)[0] if image.device.type == "cuda" else free_memory()
-    return max(free // 2 // workers // (two - one), 1)
+    return max(free // 2 // workers // max(two - one, 1), 1)
 
 
 def free_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that this process could still take: what the machine has, or what its container is allowed."""
+    """Bytes that this process could still take: what the machine has, or what its container (cgroup v2) is allowed."""
     available = psutil.virtual_memory().available
     try:
         most, taken = (int((group / f"memory.{name}").read_text(encoding="utf-8")) for name in ("max", "current"))
-    except (OSError, ValueError):  # no container, or one that may take all ("max")
+        facts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
+        cached = int(facts["inactive_file"])  # files read long ago, which make room when it is needed
+    except (OSError, ValueError, KeyError):  # no container, or one that may take all ("max")
         return available
-    return max(min(available, most - taken), 0)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that the memory is full; on the CPU torch has no class for it."""
-    words = ("can't allocate memory", "bad_alloc")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+    return max(min(available, most - taken + cached), 0)
 
 
 def bytes_kept(encode: Callable[[Tensor], Tensor], images: Tensor) -> int:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pandas as pd
 
+from stages.report.region import region
 from stages.report.tables import Results
 from stages.report.vocabulary import Threat
 
@@ -161,7 +162,7 @@ def assessment_list(table: pd.DataFrame) -> str:
         for line in table.itertuples()
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("verdict", "data set", "what must hold", "found"))
-    return f'<div class="wide"><table class="checks"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return region(f'<table class="checks"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>', "Checks")
 
 
 def curve(measured: pd.DataFrame, attack: str, along: str) -> pd.Series:

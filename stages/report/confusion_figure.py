@@ -79,6 +79,9 @@ def mistakes(table: pd.DataFrame) -> str:
     told = []
     for dataset in table["dataset"].unique():
         lines = wrong.loc[wrong["dataset"] == dataset, ["actual", "predicted", "count"]].to_numpy()
-        said = [f"“{unescape(actual)}” for “{unescape(predicted)}” ({count:g})" for actual, predicted, count in lines]
+        said = [
+            f"“{unescape(actual)}” for “{unescape(predicted)}” ({round(count, 1):g})"
+            for actual, predicted, count in lines
+        ]
         told.append(f"{dataset}: {', '.join(said) or 'none'}")
     return f"AdvPT's most frequent mistakes (images): {'; '.join(told)}."

@@ -3,6 +3,7 @@
 from html import escape
 from typing import Any
 
+from stages.report.region import region
 from stages.report.statistics import DIGITS
 from stages.report.tables import Results
 from stages.report.vocabulary import PROMPTS, Threat
@@ -40,8 +41,9 @@ def harmonic_table(results: Results, dataset: str, base: str, new: str, threats:
         f'<tbody class="{escape(threat.knowledge)}">{threat_rows(results, base, new, threat)}</tbody>'
         for threat in threats
     )
-    caption = f"<caption>{escape(dataset)}: tuned on the base classes, judged on both halves</caption>"
-    return f'<div class="wide"><table class="results">{caption}<thead><tr>{columns}</tr></thead>{rows}</table></div>'
+    title = f"{dataset}: tuned on the base classes, judged on both halves"
+    head = f"<caption>{escape(title)}</caption><thead><tr>{columns}</tr></thead>"
+    return region(f'<table class="results">{head}{rows}</table>', title)
 
 
 def threat_rows(results: Results, base: str, new: str, threat: Threat) -> str:

@@ -4,6 +4,7 @@ import json
 from html import escape
 from typing import Any
 
+from stages.report.region import region
 from stages.report.vocabulary import PROMPTS, Threat
 
 
@@ -39,7 +40,7 @@ def side_by_side(caption: str, names: list[str], columns: list[dict[str, Any]]) 
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     rows = "".join(row(key, [text(column[key]) if key in column else "" for column in columns]) for key in keys)
     thead = f"<caption>{escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead>"
-    return f'<div class="wide"><table>{thead}<tbody>{rows}</tbody></table></div>'
+    return region(f"<table>{thead}<tbody>{rows}</tbody></table>", caption)
 
 
 def row(key: str, values: list[str]) -> str:
@@ -51,5 +52,7 @@ def row(key: str, values: list[str]) -> str:
 
 
 def text(value: Any) -> str:
-    """A value as params.yaml writes it."""
+    """A value as params.yaml writes it; an empty list is none."""
+    if value == []:
+        return "none"
     return value if isinstance(value, str) else json.dumps(value)

@@ -4,6 +4,7 @@ from html import escape
 
 import numpy as np
 
+from stages.report.region import region
 from stages.report.tables import Results
 from stages.report.vocabulary import PROMPTS, Threat
 
@@ -26,7 +27,7 @@ def overview_table(results: Results, title: str, names: list[str], threats: list
         f'<tbody class="{escape(threat.knowledge)}">{threat_rows(results, names, threat)}</tbody>' for threat in threats
     )
     caption = f"<caption>{escape(title)}</caption>"
-    return f'<div class="wide"><table class="results">{caption}<thead>{head}</thead>{bodies}</table></div>'
+    return region(f'<table class="results">{caption}<thead>{head}</thead>{bodies}</table>', title)
 
 
 def threat_rows(results: Results, names: list[str], threat: Threat) -> str:

@@ -4,37 +4,15 @@ from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
 
+from stages.report.region import region
+from stages.report.stylesheet import STYLE
+
 TITLE = "Adversarial prompt tuning: results"
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --soft: #5a6472; --line: #d5d9de;
-  --oblivious: #f1f5f9; --adaptive: #fdf1e7; --gain: #00568a; --loss: #a13d00; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --paper: #15181c; --soft: #9aa5b1; --line: #3a424b;
-  --oblivious: #1c242d; --adaptive: #2e231a; --gain: #6cbcf0; --loss: #f2a36b; } }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; font: 16px/1.5 system-ui, sans-serif;
-  color: var(--ink); background: var(--paper) }
-h1 { font-size: 1.6rem; margin: 0 0 .5rem } h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem }
-p, li { max-width: 46rem } li { margin: .3rem 0 }
-.wide { overflow-x: auto; margin: 1rem 0 }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums }
-caption { text-align: left; font-weight: 600; padding: .3rem 0 }
-th, td { padding: .35rem .7rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line);
-  overflow-wrap: anywhere }
-th { font-weight: 500 } thead th { font-weight: 600 }
-.results { width: 100% } .results td, .results thead th { text-align: right; white-space: nowrap }
-.results thead th { white-space: normal; vertical-align: bottom }
-.results th[scope="row"] { white-space: nowrap } .results thead th:first-child { text-align: left }
-.results th small, .results td small { display: block; font-weight: 400; color: var(--soft) }
-.results caption small { display: block; font-weight: 400; color: var(--soft) }
-.checks thead th { white-space: nowrap }
-.fail { color: var(--loss); font-weight: 700 } .warn { color: var(--loss) } .pass { color: var(--gain) }
-.results .group { font-size: .95rem; padding-top: .8rem }
-.oblivious { background: var(--oblivious) } .adaptive { background: var(--adaptive) }
-.gain { color: var(--gain) } .loss { color: var(--loss) } .noise { color: var(--soft) }
-figure { margin: 1.5rem 0 } figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px;
-  border: 1px solid var(--line) }
-figcaption { color: var(--soft); font-size: .9rem; max-width: 46rem }
-"""
+ALONE = (  # browsers keep the page from running a script and from asking for anything
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+    "style-src 'unsafe-inline'\">"
+    '<link rel="icon" href="data:,">'
+)
 READING = """
 <p>Accuracy in percent. Under an attack it is <b>robust accuracy</b>: the share of test images that are classified
 rightly both clean and under the attack. <b>Oblivious</b> threats were crafted without the prompts: their attacker does
@@ -51,6 +29,21 @@ ASSESSMENT = """
 tuning seed. A <b>fail</b> means that a robust accuracy above may be the attack's weakness and not the prompt's
 strength.</p>
 """
+COSTS = """
+<p>Counted from the parameters, not measured, so that the report is the same wherever it is made: how often an image
+goes through the image tower, forth and back (gradients) or forth alone (passes), through a transfer attack's surrogate
+forth and back, and how often all classes go through the text tower forth and back. ≤: images that are fooled already
+rest.
+The prompts of other studies (halves of the classes, moved contexts) come on top.</p>
+"""
+LEADS = ("What it gains", "What it costs", "What an adaptive attacker leaves", "Caution")
+SECTIONS = {
+    "results": "Results",
+    "figures": "Figures",
+    "trust": "Can the attacks be trusted?",
+    "costs": "What each stage costs",
+    "origins": "What made them",
+}
 
 
 @dataclass(frozen=True)
@@ -69,36 +62,58 @@ class Picture:
 
 
 def page(
+    verdict: list[str],
     overviews: list[str],
     results: list[str],
     notes: list[list[str]],
-    pictures: list[Picture],
+    pictures: dict[str, Picture],
     assessment: str,
+    costs: str,
     origins: list[str],
 ) -> str:
     """The whole page.
 
     Args:
+        verdict: What it all comes to: three sentences, perhaps a caution; plain text.
         overviews: Tables over several data sets, HTML; none for a single one.
         results: One table per data set, HTML.
         notes: What each table says, sentences of plain text.
-        pictures: The figures, embedded.
+        pictures: The figures, embedded, by the names of their files.
         assessment: What is to be said of the attacks themselves, HTML.
+        costs: What each stage costs, HTML.
         origins: Tables that say what made the results, HTML.
     """
     tables = "".join(table + bullets(said) for table, said in zip(results, notes, strict=True))
-    sections = [
-        f"<h1>{TITLE}</h1>{READING}{''.join(overviews)}{tables}",
-        f"<h2>Figures</h2>{''.join(map(figure, pictures))}",
-        f"<h2>Can the attacks be trusted?</h2>{ASSESSMENT}{assessment}",
-        f"<h2>What made them</h2>{''.join(origins)}",
-    ]
+    parts = {
+        "results": f"{''.join(overviews)}{tables}<h3>How to read it</h3>{READING}",
+        "figures": "".join(figure(name, picture) for name, picture in pictures.items()),
+        "trust": ASSESSMENT + assessment,
+        "costs": COSTS + costs,
+        "origins": "".join(origins),
+    }
+    sections = "\n".join(
+        f'<section id="{name}"><h2>{SECTIONS[name]}</h2>{content}</section>' for name, content in parts.items()
+    )
     head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta charset="utf-8">{ALONE}<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{TITLE}</title><style>{STYLE}</style>"
     )
-    body = "\n".join(sections)
+    body = f"<header><h1>{TITLE}</h1>{box(verdict)}{contents()}</header>\n<main>\n{sections}\n</main>"
     return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def box(verdict: list[str]) -> str:
+    """The verdict, each sentence under what it speaks of."""
+    said = zip(LEADS, verdict, strict=False)
+    return (
+        f'<div class="verdict">{"".join(f"<p><b>{lead}</b> {escape(sentence)}</p>" for lead, sentence in said)}</div>'
+    )
+
+
+def contents() -> str:
+    """Links to the sections."""
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in SECTIONS.items())
+    return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
 
 
 def bullets(sentences: list[str]) -> str:
@@ -106,9 +121,10 @@ def bullets(sentences: list[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>"
 
 
-def figure(picture: Picture) -> str:
-    """A picture inside the page, with the words for those who do not see it."""
+def figure(name: str, picture: Picture) -> str:
+    """A picture inside the page, with the words for those who do not see it, and the name of its file."""
     source = f"data:image/png;base64,{b64encode(picture.png).decode()}"
-    alt = escape(f"{picture.title}. {picture.caption}")
-    caption = f"<figcaption><b>{escape(picture.title)}.</b> {escape(picture.caption)}</figcaption>"
-    return f'<figure><img src="{source}" alt="{alt}">{caption}</figure>'
+    image = f'<img src="{source}" alt="{escape(f"{picture.title}. {picture.caption}")}">'
+    title, caption, file = (escape(text) for text in (picture.title, picture.caption, f"{name}.png"))
+    below = f"<figcaption><b>{title}.</b> {caption} <small>({file})</small></figcaption>"
+    return f"<figure>{region(image, picture.title)}{below}</figure>"

@@ -4,12 +4,16 @@ import pandas as pd
 
 from stages.report.accuracy_figure import accuracy_figure
 from stages.report.assessment_figure import assessment_figure
+from stages.report.classes import extremes
+from stages.report.classes_figure import classes_figure
 from stages.report.confusion_figure import confusion_figure, mistakes
+from stages.report.eps_figure import eps_figure
 from stages.report.gallery import Sample, gallery
 from stages.report.page import Picture
 from stages.report.tables import Results
+from stages.report.tradeoff_figure import tradeoff_figure
 from stages.report.tuning_figure import tuning_figure
-from stages.report.vocabulary import Threat
+from stages.report.vocabulary import CLEAN, Threat
 
 MARKS = "Marks are accuracies, bars 95 % Wilson intervals; hollow: within noise of the hand-written prompt."
 BANDS = (
@@ -24,6 +28,18 @@ STRENGTH = (
     "What an attack that can be trusted leaves falls to nothing as eps grows, hardly falls with more steps, and is far "
     "below what random noise of the same size leaves. Curves, AutoAttack and Square: on the images of the assessment; "
     "oblivious attacks: on all test images."
+)
+BY_EPS = (
+    "Lines begin at clean accuracy, eps 0, and join the strongest attack of each eps; bars are 95 % Wilson intervals; "
+    "hollow: within noise of the hand-written prompt. An adaptive attack may judge fewer images."
+)
+PRICE = (
+    "Up is more robust, right is better on clean images (behind a defence, through it). A grey line joins the prompts "
+    "under one threat; crosses are 95 % Wilson intervals; hollow: within noise of the hand-written prompt."
+)
+BY_CLASS = (
+    "A class has few images: bars are 95 % Wilson intervals for them, and single classes are not tested. Of more than "
+    "20 classes, each panel shows its ten largest gains and ten largest losses; classes.csv holds all."
 )
 CELLS = (
     "Rows are actual classes, columns predicted ones, in percent of the actual class, over all tuning seeds. At most "
@@ -44,21 +60,26 @@ def pictures_of(
 
     Args:
         results: Every accuracy.
-        tables: The tables `tuning` and `confusion`.
+        tables: The tables `tuning`, `confusion` and `classes`.
         samples: What the gallery shows, one per data set.
         measured: What `assess` measured on each data set.
         class_names: The names of each data set, by label.
         threats: The threats from top to bottom.
-        shown: The threat of the table `confusion`.
+        shown: The threat of the table `confusion`, and of `classes` beside `clean`.
     """
     datasets = list(class_names)
+    compared = [CLEAN] if shown is CLEAN else [CLEAN, shown]
+    classes = classes_figure(tables["classes"], datasets, compared)
     strength = assessment_figure(measured, results, threats)
     confusion = confusion_figure(tables["confusion"], class_names, shown)
     taken = f"{shown.recipe}. {CELLS} {mistakes(tables['confusion'])}"
     return {
         "accuracy": Picture(accuracy_figure(results, datasets, threats), "Accuracy by threat and prompt", MARKS),
-        "tuning": Picture(tuning_figure(tables["tuning"], datasets), "Tuning curves", BANDS),
+        "eps": Picture(eps_figure(results, datasets, threats), "Robust accuracy against eps", BY_EPS),
+        "assessment": Picture(strength, "The attacks on AdvPT against eps and steps", STRENGTH),
+        "tradeoff": Picture(tradeoff_figure(results, datasets, threats), "Clean against robust accuracy", PRICE),
         "gallery": Picture(gallery(samples), "Clean, adversarial, difference", SCALE),
-        "assessment": Picture(strength, "The attacks against eps and steps", STRENGTH),
+        "classes": Picture(classes, "Gains and losses by class", f"{BY_CLASS} {extremes(tables['classes'])}"),
         "confusion": Picture(confusion, f"Confusion, {shown.name} ({shown.knowledge})", taken),
+        "tuning": Picture(tuning_figure(tables["tuning"], datasets), "Tuning curves", BANDS),
     }

@@ -6,6 +6,7 @@ from itertools import groupby
 import pandas as pd
 
 from stages.report.findings import effect, points, reason, signed
+from stages.report.region import region
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import EFFECTS, KNOWLEDGE, PROMPTS, Threat
 
@@ -24,7 +25,8 @@ def results_table(results: Results, dataset: str, threats: list[Threat]) -> str:
     ]
     legend = ", ".join(f"{mark} {words}" for mark, words in EFFECTS.values())
     caption = f"<caption>{escape(dataset)}<small> {escape(legend)}</small></caption>"
-    return f'<div class="wide"><table class="results">{caption}<thead>{head}</thead>{"".join(bodies)}</table></div>'
+    table = f'<table class="results">{caption}<thead>{head}</thead>{"".join(bodies)}</table>'
+    return region(table, f"Results on {dataset}")
 
 
 def title_row(knowledge: str) -> str:

@@ -19,7 +19,7 @@ SETTINGS = {
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "text.parse_math": False,  # a class name may hold a dollar sign
-    "savefig.dpi": 110,
+    "savefig.dpi": 144,
 }
 GRID = {"color": "#d5d9de", "linewidth": 0.6}
 PERCENT_TICKS = [i / 5 for i in range(6)], [str(20 * i) for i in range(6)]  # places on an axis of fractions, labels

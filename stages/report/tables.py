@@ -75,6 +75,17 @@ def metrics_of(results: Results) -> dict[str, Any]:
     return nested
 
 
+def summary_of(results: Results, datasets: list[str], threats: list[Threat]) -> dict[str, Any]:
+    """What `dvc exp show` and `dvc metrics diff` compare: few accuracies, nested dataset.threat.prompt."""
+    return {
+        dataset: {
+            threat.name: {prompt: results[dataset, threat.name, prompt].accuracy for prompt in ("hand", "advpt")}
+            for threat in threats
+        }
+        for dataset in datasets
+    }
+
+
 def tuning_table(curves: pd.DataFrame) -> pd.DataFrame:
     """Mean and sample standard deviation over the tuning seeds.
 

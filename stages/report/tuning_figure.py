@@ -29,6 +29,7 @@ def tuning_figure(table: pd.DataFrame, datasets: list[str]) -> bytes:
             draw_curves(left, curves, "loss")
             draw_curves(right, curves, "accuracy")
             left.set(title=f"{dataset}, on what each is tuned on", ylabel="cross-entropy")
+            left.set_ylim(bottom=0)
             right.set(ylabel="accuracy in %", ylim=(0, 1))
             right.set_yticks(*PERCENT_TICKS)
         figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=2)

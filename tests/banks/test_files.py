@@ -99,5 +99,5 @@ def test_51_the_claim_of_a_killed_run_is_void(tmp_path):
 
 def test_50_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(ValueError, match=r"data/out: cannot be written .*: a folder above it is a file"):
+    with pytest.raises(ValueError, match=r"data/out: cannot be made: a folder above it is a file"):
         require_writable(tmp_path / "data/out")

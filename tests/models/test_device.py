@@ -6,28 +6,20 @@ import psutil
 import pytest
 import torch
 
-from stages.models.device import free_memory, graphed, is_out_of_memory
+from stages.models.device import free_memory, graphed
 
 
 @pytest.mark.parametrize(
     ("most", "taken", "expected"),
-    [("5000", "2000", 3000), ("2000", "3000", 0), ("max", "2000", None), (None, None, None)],
+    [("5000", "2000", 3300), ("2000", "3000", 0), ("max", "2000", None), (None, None, None)],
 )
 def test_a_container_may_take_what_it_is_allowed(tmp_path, monkeypatch, most, taken, expected):
     plenty = psutil.virtual_memory()._replace(available=10**9)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: plenty)
-    for name, value in (("max", most), ("current", taken)):
+    for name, value in (("max", most), ("current", taken), ("stat", most and "anon 10\ninactive_file 300")):
         if value:
             (tmp_path / f"memory.{name}").write_text(f"{value}\n")
     assert free_memory(tmp_path) == (10**9 if expected is None else expected)
-
-
-def test_52_torch_says_in_words_that_the_memory_is_full():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**60)
-    assert is_out_of_memory(caught.value)
-    assert is_out_of_memory(torch.OutOfMemoryError()) and is_out_of_memory(MemoryError())
-    assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
 class OnGpu(torch.Tensor):

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import sys
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from stages.models.lazily import import_open_clip
 from tests.imports import ROOT
 
 yaml = YAML(typ="safe", pure=True)
+CLEAN = ("images", "features.parquet")
 ORDER = [
     ("fetch", "fashion"),
     ("extract", "fashion"),
@@ -31,6 +33,7 @@ ORDER = [
     ("evaluate", "fashion", "clean", "fashion", "jpeg"),
     ("adapt", "fashion", "adaptive_eps4"),
     ("assess", "fashion"),
+    ("words", "fashion"),
 ]
 
 
@@ -76,7 +79,7 @@ class Small:
     def copy(self, folder: Path) -> "Small":
         """The same folder once more."""
         shutil.copytree(self.folder, folder)
-        return Small(folder, self.params)
+        return Small(folder, deepcopy(self.params))
 
     def start(self, stage: str, *arguments: str, largest: int = resource.RLIM_INFINITY) -> int:
         """Starts a stage; returns the process id. What it says goes to a file of its name.
@@ -141,5 +144,6 @@ def outs_of(stage: str, *arguments: str) -> list[str]:
         "craft": [f"test/{dataset}/{threat}/images" if threat else f"bank/{dataset}/images"],
         "embed": [f"test/{dataset}/{threat}/features.parquet" if threat else f"bank/{dataset}/embeddings.parquet"],
         "tune": [f"prompts/{dataset}/{threat}"],
+        "extract": [f"clean/{dataset}/{split}/{out}" for out in CLEAN for split in ("train", "test")],
         "adapt": [f"test/{dataset}/{threat}/images", f"rows/{dataset}/{threat}.parquet"],
     }[stage]

@@ -30,6 +30,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "rows/fashion/clean.parquet": read_table,
     "rows/fashion/adaptive_eps4.parquet": read_table,
     "assessment/fashion.parquet": read_table,
+    "words/fashion/words.parquet": read_table,
 }
 STAGES = {
     "index/fashion.parquet": ("extract", "fashion"),

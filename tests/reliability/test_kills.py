@@ -12,23 +12,26 @@ import pytest
 from stages.checkpoint import load_progress
 from tests.reliability.small import Small, outs_of
 
-KILLS = 11  # of each stage
+KILLS = 9  # of each stage
 STAGES = [
     ("craft", "fashion"),
     ("embed", "fashion"),
     ("tune", "fashion", "advpt"),
     ("adapt", "fashion", "adaptive_eps4"),
+    ("extract", "fashion"),
 ]
 
 
 def finished(small: Small, stage: tuple[str, ...]) -> int:
     """How many shards, or epochs, an interrupted run has left."""
-    out = small.folder / "data" / outs_of(*stage)[0]
-    pieces = out.with_name(f".{out.name}.partial")
+    outs = [small.folder / "data" / out for out in outs_of(*stage)]
+    pieces = [out.with_name(f".{out.name}.partial") for out in outs]
     if stage[0] == "tune":
-        progress = load_progress(pieces / "progress.safetensors")
+        progress = load_progress(pieces[0] / "progress.safetensors")
         return len(progress.curve) if progress else 0
-    return len([path for path in pieces.rglob("*.parquet") if re.fullmatch(r"\d{5}\.parquet", path.name)])
+    counted = [folder for folder in pieces if stage[0] == "embed" or folder.name == ".images.partial"]
+    shards = [path for folder in counted for path in folder.rglob("*.parquet")]
+    return sum(re.fullmatch(r"\d{5}\.parquet", path.name) is not None for path in shards)
 
 
 def killed(small: Small, stage: tuple[str, ...], after: float) -> bool:
@@ -38,6 +41,11 @@ def killed(small: Small, stage: tuple[str, ...], after: float) -> bool:
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+def is_there(small: Small, stage: tuple[str, ...]) -> bool:
+    """Whether a result has taken its place; its pieces are gone then."""
+    return any((small.folder / "data" / out).exists() for out in outs_of(*stage))
 
 
 def remove_outs(small: Small, stage: tuple[str, ...]) -> None:
@@ -65,11 +73,14 @@ def test_49_killed_at_any_moment_it_goes_on_to_the_same_bytes(small, stage, reco
                 there = 0
                 continue
             kills += 1
+            if is_there(small, stage):  # killed behind the last rename: DVC would call it unfinished all the same
+                remove_outs(small, stage)
+                there = 0
             assert finished(small, stage) >= there, "a finished piece was made again or lost"
             there = finished(small, stage)
         said = small.run(*stage)
-        counted = re.search(r"(\d+) of (\d+) (?:shards|epochs) from an interrupted run", said)
-        assert (int(counted[1]) if counted else 0) == there, said
+        counted = re.findall(r"(\d+) of \d+ (?:shards|epochs) from an interrupted run", said)
+        assert sum(map(int, counted)) == there, said
         assert small.digests() == expected and small.temporary() == []
         kept, runs = kept + there, runs + 1
     assert kept > 0, "no kill came late enough to leave anything"

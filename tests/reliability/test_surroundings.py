@@ -38,6 +38,7 @@ def test_51_a_stage_beside_itself_says_so_at_once(small, stage):
         "extract": "clean/fashion/test/images",
         "hand": "prompts/fashion/hand",
         "assess": "assessment/fashion.parquet",
+        "words": "words/fashion",
         "craft": "test/fashion/transfer_eps8/images" if len(stage) > 2 else "bank/fashion/images",
         "embed": "test/fashion/transfer_eps8/features.parquet" if len(stage) > 2 else "bank/fashion/embeddings.parquet",
         "tune": f"prompts/fashion/{stage[-1]}",

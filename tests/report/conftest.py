@@ -1,12 +1,22 @@
 """A tiny study: one data set of two hostile class names, one oblivious and one adaptive threat of the same eps."""
 
+from io import BytesIO
+
 import pandas as pd
 import pytest
+from PIL import Image
 
+from stages.report.assessment import Check, assessment_list, assessment_table
+from stages.report.costs import Cost, costs_list, costs_table
+from stages.report.findings import findings
+from stages.report.origins import datasets_table, prompts_table, threats_table
+from stages.report.page import Picture, page
+from stages.report.results_table import results_table
 from stages.report.tables import Accuracy
 from stages.report.vocabulary import CLEAN, Threat
 
 NAN = float("nan")
+HOSTILE = '"><script>alert(1)</script>&'
 PGD = Threat("pgd_eps8", "oblivious", {"method": "feature_pgd", "eps": 8.0, "steps": 40})
 KNOWING = Threat("knowing", "adaptive", {"method": "pgd", "eps": 8.0, "steps": 40})
 
@@ -62,3 +72,23 @@ def rows():
         return table.assign(dataset="tiny", threat=threat, defence=defence, correct=right)
 
     return make
+
+
+@pytest.fixture
+def html(results, threats):
+    """A page of one data set, in which every text is hostile."""
+    renamed = {(HOSTILE, *key[1:]): line._replace(dataset=HOSTILE) for key, line in results.items()}
+    made_by = {name: {"model": {"name": HOSTILE}, "tune": {"lr": 0.01}, HOSTILE: None} for name in ("hand", "advpt")}
+    made_by["hand"]["template"], made_by["advpt"]["template"] = HOSTILE, "[16] {}."
+    picture = BytesIO()
+    Image.new("RGB", (1200, 400), "grey").save(picture, "PNG")
+    return page(
+        [HOSTILE, "costs", "left"],
+        [],
+        [results_table(renamed, HOSTILE, threats)],
+        [[*findings(renamed, HOSTILE, threats), HOSTILE]],
+        {"accuracy": Picture(picture.getvalue(), HOSTILE, HOSTILE)},
+        assessment_list(assessment_table({HOSTILE: [Check(HOSTILE, "fail", HOSTILE)]})),
+        costs_list(costs_table([Cost(HOSTILE, HOSTILE, gradients=1234567, at_most=True)])),
+        [datasets_table({HOSTILE: {"source": HOSTILE}}), prompts_table(HOSTILE, made_by), threats_table(threats)],
+    )

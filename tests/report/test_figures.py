@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from stages.report.accuracy_figure import draw_group
+from stages.report.classes import classes_table
 from stages.report.confusion_figure import most_missed, shares_of
 from stages.report.gallery import scaled_difference
 from stages.report.pictures import pictures_of
@@ -80,7 +81,10 @@ def test_figures_of_two_data_sets_are_the_same_bytes_again(results, threats, stu
         [(d, p, 0, 1, 1.0, 0.5) for d in ("tiny", "other") for p in ("coop", "advpt")], columns=columns
     )
     confusion = pd.concat([confusion_table(study["clean"].assign(dataset=d), class_names) for d in ("tiny", "other")])
-    tables = {"tuning": tuning_table(curves), "confusion": confusion}
+    by_class = [
+        classes_table({"clean": study["clean"].assign(dataset=d)}, class_names, [CLEAN]) for d in ("tiny", "other")
+    ]
+    tables = {"tuning": tuning_table(curves), "confusion": confusion, "classes": pd.concat(by_class)}
     samples = [
         sample_of(dataset, study, class_names, seen, 2, pixels_of=pixels_of)
         for dataset, seen in (("tiny", threats[1:]), ("other", []))
@@ -94,6 +98,8 @@ def test_figures_of_two_data_sets_are_the_same_bytes_again(results, threats, stu
         pictures_of(both, tables, samples, dict.fromkeys(names, measured), names, threats, CLEAN) for _ in range(2)
     )
     assert pictures == again
-    assert list(pictures) == ["accuracy", "tuning", "gallery", "assessment", "confusion"]
+    assert list(pictures) == [
+        "accuracy", "eps", "assessment", "tradeoff", "gallery", "classes", "confusion", "tuning"
+    ]  # fmt: skip
     assert all(picture.png.startswith(b"\x89PNG") for picture in pictures.values())
     assert not any(b"Software" in picture.png for picture in pictures.values())

@@ -3,15 +3,11 @@
 import re
 from html.parser import HTMLParser
 
-import pytest
-
-from stages.report.assessment import Check, assessment_list, assessment_table
-from stages.report.findings import findings
-from stages.report.origins import datasets_table, prompts_table, threats_table
-from stages.report.page import Picture, page
+from stages.report.origins import datasets_table
+from stages.report.page import LEADS, SECTIONS
 from stages.report.results_table import results_table
-
-HOSTILE = '"><script>alert(1)</script>&'
+from stages.report.stylesheet import STYLE
+from tests.report.conftest import HOSTILE
 
 
 class Reader(HTMLParser):
@@ -29,39 +25,59 @@ class Reader(HTMLParser):
         self.texts.append(data)
 
 
-@pytest.fixture
-def html(results, threats):
-    renamed = {(HOSTILE, *key[1:]): line._replace(dataset=HOSTILE) for key, line in results.items()}
-    made_by = {name: {"model": {"name": HOSTILE}, "tune": {"lr": 0.01}, HOSTILE: None} for name in ("hand", "advpt")}
-    made_by["hand"]["template"], made_by["advpt"]["template"] = HOSTILE, "[16] {}."
-    return page(
-        [],
-        [results_table(renamed, HOSTILE, threats)],
-        [[*findings(renamed, HOSTILE, threats), HOSTILE]],
-        [Picture(b"png", HOSTILE, HOSTILE)],
-        assessment_list(assessment_table({HOSTILE: [Check(HOSTILE, "fail", HOSTILE)]})),
-        [datasets_table({HOSTILE: {"source": HOSTILE}}), prompts_table(HOSTILE, made_by), threats_table(threats)],
-    )
-
-
 def test_every_text_is_escaped(html):
     reader = Reader()
     reader.feed(html)
     assert "script" not in reader.tags
-    assert reader.texts.count(HOSTILE) == 10
+    assert reader.texts.count(HOSTILE) == 12 and f" {HOSTILE}" in reader.texts
     assert any(name == "alt" and value == f"{HOSTILE}. {HOSTILE}" for name, value in reader.attributes)
 
 
 def test_the_page_needs_nothing_else(html):
     sources = [value for name, value in re.findall(r'(src|href|url)="?\(?([^"]*)', html)]
-    assert sources == ["data:image/png;base64,cG5n"]
+    links = [f"#{name}" for name in SECTIONS]
+    assert sources[:1] == ["data:,"] and sources[1:-1] == links and sources[-1].startswith("data:image/png;base64,")
+    assert "default-src 'none'" in html
     assert '<meta charset="utf-8">' in html and 'name="viewport"' in html
     assert "prefers-color-scheme: dark" in html
 
 
-def test_results_stand_before_figures_before_origins(html):
-    places = [html.index(mark) for mark in ('class="results"', "<figure>", "What made them")]
+def test_the_verdict_stands_first_then_results_figures_origins(html):
+    marks = (
+        'class="verdict"',
+        "<nav",
+        'class="results"',
+        "<figure>",
+        'class="checks"',
+        'class="costs"',
+        ">the threats<",
+    )
+    places = [html.index(mark) for mark in marks]
     assert places == sorted(places)
+    assert all(f"<b>{lead}</b>" in html for lead in LEADS[:3]) and LEADS[3] not in html
+
+
+def test_every_link_leads_somewhere_and_every_part_that_scrolls_has_the_keyboard(html):
+    assert re.findall('href="#([^"]*)"', html) == re.findall('<section id="([^"]*)"', html) == list(SECTIONS)
+    wide = re.findall('<div class="wide"([^>]*)>', html)
+    assert len(wide) == html.count("<table") + html.count("<img") == 7
+    assert all(re.fullmatch(' role="region" tabindex="0" aria-label="[^"]+"', attributes) for attributes in wide)
+
+
+def test_a_figure_says_in_which_file_it_is_too(html):
+    assert "<small>(accuracy.png)</small></figcaption>" in html
+
+
+def test_paper_is_white_whatever_the_screen_is():
+    """The dark colours are for screens alone, and what is printed does not scroll."""
+    assert re.findall(r"@media ([^{]*) \{", STYLE)[0] == "screen and (prefers-color-scheme: dark)"
+    assert STYLE.count("color-scheme: dark)") == 1
+    assert ".wide { overflow: visible }" in STYLE[STYLE.index("@media print") :]
+
+
+def test_no_notes_read_as_none():
+    assert '<td colspan="1">none</td>' in datasets_table({"fashion": {"notes": []}})
+    assert '<td colspan="1">[&quot;a&quot;]</td>' in datasets_table({"fashion": {"notes": ["a"]}})
 
 
 def test_a_threat_row_holds_every_number(results, threats):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.report.tables import accuracy_table, confusion_table, metrics_of, results_of, tuning_table
+from stages.report.tables import accuracy_table, confusion_table, metrics_of, results_of, summary_of, tuning_table
 from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
 
 
@@ -64,6 +64,11 @@ def test_metrics_nest_dataset_threat_prompt(results):
     assert metrics["tiny"]["pgd_eps8"]["advpt"]["p"] == 0.0001234 and metrics["tiny"]["knowing"]["coop"]["p"] == 0.25
     assert set(metrics["tiny"]["clean"]["hand"]) == {"accuracy", "n", "low", "high", "std", "seeds"}
     assert set(metrics["tiny"]["clean"]["coop"]) == {"accuracy", "n", "low", "high", "std", "seeds", "p"}
+
+
+def test_the_summary_has_few_columns(results, threats):
+    found = summary_of(results, ["tiny"], threats[:2])
+    assert found == {"tiny": {"clean": {"hand": 0.9, "advpt": 0.7}, "pgd_eps8": {"hand": 0.3, "advpt": 0.5}}}
 
 
 def test_accuracy_table_is_tidy(results):

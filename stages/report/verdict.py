@@ -1,0 +1,100 @@
+"""The verdict in three sentences: what is gained, what it costs, what an attacker who knows the prompt leaves."""
+
+from collections import Counter
+
+from stages.report.findings import effect, points, reason
+from stages.report.tables import Results
+from stages.report.vocabulary import CLEAN, Threat
+
+SAID = {  # of one data set, by what the attacker knows and by the effect; {} is points
+    "clean": {
+        "gain": "it gains {:.1f} points",
+        "loss": "it costs {:.1f} points",
+        "noise": "it costs nothing that could be told from noise",
+    },
+    "oblivious": {
+        "gain": "AdvPT gains {:.1f} points",
+        "loss": "AdvPT loses {:.1f} points",
+        "noise": "AdvPT gains nothing that could be told from noise",
+    },
+    "adaptive": {
+        "gain": "AdvPT gains {:.1f} points",
+        "loss": "AdvPT loses {:.1f} points",
+        "noise": "there is no gain that could be told from noise",
+    },
+}
+COUNTED = {"gain": "gains under", "loss": "loses under", "noise": "is within noise under"}
+
+
+def verdict(results: Results, datasets: list[str], threats: list[Threat], shown: Threat) -> list[str]:
+    """Three sentences on AdvPT against the hand-written prompt; plain text.
+
+    Args:
+        results: Every accuracy.
+        datasets: What to speak of; several are counted and averaged.
+        threats: All threats of the report.
+        shown: The oblivious threat that is most like the bank's attack, or `clean` if there is none.
+    """
+    return [
+        gained(results, datasets, threats, shown),
+        f"{told(results, datasets, CLEAN, 'On clean images')}.",
+        left(results, datasets, threats, shown),
+    ]
+
+
+def gained(results: Results, datasets: list[str], threats: list[Threat], shown: Threat) -> str:
+    """The first sentence: the attack that the bank was made with, then all threats of its kind."""
+    if shown is CLEAN:
+        return "No attack that does not know the prompts was run, so nothing says what AdvPT gains under one."
+    attack = "the paper's attack" if shown.attack["method"] == "feature_pgd" else "an attack"
+    where = f"Under {attack} at eps {shown.eps:g}/255, made without the prompts ({shown.name}),"
+    return f"{told(results, datasets, shown, where)}{tally(results, datasets, threats, 'oblivious')}."
+
+
+def left(results: Results, datasets: list[str], threats: list[Threat], shown: Threat) -> str:
+    """The third sentence: the same eps, or the nearest, through the prompt itself, then all threats of that kind."""
+    adaptive = [threat for threat in threats[::-1] if threat.knowledge == "adaptive" and threat.defence == "none"]
+    if not adaptive:
+        return "No adaptive attack was run, so nothing says what an attacker who knows the prompt leaves."
+    nearest = min(adaptive, key=lambda threat: abs(threat.eps - shown.eps))  # the worst of several comes first
+    where = f"Under an attacker at eps {nearest.eps:g}/255 who knows the prompt ({nearest.name}),"
+    missing = "" if shown is CLEAN or nearest.eps == shown.eps else f"; at eps {shown.eps:g}/255 none was tried"
+    return f"{told(results, datasets, nearest, where)}{missing}{tally(results, datasets, threats, 'adaptive')}."
+
+
+def told(results: Results, datasets: list[str], threat: Threat, where: str) -> str:
+    """What AdvPT does under one threat, without a full stop."""
+    lines = [[results[dataset, threat.name, prompt] for prompt in ("advpt", "hand")] for dataset in datasets]
+    advpt, hand = (100 * sum(line.accuracy for line in column) / len(lines) for column in zip(*lines, strict=True))
+    both = f"{advpt:.1f} % instead of {hand:.1f} %"
+    if len(lines) > 1:
+        kinds = Counter(effect(*pair) for pair in lines)
+        counts = f"a gain on {kinds['gain']}, a loss on {kinds['loss']}, within noise on {kinds['noise']}"
+        return f"{where} AdvPT reaches {both} on average over {len(lines)} data sets ({counts})"
+    ((one, other),) = lines
+    said = SAID[threat.knowledge][effect(one, other)].format(abs(points(one, other)))
+    return f"{where} {said}: {both} (n = {one.n}, {reason(one, other)})"
+
+
+def tally(results: Results, datasets: list[str], threats: list[Threat], knowledge: str) -> str:
+    """How AdvPT fares under all undefended threats of one kind, if there are several, as the end of a sentence."""
+    alike = [threat for threat in threats if threat.knowledge == knowledge and threat.defence == "none"]
+    alike = [threat for threat in alike if threat.attack["method"] != "pointwise_worst"]
+    pairs = [
+        [results[name, threat.name, prompt] for prompt in ("advpt", "hand")] for name in datasets for threat in alike
+    ]
+    kinds = Counter(effect(*pair) for pair in pairs)
+    if len(alike) < 2:
+        return ""
+    counts = ", ".join(f"{said} {kinds[kind]}" for kind, said in COUNTED.items() if kinds[kind])
+    everywhere = "" if len(datasets) == 1 else f" on {len(datasets)} data sets"
+    return f"; of all {len(alike)} {knowledge} threats{everywhere} it {counts}"
+
+
+def caution(statuses: list[str]) -> list[str]:
+    """What the assessment of the attacks takes from the verdict: a sentence if a check fails, else none."""
+    failed = statuses.count("fail")
+    if not failed:
+        return []
+    checks = "check of the attacks fails" if failed == 1 else "checks of the attacks fail"
+    return [f"{failed} {checks} (see “Can the attacks be trusted?”): the accuracies under attack may be too high."]

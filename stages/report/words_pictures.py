@@ -1,0 +1,89 @@
+"""What the vectors say: the figures with the caution that is due, and the tables behind them."""
+
+import pandas as pd
+
+from stages.report.moves_figure import moves_figure
+from stages.report.page import Picture
+from stages.report.plane_figure import plane_figure
+from stages.report.vocabulary import PROMPTS
+from stages.report.words_figure import TUNED, words_figure
+
+Said = dict[str, dict[str, pd.DataFrame]]  # the tables words, moves, cosines, plane of each data set
+
+NEAREST = (
+    "An illustration, not a meaning: vectors move in a continuous space and need not mean any word, as the authors of "
+    "CoOp say of theirs. First tuning seed. After the nearest word, the one nearest to where the vector began; a bar "
+    "is the distance of a random vector of the same size from its own nearest word. Where each class has a context, "
+    "the first one is drawn, and the first ten are counted and stand in words.csv."
+)
+MAPS = (
+    "Cosines between the texts of the classes, hand-written before tuning and tuned after it (first tuning seed), at "
+    "most the first 40 classes; above, the mean over pairs. They tell how far texts lie apart, not whether images lie "
+    "near the right one."
+)
+SHADOW = (
+    "Unit features of training images, the same ones clean and attacked: what CoOp and AdvPT were tuned on. Large "
+    "marks are texts, by label (first tuning seed). The plane is fitted to the clean images alone, and shows the "
+    "stated share of the squared distances from their mean: points that meet here may be far apart."
+)
+
+
+def words_pictures(said: Said, class_names: dict[str, list[str]]) -> dict[str, Picture]:
+    """Draws the figures, by the names of their files.
+
+    Args:
+        said: What the stage `words` wrote on each data set.
+        class_names: The names of each data set, by label.
+    """
+    words, cosines, plane = (
+        {dataset: tables[name] for dataset, tables in said.items()} for name in ("words", "cosines", "plane")
+    )
+    told = " ".join(f"{dataset}: {nearer_than_random(table)}." for dataset, table in words.items())
+    moved = " ".join(f"{dataset}: {ways(tables['moves'])}." for dataset, tables in said.items())
+    return {
+        "words": Picture(words_figure(words), "Words near the context vectors", f"{NEAREST} {told}"),
+        "moves": Picture(moves_figure(cosines), "Cosines between the classes' texts", f"{MAPS} {moved}"),
+        "plane": Picture(plane_figure(plane, class_names), "Images and texts in two dimensions", SHADOW),
+    }
+
+
+def words_tables(said: Said) -> dict[str, pd.DataFrame]:
+    """The tables `words` and `moves` of all data sets, each as one."""
+    return {
+        name: pd.concat([tables[name].assign(dataset=dataset) for dataset, tables in said.items()]).pipe(dataset_first)
+        for name in ("words", "moves")
+    }
+
+
+def dataset_first(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table with the data set in front."""
+    return table[["dataset", *table.columns.drop("dataset")]]
+
+
+def nearer_than_random(words: pd.DataFrame) -> str:
+    """How many vectors are nearer to a word than a random one of their size, over all tuning seeds; plain text."""
+    first = words[words["rank"] == 1]
+    told = []
+    for prompt in TUNED:
+        by_measure = dict(list(first[first["prompt"] == prompt].groupby("measure")))
+        near, alike = by_measure["euclidean"], by_measure["cosine"]
+        nearer, turned = (near["value"] < near["random"]).sum(), (alike["value"] > alike["random"]).sum()
+        same = (near["word"] == near["start_word"]).sum()
+        told.append(
+            f"of {PROMPTS[prompt]}'s {len(near)} vectors {nearer} are nearer to one of {near['among'].iloc[0]} words "
+            f"than the random one ({turned} by cosine; half of random ones would be), {same} nearest to the word they "
+            "began near"
+        )
+    return "; ".join(told)
+
+
+def ways(moved: pd.DataFrame) -> str:
+    """How far the texts went from the hand-written ones, and how much alike, over all tuning seeds; plain text."""
+    told = []
+    for prompt in TUNED:
+        lines = moved[moved["prompt"] == prompt]
+        told.append(
+            f"{PROMPTS[prompt]}'s texts have a cosine of {lines['cosine'].mean():.2f} with the hand-written ones, and "
+            f"their ways one of {lines['common'].mean():.2f} with the mean way of all classes"
+        )
+    return f"On average {'; '.join(told)}"

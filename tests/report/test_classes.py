@@ -1,0 +1,83 @@
+"""Gains and losses by class: tables by hand, and which of many classes are drawn."""
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from stages.report.classes import classes_table, extremes
+from stages.report.classes_figure import chosen, classes_figure, draw
+from stages.report.vocabulary import CLEAN
+from tests.report.conftest import PGD
+
+
+@pytest.fixture
+def table(rows, class_names):
+    """Images a, b of class 0, c of class 1. AdvPT takes c for class 0; attacked, its second seed alone gets a right."""
+    labels = {"a": 0, "b": 0, "c": 1}
+    clean = [("hand", 0, id, label, label) for id, label in labels.items()]
+    clean += [
+        (prompt, seed, id, label, 0) for prompt in ("coop", "advpt") for seed in (0, 1) for id, label in labels.items()
+    ]
+    attacked = [("hand", 0, id, label, 1) for id, label in labels.items()]
+    attacked += [("coop", seed, id, label, 1) for seed in (0, 1) for id, label in labels.items()]
+    attacked += [
+        ("advpt", seed, id, label, 0 if (seed, id) == (1, "a") else 1)
+        for seed in (0, 1)
+        for id, label in labels.items()
+    ]
+    by_threat = {"clean": rows("clean", *clean), "pgd_eps8": rows("pgd_eps8", *attacked)}
+    return classes_table(by_threat, [*class_names, "no images"], [CLEAN, PGD])
+
+
+def test_a_class_has_the_share_of_its_images_over_all_seeds(table):
+    assert table.columns.tolist() == ["dataset", "threat", "class", "n", "hand", "coop", "advpt", "gain"]
+    assert table.drop(columns=["dataset", "class"]).to_numpy().tolist() == [
+        ["clean", 2, 1.0, 1.0, 1.0, 0.0],
+        ["clean", 1, 1.0, 0.0, 0.0, -1.0],
+        ["pgd_eps8", 2, 0.0, 0.0, 0.25, 0.25],
+        ["pgd_eps8", 1, 1.0, 0.0, 0.0, -1.0],
+    ]
+
+
+def test_names_are_written_as_in_html_and_told_as_they_are(table):
+    assert table["class"].tolist()[:2] == ["&lt;script&gt;alert(1)&lt;/script&gt;", "$\\frac$"]
+    assert extremes(table) == (
+        "In points, tiny, clean, largest gains: none; tiny, clean, largest losses: “$\\frac$” −100; "
+        "tiny, pgd_eps8, largest gains: “<script>alert(1)</script>” +25; "
+        "tiny, pgd_eps8, largest losses: “$\\frac$” −100."
+    )
+
+
+def many(count, *, threat="clean"):
+    """Classes whose gain rises from -0.5 to 0.5."""
+    gains = [index / (count - 1) - 0.5 for index in range(count)]
+    lines = [("tiny", threat, f"class {index}", 50, 0.5, 0.5, 0.5 + gain, gain) for index, gain in enumerate(gains)]
+    return pd.DataFrame(lines, columns=["dataset", "threat", "class", "n", "hand", "coop", "advpt", "gain"])
+
+
+def test_of_many_classes_the_largest_gains_and_losses_are_drawn():
+    lines = chosen(many(1000), many(1000).iloc[::-1])
+    assert lines["class"].tolist() == [f"class {index}" for index in [*range(999, 989, -1), *range(9, -1, -1)]]
+
+
+def test_few_classes_stand_in_one_order_in_all_panels():
+    common = many(3)
+    other = many(3).assign(gain=[3, 1, 2])
+    assert chosen(other, common)["class"].tolist() == ["class 2", "class 1", "class 0"]
+    assert chosen(other, common)["gain"].tolist() == [2, 1, 3]
+
+
+def test_marks_stand_where_the_accuracies_are():
+    panel = Figure().subplots()
+    draw(panel, many(3))
+    assert [mark.get_xdata().tolist() for mark in panel.lines] == [[0.5, 0.5, 0.5], [0.0, 0.5, 1.0]]
+    assert [text.get_text() for text in panel.texts] == ["−50", "+0", "+50"]
+    assert panel.get_xlim() == (0, 1)
+
+
+def test_a_figure_of_a_thousand_classes_is_no_taller_than_one_of_twenty():
+    heights = []
+    for count in (20, 1000):
+        picture = classes_figure(pd.concat([many(count), many(count, threat="pgd_eps8")]), ["tiny"], [CLEAN, PGD])
+        heights.append(int.from_bytes(picture[20:24], "big"))
+    assert heights[0] == heights[1] < 1000

@@ -1,0 +1,62 @@
+"""The templates of `dvc plots`: experiments side by side by colour, axes that start at zero."""
+
+import json
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from tests.imports import ROOT
+
+PLOTS = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["plot"]["plots"]
+DRAWN = {path: about for plot in PLOTS for path, about in plot.items() if "template" in about}
+
+
+def channels(spec: object, name: str) -> Iterator[dict]:
+    """Every encoding of a channel, however deep."""
+    if isinstance(spec, dict):
+        yield from (spec[name] for _ in [0] if isinstance(spec.get(name), dict) and "field" in spec[name])
+        for part in spec.values():
+            yield from channels(part, name)
+    elif isinstance(spec, list):
+        for part in spec:
+            yield from channels(part, name)
+
+
+def template(name: str) -> dict:
+    return json.loads((ROOT / f".dvc/plots/{name}.json").read_text(encoding="utf-8"))
+
+
+def test_every_template_is_used():
+    assert {about["template"] for about in DRAWN.values()} == {path.stem for path in (ROOT / ".dvc/plots").iterdir()}
+
+
+@pytest.mark.parametrize("name", ["threats", "tuning"])
+def test_experiments_are_told_apart_by_colour_alone(name):
+    """All in one panel; a panel is of one prompt and one data set or kind of attacker."""
+    (colour,) = channels(template(name), "color")
+    facets = [field for channel in ("row", "column") for field in channels(template(name), channel)]
+    assert colour["field"] == "rev" and len(colour["scale"]["range"]) == 8
+    assert {facet["field"] for facet in facets} <= {"group", "dataset", "prompt"}
+
+
+@pytest.mark.parametrize(("name", "channel"), [("threats", "x"), ("tuning", "y")])
+def test_accuracies_go_from_zero_to_one(name, channel):
+    (axis,) = [found for found in channels(template(name), channel) if "title" in found]
+    assert axis["scale"]["domain"] == [0, 1]
+
+
+@pytest.mark.parametrize("path", DRAWN)
+def test_the_table_has_the_columns_that_its_template_reads(path):
+    columns = pd.read_csv(ROOT / path, nrows=1).columns
+    about, text = DRAWN[path], json.dumps(template(DRAWN[path]["template"]))
+    assert {about["x"], about["y"], "dataset", "prompt"} <= set(columns)
+    for anchor in ("<DVC_METRIC_DATA>", "<DVC_METRIC_TITLE>", "<DVC_METRIC_X>", "<DVC_METRIC_Y>"):
+        assert anchor in text
+
+
+def test_every_picture_of_the_report_is_an_output():
+    pictures = {path for plot in PLOTS for path in plot if path.endswith(".png")}
+    names = ["accuracy", "eps", "assessment", "tradeoff", "gallery", "classes", "confusion", "tuning"]
+    assert {f"reports/{name}.png" for name in names} <= pictures

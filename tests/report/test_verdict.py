@@ -1,0 +1,122 @@
+"""The three sentences of the verdict, on numbers made by hand, in every case that they can be in."""
+
+from dataclasses import replace
+
+import pytest
+
+from stages.report.verdict import caution, verdict
+from stages.report.vocabulary import CLEAN, Threat
+from stages.report.worst import worst_threat
+from tests.report.conftest import KNOWING, PGD
+
+
+@pytest.fixture
+def said(line):
+    """The verdict on accuracies (threat, hand, advpt, p) of one data set."""
+
+    def say(*cases, shown=PGD, datasets=("tiny",)):
+        results = {
+            (dataset, threat.name, prompt): line(threat, prompt, accuracy, p=p)
+            for dataset in datasets
+            for threat, hand, advpt, p in cases
+            for prompt, accuracy in (("hand", hand), ("advpt", advpt))
+        }
+        return verdict(results, list(datasets), [threat for threat, *_ in cases], shown)
+
+    return say
+
+
+def test_a_gain_that_costs_and_that_a_knowing_attacker_removes(said):
+    gain, cost, left = said((CLEAN, 0.9, 0.7, 0.0001), (PGD, 0.3, 0.5, 0.0001), (KNOWING, 0.1, 0.12, 0.3))
+    assert gain == (
+        "Under the paper's attack at eps 8/255, made without the prompts (pgd_eps8), AdvPT gains 20.0 points: 50.0 % "
+        "instead of 30.0 % (n = 100, p < 0.001)."
+    )
+    assert cost == "On clean images it costs 20.0 points: 70.0 % instead of 90.0 % (n = 100, p < 0.001)."
+    assert left == (
+        "Under an attacker at eps 8/255 who knows the prompt (knowing), there is no gain that could be told from "
+        "noise: 12.0 % instead of 10.0 % (n = 100, p = 0.3)."
+    )
+
+
+def test_no_gain_is_said_to_be_none(said):
+    gain, cost, left = said((CLEAN, 0.9, 0.89, 0.6), (PGD, 0.3, 0.31, 0.6), (KNOWING, 0.1, 0.2, 0.001))
+    assert "AdvPT gains nothing that could be told from noise: 31.0 % instead of 30.0 % (n = 100, p = 0.6)" in gain
+    assert cost.startswith("On clean images it costs nothing that could be told from noise: 89.0 % instead of 90.0 %")
+    assert "who knows the prompt (knowing), AdvPT gains 10.0 points" in left
+
+
+def test_losses_are_said_to_be_losses(said):
+    gain, cost, left = said((CLEAN, 0.8, 0.9, 0.01), (PGD, 0.5, 0.3, 0.01), (KNOWING, 0.2, 0.1, 0.01))
+    assert "AdvPT loses 20.0 points: 30.0 % instead of 50.0 %" in gain
+    assert "On clean images it gains 10.0 points: 90.0 %" in cost
+    assert "AdvPT loses 10.0 points: 10.0 %" in left
+
+
+def test_a_gain_under_one_threat_does_not_hide_losses_under_others(said):
+    others = [replace(PGD, name=f"other{index}") for index in range(3)]
+    cases = [(others[0], 0.5, 0.3, 0.01), (others[1], 0.5, 0.3, 0.01), (others[2], 0.5, 0.6, 0.9)]
+    gain, _, left = said((CLEAN, 0.9, 0.9, 1), (PGD, 0.3, 0.5, 0.01), *cases, (KNOWING, 0.1, 0.1, 1))
+    assert gain.endswith("; of all 4 oblivious threats it gains under 1, loses under 2, is within noise under 1.")
+    assert "of all" not in left
+
+
+def test_without_an_adaptive_threat_nothing_is_said_to_be_left(said):
+    *_, left = said((CLEAN, 0.9, 0.7, 0.01), (PGD, 0.3, 0.5, 0.01))
+    assert left == "No adaptive attack was run, so nothing says what an attacker who knows the prompt leaves."
+    through = replace(KNOWING, defence="jpeg75")
+    assert said((CLEAN, 0.9, 0.7, 0.01), (PGD, 0.3, 0.5, 0.01), (through, 0.1, 0.9, 0.01))[2] == left
+
+
+def test_an_adaptive_threat_of_another_eps_is_said_to_be_that(said):
+    weak, strong = (Threat(f"eps{eps:g}", "adaptive", {"method": "pgd", "eps": eps}) for eps in (4.0, 24.0))
+    *_, left = said((CLEAN, 0.9, 0.7, 0.01), (PGD, 0.3, 0.5, 0.01), (strong, 0.0, 0.0, 1), (weak, 0.2, 0.3, 0.01))
+    assert left == (
+        "Under an attacker at eps 4/255 who knows the prompt (eps4), AdvPT gains 10.0 points: 30.0 % instead of 20.0 % "
+        "(n = 100, p = 0.01); at eps 8/255 none was tried; of all 2 adaptive threats it gains under 1, is within noise "
+        "under 1."
+    )
+
+
+def test_the_worst_of_several_adaptive_threats_speaks_for_them(said):
+    other, worst = replace(KNOWING, name="other"), worst_threat(8.0, "none", ["knowing", "other"])
+    cases = [(KNOWING, 0.2, 0.3, 0.01), (other, 0.2, 0.3, 0.01), (worst, 0.2, 0.1, 0.01)]
+    *_, left = said((CLEAN, 0.9, 0.7, 0.01), (PGD, 0.3, 0.5, 0.01), *cases)
+    assert "(worst_eps8), AdvPT loses 10.0 points" in left
+    assert left.endswith("of all 2 adaptive threats it gains under 2.")
+
+
+def test_without_an_oblivious_threat(said):
+    gain, _, left = said((CLEAN, 0.9, 0.7, 0.01), (KNOWING, 0.1, 0.2, 0.3), shown=CLEAN)
+    assert gain == "No attack that does not know the prompts was run, so nothing says what AdvPT gains under one."
+    assert left.startswith("Under an attacker at eps 8/255 who knows the prompt (knowing), there is no gain")
+    assert "none was tried" not in left
+
+
+def test_another_attack_is_not_called_the_papers(said):
+    transfer = Threat("transfer_eps8", "oblivious", {"method": "transfer", "eps": 8.0})
+    gain, *_ = said((CLEAN, 0.9, 0.9, 1), (transfer, 0.5, 0.6, 0.01), shown=transfer)
+    assert gain.startswith("Under an attack at eps 8/255, made without the prompts (transfer_eps8), AdvPT gains")
+
+
+def test_of_several_data_sets_effects_are_counted_and_accuracies_averaged(line):
+    """A gain, a loss and noise; the mean of 0.4, 0.2 and 0.3 is 0.3."""
+    lines = {"a": (0.2, 0.4, 0.01), "b": (0.4, 0.2, 0.01), "c": (0.2, 0.3, 0.5)}
+    results = {
+        (dataset, threat.name, prompt): line(threat, prompt, accuracy, p=p)
+        for dataset, (hand, advpt, p) in lines.items()
+        for threat in (CLEAN, PGD, KNOWING)
+        for prompt, accuracy in (("hand", hand), ("advpt", advpt))
+    }
+    gain, cost, left = verdict(results, list(lines), [CLEAN, PGD, KNOWING], PGD)
+    counts = "a gain on 1, a loss on 1, within noise on 1"
+    both = f"AdvPT reaches 30.0 % instead of 26.7 % on average over 3 data sets ({counts})"
+    assert gain == f"Under the paper's attack at eps 8/255, made without the prompts (pgd_eps8), {both}."
+    assert cost == f"On clean images {both}."
+    assert left == f"Under an attacker at eps 8/255 who knows the prompt (knowing), {both}."
+
+
+def test_a_failed_check_of_the_attacks_is_a_caution():
+    assert caution(["pass", "warn"]) == []
+    assert caution(["pass", "fail"])[0].startswith("1 check of the attacks fails")
+    assert caution(["fail", "fail"])[0].startswith("2 checks of the attacks fail (see")

@@ -1,0 +1,83 @@
+"""The words near vectors, as a table: shared and class-specific contexts, starts and twins."""
+
+import numpy as np
+import pytest
+import torch
+
+from stages.banks.prompts import PromptFile
+from stages.prompts.nearest_words import vocabulary_of
+from stages.prompts.sources import tuning_generators, twin_generator
+from stages.prompts.text import TextTower
+from stages.wording import words_table
+from stages.words import start_of
+
+NAMES = ["$\\frac$", "<b>", *(f"class {index}" for index in range(12))]
+
+
+@pytest.fixture
+def tower(clip) -> TextTower:
+    return TextTower(clip.model, clip.tokenizer)
+
+
+@pytest.fixture
+def said(clip, tower):
+    """Words of contexts that began and ended as stated."""
+
+    def make(context, start, names=NAMES):
+        vocabulary = vocabulary_of(clip.tokenizer, tower)
+        return words_table("advpt", context, start, names, vocabulary, twin_generator(0)).to_pandas()
+
+    return make
+
+
+def test_a_shared_context_is_told_vector_by_vector_and_seed_by_seed(tower, said):
+    words, start = (tower.embed(tower.tokens(text)) for text in ("a photo of", "the shirt of"))
+    table = said(torch.stack([words, words.flip(0)]), torch.stack([start, start]))
+    assert len(table) == 2 * 3 * 2 * 3  # seeds, vectors, measures, ranks
+    first = table[table["rank"] == 1]
+    for _, lines in first.groupby("measure"):
+        assert lines["word"].tolist() == ["a", "photo", "of", "of", "photo", "a"]
+        assert lines["start_word"].tolist() == ["the", "shirt", "of"] * 2
+        assert lines["seed"].tolist() == [0, 0, 0, 1, 1, 1] and lines["position"].tolist() == [1, 2, 3] * 2
+    near = first[first["measure"] == "euclidean"]
+    assert (near["value"] == 0).all() and (near["start_value"] == 0).all() and (near["random"] > 0.1).all()
+    assert set(table["class"]) == {""}
+    np.testing.assert_allclose(near["size"][:3], words.square().mean(1).sqrt(), atol=1e-6)
+
+
+def test_ranks_go_away_from_the_vector(said):
+    context = torch.randn(2, 4, 64, generator=torch.Generator().manual_seed(0))
+    table = said(context, context)
+    distances = table.loc[table["measure"] == "euclidean", ["value", "random"]].to_numpy().reshape(-1, 3, 2)
+    assert (np.diff(distances, axis=1) >= 0).all()
+    cosines = table.loc[table["measure"] == "cosine", ["value", "random"]].to_numpy().reshape(-1, 3, 2)
+    assert (np.diff(cosines, axis=1) <= 0).all()
+    assert (table["word"] == table["start_word"]).all() and (table["value"] == table["start_value"]).all()
+
+
+def test_of_class_specific_contexts_the_first_ten_are_told(tower, said):
+    words = tower.embed(tower.tokens("shirt coat bag sandal dress a the of photo this is from an shop"))[:14]
+    context = words[None, :, None]  # (1, 14, 1, D_token): one word for each class
+    table = said(context, context.flip(1))
+    first = table[(table["rank"] == 1) & (table["measure"] == "euclidean")]
+    assert first["class"].tolist() == NAMES[:10]
+    assert first["word"].tolist() == ["shirt", "coat", "bag", "sandal", "dress", "a", "the", "of", "photo", "this"]
+    assert first["start_word"].tolist()[:3] == ["shop", "an", "from"]
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_a_start_is_that_of_its_seed(tower, classes):
+    settings = {"context_length": 2, "init_words": None, "init_std": 0.02, "tuning_seeds": 2}
+    made_by = {"seed": 7, "tune": {**settings, "class_specific": classes is not None}}
+    start = start_of(PromptFile(np.zeros((1, 3, 8)), 1.0, ["a", "b", "c"], "{}", made_by), tower)
+    assert start.shape == ((2, 2, 64) if classes is None else (2, 3, 2, 64))
+    drawn = torch.randn(start.shape[1:], generator=torch.Generator().manual_seed(7001))
+    torch.testing.assert_close(start[1], 0.02 * drawn)
+    words = {**made_by, "tune": {**made_by["tune"], "init_words": "a photo"}}
+    start = start_of(PromptFile(np.zeros((1, 3, 8)), 1.0, ["a", "b", "c"], "{}", words), tower)
+    assert (start.unflatten(0, (2, 1)) == tower.embed(tower.tokens("a photo"))).all()
+
+
+def test_no_twin_is_the_start_of_a_tuning_seed():
+    draws = [torch.randn(4, generator=source) for source in (*tuning_generators(3, 5), twin_generator(3))]
+    assert len({tuple(draw.tolist()) for draw in draws}) == 6
