@@ -114,6 +114,18 @@ def test_44_a_damaged_bank_is_refused_and_nothing_overwritten(project):
     assert prompts.read_bytes() == before
 
 
+def test_44_a_bit_that_flips_in_place_leaves_the_copy_of_dvc_whole(project):
+    bank = project.folder / "data/bank/fashion/embeddings.parquet"
+    content = bank.read_bytes()
+    with bank.open("rb+") as file:
+        file.seek(len(content) // 2)
+        file.write(bytes([content[len(content) // 2] ^ 1]))
+    assert "embeddings.parquet: damaged" in project.fails("python", "-m", "stages.tune", "fashion", "advpt")
+    bank.unlink()
+    project.run("dvc", "checkout", "embed@fashion")
+    assert bank.read_bytes() == content
+
+
 def as_anybody(project, *command):
     """Runs a command that may write only where its user may; returns its exit status and what it printed."""
 
