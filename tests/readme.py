@@ -45,8 +45,14 @@ def benchmark(path: Path) -> str:
 def reliability() -> str:
     """What the reliability tests have counted, in Markdown."""
     counted = json.loads(Path("reports/reliability.json").read_text(encoding="utf-8"))
-    lines = [f"| {name} | {number:,} |" for name, number in counted.items()]
-    return "\n".join(["| what was tried | how often |", "|---|---|", *lines]) + "\n"
+    damaged = [name.removesuffix(" tried") for name in counted if name.endswith(" tried")]
+    single = [name for name in counted if name.rpartition(" ")[0] not in damaged]
+    lines = ["| what was tried | how often |", "|---|---|", *(f"| {name} | {counted[name]:,} |" for name in single)]
+    lines += ["", "| damaged files | tried | refused by name | read whole |", "|---|---|---|---|"]
+    for name in damaged:
+        read = counted.get(f"{name} read", counted.get(f"{name} decoded", 0))
+        lines.append(f"| {name} | {counted[f'{name} tried']:,} | {counted[f'{name} refused']:,} | {read:,} |")
+    return "\n".join(lines) + "\n"
 
 
 def with_table(readme: str, metrics: dict) -> str:
