@@ -1,8 +1,9 @@
-"""The tables of README.md, made from reports/metrics.json, reports/benchmarks and reports/reliability.json.
+"""The tables of README.md, made from reports/metrics.json, sweep.csv, reliability.json and benchmarks.
 
 python -m tests.readme writes them into README.md; a test checks that they are there.
 """
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.benchmarks.measuring import shown
 
 BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+SWEEP = re.compile(r"(<!-- sweep -->\n).*?(<!-- /sweep -->)", re.DOTALL)
 RELIABILITY = re.compile(r"(<!-- reliability -->\n).*?(<!-- /reliability -->)", re.DOTALL)
 
 
@@ -55,10 +57,23 @@ def reliability() -> str:
     return "\n".join(lines) + "\n"
 
 
+def sweep() -> str:
+    """What experiments have found, in Markdown."""
+    with Path("reports/sweep.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    threats = list(rows[0])[3:]
+    lines = [f"| {' | '.join(['changed', *threats])} |", f"|{'---|' * (1 + len(threats))}"]
+    for row in rows:
+        numbers = (f"{100 * float(row[threat]):.1f}" for threat in threats)
+        lines.append(f"| {' | '.join([row['changed'], *numbers])} |")
+    return "\n".join(lines) + "\n"
+
+
 def with_table(readme: str, metrics: dict) -> str:
     """README.md with the table of these metrics and those of the benchmarks and of the reliability tests."""
     readme = BLOCK.sub(lambda found: found[1] + table(metrics) + found[2], readme)
     benchmarks = "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
+    readme = SWEEP.sub(lambda found: found[1] + sweep() + found[2], readme)
     readme = RELIABILITY.sub(lambda found: found[1] + reliability() + found[2], readme)
     return BENCHMARKS.sub(lambda found: found[1] + benchmarks + found[2], readme)
 

@@ -52,14 +52,19 @@ def recipes() -> list[list[str]]:
 
 @pytest.mark.parametrize("overrides", recipes(), ids=lambda overrides: overrides[0].split("=")[0])
 def test_recipes_give_parameters_that_are_allowed(overrides, tmp_path):
-    from dvc.utils.hydra import apply_overrides
+    from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
     from stages.params import load_params
 
     path = tmp_path / "params.yaml"
-    path.write_text(Path("params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    apply_overrides(path, overrides)
-    assert load_params(path) != load_params()
+    is_sweep = any(re.search(r"=[\w.]+,", value) for value in overrides)
+    runs = get_hydra_sweeps({str(path): overrides}) if is_sweep else [{str(path): overrides}]
+    found = []
+    for run in runs:
+        path.write_text(Path("params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+        apply_overrides(path, run[str(path)])
+        found.append(load_params(path))
+    assert any(params != load_params() for params in found)
 
 
 def test_metrics_that_differ_by_more_than_a_point_are_told():
