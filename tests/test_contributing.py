@@ -47,6 +47,7 @@ def example(fresh) -> Project:
     return fresh
 
 
+@pytest.mark.reliability
 def test_the_tests_of_its_example_pass(example):
     for line in COMMANDS.splitlines():
         name, *arguments = line.split()
@@ -59,6 +60,7 @@ def test_the_tests_of_its_example_pass(example):
     example.run("ruff", "format", "--check", *changed)
 
 
+@pytest.mark.reliability
 def test_its_example_crafts_another_bank(example):
     assert example.repro("craft@fashion") == {"fetch", "extract", "craft"}
     bank = example.folder / "data/bank/fashion/images"
