@@ -1,7 +1,9 @@
 """8-bit images with ids and labels, as a folder of Parquet shards of bounded size."""
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -12,7 +14,7 @@ from stages.banks.files import whole
 from stages.banks.notes import read_note, write_note
 from stages.banks.provenance import Provenance
 from stages.banks.seal import REMEDY
-from stages.banks.table import read_provenance, read_table, seal_of, write_table
+from stages.banks.table import check_table, read_provenance, read_table, seal_of, write_table
 
 Part = TypeVar("Part")
 COLUMNS = (pa.field("id", pa.string()), pa.field("label", pa.int64()), pa.field("image", pa.binary(1)))  # H·W·3 bytes
@@ -109,20 +111,37 @@ def write_shard(path: Path, shard: Images, provenance: Provenance) -> None:
 
 
 def read_images(folder: Path) -> Iterator[Images]:
-    """Yields the shards of a folder in order.
+    """Yields the shards of a folder in order; while one is read, a thread verifies the next.
 
     Raises:
         ValueError: If a shard is missing, doubled, damaged, or made by another run than the first one.
     """
-    first = images_provenance(folder)
-    for index, path in enumerate(shard_paths(folder)):
-        table, found = read_table(path, *COLUMNS)
-        if found != {**first, "shard": index}:
-            raise ValueError(f"{path}: shard {found.get('shard')} of another run, shard {index} of {folder} expected")
-        if table["image"].type.byte_width != np.prod(found["shape"]):
-            raise ValueError(f"{path}: damaged, its images are not of shape {found['shape']}; {REMEDY}")
-        pixels = np.concatenate([np.frombuffer(chunk.buffers()[1], np.uint8) for chunk in table["image"].chunks])
-        yield Images(table["id"].to_pylist(), table["label"].to_numpy(), pixels.reshape(-1, *found["shape"]))
+    paths = shard_paths(folder)
+    first: Provenance = {}
+    with ThreadPoolExecutor(1) as ahead:
+        check = ahead.submit(check_table, paths[0])
+        for index, (path, following) in enumerate(zip_longest(paths, paths[1:])):
+            check.result()
+            if following:
+                check = ahead.submit(check_table, following)
+            table, found = read_table(path, *COLUMNS, checked=True)
+            first = first or found
+            if found != {**first, "shard": index}:
+                stranger = f"shard {found.get('shard')} of another run"
+                raise ValueError(f"{path}: {stranger}, shard {index} of {folder} expected")
+            yield images_of(table, found.get("shape", []), path)
+
+
+def images_of(table: pa.Table, shape: list[int], path: Path) -> Images:
+    """The images of a table with the right columns.
+
+    Raises:
+        ValueError: If they have another shape than the file says.
+    """
+    if table["image"].type.byte_width != np.prod(shape):
+        raise ValueError(f"{path}: damaged, its images are not of shape {shape}; {REMEDY}")
+    pixels = np.concatenate([np.frombuffer(chunk.buffers()[1], np.uint8) for chunk in table["image"].chunks])
+    return Images(table["id"].to_pylist(), table["label"].to_numpy(), pixels.reshape(-1, *shape))
 
 
 def read_all_images(folder: Path) -> Images:

@@ -41,17 +41,27 @@ def seal_of(path: Path) -> str:
     return read_seal(path, MARK)
 
 
-def read_table(path: Path, *columns: pa.Field) -> tuple[pa.Table, Provenance]:
+def check_table(path: Path) -> None:
+    """Verifies the seal of a file.
+
+    Raises:
+        ValueError: If the file is missing or damaged.
+    """
+    check_seal(path, MARK)
+
+
+def read_table(path: Path, *columns: pa.Field, checked: bool = False) -> tuple[pa.Table, Provenance]:
     """Reads a whole file and verifies its seal and the checksum of every page.
 
     Args:
         path: The file.
         columns: Which it has to have, by name and type, with a value in every row.
+        checked: Whether `check_table` has verified the seal already.
 
     Raises:
         ValueError: If the file is missing, damaged, or not one of this project's.
     """
-    with opened(path) as file:
+    with opened(path, checked=checked) as file:
         table = file.read()
         about = provenance_of(table.schema, path)
     for column in columns:
@@ -72,9 +82,10 @@ def same_kind(found: pa.DataType, expected: pa.DataType) -> bool:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[pq.ParquetFile]:
+def opened(path: Path, *, checked: bool = False) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file so that whatever is wrong with it is an error that names the file."""
-    check_seal(path, MARK)
+    if not checked:
+        check_table(path)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
