@@ -50,7 +50,7 @@ def main() -> str:
     params = load_params()
     require_writable(REPORTS / "index.html")
     threats = {name: threats_of(params, defended=name in params.datasets) for name in studies_of(params)}
-    found = {name: read_study(name, dataset, threats[name]) for name, dataset in studies_of(params).items()}
+    found = {name: read_study(name, dataset, threats[name], params) for name, dataset in studies_of(params).items()}
     own = {dataset: found[dataset] for dataset in params.datasets}
     of_own = threats[params.datasets[0]]
     shown = shown_threat(of_own, found[params.datasets[0]].prompts["advpt"]["attack"]["eps"])

@@ -13,6 +13,8 @@ from stages.banks.provenance import Provenance, require
 from stages.banks.table import opened, read_table
 from stages.carding import read_card
 from stages.datasets.card import Card
+from stages.judging import made_as
+from stages.params import Params
 from stages.report.origins import flat
 from stages.report.tables import Rows
 from stages.report.vocabulary import Threat
@@ -67,11 +69,12 @@ def read_words(dataset: str, study: Found) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def read_study(name: str, dataset: str, threats: list[Threat]) -> Found:
+def read_study(name: str, dataset: str, threats: list[Threat], params: Params) -> Found:
     """Reads what was found in one study.
 
     Raises:
-        ValueError: If a file is missing or damaged, or its rows are those of other prompts or of another attack.
+        ValueError: If a file is missing or damaged, if prompts or rows are those of other parameters, or rows those of
+            other prompts.
     """
     folder = Path(f"data/prompts/{name}")
     files = {prompt: folder / prompt / "prompts.safetensors" for prompt in ("coop", "advpt")}
@@ -80,6 +83,9 @@ def read_study(name: str, dataset: str, threats: list[Threat]) -> Found:
         for prompt, path in {"hand": Path(f"data/prompts/{dataset}/hand/prompts.safetensors"), **files}.items()
     }
     prompts = {prompt: file.provenance for prompt, file in loaded.items()}
+    for prompt, made_by in prompts.items():
+        require(made_by.get("tuned", made_by), folder / prompt, **made_as(params)[prompt])
+    chosen = {"seed": params.seed, "data": params.data.model_dump()}
     rows = {}
     worst = [threat for threat in threats if threat.name.startswith("worst_")]
     for threat in (one for one in threats if one not in worst):
@@ -87,7 +93,7 @@ def read_study(name: str, dataset: str, threats: list[Threat]) -> Found:
         table, made_by = read_table(path)
         require(flat(made_by["prompts"]), path, **flat(prompts))
         source = made_by["images" if threat.knowledge == "adaptive" else "features"]
-        require(flat(source), path, **expected(dataset, threat))
+        require(flat(source), path, **expected(dataset, threat), **flat(chosen))
         rows[threat.name] = table.to_pandas().assign(defence=threat.defence)
     rows |= {one.name: pointwise_worst([rows[part] for part in one.attack["of"]], one.name) for one in worst}
     tuned = read_curves({prompt: path.with_name("tuning.parquet") for prompt, path in files.items()}, prompts)

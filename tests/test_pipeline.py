@@ -200,3 +200,20 @@ def test_the_readme_uses_the_prompts_without_this_project(project, monkeypatch, 
         assert sum(printed.values()) == pytest.approx(1, abs=1e-5)
         assert max(printed, key=printed.get) == names["about"]["class_names"][rows["prediction"][id]]
     Path("photo.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "value", "said"),
+    [
+        (("plot",), "tune__lr", 0.02, "made with tune"),
+        (("plot",), "seed", 1, "made with seed"),
+        (("evaluate", "fashion", "clean"), "attack__eps", 4, "made with attack"),
+        (("evaluate", "fashion", "clean"), "data__shots", 3, "made with data"),
+        (("assess", "fashion"), "tune__epochs", 3, "made with tune"),
+        (("craft", "fashion"), "data__shots", 3, "made with data"),
+    ],
+)
+def test_45_what_was_made_by_other_parameters_is_refused(project, stage, key, value, said):
+    project.change(**{key: value})
+    failed = project.fails("python", "-m", f"stages.{stage[0]}", *stage[1:])
+    assert said in failed and "but this run has" in failed and "Traceback" not in failed
