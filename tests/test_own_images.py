@@ -86,7 +86,7 @@ def test_the_ensemble_changes_the_hand_written_prompt_alone(birds):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(fresh, tmp_path):
-    """Eight times as many images of 448 px: their pixels would be 84 MB more."""
+    """Eight times as many images of 448 px: their pixels would be 168 MB more. Below, some 40 MB come and stay."""
     width, patch = 448, 64
     model_cfg, preprocess_cfg = KINDS["custom_text"]
     model_cfg = {**model_cfg, "vision_cfg": {**model_cfg["vision_cfg"], "image_size": width, "patch_size": patch}}
@@ -95,11 +95,11 @@ def test_memory_does_not_grow_with_the_number_of_images(fresh, tmp_path):
     fresh.change(data__shots="all", data__test_images="all", data__shard_rows=8)
     fresh.change(runtime__batch_size=4, runtime__workers=1)
     peaks = {}
-    for times in (1, 8):
+    for times in (2, 16):
         dataset = f"times_{times}"
         write_folder(fresh.folder / f"data/raw/{dataset}", train=5 * times, test=1)
         for stage in ("fetch", "extract", "craft", "embed"):
             printed = fresh.run("python", "-m", "peak", f"stages.{stage}", dataset)
             peaks[stage, times] = float(printed.splitlines()[-1])
     for stage in ("fetch", "extract", "craft", "embed"):
-        assert peaks[stage, 8] < peaks[stage, 1] + 40, (stage, peaks)
+        assert peaks[stage, 16] < peaks[stage, 2] + 40, (stage, peaks)
