@@ -50,7 +50,8 @@ def main(dataset: str, threat: str, study: str | None = None, defence: str | Non
         parts = [part for parts in rows.values() for part in parts]
         write_table(temporary, parts, provenance(features=made_by, prompts=compared.provenances))
     headline = ", ".join(f"{prompt} {accuracy_of(parts):.3f}" for prompt, parts in rows.items())
-    return f"wrote {out}, n = {len(bank.ids)}, right: {headline}"
+    told = "right" if threat == "clean" and not defence else "right on these images alone, clean or not"
+    return f"wrote {out}, n = {len(bank.ids)}, {told}: {headline}"
 
 
 if __name__ == "__main__":

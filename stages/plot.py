@@ -79,7 +79,7 @@ def main() -> str:
     balances = [(dataset, f"{dataset}_base", f"{dataset}_new") for dataset in params.base_to_new]
 
     write("metrics.json", json.dumps({**metrics_of(results), **harmonic_metrics(results, balances)}, indent=2) + "\n")
-    write("summary.json", json.dumps(summary_of(results, params.datasets, [CLEAN, *seen]), indent=2) + "\n")
+    write("summary.json", json.dumps(summary_of(results, params.datasets, of_own), indent=2) + "\n")
     for name, table in tables.items():
         write(f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, picture in pictures.items():
