@@ -128,7 +128,7 @@ def read_images(folder: Path) -> Iterator[Images]:
             first = first or found
             if found != {**first, "shard": index}:
                 stranger = f"shard {found.get('shard')} of another run"
-                raise ValueError(f"{path}: {stranger}, shard {index} of {folder} expected")
+                raise ValueError(f"{path}: {stranger}, shard {index} of that of {paths[0]} expected")
             yield images_of(table, found.get("shape", []), path)
 
 
