@@ -20,7 +20,7 @@ class Voice(NamedTuple):
     """One prompt as one tuning seed left it.
 
     Attributes:
-        prompt: `hand`, `coop` or `advpt`.
+        prompt: `hand`, `coop`, `advpt` or `advpt_refreshed`.
         seed: The tuning seed; 0 for the hand-written prompt.
         prompts: The file that it is in.
     """

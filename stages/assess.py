@@ -1,4 +1,4 @@
-"""assess: AdvPT's first tuning seed, some test images -> data/assessment/<dataset>.parquet: the evaluation attacked.
+"""assess: a prompt's first tuning seed, some test images -> data/assessment/<dataset>.parquet: the evaluation attacked.
 
 Whether a robustness number can be trusted is a question to its attack; `plot` judges what is measured here.
 """
@@ -22,8 +22,6 @@ from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import load_params
 
-PROMPT = "advpt"
-
 
 def main(dataset: str) -> str:
     """Attacks the evaluation of one data set."""
@@ -38,7 +36,7 @@ def main(dataset: str) -> str:
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
     same = {"model": clip.fingerprint, "dataset_sha256": clean["dataset_sha256"]}
     study = read_study(dataset, dataset, made_as(params), **same)
-    prompts = study.prompts[PROMPT]
+    prompts = study.prompts[params.assess.prompt]
     text_features = torch.tensor(prompts.text_features[0], device=device)
     shard = joined(list(first_images(source, study, params.assess.images)))
     others = max(runtime.workers_on(device.type) - 1, 1)  # one core is AutoAttack's, beside them

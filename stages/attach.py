@@ -1,4 +1,4 @@
-"""attach: a shared context tuned elsewhere, under other class names -> data/prompts/<study>/{coop,advpt}.
+"""attach: a shared context tuned elsewhere, under other class names -> data/prompts/<study>, every tuned prompt.
 
 The context moves from one data set to another (cross-data-set, ImageNet to its shifts), or from the base classes of a
 data set to its new ones.
@@ -15,6 +15,7 @@ from stages.carding import read_card
 from stages.command import command
 from stages.datasets.card import Card
 from stages.datasets.parts import labels_of
+from stages.judging import TUNED
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
 from stages.params import load_params
@@ -32,7 +33,7 @@ def main(tuned: str, dataset: str, study: str, part: str | None = None) -> str:
     card = read_card(dataset)
     class_names = [card.class_names[label] for label in labels_of(part, len(card.class_names))]
     clip = load_clip(**params.model.model_dump(), device=device)
-    attached = {prompt: attach(tuned, prompt, card, class_names, clip) for prompt in ("coop", "advpt")}
+    attached = {prompt: attach(tuned, prompt, card, class_names, clip) for prompt in TUNED}
     with replacing(out) as folder:
         for prompt, prompts in attached.items():
             (folder / prompt).mkdir(parents=True)

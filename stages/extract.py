@@ -38,6 +38,8 @@ def main(dataset: str, split: str | None = None) -> str:
     card = read_card(dataset)
     index = read_index(dataset)
     require({"dataset_sha256": index.sha256}, path_of_index(dataset), dataset_sha256=card.sha256)
+    if params.data.validation:
+        index = index.validating(params.data.validation)
     splits = SPLITS if split is None else (split,)
     outs = [Path(f"data/clean/{dataset}/{name}/{out}") for name in splits for out in ("images", "features.parquet")]
     require_writable(*outs)

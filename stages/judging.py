@@ -14,7 +14,7 @@ from stages.banks.tensors import seal_of
 from stages.params import Params
 from stages.prompts.classify import cosine_logits, judge
 
-TUNED = ("coop", "advpt")
+TUNED = ("coop", "advpt", "advpt_refreshed")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Study:
 
     Attributes:
         name: The data set's, or for example `imagenet_to_dtd`, `dtd_base`.
-        prompts: By name: `hand`, `coop`, `advpt`; all of the same K classes.
+        prompts: By name: `hand`, `coop`, `advpt`, `advpt_refreshed`; all of the same K classes.
         labels: What the data set calls these classes (K,), ascending.
         seals: Digests of the prompts' files.
     """
@@ -50,7 +50,13 @@ class Study:
 def made_as(params: Params) -> dict[str, Provenance]:
     """What each prompt was made by if it was made as the parameters say."""
     tuned = {"seed": params.seed, "tune": params.tune.model_dump()}
-    return {"hand": {"hand": params.hand}, "coop": tuned, "advpt": {**tuned, "attack": params.attack.model_dump()}}
+    made = {"hand": {"hand": params.hand}, "coop": tuned, "advpt": {**tuned, "attack": params.attack.model_dump()}}
+    rounds = {
+        "seed": params.seed,
+        "tune": params.refresh.changed(params.tune).model_dump(),
+        "refresh": params.refresh.model_dump(),
+    }
+    return {**made, "advpt_refreshed": {**made[params.refresh.start], **rounds}}
 
 
 def read_study(dataset: str, name: str, made_by: dict[str, Provenance] | None = None, **expected: object) -> Study:

@@ -127,6 +127,7 @@ class Data(Block):
 
     shots: Count | Literal["all"]
     test_images: Count | Literal["all"]
+    validation: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
     shard_rows: Count
 
 
@@ -289,6 +290,7 @@ class Square(Adaptive):
 class Assess(Block):
     """How the evaluation itself is attacked."""
 
+    prompt: Literal["coop", "advpt", "advpt_refreshed"]
     images: Count | Literal["all"]
     at_eps: WholeEps
     eps: Annotated[list[WholeEps], Field(min_length=2)]
@@ -323,6 +325,34 @@ class Tune(Block):
         return self
 
 
+class Retune(Block):
+    """What tuning on a refreshed bank does otherwise than the block `tune`."""
+
+    class_specific: bool
+    context_length: Count
+    init_words: str | None
+    clean_fraction: Share
+    epochs: Count
+    lr: Positive
+
+
+class Refresh(Block):
+    """The rounds in which the training images are attacked through the prompts, and tuned on."""
+
+    start: Literal["hand", "advpt"]
+    rounds: Count
+    objective: Literal["cross_entropy", "margin", "runner_up"]
+    eps: Annotated[list[Annotated[Eps, AfterValidator(in_255ths)]], Field(min_length=1)]
+    steps: Count
+    step_ratio: Positive
+    keep: Literal["all", "last"]
+    tune: Retune
+
+    def changed(self, tune: Tune) -> Tune:
+        """How prompts are tuned on the refreshed bank: the block `tune` with what `refresh.tune` changes of it."""
+        return Tune(**{**tune.model_dump(), **self.tune.model_dump()})
+
+
 class Transfers(Block):
     """Which contexts are re-attached to the class names of which data sets: each source to each target."""
 
@@ -345,10 +375,21 @@ class Params(Block):
     hand: Literal["template", "ensemble"]
     attack: FeaturePgd
     tune: Tune
+    refresh: Refresh
     oblivious: dict[str, Annotated[FeaturePgd | Transfer, Field(discriminator="method")]]
     defences: dict[str, Defence]
     adaptive: dict[str, Annotated[PromptPgd | AutoAttack | Square, Field(discriminator="method")]]
     assess: Assess
+
+    @model_validator(mode="after")
+    def _refreshed_tuning(self) -> "Params":
+        """Refuses values that do not go with those of `tune`."""
+        if self.refresh.tune.epochs <= self.tune.warmup_epochs:
+            raise ValueError(
+                f"refresh.tune.epochs ({self.refresh.tune.epochs}) has to be more than tune.warmup_epochs "
+                f"({self.tune.warmup_epochs})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names(self) -> "Params":
@@ -396,8 +437,11 @@ class Params(Block):
             raise ValueError(
                 f"datasets: {min(taken)!r} is what a transfer or a half of the classes is called; rename it"
             )
-        if self.tune.class_specific and studies:
-            raise ValueError("tune.class_specific: contexts of single classes cannot move to others; false is allowed")
+        for key, tune in {"tune": self.tune, "refresh.tune": self.refresh.tune}.items():
+            if tune.class_specific and studies:
+                raise ValueError(
+                    f"{key}.class_specific: contexts of single classes cannot move to others; false is allowed"
+                )
         return self
 
 

@@ -14,7 +14,7 @@ from stages.banks.notes import read_note
 from stages.command import command
 from stages.params import Params, load_params
 from stages.reading import Found, count_training_images, read_assessment, read_pixels, read_study, read_words
-from stages.report.assessment import assessment_list, assessment_table, checks_of, checks_of_results
+from stages.report.assessment import Check, assessment_list, assessment_table, checks_of, checks_of_results
 from stages.report.classes import classes_table
 from stages.report.costs import Cost, Sizes, costs_list, costs_of, costs_table
 from stages.report.findings import findings, headline
@@ -61,10 +61,7 @@ def main() -> str:
         results |= results_of({name: study.rows}, threats[name])
     measured = {name: read_assessment(name, study, params.assess.model_dump()) for name, study in own.items()}
     said_by_vectors = {name: read_words(name, study) for name, study in own.items()}
-    checks = {
-        name: [*checks_of(table), *checks_of_results(results, name, of_own, surrogates_of(params, name))]
-        for name, table in measured.items()
-    }
+    checks = {name: checks_on(name, table, results, of_own, params) for name, table in measured.items()}
     tables = {
         "accuracy": accuracy_table(results),
         "tuning": tuning_table(pd.concat([study.curves for study in found.values() if study.curves is not None])),
@@ -84,7 +81,10 @@ def main() -> str:
         write(f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, picture in pictures.items():
         write(f"{name}.png", picture.png)
-    said = verdict(results, params.datasets, of_own, shown) + caution(tables["assessment"]["status"].tolist())
+    refreshed_eps = max(found[params.datasets[0]].prompts["advpt_refreshed"]["refresh"]["eps"])
+    said = verdict(results, params.datasets, of_own, shown, refreshed_eps=refreshed_eps) + caution(
+        tables["assessment"]["status"].tolist()
+    )
     wide = [*overviews(results, overviews_of(params), threats), *harmonics(results, balances, threats)]
     by_study = [results_table(results, name, threats[name]) for name in found]
     notes = [findings(results, name, threats[name]) for name in found]
@@ -165,6 +165,15 @@ def through(threat: str, defence: str) -> str:
     return threat if defence == "none" else f"{threat}+{defence}"
 
 
+def checks_on(
+    dataset: str, measured: pd.DataFrame, results: Results, threats: list[Threat], params: Params
+) -> list[Check]:
+    """All that is asked of the attacks on one data set."""
+    surrogates = surrogates_of(params, dataset)
+    of_results = checks_of_results(results, dataset, threats, surrogates, prompt=params.assess.prompt)
+    return [*checks_of(measured), *of_results]
+
+
 def surrogates_of(params: Params, dataset: str) -> list[dict]:
     """What the surrogate of each transfer attack says of itself."""
     names = [name for name, attack in params.oblivious.items() if attack.method == "transfer"]
@@ -181,8 +190,8 @@ def costs(study: Found, threats: list[Threat], measured: pd.DataFrame) -> list[C
     sizes = Sizes(
         count_training_images(study.dataset), study.rows[CLEAN.name]["id"].nunique(), len(study.class_names), attacked
     )
-    tuned = study.prompts["advpt"]
-    return costs_of(study.dataset, sizes, tuned["attack"], tuned["tune"], threats, measured)
+    tuned, refreshed = study.prompts["advpt"], study.prompts["advpt_refreshed"]
+    return costs_of(study.dataset, sizes, tuned["attack"], tuned["tune"], refreshed["refresh"], threats, measured)
 
 
 def origins_of(found: dict[str, Found], threats: list[Threat]) -> list[str]:

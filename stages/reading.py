@@ -13,7 +13,7 @@ from stages.banks.provenance import Provenance, require
 from stages.banks.table import opened, read_table
 from stages.carding import read_card
 from stages.datasets.card import Card
-from stages.judging import made_as
+from stages.judging import TUNED, made_as
 from stages.params import Params
 from stages.report.origins import flat
 from stages.report.tables import Rows
@@ -43,15 +43,15 @@ class Found:
 
 
 def read_assessment(dataset: str, study: Found, settings: dict[str, Any]) -> pd.DataFrame:
-    """What `assess` measured on a data set.
+    """What `assess` measured on a data set; the column `prompt` says on which prompt.
 
     Raises:
         ValueError: If it is missing or damaged, or was measured on other prompts or by other parameters.
     """
     path = Path(f"data/assessment/{dataset}.parquet")
     table, made_by = read_table(path)
-    require(made_by, path, assess=settings, prompts=study.prompts["advpt"])
-    return table.to_pandas()
+    require(made_by, path, assess=settings, prompts=study.prompts[settings["prompt"]])
+    return table.to_pandas().assign(prompt=settings["prompt"])
 
 
 def read_words(dataset: str, study: Found) -> dict[str, pd.DataFrame]:
@@ -77,7 +77,7 @@ def read_study(name: str, dataset: str, threats: list[Threat], params: Params) -
             other prompts.
     """
     folder = Path(f"data/prompts/{name}")
-    files = {prompt: folder / prompt / "prompts.safetensors" for prompt in ("coop", "advpt")}
+    files = {prompt: folder / prompt / "prompts.safetensors" for prompt in TUNED}
     loaded = {
         prompt: load_prompts(path)
         for prompt, path in {"hand": Path(f"data/prompts/{dataset}/hand/prompts.safetensors"), **files}.items()

@@ -111,13 +111,22 @@ def fresh(tmp_path_factory, environment) -> Project:
     catalogue.write_text(catalogue.read_text() + added)
     project = Project(folder, environment)
     project.change(data__shots=4, data__test_images=40, attack__steps=2, tune__epochs=2, tune__warmup_epochs=0)
+    project.change(refresh__steps=1, refresh__rounds=2, refresh__tune__epochs=2, refresh__tune__class_specific=False)
     params = yaml.load(folder / "params.yaml")
     params["oblivious"] = {name: params["oblivious"][name] for name in ("pgd_eps8", "transfer_eps8")}
     params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}
     yaml.dump(params, folder / "params.yaml")
     project.change(oblivious__pgd_eps8__steps=2, oblivious__transfer_eps8__steps=2, adaptive__adaptive_eps4__steps=2)
     project.change(adaptive__adaptive_eps4__images=10, oblivious__transfer_eps8__surrogate__epochs=1)
-    assess = {"images": 8, "at_eps": 4, "eps": [4, 64], "steps": [1, 2], "autoattack_images": 1, "queries": 5}
+    assess = {
+        "prompt": "advpt",
+        "images": 8,
+        "at_eps": 4,
+        "eps": [4, 64],
+        "steps": [1, 2],
+        "autoattack_images": 1,
+        "queries": 5,
+    }
     project.change(assess=assess)
     project.run("git", "init", "-q")
     project.run("git", "add", ".")
@@ -137,7 +146,7 @@ def leave_rooms_out(graph: Path) -> None:
 @pytest.fixture(scope="module")
 def reproduced(fresh) -> Project:
     """The micro project, reproduced and committed."""
-    once = {"fetch", "extract", "craft", "embed", "hand", "tune", "tune-clean", "evaluate-clean"}
+    once = {"fetch", "extract", "craft", "embed", "hand", "tune", "tune-clean", "refresh", "evaluate-clean"}
     once |= {"assess", "words", "plot"}
     threats = ("pgd_eps8", "transfer_eps8")
     per_threat = {f"{stage}-{threat}" for stage in ("craft-test", "embed-test", "evaluate") for threat in threats}

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
 from stages.assessing import Assessor, Measured
 from stages.banks.images import Images
+from stages.banks.table import write_table
 from stages.params import Assess, Batching
+from stages.reading import Found, read_assessment
 from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results
 from stages.report.vocabulary import Threat
 
@@ -42,7 +45,9 @@ def shard():
 
 
 def measured(model, shard, folder):
-    settings = Assess(images="all", at_eps=4, eps=[2, 4, 8, 64], steps=[5, 10], autoattack_images=10, queries=50)
+    settings = Assess(
+        prompt="advpt", images="all", at_eps=4, eps=[2, 4, 8, 64], steps=[5, 10], autoattack_images=10, queries=50
+    )
     assessor = Assessor(model, shard, settings, 0, torch.device("cpu"), Batching(2, 2))
     return pd.DataFrame(list(assessor.measurements(folder)), columns=Measured._fields)
 
@@ -78,10 +83,8 @@ def test_a_random_model_is_found(shard, tmp_path):
     def random(images):
         return honest(images) + 0.01 * torch.rand(len(images), CLASSES, generator=generator)
 
-    assessor = Assessor(
-        random, shard, Assess(images="all", at_eps=4, eps=[2, 4], steps=[1, 2], autoattack_images=1, queries=1), 0,
-        torch.device("cpu"), Batching(1, 1),
-    )  # fmt: skip
+    settings = Assess(prompt="advpt", images="all", at_eps=4, eps=[2, 4], steps=[1, 2], autoattack_images=1, queries=1)
+    assessor = Assessor(random, shard, settings, 0, torch.device("cpu"), Batching(1, 1))
     exact = {line.measure: line.value for line in assessor.exact(tmp_path)}
     assert exact["logits_differ"] == 40 and exact["outside"] == 0
 
@@ -119,14 +122,47 @@ def test_an_adaptive_attack_weaker_than_an_oblivious_one_is_found(line_of):
     threats = [Threat("weak", "oblivious", {"eps": 4}), Threat("strong", "adaptive", {"eps": 4})]
     for strong, expected in ((0.3, "pass"), (0.42, "warn"), (0.6, "fail")):
         results = {("d", "weak", "advpt"): line_of(0.4), ("d", "strong", "advpt"): line_of(strong)}
-        (check,) = checks_of_results(results, "d", threats, [])
+        (check,) = checks_of_results(results, "d", threats, [], prompt="advpt")
         assert check.status == expected
     about = {"threat": "transfer", "name": "cnn", "clean_accuracy": 0.8, "robust_accuracy": 0.6}
-    (check,) = checks_of_results({}, "d", [], [about])
+    (check,) = checks_of_results({}, "d", [], [about], prompt="advpt")
     assert check.status == "fail"  # it does not even fool the network that it was made on
     assert assessment_table({"d": [Check("a", "warn", "b")]}).to_dict("list") == {
         "dataset": ["d"], "check": ["a"], "status": ["warn"], "found": ["b"],
     }  # fmt: skip
+
+
+def test_the_results_that_are_checked_are_those_of_the_assessed_prompt(line_of):
+    """The adaptive attack is as strong as it must be on AdvPT, too weak on the refreshed prompt."""
+    threats = [Threat("weak", "oblivious", {"eps": 4}), Threat("strong", "adaptive", {"eps": 4})]
+    left = {"advpt": (0.4, 0.3), "advpt_refreshed": (0.2, 0.6)}
+    results = {
+        ("d", threat.name, prompt): line_of(accuracy)
+        for prompt, accuracies in left.items()
+        for threat, accuracy in zip(threats, accuracies, strict=True)
+    }
+    for prompt, expected in {
+        "advpt": ("pass", "30.0% against 40.0%"),
+        "advpt_refreshed": ("fail", "60.0% against 20.0%"),
+    }.items():
+        (check,) = checks_of_results(results, "d", threats, [], prompt=prompt)
+        assert (check.status, check.found) == expected
+
+
+def test_what_was_measured_says_on_which_prompt(tmp_path, monkeypatch):
+    """It is held against what made that prompt, not against another one's."""
+    monkeypatch.chdir(tmp_path)
+    settings = {"prompt": "advpt_refreshed", "images": 8}
+    study = Found("d", None, [], {"advpt": {"seed": 0}, "advpt_refreshed": {"seed": 1}}, None, {})
+    (tmp_path / "data/assessment").mkdir(parents=True)
+    about = {"assess": settings, "prompts": {"seed": 1}}
+    write_table(tmp_path / "data/assessment/d.parquet", [pa.table({"value": [0.5, 0.25]})], about)
+    found = read_assessment("d", study, settings)
+    assert found.to_dict("list") == {"value": [0.5, 0.25], "prompt": ["advpt_refreshed"] * 2}
+    about["prompts"] = {"seed": 0}
+    write_table(tmp_path / "data/assessment/d.parquet", [pa.table({"value": [0.5]})], about)
+    with pytest.raises(ValueError, match=r"made with prompts = {'seed': 0}, but this run has prompts = {'seed': 1}"):
+        read_assessment("d", study, settings)
 
 
 @pytest.fixture
@@ -134,4 +170,4 @@ def line_of():
     from stages.report.tables import Accuracy
 
     nan = float("nan")
-    return lambda accuracy: Accuracy("d", "t", "k", "advpt", accuracy, 0, 1, nan, 300, 1, nan, nan)
+    return lambda accuracy: Accuracy("d", "t", "k", "advpt", accuracy, 0, 1, nan, 300, 1, nan, nan, nan)

@@ -138,10 +138,11 @@ def test_54_where_every_clean_prediction_is_wrong_the_attack_is_skipped(shard, l
 
 def test_54_where_every_clean_prediction_is_wrong_robust_accuracy_is_0():
     """Even if an attack happens to make all of them right."""
-    lines = [(prompt, 0, str(index), 0) for prompt in ("hand", "coop", "advpt") for index in range(5)]
+    prompts = ("hand", "coop", "advpt", "advpt_refreshed")
+    lines = [(prompt, 0, str(index), 0) for prompt in prompts for index in range(5)]
     rows = pd.DataFrame(lines, columns=["prompt", "seed", "id", "label"]).assign(dataset="d", defence="none")
     clean = rows.assign(threat="clean", prediction=1, correct=False)
     pgd = rows.assign(threat="pgd", prediction=0, correct=True)
     threats = [CLEAN, Threat("pgd", "adaptive", {"method": "pgd", "eps": 4})]
     results = results_of({"d": {"clean": clean, "pgd": pgd}}, threats)
-    assert [(line.accuracy, line.n) for line in results.values()] == [(0.0, 5)] * 6
+    assert [(line.accuracy, line.n) for line in results.values()] == [(0.0, 5)] * 8

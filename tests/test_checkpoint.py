@@ -10,14 +10,14 @@ from stages.prompts.tuning import Schedule, tune
 SCHEDULE = Schedule(epochs=4, batch_size=5, lr=0.1, momentum=0.9, weight_decay=0.01, warmup_epochs=1, warmup_lr=1e-3)
 
 
-def tuned(start=None, path=None, stop_after=None):
+def tuned(start=None, path=None, stop_after=None, views=1):
     """Two seeds on random embeddings; saves every epoch, stops early if asked to."""
     drawn = torch.Generator().manual_seed(0)
     context, bank, clean = (torch.randn(*shape, generator=drawn) for shape in ((2, 3, 4), (17, 4), (17, 4)))
     reached = tune(
         lambda vectors: F.normalize(vectors, dim=-1),
         context,
-        embeddings=bank,
+        embeddings=torch.stack([bank + view for view in range(views)])[None],
         clean_embeddings=clean,
         labels=torch.arange(17) % 3,
         clean_fraction=0.5,
@@ -36,13 +36,14 @@ def tuned(start=None, path=None, stop_after=None):
     return context.detach(), list(curve)
 
 
+@pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize("epoch", [1, 2, 3, 4])
-def test_after_any_epoch_it_goes_on_to_the_same_bits(tmp_path, epoch):
-    whole, curve = tuned()
-    tuned(path=tmp_path / "progress", stop_after=epoch)
+def test_after_any_epoch_it_goes_on_to_the_same_bits(tmp_path, epoch, views):
+    whole, curve = tuned(views=views)
+    tuned(path=tmp_path / "progress", stop_after=epoch, views=views)
     start = load_progress(tmp_path / "progress")
     assert start.curve == curve[:epoch]
-    again, continued = tuned(start=start)
+    again, continued = tuned(start=start, views=views)
     assert torch.equal(again, whole) and continued == curve
 
 

@@ -112,6 +112,18 @@ def test_the_table_stands_in_80_columns(tmp_path, prompts, photos, capsys):
     assert len(lines) == 2 * 13 and lines[13] == f"{photos}/deeper/a.bmp (50 x 40 px, reduced to 32 x 32)"
 
 
+def test_the_refreshed_prompt_is_named_as_in_the_report(tmp_path, prompts, photos, capsys):
+    """Between the hand-written ones beside it and the end of 80 columns."""
+    path = tmp_path / "advpt_refreshed/prompts.safetensors"
+    path.parent.mkdir()
+    save_prompts(path, replace(prompts, provenance={**prompts.provenance, "prompt": "advpt_refreshed"}))
+    main([str(path.parent), str(photos / "b.png"), "--seed", "1"])
+    _, title, *_ = capsys.readouterr().out.splitlines()
+    assert title.split(maxsplit=1) == ["hand-written", "AdvPT refreshed, tuning seed 1"] and len(title) <= 80
+    (told,) = answers(path.parent, photos / "b.png", capsys=capsys)
+    assert [one["prompt"] for one in told["answers"]] == ["hand", "advpt_refreshed"]
+
+
 def test_without_hand_written_prompts_beside_them_the_tuned_ones_stand_alone(tmp_path, prompts, photos, capsys):
     (tmp_path / "hand/prompts.safetensors").unlink()
     assert len(answers(tmp_path / "advpt", photos / "b.png", capsys=capsys)[0]["answers"]) == 1

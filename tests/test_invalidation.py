@@ -1,7 +1,10 @@
 """What runs again when something changes: DVC on the micro project, by the names of the stages that ran."""
 
 import json
+import re
 
+from stages.banks.bank import read_bank
+from stages.banks.table import read_table
 from tests.micro import ran
 
 PROMPTS_AND_ROWS = {
@@ -14,6 +17,9 @@ PROMPTS_AND_ROWS = {
     "words",
     "plot",
 }
+
+
+OF_REFRESHED = PROMPTS_AND_ROWS - {"tune"} | {"refresh"}
 
 
 def test_another_eps_of_the_bank_reruns_what_depends_on_it(project):
@@ -58,7 +64,7 @@ def test_defences_and_attacks_beside_the_others_rerun_nothing_that_exists(projec
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
     defended = ["clean+jpeg75", "pgd_eps8+jpeg75", "transfer_eps8+jpeg75"]
     assert set(metrics) == {*("clean", *threats, *defended, "adaptive_eps4", "jpeg_eps4", "square_eps4", "worst_eps4")}
-    for prompt in ("hand", "coop", "advpt"):
+    for prompt in ("hand", "coop", "advpt", "advpt_refreshed"):
         found = {threat: metrics[threat][prompt]["accuracy"] for threat in metrics}
         assert found["worst_eps4"] <= min(found["adaptive_eps4"], found["square_eps4"])
     project.change(defences__jpeg75__quality=50, adaptive__jpeg_eps4__defence__quality=50)
@@ -68,7 +74,7 @@ def test_defences_and_attacks_beside_the_others_rerun_nothing_that_exists(projec
 def test_a_new_data_set_reruns_nothing_that_exists(project):
     project.change(datasets=["fashion", "fashion2"])
     names = project.repro()
-    assert all("@fashion2" in name for name in names - {"plot"}) and "plot" in names and len(names) == 18
+    assert all("@fashion2" in name for name in names - {"plot"}) and "plot" in names and len(names) == 19
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
     assert set(metrics) == {"fashion", "fashion2"}
 
@@ -107,6 +113,7 @@ def test_halves_of_the_classes_rerun_nothing_that_exists(project):
     assert names == {
         "tune-base",
         "tune-base-clean",
+        "refresh-base",
         "attach-new",
         *(f"evaluate-half-clean-{half}" for half in ("base", "new")),
         *(f"evaluate-half-{half}-{threat}" for half in ("base", "new") for threat in ("pgd_eps8", "transfer_eps8")),
@@ -121,4 +128,34 @@ def test_halves_of_the_classes_rerun_nothing_that_exists(project):
 
 def test_tuning_crafts_no_oblivious_image_again(project):
     project.change(tune__lr=0.02)
-    assert project.repro() == {"tune-clean", *PROMPTS_AND_ROWS}
+    assert project.repro() == {"tune-clean", "refresh", *PROMPTS_AND_ROWS}
+
+
+def test_refreshing_reruns_nothing_of_the_paper_s_path(project):
+    """Neither the bank nor AdvPT's and CoOp's prompts; with the start, what the first round attacks is a dependency."""
+    project.change(refresh__objective="margin")
+    before = project.lock()
+    assert project.repro() == OF_REFRESHED
+    assert digest_of(before, "advpt") == digest_of(project.lock(), "advpt")
+    assert digest_of(before, "advpt_refreshed") != digest_of(project.lock(), "advpt_refreshed")
+    project.change(refresh__start="advpt")
+    assert project.repro() == OF_REFRESHED
+    project.change(attack__eps=3)
+    assert project.repro() == {"craft", "embed", "refresh", *PROMPTS_AND_ROWS}
+
+
+def test_validation_images_come_from_the_training_split(project):
+    """And the prompts that are judged by them are not tuned on them."""
+    project.change(data__validation=0.25, data__test_images="all", adaptive={}, data__shots="all")
+    project.repro("evaluate-clean")
+    rows, _ = read_table(project.folder / "data/rows/fashion/clean.parquet")
+    bank, _ = read_bank(project.folder / "data/bank/fashion/refreshed.parquet")
+    judged = set(rows["id"].to_pylist())
+    assert abs(len(judged) - 500) < 5 and all(id.startswith("train/") for id in judged) and not judged & set(bank.ids)
+
+
+def digest_of(lock: str, prompt: str) -> str:
+    """What dvc.lock says of the prompts that a stage has made."""
+    return re.search(
+        rf"outs:(?:(?!outs:).)*path: data/prompts/fashion/{prompt}\n\s+hash: md5\n\s+md5: (\S+)", lock, re.S
+    )[1]

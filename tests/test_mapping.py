@@ -8,6 +8,8 @@ from stages.banks.prompts import PromptFile
 from stages.judging import Study
 from stages.mapping import MOST_CLASSES, MOST_POINTS, cosines_table, moves_table, plane_table
 
+TUNED = ("coop", "advpt", "advpt_refreshed")
+
 
 def prompts_of(features, names) -> PromptFile:
     features = np.asarray(features, np.float32)
@@ -18,15 +20,15 @@ def study_of(classes: int, *, width=8) -> Study:
     """Random text features: hand-written, and two seeds of each tuned prompt."""
     draw, names = np.random.default_rng(0).normal, [f"class {index}" for index in range(classes)]
     prompts = {"hand": prompts_of(draw(size=(1, classes, width)), names)}
-    prompts |= {prompt: prompts_of(draw(size=(2, classes, width)), names) for prompt in ("coop", "advpt")}
+    prompts |= {prompt: prompts_of(draw(size=(2, classes, width)), names) for prompt in TUNED}
     return Study("tiny", prompts, np.arange(classes))
 
 
 def test_moves_belong_to_their_prompt_seed_and_class():
     study = study_of(4)
-    table = moves_table(study, ("coop", "advpt")).to_pandas()
+    table = moves_table(study, TUNED).to_pandas()
     assert table.groupby(["prompt", "seed"]).size().to_dict() == {
-        (prompt, seed): 4 for prompt in ("coop", "advpt") for seed in (0, 1)
+        (prompt, seed): 4 for prompt in TUNED for seed in (0, 1)
     }
     for line in table.itertuples():
         label = int(line._3.split()[1])
@@ -40,7 +42,7 @@ def test_moves_belong_to_their_prompt_seed_and_class():
 def test_maps_are_of_the_first_classes_and_the_first_seed():
     study = study_of(MOST_CLASSES + 5)
     table = cosines_table(study).to_pandas()
-    assert len(table) == 3 * MOST_CLASSES**2 and table["label"].max() == MOST_CLASSES - 1
+    assert len(table) == 4 * MOST_CLASSES**2 and table["label"].max() == MOST_CLASSES - 1
     line = table[(table["prompt"] == "advpt") & (table["label"] == 3) & (table["other_label"] == 5)].iloc[0]
     features = study.prompts["advpt"].text_features[0]
     assert (line["class"], line["other"]) == ("class 3", "class 5")
@@ -54,7 +56,7 @@ def test_the_plane_shows_the_same_images_twice_and_the_texts_of_the_first_seed()
     attacked = Bank(clean.ids, labels, 3 * clean.embeddings)  # another length is no other direction
     table = plane_table(clean, attacked, study_of(3)).to_pandas()
     assert table.groupby("kind").size().to_dict() == {
-        "clean": MOST_POINTS, "adversarial": MOST_POINTS, "hand": 3, "coop": 3, "advpt": 3,
+        "clean": MOST_POINTS, "adversarial": MOST_POINTS, "hand": 3, "coop": 3, "advpt": 3, "advpt_refreshed": 3,
     }  # fmt: skip
     by_kind = {kind: part[["label", "x", "y", "distance"]].to_numpy() for kind, part in table.groupby("kind")}
     np.testing.assert_allclose(by_kind["clean"], by_kind["adversarial"], atol=2e-6)

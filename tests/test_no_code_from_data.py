@@ -78,7 +78,7 @@ def test_no_name_became_a_command(hostile, home):
 def test_class_names_come_back_unchanged_from_json_and_safetensors(hostile):
     card = json.loads((hostile.folder / "data/cards/hostile.json").read_text())
     assert card["class_names"] == CLASS_NAMES and card["template"] == TEMPLATE
-    for prompt in ("hand", "coop", "advpt"):
+    for prompt in ("hand", "coop", "advpt", "advpt_refreshed"):
         with safe_open(hostile.folder / f"data/prompts/hostile/{prompt}/prompts.safetensors", "numpy") as file:
             assert json.loads(file.metadata()["prompts"])["class_names"] == CLASS_NAMES
 

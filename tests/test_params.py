@@ -35,6 +35,8 @@ def test_the_committed_parameters_are_valid():
     params = load_params()
     assert (params.attack.eps, params.attack.steps, params.attack.step_ratio) == (8, 10, 1.25)
     assert params.oblivious["pgd_eps16"].eps == 16
+    assert (params.refresh.start, params.refresh.eps) == ("hand", [4])
+    assert (params.assess.prompt, params.data.validation) == ("advpt", 0)
 
 
 BACKBONE = {"pretrained": None, "epochs": 1, "batch_size": 1, "lr": 0.1}
@@ -49,10 +51,13 @@ REFUSED = {
     "03 reverse": (
         "oblivious.transfer_eps8.reverse", {"eps": 0.03, "steps": 1, "from_step": 0}, rf"reverse\.eps: {UNIT}"
     ),
+    "03 refreshing": ("refresh.eps", [4, 0.03], rf"refresh\.eps\.1: {UNIT}"),
     "03 assess": ("assess.at_eps", 0.03, rf"assess\.at_eps: {UNIT}"),
     "03 one of several": ("assess.eps", [4, 0.03], rf"assess\.eps\.1: {UNIT}"),
     "05 steps": ("attack.steps", 0, r"attack\.steps: .*greater than or equal to 1 \(got 0\)"),
     "05 adaptive steps": ("adaptive.adaptive_eps4.steps", 0, r"adaptive_eps4\.steps: .*greater than or equal to 1"),
+    "05 refreshing steps": ("refresh.steps", 0, r"refresh\.steps: .*greater than or equal to 1 \(got 0\)"),
+    "06 refreshing step size": ("refresh.step_ratio", 0, r"refresh\.step_ratio: .*greater than 0 \(got 0\)"),
     "06 step size 0": ("attack.step_ratio", 0, r"attack\.step_ratio: .*greater than 0 \(got 0\)"),
     "06 step size below 0": ("attack.step_ratio", -1.0, r"attack\.step_ratio: .*greater than 0 \(got -1\.0\)"),
     "07 negative": ("seed", -1, r"seed: .*greater than or equal to 0 \(got -1\)"),
@@ -69,6 +74,9 @@ REFUSED = {
     "11 tuning": ("tune.batch_size", 0, r"tune\.batch_size: .*greater than or equal to 1 \(got 0\)"),
     "11 surrogate": ("oblivious.transfer_eps8.surrogate.batch_size", 0, r"surrogate\.batch_size: .*equal to 1"),
     "12 objective": ("attack.objective", "kll", r"attack\.objective: .*'kl', 'cosine' or 'l2' \(got 'kll'\)"),
+    "12 refreshing objective": (
+        "refresh.objective", "dlr", r"refresh\.objective: .*'cross_entropy', 'margin' or 'runner_up' \(got 'dlr'\)"
+    ),
     "12 oblivious attack": ("oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'transfer'"),
     "12 adaptive attack": (
         "adaptive.adaptive_eps4.method", "fab", "adaptive.adaptive_eps4: .*'pgd', 'autoattack', 'square'"
@@ -110,6 +118,20 @@ REFUSED = {
         {"name": "ViT-B-32", "pretrained": "README.md", "sha256": None, "precision": "fp32"},
         r"model: sha256 has to be stated for a file; `sha256sum README.md`",
     ),
+    "assessed prompt": ("assess.prompt", "hand", r"assess\.prompt: .*'coop', 'advpt' or 'advpt_refreshed'"),
+    "start of the rounds": ("refresh.start", "coop", r"refresh\.start: .*'hand' or 'advpt' \(got 'coop'\)"),
+    "no round": ("refresh.rounds", 0, r"refresh\.rounds: .*greater than or equal to 1 \(got 0\)"),
+    "rounds to keep": ("refresh.keep", "first", r"refresh\.keep: .*'all' or 'last' \(got 'first'\)"),
+    "no eps of the rounds": ("refresh.eps", [], r"refresh\.eps: .*at least 1"),
+    "clean fraction of the rounds": (
+        "refresh.tune.clean_fraction", 1.5, r"refresh\.tune\.clean_fraction: .*less than or equal"
+    ),
+    "rounds that only warm up": (
+        "refresh.tune.epochs", 1, r"refresh\.tune\.epochs \(1\) has to be more than tune\.warmup_epochs \(1\)"
+    ),
+    "all training images to validate on": ("data.validation", 1.0, r"data\.validation: .*less than 1 \(got 1\.0\)"),
+    "validation below 0": ("data.validation", -0.1, r"data\.validation: .*greater than or equal to 0 \(got -0\.1\)"),
+    "validation without a number": ("data.validation", float("nan"), r"data\.validation: .*finite number \(got nan\)"),
     "one eps": ("assess.eps", [4], r"assess\.eps: .*at least 2"),
 }  # fmt: skip
 
@@ -125,7 +147,12 @@ def test_names_and_settings_that_cannot_go_together_are_refused_before_any_work(
     path = changed(tmp_path, "base_to_new", ["fashion"])
     for key, value, message in (
         ("datasets", ["fashion", "fashion_base"], "'fashion_base' is what a transfer or a half"),
-        ("tune", {"class_specific": True}, "contexts of single classes cannot move"),
+        (
+            "tune",
+            {"class_specific": True},
+            r": (Value error, )?tune\.class_specific: contexts of single classes cannot move",
+        ),
+        ("refresh", {}, r"refresh\.tune\.class_specific: contexts of single classes cannot move"),
     ):
         params = yaml.load(path)
         params[key] = params[key] | value if isinstance(value, dict) else value

@@ -18,7 +18,7 @@ from stages.craft import feature_attack
 from stages.crafting import craft_shard
 from stages.defending import prepared_by
 from stages.embedding import embed_shard
-from stages.judging import Study, accuracy_of, judged, read_study
+from stages.judging import Study, accuracy_of, judged, made_as, read_study
 from stages.models.device import to_tensor
 from stages.params import AutoAttack, Jpeg, ResizePad, Reverse, load_params
 from stages.prompts.context import handwritten
@@ -216,7 +216,9 @@ def test_a_study_of_some_classes_judges_their_images_among_these_classes_alone(p
     """Hand-written prompts of a, b, c; tuned ones of b, c: images of a take no part, b is class 0."""
     monkeypatch.chdir(tmp_path)
     some = prompts.of_classes(np.array([1, 2]))
-    for path, file in (("d/hand", prompts), ("d_new/coop", some), ("d_new/advpt", some)):
+    other = replace(some, text_features=some.text_features[::-1])
+    files = {"d/hand": prompts, "d_new/coop": some, "d_new/advpt": some, "d_new/advpt_refreshed": other}
+    for path, file in files.items():
         (tmp_path / "data/prompts" / path).mkdir(parents=True)
         file = replace(file, provenance={"dataset": "d"})
         save_prompts(tmp_path / "data/prompts" / path / "prompts.safetensors", file)
@@ -226,11 +228,24 @@ def test_a_study_of_some_classes_judges_their_images_among_these_classes_alone(p
     assert study.relabel(labels[1:]).tolist() == [0, 1, 0]
     assert study.prompts["hand"].class_names == ["b", "c"]
     assert np.array_equal(study.prompts["hand"].text_features, prompts.text_features[:, 1:])
+    assert np.array_equal(study.prompts["advpt_refreshed"].text_features, prompts.text_features[::-1, 1:])
     with pytest.raises(ValueError, match="made with model"):
         read_study("d", "d_new", model="other")
     bank = Bank(["1", "2", "3"], np.array([0, 1, 0]), prompts.text_features[0, [1, 2, 1]])
     rows = judged(bank, study, threat="t", prompt="hand", seed=0)
     assert rows["prediction"].to_pylist() == [0, 1, 0] and min(rows["margin"].to_pylist()) > 0
+
+
+@pytest.mark.parametrize("start", ["hand", "advpt"])
+def test_a_prompt_of_rounds_is_made_by_them_and_by_what_they_start_with(start):
+    params = load_params()
+    params = params.model_copy(update={"refresh": params.refresh.model_copy(update={"start": start})})
+    made = made_as(params)
+    tune = {**params.tune.model_dump(), **params.refresh.tune.model_dump()}
+    about = {"seed": params.seed, "tune": tune, "refresh": params.refresh.model_dump()}
+    first = {"hand": {"hand": params.hand}, "advpt": {"attack": params.attack.model_dump()}}[start]
+    assert made["advpt_refreshed"] == {**about, **first}
+    assert list(made) == ["hand", "coop", "advpt", "advpt_refreshed"]
 
 
 def test_the_first_images_are_those_of_the_study_over_all_shards(shard, prompts, tmp_path):

@@ -1,4 +1,4 @@
-"""Makes the embedded default again: a cut of Fashion-MNIST and a tiny CLIP trained on the images outside of that cut.
+"""Makes the embedded parts again: two cuts of Fashion-MNIST, and tiny CLIPs trained on the images outside of them.
 
     python data/embedded/make.py FOLDER
 
@@ -12,6 +12,7 @@ import gzip
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +44,27 @@ TEMPLATES = [
     "a {}.",
 ]
 PRETRAINING = slice(0, 50_000)  # training images that the CLIP learns from
-TRAIN = slice(50_000, 52_000)  # training images that the pipeline gets: the CLIP has not seen them
-TEST = slice(0, 1_000)
-EPOCHS, BATCH_SIZE, MAX_LR, WEIGHT_DECAY, SHIFT = 4, 128, 4e-3, 0.01, 2  # SHIFT in pixels
+CUTS = {  # training and test images that the pipeline gets: no CLIP has seen them, and no two cuts share one
+    "fashion": (slice(50_000, 52_000), slice(0, 1_000)),
+    "fashion_second": (slice(52_000, 54_000), slice(1_000, 2_000)),
+}
+BATCH_SIZE, WEIGHT_DECAY, SHIFT = 128, 0.01, 2  # SHIFT in pixels
 RAW_STD = 0.45  # standard deviation of an embedding entry; far larger ones saturate the KL attack
-MODEL = {
-    "embed_dim": 128,
-    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32},
-    "text_cfg": {"context_length": 32, "width": 64, "heads": 2, "layers": 2},
+TEXT = {"context_length": 32, "width": 64, "heads": 2, "layers": 2}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a tiny CLIP is made: its image tower, epochs, and the largest learning rate."""
+
+    vision: dict
+    epochs: int
+    max_lr: float
+
+
+RECIPES = {
+    "tiny-clip": Recipe({"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32}, 4, 4e-3),
+    "tiny-vit": Recipe({"image_size": 32, "patch_size": 8, "layers": 3, "width": 128, "head_width": 32}, 8, 2e-3),
 }
 PREPROCESS = {"mean": [0.286] * 3, "std": [0.353] * 3}
 
@@ -62,7 +76,7 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(dimensions)
 
 
-def write_split(split: str, images: np.ndarray, labels: np.ndarray, part: slice) -> None:
+def write_split(cut: str, split: str, images: np.ndarray, labels: np.ndarray, part: slice) -> None:
     """Writes the 28x28 grey images of `part` with ids that name their place in the original file."""
     table = pa.table(
         {
@@ -71,8 +85,8 @@ def write_split(split: str, images: np.ndarray, labels: np.ndarray, part: slice)
             "image": pa.array([image.tobytes() for image in images[part]], pa.binary(images[0].size)),
         }
     )
-    about = {"dataset": "fashion", "split": split, "class_names": CLASS_NAMES, "shape": list(images.shape[1:])}
-    write_table(HERE / "fashion" / f"{split}.parquet", [table], about)
+    about = {"dataset": cut, "split": split, "class_names": CLASS_NAMES, "shape": list(images.shape[1:])}
+    write_table(HERE / cut / f"{split}.parquet", [table], about)
 
 
 def cut_tokenizer(path: Path, captions: list[str]) -> int:
@@ -114,20 +128,29 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return images[image, channel, top[:, None, :, None], left[:, None, None, :]]
 
 
-def train(model: nn.Module, images: Tensor, labels: Tensor, captions: Tensor, generator: torch.Generator) -> None:
+def train(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    captions: Tensor,
+    *,
+    epochs: int,
+    max_lr: float,
+    generator: torch.Generator,
+) -> None:
     """Contrastive training of images (N, C, H, W) against the K class captions of one random template per step.
 
     captions: Tokens (templates, K, T).
     """
-    steps = EPOCHS * (len(images) // BATCH_SIZE)
+    steps = epochs * (len(images) // BATCH_SIZE)
     # Little weight decay: with small token embeddings the text features would hardly follow a context.
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=MAX_LR)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, MAX_LR, total_steps=steps)
+    optimizer = torch.optim.AdamW(groups, lr=max_lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr, total_steps=steps)
     model.train().to(memory_format=torch.channels_last)
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         total = 0.0
         for chosen in batches(len(images), generator):
             template = torch.randint(len(captions), (), generator=generator)
@@ -140,7 +163,7 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, captions: Tensor, ge
             with torch.no_grad():
                 model.logit_scale.clamp_(max=math.log(100))
             total += loss.item()
-        print(f"epoch {epoch + 1}/{EPOCHS}: loss {total * BATCH_SIZE / len(images):.3f}", flush=True)
+        print(f"epoch {epoch + 1}/{epochs}: loss {total * BATCH_SIZE / len(images):.3f}", flush=True)
     model.eval()
 
 
@@ -148,8 +171,9 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, captions: Tensor, ge
 def finish(model: nn.Module, images: Tensor, captions: Tensor) -> None:
     """Scales the image projection to RAW_STD; zeroes the rows of tokens that no caption holds."""
     scale = RAW_STD / torch.cat([model.encode_image(part) for part in images.split(500)]).std()
-    model.visual.attnpool.c_proj.weight.mul_(scale)
-    model.visual.attnpool.c_proj.bias.mul_(scale)
+    last = model.visual.attnpool.c_proj.parameters() if hasattr(model.visual, "attnpool") else [model.visual.proj]
+    for parameter in last:
+        parameter.mul_(scale)
     learnt = torch.zeros(model.vocab_size, 1)
     learnt[captions.unique()] = 1
     learnt[0] = 0  # the padding after the end of the text, which the causal tower never reads
@@ -174,26 +198,37 @@ def pixels(images: np.ndarray) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="the four .gz files of Fashion-MNIST")
-    folder = parser.parse_args().folder
+    parser.add_argument("parts", nargs="*", default=[*CUTS, *RECIPES], help="what to make; all by default")
+    arguments = parser.parse_args()
+    folder, parts = arguments.folder, arguments.parts
     torch.set_num_threads(1)  # so that no sum depends on the number of cores
     train_images, train_labels, test_images, test_labels = (
         read_idx(folder / f"{name}-ubyte.gz")
         for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     )
-    write_split("train", train_images, train_labels, TRAIN)
-    write_split("test", test_images, test_labels, TEST)
-    make_model(train_images[PRETRAINING], train_labels[PRETRAINING], test_images, test_labels)
+    for cut in CUTS.keys() & set(parts):
+        train_part, test_part = CUTS[cut]
+        write_split(cut, "train", train_images, train_labels, train_part)
+        write_split(cut, "test", test_images, test_labels, test_part)
+    for name in RECIPES.keys() & set(parts):
+        seen = train_images[PRETRAINING], train_labels[PRETRAINING]
+        make_model(name, *seen, test_images, test_labels)
 
 
-def make_model(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray) -> None:
-    """Trains the tiny CLIP and writes it as an open_clip folder, in half precision."""
-    folder = HERE / "tiny-clip"
+def make_model(
+    name: str, images: np.ndarray, labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray
+) -> None:
+    """Trains a tiny CLIP and writes it as an open_clip folder, in half precision."""
+    folder, recipe = HERE / name, RECIPES[name]
     merges = folder / "bpe_merges.txt.gz"
     folder.mkdir(exist_ok=True)
     text = [[template.format(name) for name in CLASS_NAMES] for template in TEMPLATES]
-    MODEL["text_cfg"]["vocab_size"] = cut_tokenizer(merges, [caption for row in text for caption in row])
-    MODEL["text_cfg"]["tokenizer_kwargs"] = {"bpe_path": str(merges.relative_to(HERE.parents[1]))}
-    config = {"model_cfg": MODEL, "preprocess_cfg": PREPROCESS}
+    words = {
+        "vocab_size": cut_tokenizer(merges, [caption for row in text for caption in row]),
+        "tokenizer_kwargs": {"bpe_path": str(merges.relative_to(HERE.parents[1]))},
+    }
+    shape = {"embed_dim": 128, "vision_cfg": recipe.vision, "text_cfg": {**TEXT, **words}}
+    config = {"model_cfg": shape, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
     generator = torch.Generator().manual_seed(0)
@@ -201,7 +236,9 @@ def make_model(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray, 
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     captions = torch.stack([tokenizer(row) for row in text])
-    train(model, pixels(images), torch.tensor(labels).long(), captions, generator)
+    truth = torch.tensor(labels).long()
+    how = {"epochs": recipe.epochs, "max_lr": recipe.max_lr, "generator": generator}
+    train(model, pixels(images), truth, captions, **how)
     finish(model, pixels(images[:2000]), captions)
     save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
 

@@ -61,6 +61,20 @@ def margin(logits_of: Encoder, labels: Tensor) -> Objective:
     return objective
 
 
+def runner_up(logits_of: Encoder, labels: Tensor, images: Tensor) -> Objective:
+    """Minus the cross-entropy of the class that comes second: a targeted attack at the nearest wrong word.
+
+    Args:
+        logits_of: As for `cross_entropy`.
+        labels: As for `cross_entropy`.
+        images: Clean images (N, C, H, W); the best wrong class there is the target of each.
+    """
+    with torch.no_grad():
+        targets = logits_of(images).scatter(1, labels[:, None], -torch.inf).argmax(1)
+    towards = cross_entropy(logits_of, targets)
+    return lambda images: -towards(images)
+
+
 def dlr(logits_of: Encoder, labels: Tensor) -> Objective:
     """Margin over the distance from the first to the third logit: no scale of the logits can flatten its gradient.
 

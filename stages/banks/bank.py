@@ -61,6 +61,23 @@ def read_bank(path: Path) -> tuple[Bank, Provenance]:
     return Bank(table["id"].to_pylist(), table["label"].to_numpy(), embeddings), provenance
 
 
+def round_table(bank: Bank, *, turn: int, seed: int, eps: np.ndarray) -> pa.Table:
+    """Embeddings of one round of a refreshed bank as an Arrow table: columns round, seed, eps beside those of a bank.
+
+    Args:
+        bank: N embeddings.
+        turn: Which round, from 1.
+        seed: The tuning seed through whose prompt the images were attacked; -1 for one that has none.
+        eps: Radius of each attack (N,), in 1/255 of the pixel range.
+    """
+    count = len(bank.ids)
+    columns = {"round": pa.repeat(turn, count), "seed": pa.repeat(seed, count), "eps": pa.array(eps, pa.float64())}
+    table = table_of(bank)
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    return table
+
+
 def table_of(bank: Bank) -> pa.Table:
     """A bank as an Arrow table."""
     width = bank.embeddings.shape[1]

@@ -21,7 +21,7 @@ from stages.datasets.folder import folder_source
 from stages.datasets.listing import Source
 
 CATALOGUE = {
-    "fashion": embedded.SOURCE,  # in this repository
+    **embedded.SOURCES,  # in this repository
     # the paper's eight
     "flowers102": flowers102.SOURCE,
     "oxford_pets": oxford_pets.SOURCE,

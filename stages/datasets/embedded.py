@@ -1,9 +1,10 @@
-"""The embedded Fashion-MNIST: rows of 28x28 grey bytes in two Parquet files -> 32x32 RGB images."""
+"""The embedded cuts of Fashion-MNIST: rows of 28x28 grey bytes in two Parquet files -> 32x32 RGB images."""
 
 import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,26 @@ from stages.datasets.listing import Item, Listing, Source
 
 SIDE, PADDING = 28, 2  # pixels; the padding on each side
 FOLDER = Path("data/embedded/fashion")
+FILES = ("train.parquet", "test.parquet")
 SHA256 = {
-    "train.parquet": "f5b75fa7d7d448ceb0e0c7c3a7c4b03c1c4b44980ce764fed9557a22000ae804",
-    "test.parquet": "8ca6421480b227a14d68c7e70bae48d9e8ecc585dbf70e04c6ff2b8b2828d72a",
+    "fashion": (
+        "f5b75fa7d7d448ceb0e0c7c3a7c4b03c1c4b44980ce764fed9557a22000ae804",
+        "8ca6421480b227a14d68c7e70bae48d9e8ecc585dbf70e04c6ff2b8b2828d72a",
+    ),
+    "fashion_second": (
+        "fe0d465602f8f722cff6601b8d558aafbddce8d867a3856b19d35bc8630e6a59",
+        "a8600b319702f56b923357a54691471c00fe3803c86d59c6a9c3b6f35902af93",
+    ),
 }
 
 
 def copy_files(raw: Path, folder: Path = FOLDER) -> None:
-    """Copies the two files after comparing their digests.
+    """Copies the two files of a cut after comparing their digests; the folder's name is the cut's.
 
     Raises:
         ValueError: If a file is missing or another one; the message names it.
     """
-    for name, expected in SHA256.items():
+    for name, expected in zip(FILES, SHA256[folder.name], strict=True):
         path = folder / name
         if not path.is_file():
             raise ValueError(f"{path}: missing; it belongs to the repository (`git checkout {path}`)")
@@ -51,12 +59,14 @@ def list_rows(raw: Path) -> Listing:
         pairs = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
         items[split] = [Item(id, label) for id, label in pairs]
     class_names = json.loads(table.schema.metadata[b"provenance"])["class_names"]
-    return Listing(class_names, **items, splits="training images 50000-51999, test images 0-999 of the original files")
+    train, test = ("-".join(str(int(part[end].id.split("/")[1])) for end in (0, -1)) for part in items.values())
+    where = f"training images {train}, test images {test} of the original files"
+    return Listing(class_names, **items, splits=where)
 
 
 def content_of(raw: Path) -> Callable[[str], bytes]:
     """Looks up the raw bytes of an image by its id; holds all of them."""
-    tables = [read_rows(raw / name) for name in SHA256]
+    tables = [read_rows(raw / name) for name in FILES]
     content = {
         id: image
         for table in tables
@@ -89,11 +99,14 @@ def images_of(grey: np.ndarray) -> np.ndarray:
     return np.repeat(np.pad(grey, ((0, 0), sides, sides))[..., None], 3, axis=-1)
 
 
-SOURCE = Source(
-    template="a photo of a {}.",
-    origin="Fashion-MNIST (Zalando Research, 2017)",
-    licence="Expat (MIT)",
-    list_images=list_rows,
-    download=copy_files,
-    packed=True,
-)
+SOURCES = {
+    name: Source(
+        template="a photo of a {}.",
+        origin="Fashion-MNIST (Zalando Research, 2017)",
+        licence="Expat (MIT)",
+        list_images=list_rows,
+        download=partial(copy_files, folder=FOLDER.with_name(name)),
+        packed=True,
+    )
+    for name in SHA256
+}

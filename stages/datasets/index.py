@@ -1,7 +1,7 @@
 """The index of a data set: every image's id, split, label and digest; all that later stages know of the raw files."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,27 @@ class Index:
         """
         chosen = np.flatnonzero(np.asarray(self.splits) == split)
         return self.take(chosen[ranking([self.ids[index] for index in chosen], seed=0)])
+
+    def validating(self, share: float) -> "Index":
+        """Some training images of each class instead of the test images, for choices that no test image may know of.
+
+        Args:
+            share: Of the training images of each class; they are no longer trained on.
+
+        Raises:
+            ValueError: If a class would have no image left to train on, or none to validate on.
+        """
+        train = self.part("train")
+        held = np.zeros(len(train), bool)
+        for label in np.unique(train.labels):
+            places = np.flatnonzero(train.labels == label)  # in their random order
+            held[places[: round(share * len(places))]] = True
+            if not 0 < held[places].sum() < len(places):
+                raise ValueError(
+                    f"data.validation: {share} of the {len(places)} training images of class {label} leaves none on "
+                    "one side; another share, or 0 for the test images, is allowed"
+                )
+        return replace(train, splits=np.where(held, "test", "train").tolist())
 
     def take(self, chosen: np.ndarray | slice) -> "Index":
         """The images at the given positions, or where a mask (N,) holds."""

@@ -74,7 +74,8 @@ def tune(
     Args:
         text_features_of: Maps contexts (S, ...) to text features (S, K, D), seed by seed.
         context: Initial contexts (S, M, D_token) or (S, K, M, D_token); a leaf, changed in place.
-        embeddings: The bank: raw adversarial embeddings (N, D).
+        embeddings: The bank: raw adversarial embeddings (S, V, N, D) of V views of each image; (1, V, N, D) where all
+            seeds share them. The paper has one view; of several, each epoch takes one of each image by chance.
         clean_embeddings: Raw embeddings (N, D) of the same images, clean.
         labels: (N,).
         clean_fraction: Probability that a step takes an image's clean embedding instead; 0 is the paper, 1 is CoOp.
@@ -90,7 +91,8 @@ def tune(
     """
     context.requires_grad_()
     optimizer = torch.optim.SGD([context], schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
-    count, device = len(labels), labels.device
+    (_, views, count, _), device = embeddings.shape, labels.device
+    whose = torch.arange(len(embeddings), device=device)[:, None]  # (S, 1), or (1, 1) of what all share
     curve = list(start.curve) if start else []
     if start:
         with torch.no_grad():
@@ -102,10 +104,14 @@ def tune(
         optimizer.param_groups[0]["lr"] = schedule.lr_of(epoch)
         order = torch.stack([torch.randperm(count, generator=g) for g in generators]).to(device)  # (S, N)
         is_clean = torch.stack([torch.rand(count, generator=g) < clean_fraction for g in generators]).to(device)
+        view = torch.zeros_like(order)
+        if views > 1:
+            view = torch.stack([torch.randint(views, (count,), generator=g) for g in generators]).to(device)
         losses, hits = torch.zeros(2, len(generators), device=device)
         for chosen in order.split(schedule.batch_size, dim=1):  # (S, B)
             clean = is_clean.gather(1, chosen)[..., None]
-            features = torch.where(clean, clean_embeddings[chosen], embeddings[chosen])  # (S, B, D)
+            attacked = embeddings[whose, view.gather(1, chosen), chosen]
+            features = torch.where(clean, clean_embeddings[chosen], attacked)  # (S, B, D)
             logits = cosine_logits(features, text_features_of(context), logit_scale)  # (S, B, K)
             loss = F.cross_entropy(logits.flatten(0, 1), labels[chosen].flatten(), reduction="none").view(chosen.shape)
             (context.grad,) = torch.autograd.grad(loss.mean(1).sum(), context)

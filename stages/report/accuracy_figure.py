@@ -12,7 +12,7 @@ from stages.report.style import COLOURS, GRID, GROUNDS, MARKERS, PERCENT_TICKS, 
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import KNOWLEDGE, PROMPTS, Threat
 
-INCHES_PER_THREAT, INCHES_PER_GROUP = 0.56, 0.42
+INCHES_PER_THREAT, INCHES_PER_GROUP = 0.66, 0.42
 
 
 def accuracy_figure(results: Results, datasets: list[str], threats: list[Threat]) -> bytes:
@@ -25,7 +25,7 @@ def accuracy_figure(results: Results, datasets: list[str], threats: list[Threat]
     groups = [(knowledge, list(group)) for knowledge, group in groupby(threats, lambda threat: threat.knowledge)]
     height = INCHES_PER_THREAT * len(threats) + INCHES_PER_GROUP * len(groups) + 0.9
     with styled():
-        figure = Figure(figsize=(7.5, height * len(datasets)), layout="constrained")
+        figure = Figure(figsize=(8.4, height * len(datasets)), layout="constrained")
         for block, dataset in zip(figure.subfigures(len(datasets), squeeze=False).flat, datasets, strict=True):
             draw_dataset(block, results, dataset, groups)
         return png(figure)
@@ -45,7 +45,7 @@ def draw_dataset(block: SubFigure, results: Results, dataset: str, groups: list[
     panel.set_xticks(*PERCENT_TICKS)
     filled = [Line2D([], [], **look(prompt), label=name) for prompt, name in PROMPTS.items()]
     hollow = Line2D([], [], **look("hand", hollow=True), label="within noise of hand-written")
-    block.legend(handles=[*filled, hollow], loc="outside upper right", ncols=4)
+    block.legend(handles=[*filled, hollow], loc="outside upper right", ncols=3)
     block.suptitle(dataset, x=0.008, ha="left", fontweight="bold")
 
 
@@ -53,7 +53,7 @@ def draw_group(panel: Axes, results: Results, dataset: str, group: list[Threat])
     """Draws the threats of one kind of attacker, the first on top."""
     for index, threat in enumerate(group):
         hand = results[dataset, threat.name, "hand"]
-        for offset, prompt in zip((-0.27, 0, 0.27), PROMPTS, strict=True):
+        for offset, prompt in zip((-0.3, -0.1, 0.1, 0.3), PROMPTS, strict=True):
             draw_line(panel, results[dataset, threat.name, prompt], hand, index + offset)
     panel.set_yticks(range(len(group)), [f"{threat.name}\n{threat.recipe}" for threat in group], fontsize=8)
     panel.set_ylim(len(group) - 0.45, -0.55)

@@ -115,14 +115,17 @@ def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
     ]  # fmt: skip
 
 
-def checks_of_results(results: Results, dataset: str, threats: list[Threat], surrogates: list[dict]) -> list[Check]:
-    """What the reported numbers must be among each other, for AdvPT.
+def checks_of_results(
+    results: Results, dataset: str, threats: list[Threat], surrogates: list[dict], *, prompt: str
+) -> list[Check]:
+    """What the reported numbers of a prompt must be among each other.
 
     Args:
         results: Every accuracy.
         dataset: Whose.
         threats: All threats of that data set.
         surrogates: Of each transfer attack: threat, clean_accuracy, robust_accuracy.
+        prompt: Which one is assessed.
     """
     adaptive = [threat for threat in threats if threat.knowledge == "adaptive"]
     pairs = [
@@ -133,7 +136,7 @@ def checks_of_results(results: Results, dataset: str, threats: list[Threat], sur
     ]
     checks = []
     for strong, weak in pairs:
-        one, other = (results[dataset, threat.name, "advpt"] for threat in (strong, weak))
+        one, other = (results[dataset, threat.name, prompt] for threat in (strong, weak))
         error = sum(line.accuracy * (1 - line.accuracy) / line.n for line in (one, other)) ** 0.5
         checks.append(
             graded(

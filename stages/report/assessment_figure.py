@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from stages.report.assessment import curve
 from stages.report.style import GRID, PERCENT_TICKS, png, styled
 from stages.report.tables import Results
-from stages.report.vocabulary import Threat
+from stages.report.vocabulary import PROMPTS, Threat
 
 CURVES = {
     "noise": ("#555555", "o--", "random noise"),
@@ -34,15 +34,16 @@ def assessment_figure(measured: dict[str, pd.DataFrame], results: Results, threa
         figure = Figure(figsize=(7.5, 2.7 * len(measured) + 0.6), layout="constrained")
         panels = figure.subplots(len(measured), 2, squeeze=False, sharey=True)
         for (left, right), (dataset, table) in zip(panels, measured.items(), strict=True):
-            draw_by_eps(
-                left, table, [(threat, results[dataset, threat.name, "advpt"].accuracy) for threat in oblivious]
-            )
+            prompt = table["prompt"].iloc[0]
+            draw_by_eps(left, table, [(threat, results[dataset, threat.name, prompt].accuracy) for threat in oblivious])
             for attack in ("pgd", "margin"):
                 by_steps = curve(table, attack, "steps")
                 colour, style, _ = CURVES[attack]
                 right.plot(range(len(by_steps)), by_steps, style, color=colour, markersize=4)
             right.set_xticks(range(len(by_steps)), by_steps.index)
-            left.set(title=f"{dataset}, AdvPT", xlabel="eps in 1/255", ylabel="robust accuracy in %", ylim=(0, 1))
+            left.set(
+                title=f"{dataset}, {PROMPTS[prompt]}", xlabel="eps in 1/255", ylabel="robust accuracy in %", ylim=(0, 1)
+            )
             right.set(xlabel=f"steps of PGD, eps {at_eps(table)}/255")
             for panel in (left, right):
                 panel.set_yticks(*PERCENT_TICKS)

@@ -20,8 +20,9 @@ def classes_table(rows: Rows, class_names: list[str], threats: list[Threat]) -> 
         threats: Which threats to tell of.
 
     Returns:
-        dataset, threat, class, n, hand, coop, advpt, gain: fractions of the n test images of the class, over all tuning
-        seeds; gain is advpt less hand. A class without test images has no line. The names are `in_a_page`.
+        dataset, threat, class, n, one column for each prompt, gain: fractions of the n test images of the class, over
+        all tuning seeds; gain is advpt less hand. A class without test images has no line. The names are
+        `in_a_page`.
     """
     tables = []
     for threat in threats:

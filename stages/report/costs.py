@@ -64,6 +64,7 @@ def costs_of(
     sizes: Sizes,
     bank: dict[str, Any],
     tune: dict[str, Any],
+    refresh: dict[str, Any],
     threats: list[Threat],
     measured: pd.DataFrame,
 ) -> list[Cost]:
@@ -74,6 +75,7 @@ def costs_of(
         sizes: How much there is of it.
         bank: The parameters of the bank's attack.
         tune: The parameters of tuning.
+        refresh: The parameters of the rounds.
         threats: All threats of the report.
         measured: What `assess` measured, see `assessment.checks_of`.
     """
@@ -88,6 +90,7 @@ def costs_of(
         Cost(dataset, "embed", passes=train),
         Cost(dataset, "tune", text_steps=steps),
         Cost(dataset, "tune-clean", text_steps=steps),
+        refreshing(dataset, refresh, tune["tuning_seeds"], train, steps),
         *(crafting(dataset, threat, sizes) for threat in oblivious),
         Cost(dataset, "embed-test", passes=test * len(oblivious)),
         *([Cost(dataset, "defend", passes=test * defended)] if defended else []),
@@ -95,6 +98,13 @@ def costs_of(
         assessing(dataset, measured, sizes),
     ]
     return [part for part in parts if sum(part[2:6])]
+
+
+def refreshing(dataset: str, settings: dict[str, Any], seeds: int, train: int, steps: int) -> Cost:
+    """Every round but the first attacks through every seed's prompt; the first through one if all begin with it."""
+    rounds = settings["rounds"]
+    attacks = train * ((1 if settings["start"] == "hand" else seeds) + (rounds - 1) * seeds)
+    return Cost(dataset, "refresh", gradients=attacks * settings["steps"], passes=attacks, text_steps=steps * rounds)
 
 
 def crafting(dataset: str, threat: Threat, sizes: Sizes) -> Cost:

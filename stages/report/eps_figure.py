@@ -12,7 +12,7 @@ from stages.report.tables import Results
 from stages.report.vocabulary import CLEAN, PROMPTS, Threat
 
 ACROSS = 3  # panels beside each other
-LINES = {"hand": "-", "coop": "--", "advpt": "-"}
+LINES = {"hand": "-", "coop": "--", "advpt": "-", "advpt_refreshed": "-."}
 Families = dict[tuple[str, str], list[Threat]]  # what the attacker knows, method -> threats
 
 
@@ -38,7 +38,7 @@ def eps_figure(results: Results, datasets: list[str], threats: list[Threat]) -> 
             row[0].set_ylabel("robust accuracy in %")
         handles = [Line2D([], [], **{**look(name), "linestyle": LINES[name]}, label=PROMPTS[name]) for name in PROMPTS]
         hollow = Line2D([], [], **look("hand", hollow=True), label="within noise of hand-written")
-        figure.legend(handles=[*handles, hollow], loc="outside upper left", ncols=4)
+        figure.legend(handles=[*handles, hollow], loc="outside upper left", ncols=5)
         return png(figure)
 
 

@@ -14,7 +14,7 @@ def points(one: Accuracy, other: Accuracy) -> float:
 
 def p_of(one: Accuracy, other: Accuracy) -> float:
     """The corrected p of the difference between a tuned prompt and what it is compared with."""
-    return {"hand": one.p_hand, "coop": one.p_coop}[other.prompt]
+    return {"hand": one.p_hand, "coop": one.p_coop, "advpt": one.p_advpt}[other.prompt]
 
 
 def outlasts_tuning(one: Accuracy, other: Accuracy) -> bool:

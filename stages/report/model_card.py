@@ -12,9 +12,10 @@ from stages.report.vocabulary import PROMPTS, Threat
 MOST_NAMES = 20  # of classes
 HEAD = """# Model card: AdvPT prompts
 
-Text features of class names under a context that was tuned on attacked images (AdvPT) and, to compare, on clean ones
-(CoOp). They classify images with the CLIP whose digest stands here, and with no other; no weight of it was changed. How
-to load them without this project: README.md, "Using the prompts elsewhere".
+Text features of class names under a context that was tuned on attacked images (AdvPT; refreshed: attacked through the
+prompts themselves) and, to compare, on clean ones (CoOp). They classify images with the CLIP whose digest stands here,
+and with no other; no weight of it was changed. How to load them without this project: README.md, "Using the prompts
+elsewhere".
 
 In the tables: accuracy in %, ± its standard deviation over tuning seeds, in brackets the 95 % Wilson interval for n
 test images; under attack the share that is right both clean and attacked. An *oblivious* attacker does not know the
@@ -76,14 +77,15 @@ def model_section(
         study: The data set's name, or for example `imagenet_to_dtd`.
         facts: Of the data set: sha256, origin, licence, splits.
         class_names: K names.
-        made_by: Provenance of `coop` and `advpt`.
+        made_by: Provenance of the tuned prompts.
         results: Accuracies; the study's are chosen.
         threats: Its threats, in their order.
     """
     advpt = made_by["advpt"]
     tuning = advpt.get("tuned", advpt)  # of contexts that moved, where they come from
+    refreshed = made_by["advpt_refreshed"].get("tuned", made_by["advpt_refreshed"])
     lines = {
-        "prompts": f"data/prompts/{study}/advpt, data/prompts/{study}/coop",
+        "prompts": ", ".join(f"data/prompts/{study}/{prompt}" for prompt in ("advpt", "advpt_refreshed", "coop")),
         "classes": names(class_names),
         "data": f"{facts['origin']}; splits: {facts['splits']}; sha256 {facts['sha256']}",
         "licence of the data": facts["licence"],
@@ -91,6 +93,7 @@ def model_section(
         "its sha256": advpt["model"]["sha256"],
         "tuned on": tuning["dataset"] + (f", the part {tuning['part']} of its classes" if tuning.get("part") else ""),
         "tuned against": values(tuning["attack"]) + "; eps in 1/255 of the pixel range",
+        "refreshed": values(refreshed["refresh"]) + "; eps in 1/255 of the pixel range",
         "tuning": values(tuning["tune"]),
     }
     told = "\n".join(f"| {key} | {markdown(value)} |" for key, value in lines.items())

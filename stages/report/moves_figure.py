@@ -14,24 +14,24 @@ SMALL = 20  # classes, from which names are written smaller
 
 
 def moves_figure(tables: dict[str, pd.DataFrame]) -> bytes:
-    """One line of three maps per data set: hand-written, CoOp, AdvPT, the first tuning seed.
+    """Four maps per data set, one for each prompt, the first tuning seed.
 
     Args:
         tables: For each data set, as `mapping.cosines_table` makes it: at most 40 classes.
 
     Returns:
-        A PNG. A cell is the cosine between the text features of two classes, one scale for the maps of a line.
+        A PNG. A cell is the cosine between the text features of two classes, one scale for the maps of a data set.
     """
     with styled():
-        figure = Figure(figsize=(11, 4.2 * len(tables)), layout="constrained")
-        panels = figure.subplots(len(tables), len(PROMPTS), squeeze=False, sharey="row")
-        for row, (dataset, table) in zip(panels, tables.items(), strict=True):
+        figure = Figure(figsize=(9, 7.8 * len(tables)), layout="constrained")
+        panels = figure.subplots(2 * len(tables), 2, squeeze=False, sharey="row").reshape(len(tables), len(PROMPTS))
+        for block, (dataset, table) in zip(panels, tables.items(), strict=True):
             lowest = table["cosine"].min()
-            for panel, (prompt, name) in zip(row, PROMPTS.items(), strict=True):
+            for panel, (prompt, name) in zip(block, PROMPTS.items(), strict=True):
                 cosines, names = map_of(table[table["prompt"] == prompt])
                 image = draw_map(panel, cosines, names, lowest)
                 panel.set_title(f"{dataset}: {name}, on average {written(mean_of_others(cosines))}")
-            figure.colorbar(image, ax=row, shrink=0.7, label="cosine")
+            figure.colorbar(image, ax=block, shrink=0.4, label="cosine")
         return png(figure)
 
 

@@ -25,9 +25,9 @@ seed, Holm-corrected over the table) gives p ≥ 0.05, or that the difference is
 deviation over the seeds; a line of one seed cannot tell the latter. Not told apart is not shown equal.</p>
 """
 ASSESSMENT = """
-<p>The evaluation is attacked itself: signs of masked gradients, weak attacks or leaks are looked for, on AdvPT's first
-tuning seed. A <b>fail</b> means that a robust accuracy above may be the attack's weakness and not the prompt's
-strength.</p>
+<p>The evaluation is attacked itself: signs of masked gradients, weak attacks or leaks are looked for, on the first
+tuning seed of one prompt; lines that compare threats by name compare its rows in the table, of all seeds there. A
+<b>fail</b> means that a robust accuracy above may be the attack's weakness and not the prompt's strength.</p>
 """
 COSTS = """
 <p>Counted from the parameters, not measured, so that the report is the same wherever it is made: how often an image
@@ -36,7 +36,13 @@ forth and back, and how often all classes go through the text tower forth and ba
 rest.
 The prompts of other studies (halves of the classes, moved contexts) come on top.</p>
 """
-LEADS = ("What it gains", "What it costs", "What an adaptive attacker leaves", "Caution")
+LEADS = (
+    "What it gains",
+    "What it costs",
+    "What an adaptive attacker leaves",
+    "A bank that knows its attacker",
+    "Caution",
+)
 SECTIONS = {
     "results": "Results",
     "figures": "Figures",
@@ -74,7 +80,7 @@ def page(
     """The whole page.
 
     Args:
-        verdict: What it all comes to: three sentences, perhaps a caution; plain text.
+        verdict: What it all comes to: four sentences, perhaps a caution; plain text.
         overviews: Tables over several data sets, HTML; none for a single one.
         results: One table per data set, HTML.
         notes: What each table says, sentences of plain text.

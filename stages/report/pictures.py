@@ -18,7 +18,7 @@ from stages.report.vocabulary import CLEAN, Threat
 MARKS = "Marks are accuracies, bars 95 % Wilson intervals; hollow: within noise of the hand-written prompt."
 BANDS = (
     "Mean over the tuning seeds, the band one standard deviation. Each prompt is measured on what it is tuned on, so "
-    "the two are not comparable with each other."
+    "they are not comparable with each other. Of the refreshed bank the last round."
 )
 SCALE = (
     "Not chosen by outcome. Grey in a difference is no change, black and white are the ends of the ball, in 1/255 of "
@@ -76,7 +76,7 @@ def pictures_of(
     return {
         "accuracy": Picture(accuracy_figure(results, datasets, threats), "Accuracy by threat and prompt", MARKS),
         "eps": Picture(eps_figure(results, datasets, threats), "Robust accuracy against eps", BY_EPS),
-        "assessment": Picture(strength, "The attacks on AdvPT against eps and steps", STRENGTH),
+        "assessment": Picture(strength, "The attacks against eps and steps", STRENGTH),
         "tradeoff": Picture(tradeoff_figure(results, datasets, threats), "Clean against robust accuracy", PRICE),
         "gallery": Picture(gallery(samples), "Clean, adversarial, difference", SCALE),
         "classes": Picture(classes, "Gains and losses by class", f"{BY_CLASS} {extremes(tables['classes'])}"),

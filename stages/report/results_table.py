@@ -10,13 +10,20 @@ from stages.report.region import region
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import EFFECTS, KNOWLEDGE, PROMPTS, Threat
 
-BASELINES = ("hand", "coop")
+COMPARED = (  # a tuned prompt, and what its gain is counted from
+    ("advpt", "hand"),
+    ("advpt", "coop"),
+    ("advpt_refreshed", "hand"),
+    ("advpt_refreshed", "advpt"),
+)
 
 
 def results_table(results: Results, dataset: str, threats: list[Threat]) -> str:
     """The table of one data set; accuracies in percent, differences in points."""
     prompts = "".join(f'<th scope="col">{escape(name)}</th>' for name in PROMPTS.values())
-    gains = "".join(f'<th scope="col">AdvPT − {escape(PROMPTS[name])}</th>' for name in BASELINES)
+    gains = "".join(
+        f'<th scope="col">{escape(PROMPTS[one])} − {escape(PROMPTS[other])}</th>' for one, other in COMPARED
+    )
     head = f'<tr><th scope="col">threat</th><th scope="col">eps</th><th scope="col">n</th>{prompts}{gains}</tr>'
     bodies = [
         f'<tbody class="{escape(knowledge)}">{title_row(knowledge)}'
@@ -32,24 +39,24 @@ def results_table(results: Results, dataset: str, threats: list[Threat]) -> str:
 def title_row(knowledge: str) -> str:
     """The line above the threats of one kind of attacker."""
     title = f"<b>{escape(knowledge)}</b>: {escape(KNOWLEDGE[knowledge])}"
-    return f'<tr><th class="group" scope="rowgroup" colspan="{3 + len(PROMPTS) + len(BASELINES)}">{title}</th></tr>'
+    return f'<tr><th class="group" scope="rowgroup" colspan="{3 + len(PROMPTS) + len(COMPARED)}">{title}</th></tr>'
 
 
 def threat_row(results: Results, dataset: str, threat: Threat) -> str:
-    """One threat: its accuracies, then what AdvPT gains or loses."""
+    """One threat: its accuracies, then what is gained or lost."""
     lines = {prompt: results[dataset, threat.name, prompt] for prompt in PROMPTS}
     counts = "/".join(str(n) for n in dict.fromkeys(line.n for line in lines.values()))
     name = f'<th scope="row">{escape(threat.name)}<small>{escape(threat.recipe)}</small></th>'
     eps = f"<td>{threat.eps:g}/255</td>" if threat.attack else "<td>0</td>"
     accuracies = "".join(accuracy_cell(line, lines["hand"]) for line in lines.values())
-    gains = "".join(gain_cell(lines["advpt"], lines[baseline]) for baseline in BASELINES)
+    gains = "".join(gain_cell(lines[one], lines[other]) for one, other in COMPARED)
     return f"<tr>{name}{eps}<td>{counts}</td>{accuracies}{gains}</tr>"
 
 
 def accuracy_cell(line: Accuracy, hand: Accuracy) -> str:
     """Accuracy, 95 % interval, standard deviation over the tuning seeds; of a tuned prompt also its mark."""
     interval = f"[{100 * line.low:.1f}, {100 * line.high:.1f}]"
-    seeds = "1 seed" if pd.isna(line.std) else f"± {100 * line.std:.1f} over {line.seeds} seeds"
+    seeds = "1 seed" if pd.isna(line.std) else f"± {100 * line.std:.1f}<br>{line.seeds} seeds"
     mark = "" if line is hand else marked(line, hand)
     return f"<td>{mark}<b>{100 * line.accuracy:.1f}</b><small>{interval}<br>{seeds}</small></td>"
 
@@ -62,10 +69,10 @@ def marked(line: Accuracy, hand: Accuracy) -> str:
     return f'<span class="{kind}" role="img" aria-label="{told}" title="{told}">{mark}</span> '
 
 
-def gain_cell(advpt: Accuracy, baseline: Accuracy) -> str:
+def gain_cell(line: Accuracy, baseline: Accuracy) -> str:
     """The difference in points; said to be noise where it could be."""
-    gain, kind = signed(points(advpt, baseline)), effect(advpt, baseline)
-    opening = f'<td class="{kind}" title="{escape(reason(advpt, baseline))}">'
+    gain, kind = signed(points(line, baseline)), effect(line, baseline)
+    opening = f'<td class="{kind}" title="{escape(reason(line, baseline))}">'
     if kind == "noise":
         return f"{opening}{gain}<small>within noise</small></td>"
     return f"{opening}<b>{gain}</b><small>{kind}</small></td>"

@@ -6,7 +6,13 @@ from scipy.special import bdtr
 
 LEVEL = 0.05  # a corrected p below it is a difference
 DIGITS_OF_P = 4  # significant ones
-PAIRS = (("coop", "hand"), ("advpt", "hand"), ("advpt", "coop"))  # a tuned prompt, what it is compared with
+PAIRS = (  # a tuned prompt, what it is compared with
+    ("coop", "hand"),
+    ("advpt", "hand"),
+    ("advpt", "coop"),
+    ("advpt_refreshed", "hand"),
+    ("advpt_refreshed", "advpt"),
+)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:

@@ -8,8 +8,8 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by every kind of colour vision; the markers differ as well
-COLOURS = {"hand": "#555555", "coop": "#E69F00", "advpt": "#0072B2"}
-MARKERS = {"hand": "o", "coop": "s", "advpt": "D"}
+COLOURS = {"hand": "#555555", "coop": "#E69F00", "advpt": "#0072B2", "advpt_refreshed": "#009E73"}
+MARKERS = {"hand": "o", "coop": "s", "advpt": "D", "advpt_refreshed": "^"}
 GROUNDS = {"clean": "#ffffff", "oblivious": "#f1f5f9", "adaptive": "#fdf1e7"}
 SETTINGS = {
     "font.size": 9,

@@ -18,15 +18,15 @@ a { color: var(--gain) } :focus-visible { outline: 3px solid var(--gain); outlin
 .wide { overflow-x: auto; margin: 1rem 0 }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums }
 caption { text-align: left; font-weight: 600; padding: .3rem 0 }
-th, td { padding: .35rem .7rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line);
+th, td { padding: .35rem .4rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line);
   overflow-wrap: break-word }
 th { font-weight: 500 } thead th { font-weight: 600 }
-.results { width: 100% } .results td, .results thead th { text-align: right; white-space: nowrap }
+.results { width: 100%; font-size: .82rem } .results td, .results thead th { text-align: right; white-space: nowrap }
 .results thead th { white-space: normal; overflow-wrap: normal; vertical-align: bottom }
 .results th[scope="row"] { white-space: nowrap } .results thead th:first-child { text-align: left }
 .results th small, .results td small { display: block; font-weight: 400; color: var(--soft) }
 .results caption small { display: block; font-weight: 400; color: var(--soft) }
-@media (max-width: 40rem) { th, td { padding: .35rem .45rem } .results tr > th[scope="row"]:first-child {
+@media (max-width: 40rem) { .results tr > th[scope="row"]:first-child {
   position: sticky; left: 0; white-space: normal; min-width: 8rem; max-width: 8rem; background: var(--paper) }
   .results .oblivious tr > th[scope="row"]:first-child { background: var(--oblivious) }
   .results .adaptive tr > th[scope="row"]:first-child { background: var(--adaptive) } }

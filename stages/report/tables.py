@@ -9,14 +9,16 @@ from stages.report.significance import comparisons
 from stages.report.statistics import DIGITS, accuracies, robust_rows
 from stages.report.vocabulary import CLEAN, Threat
 
+BASELINES = ("hand", "coop", "advpt")  # of the columns p_...
+SUMMARISED = ("hand", "advpt", "advpt_refreshed")
 Rows = dict[str, pd.DataFrame]  # threat name -> rows, `clean` among them
 
 
 class Accuracy(NamedTuple):
     """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`.
 
-    p_hand and p_coop are what `significance.comparisons` says of the prompt against the hand-written one and against
-    CoOp; NaN where it is not compared.
+    p_hand, p_coop and p_advpt are what `significance.comparisons` says of the prompt against the hand-written one,
+    CoOp and AdvPT; NaN where it is not compared.
     """
 
     dataset: str
@@ -31,6 +33,7 @@ class Accuracy(NamedTuple):
     seeds: int
     p_hand: float
     p_coop: float
+    p_advpt: float
 
 
 Results = dict[tuple[str, str, str], Accuracy]  # by dataset, threat, prompt
@@ -47,7 +50,7 @@ def results_of(rows: dict[str, Rows], threats: list[Threat]) -> Results:
         tested = comparisons(judged)
         for threat in threats:
             for line in accuracies(judged[threat.name]).itertuples(index=False):
-                p = (tested.get((threat.name, line.prompt, baseline), float("nan")) for baseline in ("hand", "coop"))
+                p = (tested.get((threat.name, line.prompt, baseline), float("nan")) for baseline in BASELINES)
                 results[dataset, threat.name, line.prompt] = Accuracy(dataset, threat.name, threat.knowledge, *line, *p)
     return results
 
@@ -79,7 +82,7 @@ def summary_of(results: Results, datasets: list[str], threats: list[Threat]) -> 
     """What `dvc exp show` and `dvc metrics diff` compare: few accuracies, nested dataset.threat.prompt."""
     return {
         dataset: {
-            threat.name: {prompt: results[dataset, threat.name, prompt].accuracy for prompt in ("hand", "advpt")}
+            threat.name: {prompt: results[dataset, threat.name, prompt].accuracy for prompt in SUMMARISED}
             for threat in threats
         }
         for dataset in datasets

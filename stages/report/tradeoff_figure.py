@@ -31,7 +31,7 @@ def tradeoff_figure(results: Results, datasets: list[str], threats: list[Threat]
             row[0].set_ylabel("robust accuracy in %")
         filled = [Line2D([], [], **look(prompt), label=name) for prompt, name in PROMPTS.items()]
         hollow = Line2D([], [], **look("hand", hollow=True), label="robust accuracy within noise of hand-written")
-        figure.legend(handles=[*filled, hollow], loc="outside upper left", ncols=4)
+        figure.legend(handles=[*filled, hollow], loc="outside upper left", ncols=3)
         return png(figure)
 
 

@@ -8,7 +8,8 @@ from matplotlib.ticker import MaxNLocator
 from stages.report.style import COLOURS, GRID, PERCENT_TICKS, png, styled
 from stages.report.vocabulary import PROMPTS
 
-TUNED_ON = {"coop": "clean embeddings", "advpt": "the adversarial bank"}
+TUNED_ON = {"coop": "clean embeddings", "advpt": "the adversarial bank", "advpt_refreshed": "the refreshed bank"}
+LINES = {"coop": "--", "advpt": "-", "advpt_refreshed": "-."}
 
 
 def tuning_figure(table: pd.DataFrame, datasets: list[str]) -> bytes:
@@ -41,9 +42,8 @@ def draw_curves(panel: Axes, curves: pd.DataFrame, column: str) -> None:
     for prompt, tuned_on in TUNED_ON.items():
         curve = curves[curves["prompt"] == prompt]
         mean, spread = curve[column], curve[f"{column}_std"].fillna(0)
-        style = "--" if prompt == "coop" else "-"
         label = f"{PROMPTS[prompt]}, tuned on {tuned_on}"
-        panel.plot(curve["epoch"], mean, style, color=COLOURS[prompt], label=label)
+        panel.plot(curve["epoch"], mean, LINES[prompt], color=COLOURS[prompt], label=label)
         panel.fill_between(curve["epoch"], mean - spread, mean + spread, color=COLOURS[prompt], alpha=0.2, linewidth=0)
     panel.set_xlabel("epoch")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,44 +1,48 @@
-"""The verdict in three sentences: what is gained, what it costs, what an attacker who knows the prompt leaves."""
+"""The verdict in four sentences: what is gained, what it costs, what a knowing attacker leaves, what rounds do."""
 
 from collections import Counter
 
 from stages.report.findings import effect, points, reason
 from stages.report.tables import Results
-from stages.report.vocabulary import CLEAN, Threat
+from stages.report.vocabulary import CLEAN, PROMPTS, Threat
 
-SAID = {  # of one data set, by what the attacker knows and by the effect; {} is points
+SAID = {  # of one data set, by what the attacker knows and by the effect; {:.1f} is points
     "clean": {
         "gain": "it gains {:.1f} points",
         "loss": "it costs {:.1f} points",
         "noise": "it costs nothing that could be told from noise",
     },
     "oblivious": {
-        "gain": "AdvPT gains {:.1f} points",
-        "loss": "AdvPT loses {:.1f} points",
-        "noise": "AdvPT gains nothing that could be told from noise",
+        "gain": "{name} gains {:.1f} points",
+        "loss": "{name} loses {:.1f} points",
+        "noise": "{name} gains nothing that could be told from noise",
     },
     "adaptive": {
-        "gain": "AdvPT gains {:.1f} points",
-        "loss": "AdvPT loses {:.1f} points",
+        "gain": "{name} gains {:.1f} points",
+        "loss": "{name} loses {:.1f} points",
         "noise": "there is no gain that could be told from noise",
     },
 }
 COUNTED = {"gain": "gains under", "loss": "loses under", "noise": "is within noise under"}
 
 
-def verdict(results: Results, datasets: list[str], threats: list[Threat], shown: Threat) -> list[str]:
-    """Three sentences on AdvPT against the hand-written prompt; plain text.
+def verdict(
+    results: Results, datasets: list[str], threats: list[Threat], shown: Threat, *, refreshed_eps: float
+) -> list[str]:
+    """Four sentences on AdvPT against the hand-written prompt, the last on the refreshed one; plain text.
 
     Args:
         results: Every accuracy.
         datasets: What to speak of; several are counted and averaged.
         threats: All threats of the report.
         shown: The oblivious threat that is most like the bank's attack, or `clean` if there is none.
+        refreshed_eps: Largest eps of the refreshed bank, in 1/255.
     """
     return [
         gained(results, datasets, threats, shown),
         f"{told(results, datasets, CLEAN, 'On clean images')}.",
         left(results, datasets, threats, shown),
+        refreshed(results, datasets, threats, refreshed_eps),
     ]
 
 
@@ -53,26 +57,41 @@ def gained(results: Results, datasets: list[str], threats: list[Threat], shown: 
 
 def left(results: Results, datasets: list[str], threats: list[Threat], shown: Threat) -> str:
     """The third sentence: the same eps, or the nearest, through the prompt itself, then all threats of that kind."""
-    adaptive = [threat for threat in threats[::-1] if threat.knowledge == "adaptive" and threat.defence == "none"]
-    if not adaptive:
+    nearest = nearest_adaptive(threats, shown.eps)
+    if nearest is None:
         return "No adaptive attack was run, so nothing says what an attacker who knows the prompt leaves."
-    nearest = min(adaptive, key=lambda threat: abs(threat.eps - shown.eps))  # the worst of several comes first
     where = f"Under an attacker at eps {nearest.eps:g}/255 who knows the prompt ({nearest.name}),"
     missing = "" if shown is CLEAN or nearest.eps == shown.eps else f"; at eps {shown.eps:g}/255 none was tried"
     return f"{told(results, datasets, nearest, where)}{missing}{tally(results, datasets, threats, 'adaptive')}."
 
 
-def told(results: Results, datasets: list[str], threat: Threat, where: str) -> str:
-    """What AdvPT does under one threat, without a full stop."""
-    lines = [[results[dataset, threat.name, prompt] for prompt in ("advpt", "hand")] for dataset in datasets]
-    advpt, hand = (100 * sum(line.accuracy for line in column) / len(lines) for column in zip(*lines, strict=True))
-    both = f"{advpt:.1f} % instead of {hand:.1f} %"
+def refreshed(results: Results, datasets: list[str], threats: list[Threat], eps: float) -> str:
+    """The fourth sentence: a bank crafted through the prompts, under the adaptive eps nearest to its own, and clean."""
+    nearest = nearest_adaptive(threats, eps)
+    if nearest is None:
+        return "No adaptive attack was run, so nothing says what a bank crafted through the prompts gains."
+    where = f"With a bank crafted through the prompts themselves, at eps {nearest.eps:g}/255 ({nearest.name}),"
+    clean = told(results, datasets, CLEAN, "on clean images", "advpt_refreshed")
+    return f"{told(results, datasets, nearest, where, 'advpt_refreshed')}; {clean}."
+
+
+def nearest_adaptive(threats: list[Threat], eps: float) -> Threat | None:
+    """The undefended adaptive threat of the nearest eps; of several of one eps the last, which is the worst of them."""
+    adaptive = [threat for threat in threats[::-1] if threat.knowledge == "adaptive" and threat.defence == "none"]
+    return min(adaptive, key=lambda threat: abs(threat.eps - eps), default=None)
+
+
+def told(results: Results, datasets: list[str], threat: Threat, where: str, prompt: str = "advpt") -> str:
+    """What a tuned prompt does under one threat, without a full stop."""
+    lines = [[results[dataset, threat.name, name] for name in (prompt, "hand")] for dataset in datasets]
+    tuned, hand = (100 * sum(line.accuracy for line in column) / len(lines) for column in zip(*lines, strict=True))
+    both = f"{tuned:.1f} % instead of {hand:.1f} %"
     if len(lines) > 1:
         kinds = Counter(effect(*pair) for pair in lines)
         counts = f"a gain on {kinds['gain']}, a loss on {kinds['loss']}, within noise on {kinds['noise']}"
-        return f"{where} AdvPT reaches {both} on average over {len(lines)} data sets ({counts})"
+        return f"{where} {PROMPTS[prompt]} reaches {both} on average over {len(lines)} data sets ({counts})"
     ((one, other),) = lines
-    said = SAID[threat.knowledge][effect(one, other)].format(abs(points(one, other)))
+    said = SAID[threat.knowledge][effect(one, other)].format(abs(points(one, other)), name=PROMPTS[prompt])
     return f"{where} {said}: {both} (n = {one.n}, {reason(one, other)})"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-PROMPTS = {"hand": "hand-written", "coop": "CoOp", "advpt": "AdvPT"}
+PROMPTS = {"hand": "hand-written", "coop": "CoOp", "advpt": "AdvPT", "advpt_refreshed": "AdvPT refreshed"}
 KNOWLEDGE = {
     "clean": "no attack",
     "oblivious": "crafted without the prompts",

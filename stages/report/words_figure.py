@@ -9,12 +9,12 @@ from matplotlib.ticker import MaxNLocator
 from stages.report.style import COLOURS, GRID, MARKERS, png, short, styled
 from stages.report.vocabulary import PROMPTS
 
-TUNED = ("coop", "advpt")
+TUNED = ("coop", "advpt", "advpt_refreshed")
 INCHES_PER_VECTOR = 0.19
 
 
 def words_figure(tables: dict[str, pd.DataFrame]) -> bytes:
-    """One line of panels per data set: CoOp beside AdvPT, the first tuning seed, of several contexts the first.
+    """One line of panels per data set, one for each tuned prompt, the first tuning seed, of several contexts the first.
 
     Args:
         tables: For each data set, as `wording.words_table` makes it.
@@ -25,8 +25,8 @@ def words_figure(tables: dict[str, pd.DataFrame]) -> bytes:
     shown = {dataset: shown_of(table) for dataset, table in tables.items()}
     heights = [INCHES_PER_VECTOR * table["position"].max() + 0.9 for table in shown.values()]
     with styled():
-        figure = Figure(figsize=(8.4, sum(heights) + 0.4), layout="constrained")
-        panels = figure.subplots(len(shown), 2, squeeze=False, sharex="row", height_ratios=heights)
+        figure = Figure(figsize=(11.6, sum(heights) + 0.4), layout="constrained")
+        panels = figure.subplots(len(shown), len(TUNED), squeeze=False, sharex="row", height_ratios=heights)
         for row, (dataset, table) in zip(panels, shown.items(), strict=True):
             for panel, prompt in zip(row, TUNED, strict=True):
                 lines = table[table["prompt"] == prompt]
@@ -36,14 +36,15 @@ def words_figure(tables: dict[str, pd.DataFrame]) -> bytes:
             row[0].set_xlim(0)
             row[0].xaxis.set_major_locator(MaxNLocator(4))
         marks = {name: mark for panel in row for mark, name in zip(*panel.get_legend_handles_labels(), strict=True)}
-        figure.legend(marks.values(), marks.keys(), loc="outside upper right", ncols=3)
+        figure.legend(marks.values(), marks.keys(), loc="outside upper right", ncols=4)
         return png(figure)
 
 
 def shown_of(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines that are drawn: nearest words by distance, of the first tuning seed and the first context."""
+    """The lines that are drawn: nearest words by distance, of the first tuning seed and each prompt's first context."""
     nearest = (table["measure"] == "euclidean") & (table["rank"] == 1) & (table["seed"] == 0)
-    return table[nearest & (table["class"] == table["class"].iloc[0])]
+    first = table.groupby("prompt")["class"].transform("first")  # empty where the context is shared
+    return table[nearest & (table["class"] == first)]
 
 
 def title_of(dataset: str, prompt: str, class_name: str) -> str:
@@ -61,7 +62,7 @@ def draw_words(panel: Axes, lines: pd.DataFrame, prompt: str) -> None:
         f"{at}  “{drawable(word)}”, “{drawable(start)}”"
         for at, word, start in lines[["position", "word", "start_word"]].itertuples(index=False)
     ]
-    panel.set_yticks(lines["position"], names, fontsize=7)
+    panel.set_yticks(lines["position"], names, fontsize=8)
     panel.set_ylim(lines["position"].max() + 0.6, 0.4)
     panel.set_xlabel("Euclidean distance")
     panel.grid(axis="x", **GRID)

@@ -22,9 +22,10 @@ MAPS = (
     "near the right one."
 )
 SHADOW = (
-    "Unit features of training images, the same ones clean and attacked: what CoOp and AdvPT were tuned on. Large "
-    "marks are texts, by label (first tuning seed). The plane is fitted to the clean images alone, and shows the "
-    "stated share of the squared distances from their mean: points that meet here may be far apart."
+    "Unit features of training images, the same ones clean and attacked: what CoOp and AdvPT were tuned on, not the "
+    "refreshed bank. Large marks are texts, by label (first tuning seed). The plane is fitted to the clean images "
+    "alone, and shows the stated share of the squared distances from their mean: points that meet here may be far "
+    "apart."
 )
 
 

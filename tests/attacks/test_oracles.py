@@ -9,7 +9,7 @@ from torchattacks.attacks.apgd import APGD
 from stages.attacks.directions import TranslationInvariant
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import cross_entropy, dlr, max_logit
+from stages.attacks.objectives import cross_entropy, dlr, max_logit, runner_up
 from stages.attacks.pgd import Momentum, pgd
 
 IDS = [f"image/{index}" for index in range(6)]
@@ -101,3 +101,26 @@ def test_dlr_ignores_scale_and_shift_of_the_logits():
 def test_dlr_needs_three_classes():
     with pytest.raises(ValueError, match="dlr compares three logits, here are 2; allowed is margin"):
         dlr(lambda _: torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))(None)
+
+
+def test_the_runner_up_is_a_targeted_attack_at_the_best_wrong_class(images, network):
+    """torchattacks' targeted PGD, told the same targets; whether the clean image is right does not matter."""
+    logits = network(images)
+    best_wrong = torch.tensor(
+        [
+            max({*range(5)} - {right}, key=row.__getitem__)
+            for row, right in zip(logits.tolist(), LABELS.tolist(), strict=True)
+        ]
+    )
+    oracle = torchattacks.PGD(network, **BUDGET, random_start=False)
+    oracle.set_mode_targeted_by_label(quiet=True)
+    found = pgd(
+        runner_up(network, LABELS, images),
+        images,
+        ball=BALL,
+        step_size=STEP_SIZE,
+        steps=STEPS,
+        noise=ImageNoise(0, IDS),
+        start=images,
+    )
+    assert_same_pixels(found, oracle(images, best_wrong))

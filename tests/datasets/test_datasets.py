@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages.datasets.card import Card
-from stages.datasets.embedded import FOLDER, SOURCE, content_of, copy_files, images_of, list_rows, open_rows
+from stages.datasets.embedded import FOLDER, SOURCES, content_of, copy_files, images_of, list_rows, open_rows
 from stages.datasets.fewshot import choose, few_shot
 from stages.datasets.index import Index, index_of, taking_part
 from stages.datasets.listing import Item, Listing
@@ -20,17 +20,23 @@ IDS = [f"train/{i}" for i in range(40)]
 LABELS = np.arange(40) % 4
 
 
-def test_the_embedded_default_is_whole():
-    listing = SOURCE.list_images(FOLDER)
+@pytest.mark.parametrize("name", SOURCES)
+def test_an_embedded_cut_is_whole(name, tmp_path):
+    SOURCES[name].download(tmp_path)
+    listing = SOURCES[name].list_images(tmp_path)
     for items, count in ((listing.train, 2000), (listing.test, 1000)):
         assert len({item.id for item in items}) == len(items) == count
         assert {item.label for item in items} == set(range(10)) and len(listing.class_names) == 10
 
 
-def test_train_and_test_share_no_image():
-    listing, content = list_rows(FOLDER), content_of(FOLDER)
-    train, test = ({content(item.id) for item in items} for items in (listing.train, listing.test))
-    assert len(train) == 2000 and not train & test
+def test_no_two_parts_of_the_cuts_share_an_image():
+    parts = []
+    for name in SOURCES:
+        folder = FOLDER.with_name(name)
+        listing, content = list_rows(folder), content_of(folder)
+        parts += [{content(item.id) for item in items} for items in (listing.train, listing.test)]
+    assert [len(part) for part in parts] == [2000, 1000, 2000, 1000]
+    assert len(set.union(*parts)) == 6000
 
 
 def test_a_changed_or_missing_file_is_named(tmp_path):
@@ -93,6 +99,25 @@ def test_shots_count_for_training_and_test_images_for_the_test(index):
     assert np.bincount(taking_part(index.part("train"), **chosen).labels).tolist() == [2, 2, 2, 2]
     assert len(taking_part(index.part("test"), **chosen).ids) == 3
     assert len(taking_part(index.part("train"), shots="all", test_images="all", seed=0).ids) == 40
+
+
+def test_validation_images_are_training_images_that_are_trained_on_no_more(index):
+    """A quarter of each class, the same in whatever order the index comes; no test image takes part."""
+    validating = index.validating(0.25)
+    train, held = (validating.part(split) for split in ("train", "test"))
+    whole = index.part("train")
+    assert sorted(train.ids + held.ids) == sorted(whole.ids)
+    for label in np.unique(whole.labels):
+        assert (held.labels == label).sum() == round(0.25 * (whole.labels == label).sum())
+    again = index.take(np.arange(len(index))[::-1]).validating(0.25).part("test")
+    assert set(again.ids) == set(held.ids)
+    of = dict(zip(index.ids, index.digests, strict=True))
+    assert [of[id] for id in held.ids] == held.digests
+
+
+def test_a_share_that_leaves_a_class_without_images_is_refused(index):
+    with pytest.raises(ValueError, match=r"data.validation: 0.0001 of the \d+ training images of class 0 leaves none"):
+        index.validating(0.0001)
 
 
 @pytest.mark.parametrize(

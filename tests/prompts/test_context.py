@@ -114,13 +114,13 @@ BANK, CLEAN = torch.randn(2, 17, 4, generator=torch.Generator().manual_seed(5))
 LABELS = torch.arange(17) % 3
 
 
-def tuned(context, clean_fraction, seeds=(0, 1)):
+def tuned(context, clean_fraction, seeds=(0, 1), embeddings=BANK[None, None]):
     """The context after tuning, and the curve; its normalised vectors are the text features themselves."""
     context = context.clone()
     curve = tune(
         lambda vectors: F.normalize(vectors, dim=-1),
         context,
-        embeddings=BANK,
+        embeddings=embeddings,
         clean_embeddings=CLEAN,
         labels=LABELS,
         clean_fraction=clean_fraction,
@@ -131,9 +131,18 @@ def tuned(context, clean_fraction, seeds=(0, 1)):
     return context, list(curve)[-1].curve
 
 
-@pytest.mark.parametrize(("fraction", "embeddings"), [(0.0, BANK), (1.0, CLEAN)], ids=["bank", "clean"])
-def test_tuning_equals_plain_sgd_seed_by_seed(fraction, embeddings):
-    found, curve = tuned(CONTEXT, fraction)
+def views(seeds, count):
+    """Banks (S, V, N, D) that differ between seeds and views."""
+    return torch.stack([torch.stack([BANK + seed - view for view in range(count)]) for seed in range(seeds)])
+
+
+@pytest.mark.parametrize(
+    ("fraction", "banks"),
+    [(0.0, views(1, 1)), (1.0, views(1, 1)), (0.0, views(2, 1)), (0.0, views(1, 3)), (0.0, views(2, 2))],
+    ids=["bank", "clean", "a bank each", "three views", "two views each"],
+)
+def test_tuning_equals_plain_sgd_seed_by_seed(fraction, banks):
+    found, curve = tuned(CONTEXT, fraction, embeddings=banks)
     for index in range(2):
         parameter = CONTEXT[index].clone().requires_grad_()
         optimizer = torch.optim.SGD([parameter], 0.1, momentum=0.9, weight_decay=0.01)
@@ -142,6 +151,9 @@ def test_tuning_equals_plain_sgd_seed_by_seed(fraction, embeddings):
             optimizer.param_groups[0]["lr"] = lr
             order = torch.randperm(17, generator=generator)
             torch.rand(17, generator=generator)
+            several = banks.shape[1] > 1
+            view = torch.randint(banks.shape[1], (17,), generator=generator) if several else torch.zeros(17, dtype=int)
+            embeddings = CLEAN if fraction else banks.expand(2, -1, -1, -1)[index, view, torch.arange(17)]
             loss_sum = 0.0
             for chosen in order.split(5):
                 logits = 5.0 * F.normalize(embeddings[chosen], dim=-1) @ F.normalize(parameter, dim=-1).T
@@ -169,7 +181,7 @@ def test_tuning_lowers_the_loss_and_moves_no_weight(clip, tower):
     *_, last = tune(
         lambda c: layout.text_features(c, tower),
         context,
-        embeddings=embeddings,
+        embeddings=embeddings[None, None],
         clean_embeddings=embeddings,
         labels=torch.arange(40) % 3,
         clean_fraction=0.0,

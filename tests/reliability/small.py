@@ -25,6 +25,7 @@ ORDER = [
     ("embed", "fashion"),
     ("tune", "fashion", "advpt"),
     ("tune", "fashion", "coop"),
+    ("refresh", "fashion"),
     ("craft", "fashion", "transfer_eps8"),
     ("embed", "fashion", "transfer_eps8"),
     ("defend", "fashion", "clean", "jpeg"),
@@ -55,17 +56,26 @@ class Small:
         folder.mkdir(parents=True)
         shutil.copytree(ROOT / "data/embedded", folder / "data/embedded")
         params = yaml.load(ROOT / "params.yaml")
-        params["data"] = {"shots": 6, "test_images": 30, "shard_rows": 5}
+        params["data"] |= {"shots": 6, "test_images": 30, "shard_rows": 5}
         params["runtime"]["workers"] = 1
         params["attack"]["steps"] = 10
         params["tune"] |= {"epochs": 30}
+        params["refresh"] |= {"rounds": 2}
         params["oblivious"] = {"transfer_eps8": params["oblivious"]["transfer_eps8"]}
         params["oblivious"]["transfer_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"]["surrogate"] |= {"epochs": 1, "batch_size": 20}
         params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}
         params["adaptive"]["adaptive_eps4"] |= {"steps": 5, "images": 15}
         params["defences"] = {"jpeg": {"method": "jpeg", "quality": 75}}
-        assess = {"images": 6, "at_eps": 4, "eps": [4, 64], "steps": [1, 2], "autoattack_images": 1, "queries": 5}
+        assess = {
+            "prompt": "advpt",
+            "images": 6,
+            "at_eps": 4,
+            "eps": [4, 64],
+            "steps": [1, 2],
+            "autoattack_images": 1,
+            "queries": 5,
+        }
         params["assess"] = assess
         small = cls(folder, params)
         small.write_params()
@@ -144,6 +154,7 @@ def outs_of(stage: str, *arguments: str) -> list[str]:
         "craft": [f"test/{dataset}/{threat}/images" if threat else f"bank/{dataset}/images"],
         "embed": [f"test/{dataset}/{threat}/features.parquet" if threat else f"bank/{dataset}/embeddings.parquet"],
         "tune": [f"prompts/{dataset}/{threat}"],
+        "refresh": [f"prompts/{dataset}/advpt_refreshed", f"bank/{dataset}/refreshed.parquet"],
         "extract": [f"clean/{dataset}/{split}/{out}" for out in CLEAN for split in ("train", "test")],
         "adapt": [f"test/{dataset}/{threat}/images", f"rows/{dataset}/{threat}.parquet"],
     }[stage]

@@ -23,6 +23,7 @@ ORDER = [
     ("embed", "fashion"),
     ("tune", "fashion", "advpt"),
     ("tune", "fashion", "coop"),
+    ("refresh", "fashion"),
     ("evaluate", "fashion", "clean"),
     ("adapt", "fashion", "adaptive_eps4"),
 ]
@@ -33,7 +34,7 @@ IMAGES = ["clean/fashion/train/images", "bank/fashion/images", "test/fashion/ada
 def made_with(folder: Path, *, shard_rows: int = 120, **runtime: int) -> Small:
     """120 training and 100 test images through the stages."""
     small = Small.at(folder)
-    small.params["data"] = {"shots": 12, "test_images": 100, "shard_rows": shard_rows}
+    small.params["data"] |= {"shots": 12, "test_images": 100, "shard_rows": shard_rows}
     small.params["adaptive"]["adaptive_eps4"] |= {"images": 80, "steps": 2}
     small.params["runtime"] |= {"batch_size": 64, "workers": 1, **runtime}
     small.write_params()
@@ -63,7 +64,7 @@ def test_shards_do_not_change_what_is_in_them(expected, tmp_path, shard_rows):
         assert found.ids == right.ids and np.array_equal(found.pixels, right.pixels)
     for path in FEATURES:
         assert np.array_equal(read_bank(ours / path)[0].embeddings, read_bank(theirs / path)[0].embeddings)
-    for prompt in ("hand", "coop", "advpt"):
+    for prompt in ("hand", "coop", "advpt", "advpt_refreshed"):
         path = f"prompts/fashion/{prompt}/prompts.safetensors"
         assert np.array_equal(load_prompts(ours / path).text_features, load_prompts(theirs / path).text_features)
     for path in ("rows/fashion/clean.parquet", "rows/fashion/adaptive_eps4.parquet"):

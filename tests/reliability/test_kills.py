@@ -17,6 +17,7 @@ STAGES = [
     ("craft", "fashion"),
     ("embed", "fashion"),
     ("tune", "fashion", "advpt"),
+    ("refresh", "fashion"),
     ("adapt", "fashion", "adaptive_eps4"),
     ("extract", "fashion"),
 ]

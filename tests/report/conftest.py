@@ -16,6 +16,7 @@ from stages.report.tables import Accuracy
 from stages.report.vocabulary import CLEAN, Threat
 
 NAN = float("nan")
+PROMPTS = ("hand", "coop", "advpt", "advpt_refreshed")
 HOSTILE = '"><script>alert(1)</script>&'
 PGD = Threat("pgd_eps8", "oblivious", {"method": "feature_pgd", "eps": 8.0, "steps": 40})
 KNOWING = Threat("knowing", "adaptive", {"method": "pgd", "eps": 8.0, "steps": 40})
@@ -38,16 +39,18 @@ def line():
     def make(threat, prompt, accuracy, *, n=100, seeds=1, p=0.0001234):
         std = NAN if seeds == 1 else 0.01
         low, high = accuracy - 0.05, accuracy + 0.05
-        against = {"hand": (NAN, NAN), "coop": (p, NAN), "advpt": (p, p)}[prompt]
-        return Accuracy("tiny", threat.name, threat.knowledge, prompt, accuracy, low, high, std, n, seeds, *against)
+        against = {"hand": (NAN, NAN, NAN), "coop": (p, NAN, NAN), "advpt": (p, p, NAN), "advpt_refreshed": (p, NAN, p)}
+        place = ("tiny", threat.name, threat.knowledge, prompt)
+        return Accuracy(*place, accuracy, low, high, std, n, seeds, *against[prompt])
 
     return make
 
 
 @pytest.fixture
 def results(threats, line):
-    """Clean a loss, oblivious a gain, adaptive within noise and on fewer images."""
-    values = {"clean": (0.9, 0.9, 0.7), "pgd_eps8": (0.3, 0.31, 0.5), "knowing": (0.1, 0.1, 0.12)}
+    """AdvPT: clean a loss, oblivious a gain, adaptive noise and on fewer images. Refreshed: a loss, noise, a gain."""
+    values = {"clean": (0.9, 0.9, 0.7, 0.85), "pgd_eps8": (0.3, 0.31, 0.5, 0.35), "knowing": (0.1, 0.1, 0.12, 0.2)}
+    noise = {"clean": ["coop"], "pgd_eps8": ["coop", "advpt_refreshed"], "knowing": ["coop", "advpt"]}
     return {
         ("tiny", threat.name, prompt): line(
             threat,
@@ -55,10 +58,10 @@ def results(threats, line):
             accuracy,
             n=30 if threat is KNOWING else 100,
             seeds=3 if prompt != "hand" and threat is not KNOWING else 1,
-            p=0.25 if prompt == "coop" or threat is KNOWING else 0.0001234,
+            p=0.25 if prompt in noise[threat.name] else 0.0001234,
         )
         for threat in threats
-        for prompt, accuracy in zip(("hand", "coop", "advpt"), values[threat.name], strict=True)
+        for prompt, accuracy in zip(PROMPTS, values[threat.name], strict=True)
     }
 
 
@@ -83,7 +86,7 @@ def html(results, threats):
     picture = BytesIO()
     Image.new("RGB", (1200, 400), "grey").save(picture, "PNG")
     return page(
-        [HOSTILE, "costs", "left"],
+        [HOSTILE, "costs", "left", "refreshed"],
         [],
         [results_table(renamed, HOSTILE, threats)],
         [[*findings(renamed, HOSTILE, threats), HOSTILE]],

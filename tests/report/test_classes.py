@@ -9,15 +9,21 @@ from stages.report.classes_figure import chosen, classes_figure, draw
 from stages.report.vocabulary import CLEAN
 from tests.report.conftest import PGD
 
+COLUMNS = ["dataset", "threat", "class", "n", "hand", "coop", "advpt", "advpt_refreshed", "gain"]
+
 
 @pytest.fixture
 def table(rows, class_names):
-    """Images a, b of class 0, c of class 1. AdvPT takes c for class 0; attacked, its second seed alone gets a right."""
+    """Images a, b of class 0, c of class 1. AdvPT takes c for class 0; attacked, its second seed alone gets a right.
+
+    The refreshed prompt takes all for class 1.
+    """
     labels = {"a": 0, "b": 0, "c": 1}
     clean = [("hand", 0, id, label, label) for id, label in labels.items()]
     clean += [
         (prompt, seed, id, label, 0) for prompt in ("coop", "advpt") for seed in (0, 1) for id, label in labels.items()
     ]
+    clean += [("advpt_refreshed", 0, id, label, 1) for id, label in labels.items()]
     attacked = [("hand", 0, id, label, 1) for id, label in labels.items()]
     attacked += [("coop", seed, id, label, 1) for seed in (0, 1) for id, label in labels.items()]
     attacked += [
@@ -25,17 +31,18 @@ def table(rows, class_names):
         for seed in (0, 1)
         for id, label in labels.items()
     ]
+    attacked += [("advpt_refreshed", 0, id, label, 1) for id, label in labels.items()]
     by_threat = {"clean": rows("clean", *clean), "pgd_eps8": rows("pgd_eps8", *attacked)}
     return classes_table(by_threat, [*class_names, "no images"], [CLEAN, PGD])
 
 
 def test_a_class_has_the_share_of_its_images_over_all_seeds(table):
-    assert table.columns.tolist() == ["dataset", "threat", "class", "n", "hand", "coop", "advpt", "gain"]
+    assert table.columns.tolist() == COLUMNS
     assert table.drop(columns=["dataset", "class"]).to_numpy().tolist() == [
-        ["clean", 2, 1.0, 1.0, 1.0, 0.0],
-        ["clean", 1, 1.0, 0.0, 0.0, -1.0],
-        ["pgd_eps8", 2, 0.0, 0.0, 0.25, 0.25],
-        ["pgd_eps8", 1, 1.0, 0.0, 0.0, -1.0],
+        ["clean", 2, 1.0, 1.0, 1.0, 0.0, 0.0],
+        ["clean", 1, 1.0, 0.0, 0.0, 1.0, -1.0],
+        ["pgd_eps8", 2, 0.0, 0.0, 0.25, 0.0, 0.25],
+        ["pgd_eps8", 1, 1.0, 0.0, 0.0, 1.0, -1.0],
     ]
 
 
@@ -51,8 +58,10 @@ def test_names_are_written_as_in_html_and_told_as_they_are(table):
 def many(count, *, threat="clean"):
     """Classes whose gain rises from -0.5 to 0.5."""
     gains = [index / (count - 1) - 0.5 for index in range(count)]
-    lines = [("tiny", threat, f"class {index}", 50, 0.5, 0.5, 0.5 + gain, gain) for index, gain in enumerate(gains)]
-    return pd.DataFrame(lines, columns=["dataset", "threat", "class", "n", "hand", "coop", "advpt", "gain"])
+    lines = [
+        ("tiny", threat, f"class {index}", 50, 0.5, 0.5, 0.5 + gain, 0.9, gain) for index, gain in enumerate(gains)
+    ]
+    return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def test_of_many_classes_the_largest_gains_and_losses_are_drawn():

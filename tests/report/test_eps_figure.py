@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from stages.report.eps_figure import draw, eps_figure, families
 from stages.report.vocabulary import CLEAN, Threat
-from tests.report.conftest import KNOWING, PGD
+from tests.report.conftest import KNOWING, PGD, PROMPTS
 
 SMALL = Threat("small", "oblivious", {"method": "feature_pgd", "eps": 4.0, "steps": 40})
 TRANSFER = Threat("transfer", "oblivious", {"method": "transfer", "eps": 8.0})
@@ -27,21 +27,20 @@ def test_attacks_of_one_kind_go_by_eps_and_defended_ones_are_left_out():
 def test_lines_begin_at_clean_and_join_the_strongest_attack_of_each_eps(results, line):
     """Two attacks of eps 8: both are marked, the line goes through the lower one."""
     stronger = replace(PGD, name="stronger")
-    lines = {("tiny", "stronger", prompt): line(stronger, prompt, 0.2) for prompt in ("hand", "coop", "advpt")}
+    lines = {("tiny", "stronger", prompt): line(stronger, prompt, 0.2) for prompt in PROMPTS}
     panel = Figure().subplots()
     draw(panel, results | lines, "tiny", [PGD, stronger])
     joined = [drawn.get_xydata().tolist() for drawn in panel.lines if drawn.get_linestyle() != "None"]
-    assert joined == [[[0, 0.9], [8, 0.2]], [[0, 0.9], [8, 0.2]], [[0, 0.7], [8, 0.2]]]
+    assert joined == [[[0, clean], [8, 0.2]] for clean in (0.9, 0.9, 0.7, 0.85)]
+    assert len({(drawn.get_color(), drawn.get_linestyle()) for drawn in panel.lines[::4]}) == 4
     marks = [drawn.get_xydata()[0].tolist() for drawn in panel.lines if drawn.get_linestyle() == "None"]
-    assert [mark for mark in marks if mark[0] == 8] == [[8, 0.3], [8, 0.2], [8, 0.31], [8, 0.2], [8, 0.5], [8, 0.2]]
+    assert [mark[1] for mark in marks if mark[0] == 8] == [0.3, 0.2, 0.31, 0.2, 0.5, 0.2, 0.35, 0.2]
     assert panel.get_xlim()[0] == 0 and panel.get_ylim() == (0, 1)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
 def test_more_than_three_kinds_take_another_line(results, line, count):
     kinds = [Threat(f"kind{index}", "oblivious", {"method": f"method_{index}", "eps": 8.0}) for index in range(count)]
-    lines = {
-        ("tiny", one.name, prompt): line(one, prompt, 0.4) for one in kinds for prompt in ("hand", "coop", "advpt")
-    }
+    lines = {("tiny", one.name, prompt): line(one, prompt, 0.4) for one in kinds for prompt in PROMPTS}
     picture = eps_figure(results | lines, ["tiny"], [CLEAN, *kinds])
     assert int.from_bytes(picture[20:24], "big") == round(144 * (2.7 * (1 + (count > 3)) + 0.4))

@@ -6,19 +6,22 @@ import pytest
 from matplotlib.figure import Figure
 
 from stages.report.accuracy_figure import draw_group
+from stages.report.assessment_figure import assessment_figure
 from stages.report.classes import classes_table
 from stages.report.confusion_figure import most_missed, shares_of
 from stages.report.gallery import scaled_difference
 from stages.report.pictures import pictures_of
 from stages.report.samples import examples_of, sample_of
 from stages.report.tables import confusion_table, tuning_table
+from stages.report.tuning_figure import draw_curves
 from stages.report.vocabulary import CLEAN
+from tests.report.conftest import PROMPTS
 
 
 @pytest.fixture
 def study(rows):
     """Two images by each prompt; the adaptive threat attacks only the second."""
-    lines = [(prompt, 0, id, label, 0) for prompt in ("hand", "coop", "advpt") for label, id in enumerate("ab")]
+    lines = [(prompt, 0, id, label, 0) for prompt in PROMPTS for label, id in enumerate("ab")]
     return {
         "clean": rows("clean", *lines),
         "pgd_eps8": rows("pgd_eps8", *lines),
@@ -63,23 +66,57 @@ def test_of_many_classes_the_most_missed_are_shown_in_order():
 
 
 def test_accuracies_within_noise_are_hollow(results, threats):
-    """Threats from top to bottom, in each the hand-written prompt, CoOp, AdvPT."""
+    """Threats from top to bottom, in each the hand-written prompt, CoOp, AdvPT, AdvPT refreshed."""
     panel = Figure().subplots()
     draw_group(panel, results, "tiny", threats)
     assert [mark.get_xdata()[0] for mark in panel.lines] == [line.accuracy for line in results.values()]
-    hollow = [mark.get_markerfacecolor() == "white" for mark in panel.lines]
-    assert hollow == [False, True, False, False, True, False, False, True, True]
+    hollow = [index for index, mark in enumerate(panel.lines) if mark.get_markerfacecolor() == "white"]
+    assert hollow == [1, 5, 7, 9, 10]
+    assert len({(mark.get_color(), mark.get_marker()) for mark in panel.lines}) == len(PROMPTS)
+    places = [mark.get_ydata()[0] for mark in panel.lines]
+    assert places == sorted(places) and len(set(places)) == len(places)
     spans = [interval.get_segments()[0][:, 0].tolist() for interval in panel.collections]
     assert spans == [[line.low, line.high] for line in results.values()]
+
+
+def test_a_curve_is_that_of_its_prompt():
+    """The mean over seeds at each epoch; every line looks other than the rest."""
+    curves = pd.DataFrame(
+        [("tiny", prompt, 0, epoch, at + epoch, 0.5) for at, prompt in enumerate(PROMPTS[1:]) for epoch in (1, 2)],
+        columns=["dataset", "prompt", "seed", "epoch", "loss", "accuracy"],
+    )
+    panel = Figure().subplots()
+    draw_curves(panel, tuning_table(curves), "loss")
+    assert {line.get_label().split(",")[0]: line.get_ydata().tolist() for line in panel.lines} == {
+        "CoOp": [1, 2], "AdvPT": [2, 3], "AdvPT refreshed": [3, 4],
+    }  # fmt: skip
+    assert len({line.get_linestyle() for line in panel.lines} | {line.get_color() for line in panel.lines}) == 6
+
+
+def test_the_assessment_is_drawn_with_the_threats_of_its_prompt(results, threats, monkeypatch):
+    """Of the measured prompt are the title and the marks of oblivious threats."""
+    figures = []
+    monkeypatch.setattr("stages.report.assessment_figure.png", figures.append)
+    assessment_figure({"tiny": measured().assign(prompt="advpt_refreshed")}, results, threats)
+    left, _ = figures[0].axes
+    assert left.get_title(loc="left") == "tiny, AdvPT refreshed"
+    (mark,) = (line for line in left.lines if line.get_label() == "oblivious PGD")
+    assert mark.get_ydata().tolist() == [results["tiny", "pgd_eps8", "advpt_refreshed"].accuracy] == [0.35]
+
+
+def measured():
+    """Robust accuracies against eps and steps."""
+    lines = [("accuracy", attack, eps, 5, 0.5, 9) for attack in ("pgd", "margin", "noise") for eps in (0, 4)]
+    lines += [("accuracy", attack, 4, 1, 0.6, 9) for attack in ("pgd", "margin")]
+    lines += [("square_gain", "square", 4, 5, 0.0, 9), ("autoattack", "autoattack", 4, 100, 0.4, 9)]
+    return pd.DataFrame(lines, columns=["measure", "attack", "eps", "steps", "value", "n"])
 
 
 def test_figures_of_two_data_sets_are_the_same_bytes_again(results, threats, study, class_names):
     """Two data sets, one of them without a single attacked picture; a class name that looks like mathematics."""
     both = results | {("other", *key[1:]): line._replace(dataset="other") for key, line in results.items()}
     columns = ["dataset", "prompt", "seed", "epoch", "loss", "accuracy"]
-    curves = pd.DataFrame(
-        [(d, p, 0, 1, 1.0, 0.5) for d in ("tiny", "other") for p in ("coop", "advpt")], columns=columns
-    )
+    curves = pd.DataFrame([(d, p, 0, 1, 1.0, 0.5) for d in ("tiny", "other") for p in PROMPTS[1:]], columns=columns)
     confusion = pd.concat([confusion_table(study["clean"].assign(dataset=d), class_names) for d in ("tiny", "other")])
     by_class = [
         classes_table({"clean": study["clean"].assign(dataset=d)}, class_names, [CLEAN]) for d in ("tiny", "other")
@@ -90,13 +127,8 @@ def test_figures_of_two_data_sets_are_the_same_bytes_again(results, threats, stu
         for dataset, seen in (("tiny", threats[1:]), ("other", []))
     ]
     names = {"tiny": class_names, "other": class_names}
-    lines = [("accuracy", attack, eps, 5, 0.5, 9) for attack in ("pgd", "margin", "noise") for eps in (0, 4)]
-    lines += [("accuracy", attack, 4, 1, 0.6, 9) for attack in ("pgd", "margin")]
-    lines += [("square_gain", "square", 4, 5, 0.0, 9), ("autoattack", "autoattack", 4, 100, 0.4, 9)]
-    measured = pd.DataFrame(lines, columns=["measure", "attack", "eps", "steps", "value", "n"])
-    pictures, again = (
-        pictures_of(both, tables, samples, dict.fromkeys(names, measured), names, threats, CLEAN) for _ in range(2)
-    )
+    by_dataset = {"tiny": measured().assign(prompt="advpt"), "other": measured().assign(prompt="coop")}
+    pictures, again = (pictures_of(both, tables, samples, by_dataset, names, threats, CLEAN) for _ in range(2))
     assert pictures == again
     assert list(pictures) == [
         "accuracy", "eps", "assessment", "tradeoff", "gallery", "classes", "confusion", "tuning"

@@ -21,6 +21,9 @@ def test_each_comparison_has_its_own_p(line, threats):
     advpt = line(pgd, "advpt", 0.5)._replace(p_hand=0.5, p_coop=0.001)
     assert effect(advpt, line(pgd, "hand", 0.3)) == "noise"
     assert effect(advpt, line(pgd, "coop", 0.3)) == "gain"
+    refreshed = line(pgd, "advpt_refreshed", 0.4)._replace(p_hand=0.5, p_advpt=0.001)
+    assert effect(refreshed, line(pgd, "hand", 0.3)) == "noise"
+    assert effect(refreshed, advpt) == "loss"
 
 
 def test_a_difference_is_noise_while_tuning_again_could_turn_it(line, threats):

@@ -21,7 +21,11 @@ MADE_BY = {
         "attack": {"method": "feature_pgd", "eps": 8.0, "steps": 10},
         "tune": {"context_length": 16, "init_words": None, "lr": 0.00001},
         "part": None,
-    }
+    },
+    "advpt_refreshed": {
+        "dataset": "tiny",
+        "refresh": {"start": "hand", "rounds": 3, "eps": [1.0, 2.0], "clean_fraction": 0.5},
+    },
 }
 
 
@@ -49,6 +53,9 @@ def test_facts_stand_beside_their_names(section):
     assert lines["model"] == "ViT-B-16, openai" and lines["its sha256"] == "e" * 64
     assert lines["tuned on"] == "tiny"
     assert lines["tuned against"] == r"method feature\_pgd, eps 8, steps 10; eps in 1/255 of the pixel range"
+    told = r"start hand, rounds 3, eps \[1.0, 2.0\], clean\_fraction 0.5; eps in 1/255 of the pixel range"
+    assert lines["refreshed"] == told
+    assert lines["prompts"] == "data/prompts/tiny/advpt, data/prompts/tiny/advpt\\_refreshed, data/prompts/tiny/coop"
     assert lines["tuning"] == r"context\_length 16, init\_words None, lr 1e-05"
 
 
@@ -57,9 +64,10 @@ def test_every_accuracy_has_its_n_and_its_interval(section):
     assert clean.split(" | ")[1:3] == ["", "100"]
     assert oblivious == (
         r"| pgd\_eps8: feature pgd, eps 8/255, 40 steps | oblivious | 100 | 30.0 (25.0-35.0) | "
-        "31.0 ± 1.0 (26.0-36.0) | 50.0 ± 1.0 (45.0-55.0) |"
+        "31.0 ± 1.0 (26.0-36.0) | 50.0 ± 1.0 (45.0-55.0) | 35.0 ± 1.0 (30.0-40.0) |"
     )
-    assert adaptive.split(" | ")[1:] == ["adaptive", "30", "10.0 (5.0-15.0)", "10.0 (5.0-15.0)", "12.0 (7.0-17.0) |"]
+    assert adaptive.split(" | ")[1:5] == ["adaptive", "30", "10.0 (5.0-15.0)", "10.0 (5.0-15.0)"]
+    assert adaptive.split(" | ")[5:] == ["12.0 (7.0-17.0)", "20.0 (15.0-25.0) |"]
 
 
 def test_what_an_adaptive_attacker_leaves_is_said(section):
@@ -71,9 +79,11 @@ def test_what_an_adaptive_attacker_leaves_is_said(section):
 
 def test_contexts_that_moved_say_where_they_were_tuned(section):
     moved = {"dataset": "tiny", "model": MADE_BY["advpt"]["model"], "tuned": {**MADE_BY["advpt"], "dataset": "big"}}
-    assert lines_of(section(made_by={"advpt": moved}))["tuned on"] == "big"
-    half = {**MADE_BY["advpt"], "part": "base"}
-    assert lines_of(section(made_by={"advpt": half}))["tuned on"] == "tiny, the part base of its classes"
+    refreshed = {"dataset": "tiny", "tuned": MADE_BY["advpt_refreshed"]}
+    lines = lines_of(section(made_by={"advpt": moved, "advpt_refreshed": refreshed}))
+    assert lines["tuned on"] == "big" and lines["refreshed"].startswith("start hand, rounds 3, ")
+    half = {**MADE_BY, "advpt": {**MADE_BY["advpt"], "part": "base"}}
+    assert lines_of(section(made_by=half))["tuned on"] == "tiny, the part base of its classes"
 
 
 def test_of_many_classes_the_first_are_named(section):
@@ -92,9 +102,10 @@ def test_names_are_text(section, class_names):
     facts = dict.fromkeys(FACTS, HOSTILE)
     model = dict.fromkeys(("name", "pretrained", "sha256"), HOSTILE)
     made_by = {"advpt": {**MADE_BY["advpt"], "model": model, "dataset": HOSTILE, "tune": {HOSTILE: HOSTILE}}}
+    made_by["advpt_refreshed"] = {"refresh": {HOSTILE: HOSTILE}}
     threats = [CLEAN, PGD, Threat("knowing", "adaptive", {"method": HOSTILE, "eps": 8.0})]
     told = section(facts=facts, class_names=[HOSTILE, *class_names], made_by=made_by, threats=threats)
-    assert told.count(markdown(HOSTILE)) == 11
+    assert told.count(markdown(HOSTILE)) == 13
     assert not re.search(r"<|\x1b|^# g|(?<!\\)[`$\[]|(?<!\\):(?=//)|(?<!\\)_e|(?<!\\)\*d", told, re.MULTILINE)
 
 

@@ -28,8 +28,9 @@ def cells(html):
 
 def test_the_mean_over_the_data_sets_stands_last_and_the_best_is_bold(two, threats):
     html = overview_table(two, "All", ["tiny", HOSTILE], threats)
-    assert cells(html)[:3] == [["90.0", "80.0", "85.0"], ["90.0", "80.0", "85.0"], ["70.0", "60.0", "65.0"]]
-    assert len(cells(html)) == 9
+    hand, coop, advpt, refreshed, *attacked = cells(html)
+    assert (hand, coop, advpt) == (["90.0", "80.0", "85.0"], ["90.0", "80.0", "85.0"], ["70.0", "60.0", "65.0"])
+    assert refreshed == ["85.0", "75.0", "80.0"] and len(attacked) == 8
     assert html.count("<b>85.0</b>") == 2 and "<b>65.0</b>" not in html
     assert HOSTILE not in html and "&lt;script&gt;" in html
 
@@ -41,4 +42,4 @@ def test_harmonic_means(two, threats):
     assert list(metrics) == ["d_base_to_new"] and set(metrics["d_base_to_new"]) == {t.name for t in threats}
     assert metrics["d_base_to_new"]["clean"]["advpt"]["accuracy"] == pytest.approx(2 * 0.7 * 0.6 / 1.3, abs=1e-6)
     html = harmonic_table(two, "d", "tiny", HOSTILE, threats)
-    assert cells(html)[2] == ["70.0", "60.0", "64.6"]
+    assert cells(html)[2:4] == [["70.0", "60.0", "64.6"], ["85.0", "75.0", "79.7"]]

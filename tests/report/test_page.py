@@ -54,7 +54,7 @@ def test_the_verdict_stands_first_then_results_figures_origins(html):
     )
     places = [html.index(mark) for mark in marks]
     assert places == sorted(places)
-    assert all(f"<b>{lead}</b>" in html for lead in LEADS[:3]) and LEADS[3] not in html
+    assert all(f"<b>{lead}</b>" in html for lead in LEADS[:4]) and LEADS[4] not in html
 
 
 def test_every_link_leads_somewhere_and_every_part_that_scrolls_has_the_keyboard(html):
@@ -84,17 +84,33 @@ def test_a_threat_row_holds_every_number(results, threats):
     clean, oblivious, adaptive = re.findall(r'<tr><th scope="row">.*?</tr>', results_table(results, "tiny", threats))
     cells = [re.sub("<[^>]*>", " ", cell).split() for cell in re.findall("<td.*?</td>", oblivious)]
     assert cells[:3] == [["8/255"], ["100"], ["30.0", "[25.0,", "35.0]", "1", "seed"]]
-    assert cells[4] == ["▲", "50.0", "[45.0,", "55.0]", "±", "1.0", "over", "3", "seeds"]
-    assert cells[5:] == [["+20.0", "gain"], ["+19.0", "gain"]]
-    assert "−20.0</b><small>loss" in clean
+    assert cells[4] == ["▲", "50.0", "[45.0,", "55.0]", "±", "1.0", "3", "seeds"]
+    assert cells[5] == ["≈", "35.0", "[30.0,", "40.0]", "±", "1.0", "3", "seeds"]
+    assert cells[6:8] == [["+20.0", "gain"], ["+19.0", "gain"]]
+    assert cells[8:] == [["+5.0", "within", "noise"], ["−15.0", "within", "noise"]]
+    assert re.findall("<b>([+−].*?)</b><small>(.*?)<", clean) == [
+        ("−20.0", "loss"), ("−20.0", "loss"), ("−5.0", "loss"), ("+15.0", "gain")
+    ]  # fmt: skip
     assert adaptive.count("<small>within noise") == 2 and "<td>30</td>" in adaptive
+    assert re.findall("<b>([+−].*?)</b><small>gain", adaptive) == ["+10.0", "+8.0"]
+
+
+def test_every_difference_says_between_which_prompts(results, threats):
+    html = results_table(results, "tiny", threats)
+    heads = re.findall('<th scope="col">(.*?)</th>', html)
+    assert heads[3:7] == ["hand-written", "CoOp", "AdvPT", "AdvPT refreshed"]
+    assert heads[7:9] == ["AdvPT − hand-written", "AdvPT − CoOp"]
+    assert heads[9:] == ["AdvPT refreshed − hand-written", "AdvPT refreshed − AdvPT"]
+    assert set(re.findall('colspan="(.*?)"', html)) == {str(len(heads))}
 
 
 def test_marks_say_in_words_how_a_tuned_prompt_stands_to_the_hand_written(results, threats):
     html = results_table(results, "tiny", threats)
     marks = re.findall(r'<span class="(\w+)" role="img" aria-label="([^"]*)" title="([^"]*)">(.)</span>', html)
     assert [(kind, mark) for kind, _, _, mark in marks] == [
-        ("noise", "≈"), ("loss", "▼"), ("noise", "≈"), ("gain", "▲"), ("noise", "≈"), ("noise", "≈")
+        ("noise", "≈"), ("loss", "▼"), ("loss", "▼"),
+        ("noise", "≈"), ("gain", "▲"), ("noise", "≈"),
+        ("noise", "≈"), ("noise", "≈"), ("gain", "▲"),
     ]  # fmt: skip
     assert all(label == title for _, label, title, _ in marks)
     assert [label for _, label, _, _ in marks[:2]] == [

@@ -8,6 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.imports import ROOT
+from tests.report.conftest import PROMPTS
 
 PLOTS = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["plot"]["plots"]
 DRAWN = {path: about for plot in PLOTS for path, about in plot.items() if "template" in about}
@@ -45,6 +46,12 @@ def test_experiments_are_told_apart_by_colour_alone(name):
 def test_accuracies_go_from_zero_to_one(name, channel):
     (axis,) = [found for found in channels(template(name), channel) if "title" in found]
     assert axis["scale"]["domain"] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["threats", "tuning", "confusion_counts"])
+def test_prompts_stand_in_the_order_of_the_report(name):
+    (column,) = channels(template(name), "column")
+    assert tuple(column["sort"]) == (PROMPTS[1:] if name == "tuning" else PROMPTS)
 
 
 @pytest.mark.parametrize("path", DRAWN)

@@ -66,14 +66,18 @@ def rows(right):
 
 
 def test_comparisons_pair_by_image_over_one_family():
-    """Two threats, six tests. Under `a` AdvPT wins 10 (seed 0) and 12 (seed 1) of 12 images, the others none."""
+    """Two threats, ten tests. Under `a` AdvPT wins 10 (seed 0) and 12 (seed 1) of 12 images, refreshed all."""
     none, ten, all_of = np.zeros(12), np.arange(12) < 10, np.ones(12)
-    a = rows({("hand", 0): none, ("coop", 0): none, ("advpt", 0): ten, ("advpt", 1): all_of})
-    b = rows({("hand", 0): ten, ("coop", 0): ten[::-1], ("advpt", 0): ten})
+    tuned = {("advpt", 0): ten, ("advpt", 1): all_of, ("advpt_refreshed", 0): all_of}
+    a = rows({("hand", 0): none, ("coop", 0): none, **tuned})
+    b = rows({("hand", 0): ten, ("coop", 0): ten[::-1], ("advpt", 0): ten, ("advpt_refreshed", 0): ten})
     p = comparisons({"a": a, "b": b})
-    assert list(p)[:3] == [("a", "coop", "hand"), ("a", "advpt", "hand"), ("a", "advpt", "coop")]
-    assert p["a", "advpt", "hand"] == p["a", "advpt", "coop"] == 0.01172  # 6 · 2 / 2¹⁰, to 4 digits
-    assert {p["a", "coop", "hand"], p["b", "coop", "hand"], p["b", "advpt", "hand"], p["b", "advpt", "coop"]} == {1}
+    pairs = [("coop", "hand"), ("advpt", "hand"), ("advpt", "coop")]
+    pairs += [("advpt_refreshed", "hand"), ("advpt_refreshed", "advpt")]
+    assert list(p) == [(threat, *pair) for threat in "ab" for pair in pairs]
+    assert p.pop(("a", "advpt_refreshed", "hand")) == 0.004883  # 10 · 2 / 2¹², to 4 digits
+    assert p.pop(("a", "advpt", "hand")) == p.pop(("a", "advpt", "coop")) == 0.01758  # 9 · 2 / 2¹⁰
+    assert set(p.values()) == {1}
 
 
 def test_prompts_that_judge_other_images_are_refused():

@@ -8,11 +8,12 @@ import pytest
 
 from stages.report.tables import accuracy_table, confusion_table, metrics_of, results_of, summary_of, tuning_table
 from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
+from tests.report.conftest import PROMPTS
 
 
 def by_all(*lines):
     """The same (id, label, prediction) by every prompt."""
-    return [(prompt, 0, *line) for prompt in ("hand", "coop", "advpt") for line in lines]
+    return [(prompt, 0, *line) for prompt in PROMPTS for line in lines]
 
 
 def test_results_join_each_threat_with_clean(rows, threats):
@@ -46,14 +47,16 @@ def test_a_threat_through_a_defence_is_joined_with_clean_through_that_defence(ro
 
 
 def test_results_hold_the_p_of_each_comparison(rows):
-    """AdvPT is right on 12 images, CoOp on none of them, the hand-written prompt on 6."""
-    right = {"hand": 6, "coop": 0, "advpt": 12}
+    """Of 12 images the hand-written prompt is right on 6, CoOp on none, AdvPT on all, the refreshed one on 1."""
+    right = {"hand": 6, "coop": 0, "advpt": 12, "advpt_refreshed": 1}
     lines = [(prompt, 0, f"{i}", 0, int(i >= count)) for prompt, count in right.items() for i in range(12)]
     results = results_of({"tiny": {"clean": rows("clean", *lines)}}, [CLEAN])
-    hand, coop, advpt = (results["tiny", "clean", prompt] for prompt in right)
-    assert np.isnan([hand.p_hand, hand.p_coop, coop.p_coop]).all()
-    assert (coop.p_hand, advpt.p_hand) == (0.0625, 0.0625)  # 2 · 2⁻⁶, the larger two of three
-    assert advpt.p_coop == 0.001465  # 3 · 2 · 2⁻¹²
+    hand, coop, advpt, refreshed = (results["tiny", "clean", prompt][-3:] for prompt in right)
+    assert np.isnan([*hand, *coop[1:], advpt[2], refreshed[1]]).all()
+    assert coop[0] == advpt[0] == 0.09375  # 3 · 2 · 2⁻⁶, the third and fourth of five
+    assert advpt[1] == 0.002441  # 5 · 2 · 2⁻¹²
+    line = results["tiny", "clean", "advpt_refreshed"]
+    assert (line.p_hand, line.p_advpt) == (0.09375, 0.003906)  # 2 · 2⁻⁵, not less than the one before; 4 · 2 · 2⁻¹¹
 
 
 def test_metrics_nest_dataset_threat_prompt(results):
@@ -62,20 +65,26 @@ def test_metrics_nest_dataset_threat_prompt(results):
     assert metrics["tiny"]["pgd_eps8"]["advpt"]["std"] == 0.01
     assert metrics["tiny"]["pgd_eps8"]["hand"]["std"] is None
     assert metrics["tiny"]["pgd_eps8"]["advpt"]["p"] == 0.0001234 and metrics["tiny"]["knowing"]["coop"]["p"] == 0.25
+    assert metrics["tiny"]["knowing"]["advpt_refreshed"]["p"] == 0.0001234
     assert set(metrics["tiny"]["clean"]["hand"]) == {"accuracy", "n", "low", "high", "std", "seeds"}
     assert set(metrics["tiny"]["clean"]["coop"]) == {"accuracy", "n", "low", "high", "std", "seeds", "p"}
 
 
 def test_the_summary_has_few_columns(results, threats):
     found = summary_of(results, ["tiny"], threats[:2])
-    assert found == {"tiny": {"clean": {"hand": 0.9, "advpt": 0.7}, "pgd_eps8": {"hand": 0.3, "advpt": 0.5}}}
+    assert found == {
+        "tiny": {
+            "clean": {"hand": 0.9, "advpt": 0.7, "advpt_refreshed": 0.85},
+            "pgd_eps8": {"hand": 0.3, "advpt": 0.5, "advpt_refreshed": 0.35},
+        }
+    }
 
 
 def test_accuracy_table_is_tidy(results):
     table = accuracy_table(results)
     columns = ["dataset", "threat", "knowledge", "prompt", "accuracy", "low", "high", "std", "n", "seeds"]
-    assert table.columns.tolist() == [*columns, "p_hand", "p_coop"]
-    assert len(table) == 9
+    assert table.columns.tolist() == [*columns, "p_hand", "p_coop", "p_advpt"]
+    assert len(table) == 12
 
 
 def test_tuning_is_averaged_over_seeds():

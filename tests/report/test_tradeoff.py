@@ -5,16 +5,16 @@ from matplotlib.figure import Figure
 
 from stages.report.tradeoff_figure import draw, spread, tradeoff_figure
 from stages.report.vocabulary import CLEAN, Threat
-from tests.report.conftest import KNOWING, PGD
+from tests.report.conftest import KNOWING, PGD, PROMPTS
 
 
 def test_a_mark_stands_at_clean_and_robust_accuracy(results):
     panel = Figure().subplots()
     draw(panel, results, "tiny", [PGD])
     joined, *marks = panel.lines
-    assert joined.get_xydata().tolist() == [[0.7, 0.5], [0.9, 0.3], [0.9, 0.31]]
-    assert [mark.get_xydata()[0].tolist() for mark in marks] == [[0.9, 0.3], [0.9, 0.31], [0.7, 0.5]]
-    assert [mark.get_markerfacecolor() == "white" for mark in marks] == [False, True, False]
+    assert joined.get_xydata().tolist() == [[0.7, 0.5], [0.85, 0.35], [0.9, 0.3], [0.9, 0.31]]
+    assert [mark.get_xydata()[0].tolist() for mark in marks] == [[0.9, 0.3], [0.9, 0.31], [0.7, 0.5], [0.85, 0.35]]
+    assert [mark.get_markerfacecolor() == "white" for mark in marks] == [False, True, False, True]
     assert panel.get_xlim() == panel.get_ylim() == (0, 1)
     spans = [interval.get_segments()[0].tolist() for interval in panel.collections[:2]]
     assert spans == [
@@ -26,11 +26,7 @@ def test_a_mark_stands_at_clean_and_robust_accuracy(results):
 def test_behind_a_defence_clean_images_go_through_it_too(results, line):
     defended = Threat("pgd_eps8+jpeg75", "oblivious", PGD.attack, "jpeg75")
     through = Threat("clean+jpeg75", "clean", {}, "jpeg75")
-    lines = {
-        ("tiny", one.name, prompt): line(one, prompt, 0.4)
-        for one in (defended, through)
-        for prompt in ("hand", "coop", "advpt")
-    }
+    lines = {("tiny", one.name, prompt): line(one, prompt, 0.4) for one in (defended, through) for prompt in PROMPTS}
     panel = Figure().subplots()
     draw(panel, results | lines, "tiny", [defended])
     assert {mark.get_xdata()[0] for mark in panel.lines} == {0.4}

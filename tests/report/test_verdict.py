@@ -1,4 +1,4 @@
-"""The three sentences of the verdict, on numbers made by hand, in every case that they can be in."""
+"""The four sentences of the verdict, on numbers made by hand, in every case that they can be in."""
 
 from dataclasses import replace
 
@@ -12,16 +12,31 @@ from tests.report.conftest import KNOWING, PGD
 
 @pytest.fixture
 def said(line):
-    """The verdict on accuracies (threat, hand, advpt, p) of one data set."""
+    """The first three sentences on accuracies (threat, hand, advpt, p) of one data set."""
 
-    def say(*cases, shown=PGD, datasets=("tiny",)):
+    def say(*cases, shown=PGD):
         results = {
-            (dataset, threat.name, prompt): line(threat, prompt, accuracy, p=p)
-            for dataset in datasets
+            ("tiny", threat.name, prompt): line(threat, prompt, accuracy, p=p)
             for threat, hand, advpt, p in cases
-            for prompt, accuracy in (("hand", hand), ("advpt", advpt))
+            for prompt, accuracy in (("hand", hand), ("advpt", advpt), ("advpt_refreshed", 0.0))
         }
-        return verdict(results, list(datasets), [threat for threat, *_ in cases], shown)
+        return verdict(results, ["tiny"], [threat for threat, *_ in cases], shown, refreshed_eps=4)[:3]
+
+    return say
+
+
+@pytest.fixture
+def said_of_rounds(line):
+    """The last sentence on accuracies (threat, hand, refreshed, p) of one data set."""
+
+    def say(*cases, eps=8.0):
+        results = {
+            ("tiny", threat.name, prompt): line(threat, prompt, accuracy, p=p)
+            for threat, hand, refreshed, p in cases
+            for prompt, accuracy in (("hand", hand), ("advpt", 0.0), ("advpt_refreshed", refreshed))
+        }
+        *_, last = verdict(results, ["tiny"], [threat for threat, *_ in cases], CLEAN, refreshed_eps=eps)
+        return last
 
     return say
 
@@ -100,20 +115,60 @@ def test_another_attack_is_not_called_the_papers(said):
 
 
 def test_of_several_data_sets_effects_are_counted_and_accuracies_averaged(line):
-    """A gain, a loss and noise; the mean of 0.4, 0.2 and 0.3 is 0.3."""
+    """A gain, a loss and noise; the mean of 0.4, 0.2 and 0.3 is 0.3. The refreshed prompt is as good as AdvPT."""
     lines = {"a": (0.2, 0.4, 0.01), "b": (0.4, 0.2, 0.01), "c": (0.2, 0.3, 0.5)}
     results = {
         (dataset, threat.name, prompt): line(threat, prompt, accuracy, p=p)
         for dataset, (hand, advpt, p) in lines.items()
         for threat in (CLEAN, PGD, KNOWING)
-        for prompt, accuracy in (("hand", hand), ("advpt", advpt))
+        for prompt, accuracy in (("hand", hand), ("advpt", advpt), ("advpt_refreshed", advpt))
     }
-    gain, cost, left = verdict(results, list(lines), [CLEAN, PGD, KNOWING], PGD)
+    gain, cost, left, rounds = verdict(results, list(lines), [CLEAN, PGD, KNOWING], PGD, refreshed_eps=8)
     counts = "a gain on 1, a loss on 1, within noise on 1"
     both = f"AdvPT reaches 30.0 % instead of 26.7 % on average over 3 data sets ({counts})"
     assert gain == f"Under the paper's attack at eps 8/255, made without the prompts (pgd_eps8), {both}."
     assert cost == f"On clean images {both}."
     assert left == f"Under an attacker at eps 8/255 who knows the prompt (knowing), {both}."
+    both = both.replace("AdvPT", "AdvPT refreshed")
+    assert rounds == (
+        f"With a bank crafted through the prompts themselves, at eps 8/255 (knowing), {both}; on clean images {both}."
+    )
+
+
+def test_what_rounds_gain_and_cost(said_of_rounds):
+    assert said_of_rounds((CLEAN, 0.9, 0.8, 0.01), (KNOWING, 0.1, 0.3, 0.001)) == (
+        "With a bank crafted through the prompts themselves, at eps 8/255 (knowing), AdvPT refreshed gains 20.0 "
+        "points: 30.0 % instead of 10.0 % (n = 100, p = 0.001); on clean images it costs 10.0 points: 80.0 % instead "
+        "of 90.0 % (n = 100, p = 0.01)."
+    )
+
+
+def test_rounds_that_lose_under_attack_and_gain_on_clean_images(said_of_rounds):
+    told = said_of_rounds((CLEAN, 0.8, 0.9, 0.01), (KNOWING, 0.3, 0.1, 0.001))
+    assert "(knowing), AdvPT refreshed loses 20.0 points: 10.0 % instead of 30.0 %" in told
+    assert "; on clean images it gains 10.0 points: 90.0 % instead of 80.0 %" in told
+
+
+def test_rounds_that_change_nothing(said_of_rounds):
+    told = said_of_rounds((CLEAN, 0.9, 0.8, 0.2), (KNOWING, 0.1, 0.3, 0.3))
+    assert "(knowing), there is no gain that could be told from noise: 30.0 % instead of 10.0 %" in told
+    assert "; on clean images it costs nothing that could be told from noise: 80.0 % instead of 90.0 %" in told
+
+
+def test_without_an_adaptive_threat_nothing_is_said_of_rounds(said_of_rounds):
+    none = "No adaptive attack was run, so nothing says what a bank crafted through the prompts gains."
+    cases = [(CLEAN, 0.9, 0.8, 0.01), (PGD, 0.3, 0.5, 0.01)]
+    assert said_of_rounds(*cases) == none
+    assert said_of_rounds(*cases, (replace(KNOWING, defence="jpeg75"), 0.1, 0.9, 0.01)) == none
+
+
+@pytest.mark.parametrize(("eps", "name"), [(1.0, "eps2"), (4.0, "eps4"), (5.0, "eps4"), (16.0, "worst_eps8")])
+def test_rounds_meet_the_adaptive_threat_nearest_to_their_eps(said_of_rounds, eps, name):
+    """Of several of one eps the worst, which stands last; no oblivious one, though PGD has the eps, too."""
+    threats = [Threat(f"eps{one:g}", "adaptive", {"method": "pgd", "eps": one}) for one in (2.0, 8.0, 4.0)]
+    threats += [PGD, worst_threat(8.0, "none", ["eps8", "other"])]
+    told = said_of_rounds((CLEAN, 0.9, 0.8, 0.01), *((threat, 0.1, 0.3, 0.01) for threat in threats), eps=eps)
+    assert f"({name}), AdvPT refreshed" in told
 
 
 def test_a_failed_check_of_the_attacks_is_a_caution():

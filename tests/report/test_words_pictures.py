@@ -12,12 +12,16 @@ from stages.report.moves_figure import map_of, mean_of_others, written
 from stages.report.plane_figure import draw_images, draw_texts, share_of
 from stages.report.words_figure import draw_words, drawable, shown_of
 from stages.report.words_pictures import nearer_than_random, ways, words_pictures, words_tables
+from tests.report.conftest import PROMPTS
 
 COLUMNS = ["prompt", "seed", "class", "position", "measure", "among", "rank", "word", "value", "random", "start_word"]
 
 
 def words_of(*, classes=("",), vectors=2):
-    """Two seeds: CoOp nearer than random and where it began, AdvPT neither; the words look like mathematics."""
+    """Two seeds: CoOp nearer than random and where it began, AdvPT neither, refreshed nearer by distance alone.
+
+    The words look like mathematics.
+    """
     lines = [
         (
             prompt,
@@ -30,9 +34,9 @@ def words_of(*, classes=("",), vectors=2):
             f"$\\w{at}$",
             value,
             0.5,
-            word if prompt == "advpt" else f"$\\w{at}$",
+            f"$\\w{at}$" if prompt == "coop" else word,
         )
-        for prompt, values in (("coop", (0.4, 0.6)), ("advpt", (0.6, 0.4)))
+        for prompt, values in (("coop", (0.4, 0.6)), ("advpt", (0.6, 0.4)), ("advpt_refreshed", (0.3, 0.3)))
         for measure, value in zip(("euclidean", "cosine"), values, strict=True)
         for seed in (0, 1)
         for name in classes
@@ -46,7 +50,7 @@ def cosines_of(names):
     """Maps whose cosines are 1 on the diagonal and smaller the further two labels lie apart."""
     lines = [
         (prompt, label, name, other, 1 - abs(label - other) / len(names))
-        for prompt in ("hand", "coop", "advpt")
+        for prompt in PROMPTS
         for label, name in enumerate(names)
         for other in range(len(names))
     ]
@@ -57,7 +61,7 @@ def plane_of(classes):
     """Three images of each class, clean and attacked, and their texts."""
     lines = [
         (kind, label, label / 10, -label / 20, 1.0)
-        for kind, count in (("clean", 3), ("adversarial", 3), ("hand", 1), ("coop", 1), ("advpt", 1))
+        for kind, count in (("clean", 3), ("adversarial", 3), *((prompt, 1) for prompt in PROMPTS))
         for label in range(classes)
         for _ in range(count)
     ]
@@ -67,7 +71,7 @@ def plane_of(classes):
 @pytest.fixture
 def moved():
     lines = [("coop", 0, "a", 1.0, "b", 0.0, 0.5), ("coop", 1, "a", 0.8, "b", 0.0, 0.1)]
-    lines += [("advpt", 0, "a", 0.5, "b", 0.2, 0.9)]
+    lines += [("advpt", 0, "a", 0.5, "b", 0.2, 0.9), ("advpt_refreshed", 0, "a", 0.7, "b", 0.2, 0.8)]
     return pd.DataFrame(lines, columns=["prompt", "seed", "class", "cosine", "towards", "gain", "common"])
 
 
@@ -103,7 +107,7 @@ def test_letters_that_the_font_lacks_are_told_by_number():
 
 def test_of_the_words_the_nearest_of_the_first_seed_and_context_are_drawn(class_names):
     shown = shown_of(words_of(classes=class_names))
-    assert shown["class"].unique().tolist() == class_names[:1] and len(shown) == 2 * 2
+    assert shown["class"].unique().tolist() == class_names[:1] and len(shown) == 3 * 2
     assert set(zip(shown["measure"], shown["rank"], shown["seed"], strict=True)) == {("euclidean", 1, 0)}
 
 
@@ -128,10 +132,14 @@ def test_captions_count_over_all_seeds(moved):
         "4 nearest to the word they began near; "
         "of AdvPT's 4 vectors 0 are nearer to one of 9 words than the random one "
         "(0 by cosine; half of random ones would be), "
+        "0 nearest to the word they began near; "
+        "of AdvPT refreshed's 4 vectors 4 are nearer to one of 9 words than the random one "
+        "(0 by cosine; half of random ones would be), "
         "0 nearest to the word they began near"
     )
     assert "CoOp's texts have a cosine of 0.90" in ways(moved) and "one of 0.30 with the mean way" in ways(moved)
     assert "AdvPT's texts have a cosine of 0.50" in ways(moved)
+    assert "AdvPT refreshed's texts have a cosine of 0.70" in ways(moved)
 
 
 def test_tables_name_their_data_set(said, moved):
@@ -162,5 +170,5 @@ def test_of_many_classes_ten_have_a_colour_and_a_number():
     draw_images(panel, table[table["kind"] == "clean"], [f"$class {index}$" for index in range(12)])
     draw_texts(panel, table)
     sizes = [len(points.get_offsets()) for points in panel.collections]
-    assert sizes == [2 * 3, *[3] * 10, *[12] * 3]  # the other classes, ten classes, texts of three prompts
-    assert [text.get_text() for text in panel.texts] == [str(label) for label in range(10)] * 3
+    assert sizes == [2 * 3, *[3] * 10, *[12] * 4]  # the other classes, ten classes, texts of four prompts
+    assert [text.get_text() for text in panel.texts] == [str(label) for label in range(10)] * 4
