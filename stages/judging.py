@@ -56,7 +56,7 @@ def made_as(params: Params) -> dict[str, Provenance]:
         "tune": params.refresh.changed(params.tune).model_dump(),
         "refresh": params.refresh.model_dump(),
     }
-    return {**made, "advpt_refreshed": {**made[params.refresh.start], **rounds}}
+    return {**made, "advpt_refreshed": {"start": made[params.refresh.start], **rounds}}
 
 
 def read_study(dataset: str, name: str, made_by: dict[str, Provenance] | None = None, **expected: object) -> Study:

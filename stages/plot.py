@@ -83,7 +83,7 @@ def main() -> str:
         write(f"{name}.png", picture.png)
     refreshed_eps = max(found[params.datasets[0]].prompts["advpt_refreshed"]["refresh"]["eps"])
     said = verdict(results, params.datasets, of_own, shown, refreshed_eps=refreshed_eps) + caution(
-        tables["assessment"]["status"].tolist()
+        tables["assessment"]["status"].tolist(), validation=params.data.validation
     )
     wide = [*overviews(results, overviews_of(params), threats), *harmonics(results, balances, threats)]
     by_study = [results_table(results, name, threats[name]) for name in found]

@@ -4,7 +4,8 @@ In each round the training images are attacked through the prompts of the round 
 hand-written ones or AdvPT's, embedded, and added to the bank (data/bank/<dataset>/refreshed.parquet); then all seeds
 are tuned again, from their first start. For the part `base` of the classes, both lie under <dataset>_base.
 
-Source: adversarial training (Madry et al. 2018, eq. 2.1) of nothing but the context vectors of AdvPT, in rounds.
+Source: after adversarial training (Madry et al. 2018, eq. 2.1), of nothing but context vectors; the attack is renewed
+in each round, not in each step, and earlier rounds stay in the bank.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from stages.banks.bank import Bank, read_bank, round_table
 from stages.banks.files import require_writable, resuming, whole
-from stages.banks.images import Images, images_provenance, read_images, seals_of, shard_paths, write_pieces
+from stages.banks.images import Images, Written, images_provenance, read_images, seals_of, shard_paths, write_pieces
 from stages.banks.prompts import load_prompts
 from stages.banks.provenance import key_of, provenance, require
 from stages.banks.table import read_table, seal_of, write_table
@@ -31,8 +32,10 @@ from stages.judging import made_as
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import Params, load_params
+from stages.prompts.sources import tuning_generators
+from stages.prompts.text import TextTower
 from stages.refreshing import Refresher
-from stages.tuning import told, tuned, write_tuned
+from stages.tuning import start_of, told, tuned, write_tuned
 
 PROMPT = "advpt_refreshed"
 NO_SEED = -1
@@ -80,30 +83,36 @@ def main(dataset: str, part: str | None = None) -> str:
         device=device,
         runtime=fitting(params.runtime, clip.gradient_encoder(), clip.image_size, device),
     )
+    start_of(tune, class_names, TextTower(clip.model, clip.tokenizer), tuning_generators(params.seed, 1))  # can it be?
     key = key_of({**made_by, "class_names": class_names}, start.seals, device=device.type)
     prompts = start.prompts
-    rounds: list[Tensor] = []  # embeddings (S, N, D) of each; (1, N, D) where all seeds attack one prompt
+    written: list[Written] = []
+    shape = (tune.tuning_seeds, settings.rounds, *clean.shape)
+    bank_so_far = clean.new_empty(shape) if settings.keep == "all" else None  # (S, V, N, D)
     with resuming(out, key) as folder, resuming(bank, key) as pieces:
         for turn in range(settings.rounds):
-            attacked = attack_round(refresher, start, prompts, turn=turn, folder=pieces / f"round-{turn + 1:02d}")
-            rounds = [*rounds, attacked] if settings.keep == "all" else [attacked]
-            seeds = max(map(len, rounds))
+            folder_of_round = pieces / f"round-{turn + 1:04d}"
+            attacked, of_round = attack_round(refresher, start, prompts, turn=turn, folder=folder_of_round)
+            written += of_round
+            if bank_so_far is not None:
+                bank_so_far[:, turn] = attacked  # of one prompt for all seeds, where all begin with it
             result = tuned(
                 tune,
                 class_names,
                 clip,
                 seed=params.seed,
-                embeddings=torch.stack([one.expand(seeds, -1, -1) for one in rounds], dim=1),
+                embeddings=attacked[:, None] if bank_so_far is None else bank_so_far[:, : turn + 1],
                 clean_embeddings=clean,
                 labels=torch.tensor(start.clean.labels - labels.start, device=device),
-                checkpoint=pieces / f"round-{turn + 1:02d}" / "progress.safetensors",
+                checkpoint=folder_of_round / "progress.safetensors",
                 what=f"tune round {turn + 1}",
             )
             prompts = dict(enumerate(result.text_features))
         write_tuned(folder / PROMPT, result, class_names, tune, clip, study, made_by)
         with whole(pieces / bank.name) as file:
             write_table(file, (read_table(path)[0] for path in sorted(pieces.glob("round-*/*/*.parquet"))), made_by)
-    return f"wrote {out}, {bank}, n = {len(clean)}, {settings.rounds} rounds, {told(result)}"
+    shards = Written(len(clean), sum(one.pieces for one in written), sum(one.kept for one in written))
+    return f"wrote {out}, {bank}, {shards}, {settings.rounds} rounds, {told(result)}"
 
 
 def read_start(params: Params, study: str, labels: range, **same: object) -> Start:
@@ -129,7 +138,9 @@ def read_start(params: Params, study: str, labels: range, **same: object) -> Sta
     return Start(images, labels, clean, prompts, [*seals_of(images), seal_of(features), seal_of_prompts(path)])
 
 
-def attack_round(refresher: Refresher, start: Start, prompts: dict[int, Tensor], *, turn: int, folder: Path) -> Tensor:
+def attack_round(
+    refresher: Refresher, start: Start, prompts: dict[int, Tensor], *, turn: int, folder: Path
+) -> tuple[Tensor, list[Written]]:
     """Attacks the training images through each of some prompts, and embeds them.
 
     Args:
@@ -140,28 +151,30 @@ def attack_round(refresher: Refresher, start: Start, prompts: dict[int, Tensor],
         folder: Takes a folder for each prompt and in it a file for each shard, but for those that are there already.
 
     Returns:
-        Embeddings (S, N, D), of S prompts.
+        Embeddings (S, N, D), of S prompts, and what was written for each.
 
     Raises:
         ValueError: If the images are not those of the clean embeddings.
     """
-    views = []
+    views, written, known = [], [], set(start.clean.ids)
     for seed, text_features in prompts.items():
 
         def make(
             path: Path, index: int, shard: Images, seed: int = seed, text_features: Tensor = text_features
         ) -> None:
+            if not known.issuperset(shard.ids):
+                raise ValueError(f"{start.images}: not the images of the clean embeddings; run `dvc repro`")
             bank, eps = refresher.embedded(shard, text_features.to(refresher.device), turn=turn)
             write_table(path, [round_table(bank, turn=turn + 1, seed=seed, eps=eps)], {})
 
         work = folder / f"seed{seed:+03d}"
         shards = progress(shards_of(start), what=f"refresh round {turn + 1}", total=len(shard_paths(start.images)))
-        write_pieces(work, shards, make)
+        written.append(write_pieces(work, shards, make))
         banks = [read_bank(path)[0] for path in sorted(work.glob("*.parquet"))]
         if [id for bank in banks for id in bank.ids] != start.clean.ids:
             raise ValueError(f"{start.images}: not the images of the clean embeddings; run `dvc repro`")
         views.append(torch.tensor(np.concatenate([bank.embeddings for bank in banks]), device=refresher.device))
-    return torch.stack(views)
+    return torch.stack(views), written
 
 
 def shards_of(start: Start) -> Iterator[Images]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -40,16 +41,20 @@ class Refresher:
     device: torch.device
     runtime: Runtime
 
+    @cached_property
+    def encode(self) -> Encoder:
+        """The image tower, for those who want its gradient alone."""
+        return self.clip.gradient_encoder()
+
     def embedded(self, shard: Images, text_features: Tensor, *, turn: int) -> tuple[Bank, np.ndarray]:
         """Attacks N clean images through text features (K, D), as they would be stored, and embeds the outcome.
 
         Returns:
             The embeddings, and the eps (N,) of each attack, in 1/255.
         """
-        encode = self.clip.gradient_encoder()
 
         def logits_of(images: Tensor) -> Tensor:
-            return cosine_logits(encode(images), text_features, self.clip.logit_scale)
+            return cosine_logits(self.encode(images), text_features, self.clip.logit_scale)
 
         eps = eps_of(shard.ids, self.settings.eps, turn=turn, seed=self.seed)
         attacked = np.empty_like(shard.pixels)
@@ -70,6 +75,8 @@ class Refresher:
 
 def eps_of(ids: list[str], choices: list[float], *, turn: int, seed: int) -> np.ndarray:
     """The eps (N,) that each image meets: in its first turn one by chance, in every other turn the next one."""
+    if len(choices) == 1:
+        return np.full(len(ids), choices[0], float)
     drawn = ImageNoise(seed, ids).beside("eps").uniform(()).numpy()
     return np.array(choices, float)[((len(choices) * drawn).astype(int) + turn) % len(choices)]
 

@@ -1,4 +1,4 @@
-"""The tables of README.md, made from reports/metrics.json, sweep.csv, reliability.json and benchmarks.
+"""The tables of README.md, made from reports/metrics.json, sweep.csv, rounds.csv, reliability.json and benchmarks.
 
 python -m tests.readme writes them into README.md; a test checks that they are there.
 """
@@ -9,11 +9,13 @@ import re
 from pathlib import Path
 
 from stages.params import load_params
+from stages.report.vocabulary import PROMPTS
 from tests.benchmarks.measuring import shown
 
 BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 SWEEP = re.compile(r"(<!-- sweep -->\n).*?(<!-- /sweep -->)", re.DOTALL)
+ROUNDS = re.compile(r"(<!-- rounds -->\n).*?(<!-- /rounds -->)", re.DOTALL)
 RELIABILITY = re.compile(r"(<!-- reliability -->\n).*?(<!-- /reliability -->)", re.DOTALL)
 
 
@@ -27,9 +29,9 @@ def table(metrics: dict) -> str:
     """The table of the default data set in Markdown."""
     params = load_params()
     knowledge = dict.fromkeys(params.oblivious, "oblivious") | dict.fromkeys(params.adaptive, "adaptive")
-    lines = ["| threat | its attacker | n | hand-written | CoOp | AdvPT |", "|---|---|---|---|---|---|"]
+    lines = [f"| threat | its attacker | n | {' | '.join(PROMPTS.values())} |", f"|{'---|' * (3 + len(PROMPTS))}"]
     for threat, prompts in metrics["fashion"].items():
-        cells = " | ".join(cell(prompts[prompt]) for prompt in ("hand", "coop", "advpt"))
+        cells = " | ".join(cell(prompts[prompt]) for prompt in PROMPTS)
         lines.append(f"| {threat} | {knowledge.get(threat, '')} | {prompts['hand']['n']} | {cells} |")
     return "\n".join(lines) + "\n"
 
@@ -69,11 +71,30 @@ def sweep() -> str:
     return "\n".join(lines) + "\n"
 
 
+def rounds() -> str:
+    """What experiments with rounds of refreshing have found on validation images, in Markdown."""
+    with Path("reports/rounds.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["images"] == "validation"]
+    lines = ["| changed | clean | adaptive, eps 4 | gain over hand-written |", "|---|---|---|---|"]
+    for row in rows:
+        adaptive = f"{percent(row['adaptive_eps4_advpt_refreshed'])} ± {percent(row['std'])}"
+        cells = [row["changed"], percent(row["clean_advpt_refreshed"]), adaptive, f"{100 * float(row['gain']):+.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append(f"| *hand-written* | {percent(rows[0]['clean_hand'])} | {percent(rows[0]['adaptive_eps4_hand'])} | |")
+    return "\n".join(lines) + "\n"
+
+
+def percent(fraction: str) -> str:
+    """A fraction in percent."""
+    return f"{100 * float(fraction):.1f}"
+
+
 def with_table(readme: str, metrics: dict) -> str:
     """README.md with the table of these metrics and those of the benchmarks and of the reliability tests."""
     readme = BLOCK.sub(lambda found: found[1] + table(metrics) + found[2], readme)
     benchmarks = "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
     readme = SWEEP.sub(lambda found: found[1] + sweep() + found[2], readme)
+    readme = ROUNDS.sub(lambda found: found[1] + rounds() + found[2], readme)
     readme = RELIABILITY.sub(lambda found: found[1] + reliability() + found[2], readme)
     return BENCHMARKS.sub(lambda found: found[1] + benchmarks + found[2], readme)
 

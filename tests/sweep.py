@@ -32,22 +32,39 @@ def flat(nested: dict, prefix: str = "") -> dict[str, object]:
     return found
 
 
-def line(commit: str, default: dict[str, object]) -> dict[str, object]:
+def committed(name: str, commit: str = "HEAD") -> dict:
+    """A JSON file of reports/ of the default data set, or the parameters with dotted keys, as a commit has them."""
+    if name == "params":
+        return flat(yaml.load(git("show", f"{commit}:params.yaml")))
+    return json.loads(git("show", f"{commit}:reports/{name}.json"))["fashion"]
+
+
+def experiments() -> list[tuple[dict[str, object], dict]]:
+    """What each experiment changed of the committed parameters, and its metrics; on the default data set."""
+    refs = git("for-each-ref", "refs/exps", "--format=%(refname) %(objectname)").split("\n")[:-1]
+    default = committed("params")
+    found = []
+    for commit in (ref.split()[1] for ref in refs if ref.count("/") == 4):
+        params = committed("params", commit)
+        if params["datasets"] == default["datasets"] and params["model.name"] == default["model.name"]:
+            changed = {key: value for key, value in params.items() if value != default.get(key)}
+            found.append((changed, committed("metrics", commit)))
+    return found
+
+
+def line(changed: dict[str, object], metrics: dict) -> dict[str, object]:
     """One experiment: what it changed, and AdvPT's accuracy under each threat."""
-    params = flat(yaml.load(git("show", f"{commit}:params.yaml")))
-    changed = {key: value for key, value in params.items() if value != default.get(key)}
-    metrics = json.loads(git("show", f"{commit}:reports/metrics.json"))["fashion"]
     told = ", ".join(f"{key}={value}" for key, value in changed.items()) or "the default"
-    bank = {key: params[key] for key in sorted(BANK)}
+    default = committed("params")
+    bank = {key: changed.get(key, default[key]) for key in sorted(BANK)}
     return {"changed": told, **bank, **{threat: metrics[threat]["advpt"]["accuracy"] for threat in THREATS}}
 
 
-def experiments() -> pd.DataFrame:
-    """All of them, the committed state first."""
-    refs = git("for-each-ref", "refs/exps", "--format=%(refname) %(objectname)").split("\n")[:-1]
-    commits = [ref.split()[1] for ref in refs if ref.count("/") == 4]
-    default = flat(yaml.load(git("show", "HEAD:params.yaml")))
-    lines = pd.DataFrame([line(commit, default) for commit in ["HEAD", *commits]])
+def table() -> pd.DataFrame:
+    """All experiments that leave the rounds of refreshing alone, and the committed state."""
+    found = [one for one in experiments() if not any(key.startswith(("refresh", "data.")) for key in one[0])]
+    found = [one for one in found if set(THREATS) <= set(one[1])]
+    lines = pd.DataFrame([line(*one) for one in [({}, committed("metrics")), *found]])
     return lines.drop_duplicates("changed").sort_values(sorted(BANK), kind="stable", ignore_index=True)
 
 
@@ -71,7 +88,7 @@ def picture(lines: pd.DataFrame) -> bytes:
 
 
 if __name__ == "__main__":
-    found = experiments()
+    found = table()
     found.to_csv("reports/sweep.csv", index=False, float_format="%.6g", lineterminator="\n")
     Path("reports/sweep.png").write_bytes(picture(found))
     print(found.to_string(index=False))

@@ -79,10 +79,12 @@ def test_a_changed_image_of_ones_own_is_noticed(birds):
     assert birds.repro("extract@my_birds") == {"fetch@my_birds", "extract@my_birds"}
 
 
-def test_the_ensemble_changes_the_hand_written_prompt_alone(birds):
+def test_the_ensemble_changes_the_hand_written_prompt_and_what_starts_with_it(birds):
     birds.repro("evaluate-clean@my_birds")
     birds.change(hand="ensemble")
-    assert birds.repro("evaluate-clean@my_birds") == {"hand@my_birds", "evaluate-clean@my_birds"}
+    assert birds.repro("evaluate-clean@my_birds") == {
+        f"{stage}@my_birds" for stage in ("hand", "refresh", "evaluate-clean")
+    }
 
 
 def test_memory_does_not_grow_with_the_number_of_images(fresh, tmp_path):

@@ -243,8 +243,8 @@ def test_a_prompt_of_rounds_is_made_by_them_and_by_what_they_start_with(start):
     made = made_as(params)
     tune = {**params.tune.model_dump(), **params.refresh.tune.model_dump()}
     about = {"seed": params.seed, "tune": tune, "refresh": params.refresh.model_dump()}
-    first = {"hand": {"hand": params.hand}, "advpt": {"attack": params.attack.model_dump()}}[start]
-    assert made["advpt_refreshed"] == {**about, **first}
+    first = {"hand": {"hand": params.hand}, "advpt": made["advpt"]}[start]
+    assert made["advpt_refreshed"] == {**about, "start": first}
     assert list(made) == ["hand", "coop", "advpt", "advpt_refreshed"]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from copy import copy
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,7 +19,12 @@ class ImageNoise:
 
     def __init__(self, seed: int, ids: list[str]) -> None:
         self._seed, self._ids = seed, ids
-        self._streams = [np.random.default_rng(list(hashlib.sha256(f"{seed}/{id}".encode()).digest())) for id in ids]
+
+    @cached_property
+    def _streams(self) -> list[np.random.Generator]:
+        """The streams, which take longer to make than to draw from: made when they are first wanted."""
+        digests = (hashlib.sha256(f"{self._seed}/{id}".encode()).digest() for id in self._ids)
+        return [np.random.default_rng(list(digest)) for digest in digests]
 
     def uniform(self, shape: tuple[int, ...], *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draws (N, *shape), float32, uniform in [low, high)."""

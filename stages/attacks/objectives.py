@@ -62,7 +62,7 @@ def margin(logits_of: Encoder, labels: Tensor) -> Objective:
 
 
 def runner_up(logits_of: Encoder, labels: Tensor, images: Tensor) -> Objective:
-    """Minus the cross-entropy of the class that comes second: a targeted attack at the nearest wrong word.
+    """Minus the cross-entropy of the best wrong class on the clean image: a targeted attack at the nearest wrong word.
 
     Args:
         logits_of: As for `cross_entropy`.

@@ -1,4 +1,4 @@
-"""One raw image embedding per image, in one Parquet file: of attacked training images that is the paper's bank."""
+"""Raw image embeddings in one Parquet file: one per image, of attacked training images the paper's bank; or several."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

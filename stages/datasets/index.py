@@ -57,6 +57,8 @@ class Index:
             ValueError: If a class would have no image left to train on, or none to validate on.
         """
         train = self.part("train")
+        if not len(train):
+            raise ValueError("data.validation: there are no training images to validate on; 0 is allowed")
         held = np.zeros(len(train), bool)
         for label in np.unique(train.labels):
             places = np.flatnonzero(train.labels == label)  # in their random order

@@ -110,10 +110,21 @@ def tally(results: Results, datasets: list[str], threats: list[Threat], knowledg
     return f"; of all {len(alike)} {knowledge} threats{everywhere} it {counts}"
 
 
-def caution(statuses: list[str]) -> list[str]:
-    """What the assessment of the attacks takes from the verdict: a sentence if a check fails, else none."""
-    failed = statuses.count("fail")
-    if not failed:
-        return []
-    checks = "check of the attacks fails" if failed == 1 else "checks of the attacks fail"
-    return [f"{failed} {checks} (see “Can the attacks be trusted?”): the accuracies under attack may be too high."]
+def caution(statuses: list[str], *, validation: float) -> list[str]:
+    """What is to be taken from the verdict: one text if a check of the attacks fails or no test image judges, else none.
+
+    Args:
+        statuses: Of the checks of the attacks.
+        validation: Share of the training images that stand in for the test images.
+    """
+    said, failed = [], statuses.count("fail")
+    if failed:
+        checks = "check of the attacks fails" if failed == 1 else "checks of the attacks fail"
+        where = "(see “Can the attacks be trusted?”)"
+        said.append(f"{failed} {checks} {where}: the accuracies under attack may be too high.")
+    if validation:
+        said.append(
+            f"Judged on validation images, {validation:.0%} of the training images (data.validation), not on test "
+            "images: fit to choose by, not to report."
+        )
+    return [" ".join(said)] if said else []

@@ -49,7 +49,7 @@ def shown_of(table: pd.DataFrame) -> pd.DataFrame:
 
 def title_of(dataset: str, prompt: str, class_name: str) -> str:
     """What a panel shows."""
-    return f"{dataset}: {PROMPTS[prompt]}" + (f", the context of “{short(class_name)}”" if class_name else "")
+    return f"{dataset}: {PROMPTS[prompt]}" + (f"\nthe context of “{short(class_name)}”" if class_name else "")
 
 
 def draw_words(panel: Axes, lines: pd.DataFrame, prompt: str) -> None:

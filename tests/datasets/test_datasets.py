@@ -118,6 +118,8 @@ def test_validation_images_are_training_images_that_are_trained_on_no_more(index
 def test_a_share_that_leaves_a_class_without_images_is_refused(index):
     with pytest.raises(ValueError, match=r"data.validation: 0.0001 of the \d+ training images of class 0 leaves none"):
         index.validating(0.0001)
+    with pytest.raises(ValueError, match=r"data.validation: there are no training images"):
+        index.part("test").validating(0.25)
 
 
 @pytest.mark.parametrize(

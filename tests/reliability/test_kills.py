@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,15 +25,22 @@ STAGES = [
 
 
 def finished(small: Small, stage: tuple[str, ...]) -> int:
-    """How many shards, or epochs, an interrupted run has left."""
+    """How many shards, or epochs, an interrupted run has left; of `refresh` both, the epochs of its last round."""
     outs = [small.folder / "data" / out for out in outs_of(*stage)]
     pieces = [out.with_name(f".{out.name}.partial") for out in outs]
     if stage[0] == "tune":
-        progress = load_progress(pieces[0] / "progress.safetensors")
-        return len(progress.curve) if progress else 0
+        return epochs(pieces[0])
+    if stage[0] == "refresh":
+        return epochs(pieces[1] / "round-0002") + len(list(pieces[1].glob("round-*/*/?????.parquet")))
     counted = [folder for folder in pieces if stage[0] == "embed" or folder.name == ".images.partial"]
     shards = [path for folder in counted for path in folder.rglob("*.parquet")]
     return sum(re.fullmatch(r"\d{5}\.parquet", path.name) is not None for path in shards)
+
+
+def epochs(folder: Path) -> int:
+    """How many epochs an interrupted tuning has left."""
+    progress = load_progress(folder / "progress.safetensors")
+    return len(progress.curve) if progress else 0
 
 
 def killed(small: Small, stage: tuple[str, ...], after: float) -> bool:

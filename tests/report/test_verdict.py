@@ -172,6 +172,13 @@ def test_rounds_meet_the_adaptive_threat_nearest_to_their_eps(said_of_rounds, ep
 
 
 def test_a_failed_check_of_the_attacks_is_a_caution():
-    assert caution(["pass", "warn"]) == []
-    assert caution(["pass", "fail"])[0].startswith("1 check of the attacks fails")
-    assert caution(["fail", "fail"])[0].startswith("2 checks of the attacks fail (see")
+    assert caution(["pass", "warn"], validation=0) == []
+    assert caution(["pass", "fail"], validation=0)[0].startswith("1 check of the attacks fails")
+    assert caution(["fail", "fail"], validation=0)[0].startswith("2 checks of the attacks fail (see")
+
+
+def test_validation_images_are_a_caution():
+    (said,) = caution(["pass"], validation=0.25)
+    assert said.startswith("Judged on validation images, 25% of the training images")
+    (both,) = caution(["fail"], validation=0.25)
+    assert both == f"{caution(['fail'], validation=0)[0]} {said}"
