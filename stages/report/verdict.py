@@ -111,7 +111,7 @@ def tally(results: Results, datasets: list[str], threats: list[Threat], knowledg
 
 
 def caution(statuses: list[str], *, validation: float) -> list[str]:
-    """What is to be taken from the verdict: one text if a check of the attacks fails or no test image judges, else none.
+    """What is to be taken from the verdict: one text if a check of the attacks fails or no test image judges.
 
     Args:
         statuses: Of the checks of the attacks.
