@@ -42,6 +42,14 @@ def test_experiments_are_told_apart_by_colour_alone(name):
     assert {facet["field"] for facet in facets} <= {"group", "dataset", "prompt"}
 
 
+def test_no_two_rows_of_panels_share_their_place():
+    """Vega lays panels out by this key alone: rows that tie are mixed, and stand under each other's titles."""
+    spec = template("threats")
+    (row,) = channels(spec, "row")
+    (key,) = [step["calculate"] for step in spec["transform"] if step["as"] == row["sort"]["field"]]
+    assert row["field"] == "group" and key.startswith("datum.dataset + ") and "datum.knowledge" in key
+
+
 @pytest.mark.parametrize(("name", "channel"), [("threats", "x"), ("tuning", "y")])
 def test_accuracies_go_from_zero_to_one(name, channel):
     (axis,) = [found for found in channels(template(name), channel) if "title" in found]
