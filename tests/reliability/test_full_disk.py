@@ -31,7 +31,7 @@ def whole(small: Small) -> dict[str, tuple[str, int]]:
 @pytest.mark.parametrize("stage", WRITING, ids="-".join)
 def test_48_full_at_any_write_costs_nothing_that_was_there(small, stage, monkeypatch, record_property):
     expected, before, failures, code = small.digests(), whole(small), 0, 1
-    for number in (0, 1, 2, 4, 8, 16, 32, 64):
+    for number in (0, 1, 2, 4, 8, 16, 32, 64, 128):
         with monkeypatch.context() as patch:
             patch.setattr(files.os, "fsync", full_from(number))
             code, said = small.finish(*stage)
