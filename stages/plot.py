@@ -191,7 +191,7 @@ def costs(study: Found, threats: list[Threat], measured: pd.DataFrame) -> list[C
         count_training_images(study.dataset), study.rows[CLEAN.name]["id"].nunique(), len(study.class_names), attacked
     )
     tuned, refreshed = study.prompts["advpt"], study.prompts["advpt_refreshed"]
-    return costs_of(study.dataset, sizes, tuned["attack"], tuned["tune"], refreshed["refresh"], threats, measured)
+    return costs_of(study.dataset, sizes, tuned["attack"], tuned["tune"], refreshed, threats, measured)
 
 
 def origins_of(found: dict[str, Found], threats: list[Threat]) -> list[str]:

@@ -83,7 +83,8 @@ def main(dataset: str, part: str | None = None) -> str:
         device=device,
         runtime=fitting(params.runtime, clip.gradient_encoder(), clip.image_size, device),
     )
-    start_of(tune, class_names, TextTower(clip.model, clip.tokenizer), tuning_generators(params.seed, 1))  # can it be?
+    # a prompt that the tower cannot take is refused here, before any attack
+    start_of(tune, class_names, TextTower(clip.model, clip.tokenizer), tuning_generators(params.seed, 1))
     key = key_of({**made_by, "class_names": class_names}, start.seals, device=device.type)
     prompts = start.prompts
     written: list[Written] = []

@@ -64,7 +64,7 @@ def costs_of(
     sizes: Sizes,
     bank: dict[str, Any],
     tune: dict[str, Any],
-    refresh: dict[str, Any],
+    refreshed: dict[str, Any],
     threats: list[Threat],
     measured: pd.DataFrame,
 ) -> list[Cost]:
@@ -75,12 +75,12 @@ def costs_of(
         sizes: How much there is of it.
         bank: The parameters of the bank's attack.
         tune: The parameters of tuning.
-        refresh: The parameters of the rounds.
+        refreshed: What made the refreshed prompts: the parameters `refresh` of the rounds, `tune` of their tuning.
         threats: All threats of the report.
         measured: What `assess` measured, see `assessment.checks_of`.
     """
     train, test = sizes.train, sizes.test
-    steps = tune["tuning_seeds"] * tune["epochs"] * ceil(train / tune["batch_size"])
+    steps = text_steps(tune, train)
     oblivious = [threat for threat in threats if threat.knowledge == "oblivious" and threat.defence == "none"]
     adaptive = [threat for threat in threats if threat.name in sizes.attacked]
     defended = sum(threat.defence != "none" and threat.knowledge != "adaptive" for threat in threats)
@@ -90,7 +90,7 @@ def costs_of(
         Cost(dataset, "embed", passes=train),
         Cost(dataset, "tune", text_steps=steps),
         Cost(dataset, "tune-clean", text_steps=steps),
-        refreshing(dataset, refresh, tune["tuning_seeds"], train, steps),
+        refreshing(dataset, refreshed["refresh"], refreshed["tune"], train),
         *(crafting(dataset, threat, sizes) for threat in oblivious),
         Cost(dataset, "embed-test", passes=test * len(oblivious)),
         *([Cost(dataset, "defend", passes=test * defended)] if defended else []),
@@ -100,9 +100,14 @@ def costs_of(
     return [part for part in parts if sum(part[2:6])]
 
 
-def refreshing(dataset: str, settings: dict[str, Any], seeds: int, train: int, steps: int) -> Cost:
+def text_steps(tune: dict[str, Any], train: int) -> int:
+    """Steps of one tuning, over all seeds."""
+    return tune["tuning_seeds"] * tune["epochs"] * ceil(train / tune["batch_size"])
+
+
+def refreshing(dataset: str, settings: dict[str, Any], tune: dict[str, Any], train: int) -> Cost:
     """Every round but the first attacks through every seed's prompt; the first through one if all begin with it."""
-    rounds = settings["rounds"]
+    rounds, seeds, steps = settings["rounds"], tune["tuning_seeds"], text_steps(tune, train)
     attacks = train * ((1 if settings["start"] == "hand" else seeds) + (rounds - 1) * seeds)
     return Cost(dataset, "refresh", gradients=attacks * settings["steps"], passes=attacks, text_steps=steps * rounds)
 

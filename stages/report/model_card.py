@@ -84,6 +84,7 @@ def model_section(
     advpt = made_by["advpt"]
     tuning = advpt.get("tuned", advpt)  # of contexts that moved, where they come from
     refreshed = made_by["advpt_refreshed"].get("tuned", made_by["advpt_refreshed"])
+    rounds = {key: value for key, value in refreshed["refresh"].items() if key != "tune"}
     lines = {
         "prompts": ", ".join(f"data/prompts/{study}/{prompt}" for prompt in ("advpt", "advpt_refreshed", "coop")),
         "classes": names(class_names),
@@ -93,8 +94,9 @@ def model_section(
         "its sha256": advpt["model"]["sha256"],
         "tuned on": tuning["dataset"] + (f", the part {tuning['part']} of its classes" if tuning.get("part") else ""),
         "tuned against": values(tuning["attack"]) + "; eps in 1/255 of the pixel range",
-        "refreshed": values(refreshed["refresh"]) + "; eps in 1/255 of the pixel range",
         "tuning": values(tuning["tune"]),
+        "refreshed": values(rounds) + "; eps in 1/255 of the pixel range",
+        "tuning in each round": values(refreshed["tune"]),
     }
     told = "\n".join(f"| {key} | {markdown(value)} |" for key, value in lines.items())
     said = "\n".join(f"- {markdown(sentence)}" for sentence in findings(results, study, threats))
@@ -129,6 +131,11 @@ def names(class_names: list[str]) -> str:
 
 def values(block: dict[str, Any]) -> str:
     """A block of params.yaml on one line."""
-    return ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in block.items()
-    )
+    return ", ".join(f"{key} {written(value)}" for key, value in block.items())
+
+
+def written(value: Any) -> str:
+    """One value: numbers short, several joined."""
+    if isinstance(value, list):
+        return " and ".join(map(written, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -32,9 +32,9 @@ def network() -> nn.Module:
     return built.eval()
 
 
-def attack(network, images, *, direction=None, start=None):
+def attack(network, images, *, objective=None, direction=None, start=None):
     return pgd(
-        cross_entropy(network, LABELS),
+        objective or cross_entropy(network, LABELS),
         images,
         ball=BALL,
         step_size=STEP_SIZE,
@@ -114,13 +114,5 @@ def test_the_runner_up_is_a_targeted_attack_at_the_best_wrong_class(images, netw
     )
     oracle = torchattacks.PGD(network, **BUDGET, random_start=False)
     oracle.set_mode_targeted_by_label(quiet=True)
-    found = pgd(
-        runner_up(network, LABELS, images),
-        images,
-        ball=BALL,
-        step_size=STEP_SIZE,
-        steps=STEPS,
-        noise=ImageNoise(0, IDS),
-        start=images,
-    )
+    found = attack(network, images, objective=runner_up(network, LABELS, images))
     assert_same_pixels(found, oracle(images, best_wrong))

@@ -18,7 +18,10 @@ REVERSE = Threat("rap", "oblivious", {"method": "transfer", "eps": 8, "steps": 4
 KNOWING = Threat("knowing", "adaptive", {"method": "pgd", "eps": 8, "steps": 40, "restarts": 2, "samples": 3})
 AUTO = Threat("auto", "adaptive", {"method": "autoattack", "version": "fast", "eps": 4})
 SQUARE = Threat("square", "adaptive", {"method": "square", "queries": 500, "eps": 4})
-REFRESH = {"start": "hand", "rounds": 4, "steps": 5}
+REFRESHED = {
+    "refresh": {"start": "hand", "rounds": 4, "steps": 5},
+    "tune": {"tuning_seeds": 3, "epochs": 50, "batch_size": 1500},
+}
 MEASURED = pd.DataFrame(
     [
         ("accuracy", "noise", 4, 0, 0.5, 10),
@@ -39,14 +42,14 @@ def costs():
     sizes = Sizes(2000, 1000, 10, {"knowing": 900, "auto": 30, "square": 20})
     tune = {"tuning_seeds": 3, "epochs": 100, "batch_size": 1500}
     threats = [CLEAN, PGD, TRANSFER, REVERSE, KNOWING, AUTO, SQUARE]
-    return {cost.stage: cost for cost in costs_of("tiny", sizes, {"steps": 10}, tune, REFRESH, threats, MEASURED)}
+    return {cost.stage: cost for cost in costs_of("tiny", sizes, {"steps": 10}, tune, REFRESHED, threats, MEASURED)}
 
 
 def test_costs_by_hand(costs):
     assert costs["extract"] == Cost("tiny", "extract", passes=3000)
     assert costs["craft"] == Cost("tiny", "craft", gradients=20000, passes=2000)
     assert costs["tune"].text_steps == costs["tune-clean"].text_steps == 3 * 100 * 2
-    assert costs["refresh"] == Cost("tiny", "refresh", 2000 * 10 * 5, 2000 * 10, text_steps=4 * 3 * 100 * 2)
+    assert costs["refresh"] == Cost("tiny", "refresh", 2000 * 10 * 5, 2000 * 10, text_steps=4 * 3 * 50 * 2)
     assert costs["craft-test pgd"] == Cost("tiny", "craft-test pgd", gradients=40000, passes=1000)
     assert costs["craft-test transfer"].surrogate == 1000 * 20 + 2000 * 10
     assert costs["craft-test rap"].surrogate == 1000 * (400 + 8 * 300) + 2000
@@ -64,16 +67,16 @@ def test_defences_take_passes_of_clean_and_attacked_images():
     ]
     tune = {"tuning_seeds": 1, "epochs": 1, "batch_size": 1}
     sizes, threats = Sizes(1, 10, 10, {}), [CLEAN, *defended, PGD]
-    found = costs_of("tiny", sizes, {"steps": 1}, tune, REFRESH, threats, MEASURED)
+    found = costs_of("tiny", sizes, {"steps": 1}, tune, REFRESHED, threats, MEASURED)
     assert [cost.passes for cost in found if cost.stage == "defend"] == [20]
 
 
 @pytest.mark.parametrize(("start", "attacks"), [("hand", 1 + 3 * 3), ("advpt", 4 * 3)])
 def test_every_round_attacks_through_every_seed_but_the_first_where_all_begin_with_one_prompt(start, attacks):
-    """Four rounds, three seeds, 100 images, 7 text steps for a tuning of all seeds."""
-    cost = refreshing("tiny", {**REFRESH, "start": start}, 3, 100, 7)
+    """Four rounds, three seeds, 100 images in one batch, 50 epochs."""
+    cost = refreshing("tiny", {**REFRESHED["refresh"], "start": start}, REFRESHED["tune"], 100)
     passes = 100 * attacks
-    assert cost == Cost("tiny", "refresh", gradients=5 * passes, passes=passes, text_steps=4 * 7)
+    assert cost == Cost("tiny", "refresh", gradients=5 * passes, passes=passes, text_steps=4 * 3 * 50)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ MADE_BY = {
     },
     "advpt_refreshed": {
         "dataset": "tiny",
-        "refresh": {"start": "hand", "rounds": 3, "eps": [1.0, 2.0], "clean_fraction": 0.5},
+        "refresh": {"start": "hand", "rounds": 3, "eps": [1.0, 2.0], "tune": {"epochs": 50}},
+        "tune": {"context_length": 4, "epochs": 50},
     },
 }
 
@@ -53,8 +54,8 @@ def test_facts_stand_beside_their_names(section):
     assert lines["model"] == "ViT-B-16, openai" and lines["its sha256"] == "e" * 64
     assert lines["tuned on"] == "tiny"
     assert lines["tuned against"] == r"method feature\_pgd, eps 8, steps 10; eps in 1/255 of the pixel range"
-    told = r"start hand, rounds 3, eps \[1.0, 2.0\], clean\_fraction 0.5; eps in 1/255 of the pixel range"
-    assert lines["refreshed"] == told
+    assert lines["refreshed"] == "start hand, rounds 3, eps 1 and 2; eps in 1/255 of the pixel range"
+    assert lines["tuning in each round"] == r"context\_length 4, epochs 50"
     assert lines["prompts"] == "data/prompts/tiny/advpt, data/prompts/tiny/advpt\\_refreshed, data/prompts/tiny/coop"
     assert lines["tuning"] == r"context\_length 16, init\_words None, lr 1e-05"
 
@@ -102,10 +103,10 @@ def test_names_are_text(section, class_names):
     facts = dict.fromkeys(FACTS, HOSTILE)
     model = dict.fromkeys(("name", "pretrained", "sha256"), HOSTILE)
     made_by = {"advpt": {**MADE_BY["advpt"], "model": model, "dataset": HOSTILE, "tune": {HOSTILE: HOSTILE}}}
-    made_by["advpt_refreshed"] = {"refresh": {HOSTILE: HOSTILE}}
+    made_by["advpt_refreshed"] = {"refresh": {HOSTILE: HOSTILE}, "tune": {HOSTILE: HOSTILE}}
     threats = [CLEAN, PGD, Threat("knowing", "adaptive", {"method": HOSTILE, "eps": 8.0})]
     told = section(facts=facts, class_names=[HOSTILE, *class_names], made_by=made_by, threats=threats)
-    assert told.count(markdown(HOSTILE)) == 13
+    assert told.count(markdown(HOSTILE)) == 15
     assert not re.search(r"<|\x1b|^# g|(?<!\\)[`$\[]|(?<!\\):(?=//)|(?<!\\)_e|(?<!\\)\*d", told, re.MULTILINE)
 
 
