@@ -23,13 +23,15 @@ def text_features(
     before = {"end": length, "middle": length // 2, "front": 0}[position]
     behind = length - before
     tokens = tokenizer([f"{'x ' * before}{name}{' x' * behind}." for name in class_names])
-    ends = tokens.argmax(-1)
+    ends = tokens.argmax(-1, keepdim=True)  # (K, 1)
+    steps = torch.arange(length)
+    places = torch.where(steps < before, 1 + steps, ends - 1 - length + steps)  # behind the name, but before "."
+    rows = torch.arange(len(tokens))[:, None]
     sequences = model.token_embedding.weight[tokens].clone()  # (K, 77, D_token)
-    for index, (end, vectors) in enumerate(zip(ends, context.expand(len(tokens), -1, -1), strict=True)):
-        sequences[index, 1 : 1 + before] = vectors[:before]
-        sequences[index, end - 1 - behind : end - 1] = vectors[before:]  # between the name and "."
+    sequences[rows, places] = context.expand(len(tokens), -1, -1)
     hidden = model.transformer(sequences + model.positional_embedding, attn_mask=model.attn_mask)
-    return F.normalize(model.ln_final(hidden)[torch.arange(len(hidden)), ends] @ model.text_projection, dim=-1)
+    read = model.ln_final(hidden)[rows, ends][:, 0]
+    return F.normalize(read @ model.text_projection, dim=-1)
 
 
 def feature_attack(
