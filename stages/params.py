@@ -85,8 +85,11 @@ class Runtime(Block):
     workers: Count | None
 
     def workers_on(self, device: str) -> int:
-        """Batches side by side: as many as stated, else one per core on the CPU and one on a GPU."""
-        return self.workers or ((os.cpu_count() or 1) if device == "cpu" else 1)
+        """Batches side by side: as many as stated, else one per core on the CPU and two on a GPU.
+
+        Two, so that the noise of one batch is drawn and its result stored while the GPU has the other one.
+        """
+        return self.workers or ((os.cpu_count() or 1) if device == "cpu" else 2)
 
     def batching(self, count: int, device: str) -> Batching:
         """Even batches of at most `batch_size` images that keep all workers busy to the end.

@@ -81,7 +81,8 @@ def picture(lines: pd.DataFrame, sweep: pd.DataFrame) -> bytes:
             marks = {"color": COLOURS[name], "marker": MARKERS[name], "label": labels[name]}
             panel.plot(100 * curve["clean"], 100 * curve[ATTACK], **marks)
             name_eps(panel, curve["clean"], curve[ATTACK], curve["attack.eps"], COLOURS[name])
-        eps = test["changed"].str.extract(r"(\d+)")[0].fillna("4").astype(int)
+        (default,) = committed("params")["refresh.eps"]
+        eps = test["changed"].str.extract(r"(\d+)")[0].fillna(str(default)).astype(int)
         test = test.assign(eps=eps).sort_values("eps")
         places = test["clean_advpt_refreshed"], test[f"{ATTACK}_advpt_refreshed"]
         look = {"color": COLOURS["advpt_refreshed"], "marker": MARKERS["advpt_refreshed"]}

@@ -119,7 +119,9 @@ def test_each_check_has_its_bar(shard, tmp_path, name, measure, values, where):
 
 
 def test_an_adaptive_attack_weaker_than_an_oblivious_one_is_found(line_of):
-    threats = [Threat("weak", "oblivious", {"eps": 4}), Threat("strong", "adaptive", {"eps": 4})]
+    by_queries = Threat("queries", "adaptive", {"method": "square", "eps": 4})  # sees no gradient, may be weaker
+    strong_one = Threat("strong", "adaptive", {"method": "pgd", "eps": 4})
+    threats = [Threat("weak", "oblivious", {"eps": 4}), by_queries, strong_one]
     for strong, expected in ((0.3, "pass"), (0.42, "warn"), (0.6, "fail")):
         results = {("d", "weak", "advpt"): line_of(0.4), ("d", "strong", "advpt"): line_of(strong)}
         (check,) = checks_of_results(results, "d", threats, [], prompt="advpt")
@@ -134,7 +136,7 @@ def test_an_adaptive_attack_weaker_than_an_oblivious_one_is_found(line_of):
 
 def test_the_results_that_are_checked_are_those_of_the_assessed_prompt(line_of):
     """The adaptive attack is as strong as it must be on AdvPT, too weak on the refreshed prompt."""
-    threats = [Threat("weak", "oblivious", {"eps": 4}), Threat("strong", "adaptive", {"eps": 4})]
+    threats = [Threat("weak", "oblivious", {"eps": 4}), Threat("strong", "adaptive", {"method": "pgd", "eps": 4})]
     left = {"advpt": (0.4, 0.3), "advpt_refreshed": (0.2, 0.6)}
     results = {
         ("d", threat.name, prompt): line_of(accuracy)

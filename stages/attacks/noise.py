@@ -28,8 +28,10 @@ class ImageNoise:
 
     def uniform(self, shape: tuple[int, ...], *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draws (N, *shape), float32, uniform in [low, high)."""
-        drawn = np.stack([stream.random(shape, np.float32) for stream in self._streams])
-        return low + (high - low) * torch.from_numpy(drawn)
+        drawn = np.empty((len(self._streams), *shape), np.float32)
+        for index, stream in enumerate(self._streams):
+            stream.random(dtype=np.float32, out=drawn[index : index + 1])
+        return torch.from_numpy(drawn).mul_(high - low).add_(low)
 
     def take(self, places: Tensor) -> "ImageNoise":
         """The streams of the images at these places (n,), not copied: what is drawn here is gone there."""

@@ -115,7 +115,7 @@ def arrange(parts: list[Part], class_name: str, tower: TextTower) -> tuple[Tenso
             pieces.append(tower.embed(tower.tokens(part.replace("{}", name))))
     row = torch.cat([*pieces, end])
     if len(row) > tower.context_length:
-        context = f"{len(slots)} context vectors (tune.context_length) and " if slots else ""
+        context = f"{len(slots)} context vectors (context_length) and " if slots else ""
         raise ValueError(
             f"class {name!r}: {context}the words make {len(row)} tokens; the text tower takes {tower.context_length}"
         )
@@ -154,7 +154,7 @@ def initial_context(
     tokens = tower.tokens(words)
     if len(tokens) != context_length:
         raise ValueError(
-            f"tune.init_words: {words!r} has {len(tokens)} tokens; set tune.context_length to {len(tokens)}"
+            f"init_words: {words!r} has {len(tokens)} tokens; set context_length beside it to {len(tokens)}"
         )
     return tower.embed(tokens).expand(len(generators), *shape).clone()
 

@@ -98,7 +98,7 @@ def test_14_a_context_that_is_too_long_names_the_class(tower):
 
 
 def test_words_of_another_length_say_what_to_set(tower):
-    with pytest.raises(ValueError, match=r"set tune\.context_length to 4"):
+    with pytest.raises(ValueError, match=r"set context_length beside it to 4"):
         start_from(tower, "a photo of a", 16)
 
 
