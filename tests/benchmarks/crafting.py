@@ -17,7 +17,7 @@ from tests.benchmarks.measuring import flops, matrix_peak, medians
 from tests.references import feature_attack
 
 EPS, STEPS = 8 / 255, 10  # the bank's
-BATCH = {"cpu": 2, "cuda": 128}
+BATCH = {"cpu": 2, "cuda": 64}
 
 
 def run(device: torch.device, *, quick: bool) -> list[dict]:
