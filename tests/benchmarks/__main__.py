@@ -31,13 +31,15 @@ def main() -> None:
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that weights are random, as they should be here
     for name in arguments.names or NAMES:
         benchmark = importlib.import_module(f"tests.benchmarks.{name}")
-        rows, where = benchmark.run(device, quick=arguments.quick), machine(device)
+        where, rows = machine(device), []
         print(f"\n{benchmark.__doc__.splitlines()[0]}\n{', '.join(f'{key} {value}' for key, value in where.items())}\n")
+        for row in benchmark.run(device, quick=arguments.quick):
+            rows.append(row)
+            if not arguments.quick:  # line by line, for time on a GPU may end before the last one
+                out = Path(f"reports/benchmarks/{name}-{device.type}.json")
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n", encoding="utf-8")
         print_table(rows)
-        if not arguments.quick:
-            out = Path(f"reports/benchmarks/{name}-{device.type}.json")
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Reading and writing files apart, this is all that `craft` does: noise, attack and the way back to 8 bits.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import open_clip
 import torch
@@ -20,14 +22,13 @@ EPS, STEPS = 8, 10  # the bank's
 IMAGES = {"ViT-B-16": 1024, "ViT-L-14": 256}  # on a GPU, in bf16; the embedded model, in fp32, takes 2,000
 
 
-def run(device: torch.device, *, quick: bool) -> list[dict]:
+def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
     """By model: the embedded one, and on a GPU two of the real size."""
     params = load_params()
-    rows = lines("embedded, fp32", load_clip(**params.model.model_dump(), device=device), 2000, device)
+    yield from lines("embedded, fp32", load_clip(**params.model.model_dump(), device=device), 2000, device)
     for name, count in IMAGES.items() if device.type == "cuda" and not quick else ():
         clip = Clip(open_clip.create_model(name, device=device), None, {}, precision="bf16")
-        rows += lines(f"{name}, bf16", clip, count, device)
-    return rows
+        yield from lines(f"{name}, bf16", clip, count, device)
 
 
 def lines(name: str, clip: Clip, count: int, device: torch.device) -> list[dict]:

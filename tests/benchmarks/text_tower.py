@@ -1,6 +1,6 @@
 """A tuning step's text features and context gradient, ViT-B/16's text tower, random weights: packed against padded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import open_clip
 import torch
@@ -16,15 +16,13 @@ NAMES = open_clip.IMAGENET_CLASSNAMES
 REFERENCE_UP_TO = {"cpu": 102, "cuda": 1000}  # classes; at 1,000 it keeps 36 GB
 
 
-def run(device: torch.device, *, quick: bool) -> list[dict]:
+def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
     """By classes at context 16, then by context at 37 classes."""
     clip = clip_on(device)
     peak = matrix_peak(device, torch.float32)
     cases = [(10, 16), (37, 16)] if quick else [(10, 16), (37, 16), (102, 16), (1000, 16), (37, 4), (37, 32)]
-    return [
-        {**measured(clip, *case, peak, device), "peak MB": in_own_process(peak_of_step, *case, device)}
-        for case in cases
-    ]
+    for case in cases:
+        yield {**measured(clip, *case, peak, device), "peak MB": in_own_process(peak_of_step, *case, device)}
 
 
 def clip_on(device: torch.device) -> nn.Module:
