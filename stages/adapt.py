@@ -6,85 +6,115 @@ in `evaluate`.
 
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
 
-from stages.adapting import adaptive_attack, first_images, left_out, logits_through
+from stages.adapting import adaptive_attack, left_out, logits_through, part_of, shares_of
+from stages.banks.bank import read_bank
 from stages.banks.files import replacing, require_writable, resuming
-from stages.banks.images import Written, images_provenance, read_images, seals_of, write_images
+from stages.banks.images import Images, Written, images_provenance, note_count, seals_of, write_shard
 from stages.banks.provenance import key_of, provenance, require
 from stages.banks.table import write_table
 from stages.batches import fitting
 from stages.command import command, progress
 from stages.crafting import by_shard
 from stages.defending import prepared_by
-from stages.embedding import embed_shard
-from stages.judging import accuracy_of, judged, made_as, read_study
+from stages.embedding import Embedder
+from stages.engine import engine
+from stages.judging import Study, accuracy_of, judged, made_as, prompt_paths, read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import Batching, PromptPgd, load_params, threat_of
+from stages.params import AutoAttack, Batching, Params, PromptPgd, Square, load_params, threat_of
 
 
 def main(dataset: str, threat: str, study: str | None = None) -> str:
     """Attacks some test images through each prompt, stores them, embeds what was stored, judges it."""
     params = load_params()
-    device = choose_device(params.runtime.device)
     settings = threat_of(params.adaptive, threat)
     images = Path(f"data/test/{study or dataset}/{threat}/images")
     out = Path(f"data/rows/{study or dataset}/{threat}.parquet")
     require_writable(images, out)
-    clip = load_clip(**params.model.model_dump(), device=device)
-    runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device, samples=settings.samples)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
-    same = {"model": clip.fingerprint, "dataset_sha256": clean["dataset_sha256"]}
-    compared = read_study(dataset, study or dataset, made_as(params), **same)
+    compared = read_study(dataset, study or dataset, made_as(params), dataset_sha256=clean["dataset_sha256"])
+    shares = shares_of(source, compared, settings.images)
+    chosen = [index for index, share in enumerate(shares) if share]
     work = [
-        (prompt, prompts, seed)
+        (prompt, seed)
         for prompt, prompts in compared.prompts.items()
         for seed in range(min(settings.tuning_seeds, len(prompts.text_features)))
     ]
-    prepare = prepared_by(settings.defence, seed=params.seed)
-
-    def batching(count: int) -> Batching:
-        if isinstance(settings, PromptPgd):
-            return runtime.batching(count, device.type)
-        batches = ceil(count / settings.batch_size)
-        return Batching(batches, 1, whole=True)  # who is together matters to the package's noise
-
-    made_by = {**clean, "attack": settings.model_dump(), "victim": clip.fingerprint}
-    inputs = [*seals_of(source), *compared.seals]
-    key = key_of({**made_by, "prompts": compared.provenances}, inputs, device=device.type)
+    defence = settings.defence.method if settings.defence else "none"
     rows: dict[str, list[pa.Table]] = {}
     written = []
-    with resuming(images, key) as pieces, replacing(out) as file:
-        for prompt, prompts, seed in progress(work, what=f"adapt {threat}", total=len(work)):
-            text_features = torch.tensor(prompts.text_features[seed], device=device)
-            logits_of = logits_through(clip, text_features, prompts.logit_scale)
-            attack = adaptive_attack(settings, logits_of, seed=params.seed)
-            craft = by_shard(attack, eps=settings.eps, seed=params.seed, device=device, batching=batching)
-            folder = pieces / images.name / f"{prompt}-{seed}"
-            parts = first_images(source, compared, settings.images)
-            about = {**made_by, "prompts": prompts.provenance, "tuning_seed": seed}
-            written.append(write_images(folder, parts, about, work=craft))
-            rows[f"{prompt}-{seed}"] = [
-                judged(
-                    embed_shard(clip, shard, device=device, runtime=params.runtime, prepare=prepare),
-                    compared,
-                    threat=threat,
-                    prompt=prompt,
-                    seed=seed,
-                    defence=settings.defence.method if settings.defence else "none",
-                )
-                for shard in read_images(folder)
-            ]
-        parts = [part for parts in rows.values() for part in parts]
-        write_table(file, parts, provenance(images=made_by, prompts=compared.provenances))
+    with engine(params, Adapter, settings, compared, shares, shards=len(chosen)) as run:
+        made_by = {**clean, "attack": settings.model_dump(), "victim": run.facts["model"]}
+        for prompt, path in prompt_paths(dataset, study or dataset).items():
+            require(compared.prompts[prompt].provenance, path, model=run.facts["model"])
+        inputs = [*seals_of(source), *compared.seals]
+        key = key_of({**made_by, "prompts": compared.provenances}, inputs, device=run.facts["device"])
+        with resuming(images, key) as pieces, replacing(out) as file:
+            for prompt, seed in progress(work, what=f"adapt {threat}", total=len(work)):
+                name = f"{prompt}-{seed}"
+                folder, features = pieces / images.name / name, pieces / "features" / name
+                about = {"made_by": made_by, "prompt": prompt, "seed": seed}
+                written.append(run.write(folder, source, about, what=f"attack {name}", chosen=chosen))
+                note_count(folder, written[-1].pieces)
+                run.write(features, folder, about, what=f"embed {name}", method="embed")
+                rows[name] = [
+                    judged(read_bank(path)[0], compared, threat=threat, prompt=prompt, seed=seed, defence=defence)
+                    for path in sorted(features.glob("*.parquet"))
+                ]
+            parts = [part for parts in rows.values() for part in parts]
+            write_table(file, parts, provenance(images=made_by, prompts=compared.provenances))
     headline = ", ".join(f"{name} {accuracy_of(parts):.3f}" for name, parts in rows.items())
     missing = left_out(settings, len(compared.prompts["hand"].class_names))
     return f"wrote {out}, {together(written)}{missing}, right: {headline}"
+
+
+class Adapter:
+    """Attacks shards through prompts, and embeds what was stored: a worker, see stages/engine.py.
+
+    Args:
+        params: The parameters.
+        settings: The attack.
+        study: The prompts.
+        shares: How many images of each shard, see `shares_of`.
+    """
+
+    def __init__(
+        self, params: Params, settings: PromptPgd | AutoAttack | Square, study: Study, shares: list[int]
+    ) -> None:
+        self._settings, self._study, self._seed = settings, study, params.seed
+        self._shares = [share for share in shares if share]
+        self._device = choose_device(params.runtime.device)
+        self._clip = load_clip(**params.model.model_dump(), device=self._device)
+        self._runtime = fitting(
+            params.runtime, self._clip.encode_image, self._clip.image_size, self._device, samples=settings.samples
+        )
+        prepare = prepared_by(settings.defence, seed=params.seed)
+        self.embed = Embedder(self._clip, device=self._device, runtime=params.runtime, prepare=prepare).make
+        self.facts = {"device": self._device.type, "model": self._clip.fingerprint}
+
+    def make(self, path: Path, piece: int, shard: Images, about: dict[str, Any]) -> None:
+        """Attacks a shard through the prompt of the tuning seed that `about` names."""
+        prompts, seed = self._study.prompts[about["prompt"]], about["seed"]
+        text_features = torch.tensor(prompts.text_features[seed], device=self._device)
+        logits_of = logits_through(self._clip, text_features, prompts.logit_scale)
+        attack = adaptive_attack(self._settings, logits_of, seed=self._seed)
+        craft = by_shard(attack, eps=self._settings.eps, seed=self._seed, device=self._device, batching=self._batching)
+        part = part_of(shard, self._study, self._shares[piece])
+        made_by = {**about["made_by"], "prompts": prompts.provenance, "tuning_seed": seed, "shard": piece}
+        write_shard(path, craft(part), made_by)
+
+    def _batching(self, count: int) -> Batching:
+        if isinstance(self._settings, PromptPgd):
+            return self._runtime.batching(count, self._device.type)
+        batches = ceil(count / self._settings.batch_size)
+        return Batching(batches, 1, whole=True)  # who is together matters to the package's noise
 
 
 def together(written: list[Written]) -> Written:

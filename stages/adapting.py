@@ -14,7 +14,7 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, dlr, margin
 from stages.attacks.pgd import pgd
 from stages.attacks.survivors import attack_survivors
-from stages.banks.images import Images, read_images
+from stages.banks.images import Images, read_images, read_labels, shard_paths
 from stages.crafting import Attack, steps_of
 from stages.defences.bpda import expectation
 from stages.defending import Encoder, Victim, victim_behind
@@ -119,17 +119,38 @@ def package_attack(victim: Victim, *, eps: float, version: str, seed: int, queri
     return attack
 
 
+def shares_of(source: Path, study: Study, count: int | str) -> list[int]:
+    """How many images of each shard of a folder are among the first `count` that show a class of the study.
+
+    Args:
+        source: The folder.
+        study: Whose classes.
+        count: How many at most, or `all`.
+    """
+    left = float("inf") if count == "all" else count
+    shares = []
+    for path in shard_paths(source):
+        showing = int(study.takes_part(read_labels(path)).sum())
+        shares.append(int(min(left, showing)))
+        left -= shares[-1]
+    return shares
+
+
+def part_of(shard: Images, study: Study, share: int) -> Images:
+    """The first `share` images of a shard that show a class of the study, as it labels them."""
+    part = shard.take(study.takes_part(shard.labels)).take(slice(0, share))
+    return replace(part, labels=study.relabel(part.labels))
+
+
 def first_images(source: Path, study: Study, count: int | str) -> Iterator[Images]:
     """At most `count` images that show a class of the study, as it labels them; `all` for all.
 
     `extract` put the images into a random order, so the first ones are a random choice.
     """
-    left = float("inf") if count == "all" else count
-    for shard in read_images(source):
-        shard = shard.take(study.takes_part(shard.labels))
-        part = shard.take(slice(0, int(min(left, len(shard)))))
-        left -= len(part)
-        if len(part):
-            yield replace(part, labels=study.relabel(part.labels))
-        if not left:
+    shares = shares_of(source, study, count)
+    last = max(index for index, share in enumerate(shares) if share)
+    for index, shard in enumerate(read_images(source)):
+        if shares[index]:
+            yield part_of(shard, study, shares[index])
+        if index == last:
             return

@@ -10,17 +10,19 @@ import pyarrow as pa
 import torch
 
 from stages.adapting import first_images, logits_through
-from stages.assessing import Assessor
+from stages.assessing import Assessor, Measured
 from stages.banks.files import explaining, replacing, require_writable
-from stages.banks.images import images_provenance, joined
+from stages.banks.images import Images, images_provenance, joined
+from stages.banks.prompts import PromptFile
 from stages.banks.provenance import provenance, require
 from stages.banks.table import write_table
 from stages.batches import fitting
 from stages.command import command
-from stages.judging import made_as, read_study
+from stages.engine import engine
+from stages.judging import made_as, prompt_paths, read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import load_params
+from stages.params import Params, load_params
 
 
 def main(dataset: str) -> str:
@@ -28,31 +30,17 @@ def main(dataset: str) -> str:
     params = load_params()
     out = Path(f"data/assessment/{dataset}.parquet")
     require_writable(out)
-    device = choose_device(params.runtime.device)
-    clip = load_clip(**params.model.model_dump(), device=device)
-    runtime = fitting(params.runtime, clip.encode_image, clip.image_size, device)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
-    same = {"model": clip.fingerprint, "dataset_sha256": clean["dataset_sha256"]}
-    study = read_study(dataset, dataset, made_as(params), **same)
+    study = read_study(dataset, dataset, made_as(params), dataset_sha256=clean["dataset_sha256"])
     prompts = study.prompts[params.assess.prompt]
-    text_features = torch.tensor(prompts.text_features[0], device=device)
     shard = joined(list(first_images(source, study, params.assess.images)))
-    others = max(runtime.workers_on(device.type) - 1, 1)  # one core is AutoAttack's, beside them
-    batching = runtime.model_copy(update={"workers": others}).batching(len(shard), device.type)
-    assessor = Assessor(
-        logits_through(clip, text_features, prompts.logit_scale),
-        shard,
-        params.assess,
-        params.seed,
-        device,
-        batching,
-    )
-    with TemporaryDirectory() as folder, explaining(Path(folder)):
-        measured = list(assessor.measurements(Path(folder)))
+    with engine(params, Assessing, prompts, shards=1) as run:
+        require(prompts.provenance, prompt_paths(dataset, dataset)[params.assess.prompt], model=run.facts["model"])
+        measured = run.call("measure", shard)
     made_by = provenance(
-        images=clean, prompts=prompts.provenance, victim=clip.fingerprint, assess=params.assess.model_dump()
+        images=clean, prompts=prompts.provenance, victim=run.facts["model"], assess=params.assess.model_dump()
     )
     with replacing(out) as temporary:
         write_table(temporary, [pa.Table.from_pylist([line._asdict() for line in measured])], made_by)
@@ -61,6 +49,30 @@ def main(dataset: str) -> str:
         f"wrote {out}, n = {len(shard)}, AutoAttack {values['autoattack']:.3f}, PGD "
         f"{values['pgd_of_autoattack_images']:.3f} on the same images, gain of Square {values['square_gain']:.3f}"
     )
+
+
+class Assessing:
+    """Measures: a worker, see stages/engine.py.
+
+    Args:
+        params: The parameters.
+        prompts: The prompts whose first tuning seed is attacked.
+    """
+
+    def __init__(self, params: Params, prompts: PromptFile) -> None:
+        self._device, self._settings, self._seed = choose_device(params.runtime.device), params.assess, params.seed
+        clip = load_clip(**params.model.model_dump(), device=self._device)
+        self._runtime = fitting(params.runtime, clip.encode_image, clip.image_size, self._device)
+        text_features = torch.tensor(prompts.text_features[0], device=self._device)
+        self._logits_of = logits_through(clip, text_features, prompts.logit_scale)
+        self.facts = {"device": self._device.type, "model": clip.fingerprint}
+
+    def measure(self, shard: Images) -> list[Measured]:
+        """Attacks some test images in all ways."""
+        batching = self._runtime.batching(len(shard), self._device.type)
+        assessor = Assessor(self._logits_of, shard, self._settings, self._seed, self._device, batching)
+        with TemporaryDirectory() as folder, explaining(Path(folder)):
+            return list(assessor.measurements(Path(folder)))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Assessor:
     def measurements(self, folder: Path) -> Iterator[Measured]:
         """All of them; `folder`, empty, takes images for a moment.
 
-        On the CPU the rivals have a core of their own; no other part draws from torch's generator.
+        On the CPU the rivals run beside the rest; no other part draws from torch's generator.
         """
         ours = chain(self.exact(folder), self.accuracies(), self.gradients())
         if self.device.type != "cpu":

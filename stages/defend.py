@@ -10,7 +10,8 @@ from stages.banks.images import images_provenance
 from stages.banks.provenance import require
 from stages.command import command
 from stages.defending import prepared_by
-from stages.embedding import embedding
+from stages.embedding import Embedder, embedding
+from stages.engine import Local
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import load_params, threat_of
@@ -36,7 +37,8 @@ def main(dataset: str, threat: str, defence: str) -> str:
 
     made_by["defence"] = settings.model_dump()
     prepare = prepared_by(settings, seed=params.seed)
-    with embedding(clip, source, out, made_by, device=device, runtime=params.runtime, prepare=prepare) as written:
+    embedder = Embedder(clip, device=device, runtime=params.runtime, prepare=prepare)
+    with embedding(Local(embedder), source, out, made_by) as written:
         return f"wrote {out}, {written}"
 
 

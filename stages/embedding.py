@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ from torch import Tensor
 
 from stages.banks.bank import Bank, read_bank, write_bank
 from stages.banks.files import resuming, whole
-from stages.banks.images import Images, Written, read_images, seals_of, shard_paths, write_pieces
+from stages.banks.images import Images, Written, seals_of
 from stages.banks.provenance import Provenance, key_of
 from stages.batches import over_batches
-from stages.command import progress
+from stages.engine import Engine
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.params import Runtime
@@ -21,38 +22,40 @@ from stages.params import Runtime
 Prepare = Callable[[Tensor, list[str]], Tensor]
 
 
+class Embedder:
+    """Writes the embeddings of a shard: a worker, see stages/engine.py.
+
+    Args:
+        clip: Whose image tower.
+        device: As `embed_shard` takes it.
+        runtime: As `embed_shard` takes it.
+        prepare: As `embed_shard` takes it.
+    """
+
+    def __init__(self, clip: Clip, *, device: torch.device, runtime: Runtime, prepare: Prepare | None = None) -> None:
+        self._embed = partial(embed_shard, clip, device=device, runtime=runtime, prepare=prepare)
+        self.facts = {"device": device.type, "model": clip.fingerprint}
+
+    def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
+        """Embeds a shard."""
+        write_bank(path, [self._embed(shard)], about)
+
+
 @contextmanager
-def embedding(
-    clip: Clip,
-    source: Path,
-    out: Path,
-    made_by: Provenance,
-    *,
-    device: torch.device,
-    runtime: Runtime,
-    prepare: Prepare | None = None,
-) -> Iterator[Written]:
+def embedding(run: Engine, source: Path, out: Path, made_by: Provenance) -> Iterator[Written]:
     """Embeds a folder of shards into one file, which is there when the block has succeeded.
 
     The shards that an interrupted run has embedded are not embedded again.
 
     Args:
-        clip: Whose image tower.
+        run: Of embedders.
         source: The folder.
         out: The file.
         made_by: What made the images; the model is added.
-        device: As `embed_shard` takes it.
-        runtime: As `embed_shard` takes it.
-        prepare: As `embed_shard` takes it.
     """
-    made_by = {**made_by, "model": clip.fingerprint}
-
-    def make(path: Path, index: int, shard: Images) -> None:
-        write_bank(path, [embed_shard(clip, shard, device=device, runtime=runtime, prepare=prepare)], made_by)
-
-    with resuming(out, key_of(made_by, seals_of(source), device=device.type)) as pieces:
-        shards = progress(read_images(source), what=f"embed {source}", total=len(shard_paths(source)))
-        written = write_pieces(pieces / "shards", shards, make)
+    made_by = {**made_by, "model": run.facts["model"]}
+    with resuming(out, key_of(made_by, seals_of(source), device=run.facts["device"])) as pieces:
+        written = run.write(pieces / "shards", source, made_by, what=f"embed {source}")
         embedded = sorted((pieces / "shards").glob("*.parquet"))
         with whole(pieces / out.name) as temporary:
             write_bank(temporary, (read_bank(path)[0] for path in embedded), made_by)

@@ -20,7 +20,8 @@ from stages.datasets.card import Card
 from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, taking_part
-from stages.embedding import embedding
+from stages.embedding import Embedder, embedding
+from stages.engine import Local
 from stages.indexing import path_of_index, read_index
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
@@ -45,6 +46,7 @@ def main(dataset: str, split: str | None = None) -> str:
     require_writable(*outs)
     parts = {name: images_of_split(index, name, params, dataset) for name in splits}
     clip = load_clip(**params.model.model_dump(), device=device)
+    embedder = Embedder(clip, device=device, runtime=params.runtime)
     decode = decoder(card, clip, params.runtime.workers_on("cpu"))
     told = []
     with ExitStack() as together:  # all four take their places at the end: DVC would remove those of an interrupted run
@@ -57,8 +59,7 @@ def main(dataset: str, split: str | None = None) -> str:
             folder = together.enter_context(resuming(images, key)) / images.name
             written = write_images(folder, shards_of(part, params), made_by, work=decode)
             features = images.with_name("features.parquet")
-            embedded = embedding(clip, folder, features, made_by, device=device, runtime=params.runtime)
-            together.enter_context(embedded)
+            together.enter_context(embedding(Local(embedder), folder, features, made_by))
             told.append(f"{name} {written}")
     return f"wrote data/clean/{dataset}, {', '.join(told)}, {clip.image_size} px"
 

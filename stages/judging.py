@@ -59,6 +59,12 @@ def made_as(params: Params) -> dict[str, Provenance]:
     return {**made, "advpt_refreshed": {"start": made[params.refresh.start], **rounds}}
 
 
+def prompt_paths(dataset: str, study: str) -> dict[str, Path]:
+    """Where the prompts lie that are compared in a study of the images of a data set."""
+    whose = {"hand": dataset, **dict.fromkeys(TUNED, study)}
+    return {prompt: Path(f"data/prompts/{name}/{prompt}/prompts.safetensors") for prompt, name in whose.items()}
+
+
 def read_study(dataset: str, name: str, made_by: dict[str, Provenance] | None = None, **expected: object) -> Study:
     """Reads the prompts that are compared in a study: the data set's hand-written ones and those tuned.
 
@@ -71,12 +77,8 @@ def read_study(dataset: str, name: str, made_by: dict[str, Provenance] | None = 
     Raises:
         ValueError: If one is missing or damaged, or its provenance differs from what is expected.
     """
-    paths = {"hand": Path(f"data/prompts/{dataset}/hand")} | {
-        prompt: Path(f"data/prompts/{name}/{prompt}") for prompt in TUNED
-    }
-    prompts = {}
-    for prompt, folder in paths.items():
-        path = folder / "prompts.safetensors"
+    paths, prompts = prompt_paths(dataset, name), {}
+    for prompt, path in paths.items():
         prompts[prompt] = load_prompts(path)
         found = prompts[prompt].provenance
         require(found, path, dataset=dataset, **expected)
@@ -84,10 +86,10 @@ def read_study(dataset: str, name: str, made_by: dict[str, Provenance] | None = 
     of_dataset, of_study = prompts["hand"].class_names, prompts["advpt"].class_names
     if strangers := set(of_study) - set(of_dataset):
         raise ValueError(
-            f"{paths['advpt']}: knows a class {min(strangers)!r}, which {dataset} has not; run `dvc repro`"
+            f"{paths['advpt'].parent}: knows a class {min(strangers)!r}, which {dataset} has not; run `dvc repro`"
         )
     labels = np.array([of_dataset.index(class_name) for class_name in of_study])
-    seals = tuple(seal_of(folder / "prompts.safetensors") for folder in paths.values())
+    seals = tuple(map(seal_of, paths.values()))
     return Study(name, {**prompts, "hand": prompts["hand"].of_classes(labels)}, labels, seals)
 
 

@@ -83,6 +83,9 @@ class Runtime(Block):
     device: Literal["auto", "cpu", "cuda"]
     batch_size: Count
     workers: Count | None
+    engine: Literal["local", "ray"]
+    actor_cpus: Count
+    storage: str | None
 
     def workers_on(self, device: str) -> int:
         """Batches side by side: as many as stated, else one per core on the CPU and two on a GPU.

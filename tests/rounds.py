@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.report.style import COLOURS, GRID, MARKERS, png, styled
+from stages.report.style import png, styled
 from stages.report.vocabulary import PROMPTS
-from tests.sweep import committed, experiments
+from tests.sweep import Curve, committed, curve_of, draw_curves, experiments, name_eps
 
 ATTACK = "adaptive_eps4"
 FREE = ("refresh.", "oblivious.", "assess.", "runtime.", "adaptive.adaptive_eps8", "data.validation")  # may differ
@@ -69,39 +69,33 @@ def picture(lines: pd.DataFrame, sweep: pd.DataFrame) -> bytes:
     """
     test = lines[(lines["images"] == "test") & lines["changed"].str.fullmatch(r"the default|refresh\.eps=\[\d+\]")]
     bank = sweep[sweep["changed"].str.fullmatch(r"the default|((attack\.eps|tune\.clean_fraction)=[\d.]+(, )?)+")]
-    curves = {
-        "coop": bank[bank["tune.clean_fraction"] > 0].sort_values("attack.eps"),
-        "advpt": bank[bank["tune.clean_fraction"] == 0].sort_values("attack.eps"),
+    shares = {
+        "half of the bank clean": bank["tune.clean_fraction"] > 0,
+        "the paper's bank": bank["tune.clean_fraction"] == 0,
     }
-    labels = {"coop": "AdvPT, half of the bank clean, by its eps", "advpt": "AdvPT, the paper's bank, by its eps"}
+    curves = [
+        curve_of(bank[chosen], ATTACK, look, f"AdvPT, {name}")
+        for look, (name, chosen) in zip(("coop", "advpt"), shares.items(), strict=True)
+        if chosen.any()
+    ]
+    (default,) = committed("params")["refresh.eps"]
+    eps = test["changed"].str.extract(r"(\d+)")[0].fillna(str(default)).astype(int)
+    by_eps = test.assign(eps=eps).sort_values("eps")
+    refreshed, hand = (
+        100 * by_eps[[f"clean_{prompt}", f"{ATTACK}_{prompt}"]].to_numpy() for prompt in ("advpt_refreshed", "hand")
+    )
+    curves.append(Curve("advpt_refreshed", PROMPTS["advpt_refreshed"], refreshed, by_eps["eps"].tolist()))
+    curves.append(Curve("hand", PROMPTS["hand"], hand[:1], []))
     with styled():
-        figure = Figure((6.4, 4.2), layout="constrained")
+        figure = Figure((6.4, 4.6), layout="constrained")
         panel = figure.subplots()
-        for name, curve in curves.items():
-            marks = {"color": COLOURS[name], "marker": MARKERS[name], "label": labels[name]}
-            panel.plot(100 * curve["clean"], 100 * curve[ATTACK], **marks)
-            name_eps(panel, curve["clean"], curve[ATTACK], curve["attack.eps"], COLOURS[name])
-        (default,) = committed("params")["refresh.eps"]
-        eps = test["changed"].str.extract(r"(\d+)")[0].fillna(str(default)).astype(int)
-        test = test.assign(eps=eps).sort_values("eps")
-        places = test["clean_advpt_refreshed"], test[f"{ATTACK}_advpt_refreshed"]
-        look = {"color": COLOURS["advpt_refreshed"], "marker": MARKERS["advpt_refreshed"]}
-        panel.plot(*(100 * place for place in places), **look, label=f"{PROMPTS['advpt_refreshed']}, by its eps")
-        name_eps(panel, *places, test["eps"], COLOURS["advpt_refreshed"])
-        hand = test.iloc[0]
-        by_hand = {"color": COLOURS["hand"], "marker": MARKERS["hand"], "linestyle": "none", "label": PROMPTS["hand"]}
-        panel.plot(100 * hand["clean_hand"], 100 * hand[f"{ATTACK}_hand"], markersize=8, **by_hand)
-        panel.set(xlim=(0, 100), ylim=(0, 60), xlabel="clean accuracy in %", title="What an attacker who knows leaves")
-        panel.set_ylabel(f"robust accuracy in %, {ATTACK}")
-        panel.grid(**GRID)
-        panel.legend(loc="upper left")
+        draw_curves(panel, curves)
+        panel.set(xlabel="clean accuracy in %", ylabel=f"robust accuracy in %, {ATTACK}")
+        panel.set_title("What an attacker who knows leaves; a number is the bank's eps")
+        figure.legend(handles=panel.lines, loc="outside upper left", ncols=2)
+        figure.draw_without_rendering()  # where marks stand, and with them what names would cover
+        name_eps(panel, curves)
         return png(figure)
-
-
-def name_eps(panel, clean: pd.Series, robust: pd.Series, eps: pd.Series, colour: str) -> None:
-    """Writes the eps beside each mark."""
-    for across, up, value in zip(clean, robust, eps, strict=True):
-        panel.annotate(f"{value:g}", (100 * across, 100 * up), (4, 4), textcoords="offset points", color=colour)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,38 @@ clean and robust accuracy of those that changed the bank's eps or the share of c
 import json
 from pathlib import Path
 from subprocess import check_output
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
-from stages.report.style import COLOURS, MARKERS, png, styled
+from stages.report.labels import Label, along, place_labels
+from stages.report.style import COLOURS, GRID, MARKERS, png, styled
 
 THREATS = ("clean", "pgd_eps4", "pgd_eps8", "pgd_eps16", "adaptive_eps4", "adaptive_eps8")
+DRAWN = ("pgd_eps8", "adaptive_eps4")
 BANK = {"attack.eps", "tune.clean_fraction"}
+SIZE = 6.5  # of a mark, in points
 yaml = YAML(typ="safe")
+
+
+class Curve(NamedTuple):
+    """Accuracies of prompts that were tuned on banks of several eps.
+
+    Attributes:
+        look: Whose colour and mark it has.
+        name: For the legend.
+        places: Clean and robust accuracy in percent, (P, 2).
+        eps: P of them, or none.
+    """
+
+    look: str
+    name: str
+    places: np.ndarray
+    eps: list[float]
 
 
 def git(*arguments: str) -> str:
@@ -71,20 +93,53 @@ def table() -> pd.DataFrame:
 def picture(lines: pd.DataFrame) -> bytes:
     """Robust against clean accuracy of the experiments that changed nothing but the bank, a curve for each share."""
     changes = [{part.split("=")[0] for part in told.split(", ")} for told in lines["changed"]]
-    curves = lines[[change <= {*BANK, "the default"} for change in changes]].groupby("tune.clean_fraction")
+    by_share = lines[[change <= {*BANK, "the default"} for change in changes]].groupby("tune.clean_fraction")
+    looks = list(zip(("advpt", "coop"), by_share, strict=False))
+    drawn = {
+        threat: [curve_of(part, threat, look, f"{100 * share:g} % of the bank clean") for look, (share, part) in looks]
+        for threat in DRAWN
+    }
     with styled():
-        figure = Figure((9, 3.6), layout="constrained")
-        for panel, threat in zip(figure.subplots(1, 2), ("pgd_eps8", "adaptive_eps4"), strict=True):
-            for prompt, (share, curve) in zip(("advpt", "coop"), curves, strict=False):
-                places = 100 * curve.sort_values("attack.eps")[["clean", threat, "attack.eps"]].to_numpy()
-                colour, marker = COLOURS[prompt], MARKERS[prompt]
-                panel.plot(*places.T[:2], marker=marker, color=colour, label=f"clean share {share:g}")
-                for clean, robust, eps in places:
-                    panel.annotate(f"{eps / 100:g}", (clean, robust), (4, 4), textcoords="offset points", color=colour)
-            panel.set(title=f"{threat}, by the bank's eps", xlabel="clean accuracy in %", ylabel="robust accuracy in %")
-            panel.set(xlim=(0, 100), ylim=(0, 60))
-            panel.legend(loc="upper left")
-    return png(figure)
+        figure = Figure((9, 5), layout="constrained")
+        panels = figure.subplots(1, len(drawn), sharey=True)
+        for panel, (threat, curves) in zip(panels, drawn.items(), strict=True):
+            draw_curves(panel, curves)
+            panel.set(title=threat, xlabel="clean accuracy in %", ylabel="robust accuracy in %")
+        look = {"title": "AdvPT; a number is the eps of its bank", "alignment": "left"}
+        figure.legend(handles=panels[0].lines, loc="outside upper left", ncols=len(looks), **look)
+        figure.draw_without_rendering()  # where marks stand, and with them what names would cover
+        for panel, curves in zip(panels, drawn.values(), strict=True):
+            name_eps(panel, curves)
+        return png(figure)
+
+
+def curve_of(bank: pd.DataFrame, threat: str, look: str, name: str) -> Curve:
+    """Robust against clean accuracy of AdvPT, by the eps of its bank."""
+    lines = bank.sort_values("attack.eps")
+    return Curve(look, name, 100 * lines[["clean", threat]].to_numpy(), lines["attack.eps"].tolist())
+
+
+def draw_curves(panel: Axes, curves: list[Curve]) -> None:
+    """Draws curves on axes that reach no further than they do."""
+    for curve in curves:
+        look = {"color": COLOURS[curve.look], "marker": MARKERS[curve.look], "markeredgecolor": "white"}
+        look |= {"markersize": SIZE, "markeredgewidth": 0.6, "linewidth": 1.2}
+        panel.plot(*curve.places.T, linestyle="-" if len(curve.places) > 1 else "none", label=curve.name, **look)
+    panel.margins(0.1)
+    panel.grid(**GRID)
+    panel.set_axisbelow(True)
+
+
+def name_eps(panel: Axes, curves: list[Curve]) -> None:
+    """Writes the eps beside each mark, in a figure that is laid out."""
+    labels = [
+        Label(f"{eps:g}", tuple(place), COLOURS[curve.look])
+        for curve in curves
+        for place, eps in zip(curve.places, curve.eps, strict=False)
+    ]
+    marks = np.concatenate([curve.places for curve in curves])
+    dots = np.concatenate([along(curve.places) for curve in curves])
+    place_labels(panel, labels, marks=marks, dots=dots, size=SIZE, fontsize=9)
 
 
 if __name__ == "__main__":

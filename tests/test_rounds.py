@@ -1,8 +1,12 @@
 """What experiments with rounds of refreshing have found becomes a table and a picture."""
 
+import numpy as np
 import pandas as pd
 
+from tests.imports import ROOT
+from tests.report.conftest import collisions
 from tests.rounds import line, picture
+from tests.sweep import SIZE
 
 METRICS = {
     threat: {
@@ -30,3 +34,12 @@ def test_the_picture_shows_only_test_images_and_what_changed_the_bank_alone():
     drawn = picture(lines, sweep)
     assert picture(pd.concat([lines, others]), pd.concat([sweep, other])) == drawn
     assert picture(lines[:1], sweep) != drawn != picture(lines, sweep[:1])
+
+
+def test_in_the_committed_picture_no_number_covers_another_or_a_mark(monkeypatch):
+    figures = []
+    monkeypatch.setattr("tests.rounds.png", figures.append)
+    picture(pd.read_csv(ROOT / "reports/rounds.csv"), pd.read_csv(ROOT / "reports/sweep.csv"))
+    (panel,) = figures[0].axes
+    marks = np.concatenate([line.get_xydata() for line in panel.lines])
+    assert len(panel.texts) == len(marks) - 1 and collisions(panel, marks, size=SIZE) == (0, 0, 0)

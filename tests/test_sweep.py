@@ -1,8 +1,11 @@
 """What experiments have found becomes a table and a picture."""
 
+import numpy as np
 import pandas as pd
 
-from tests.sweep import THREATS, flat, picture
+from tests.imports import ROOT
+from tests.report.conftest import collisions
+from tests.sweep import SIZE, THREATS, flat, picture
 
 
 def test_nested_parameters_become_dotted_keys():
@@ -19,3 +22,12 @@ def test_the_picture_shows_only_what_changed_the_bank_alone():
     )
     other = pd.DataFrame([{**lines.iloc[0], "changed": "tune.lr=1, attack.eps=2", "clean": 0.1}])
     assert picture(pd.concat([lines, other])) == picture(lines) != picture(lines[:2])
+
+
+def test_in_the_committed_picture_no_number_covers_another_or_a_mark(monkeypatch):
+    figures = []
+    monkeypatch.setattr("tests.sweep.png", figures.append)
+    picture(pd.read_csv(ROOT / "reports/sweep.csv"))
+    for panel in figures[0].axes:
+        marks = np.concatenate([line.get_xydata() for line in panel.lines])
+        assert len(panel.texts) == len(marks) and collisions(panel, marks, size=SIZE) == (0, 0, 0)

@@ -14,7 +14,7 @@ from stages.banks.files import whole
 from stages.banks.notes import read_note, write_note
 from stages.banks.provenance import Provenance
 from stages.banks.seal import REMEDY
-from stages.banks.table import check_table, read_provenance, read_table, seal_of, write_table
+from stages.banks.table import check_table, opened, read_provenance, read_table, seal_of, write_table
 
 Part = TypeVar("Part")
 COLUMNS = (pa.field("id", pa.string()), pa.field("label", pa.int64()), pa.field("image", pa.binary(1)))  # H·W·3 bytes
@@ -79,9 +79,14 @@ def write_images(
         write_shard(path, work(part), {**provenance, "shard": index})
 
     written = write_pieces(folder, parts, make)
-    with whole(folder / COUNT) as temporary:
-        write_note(temporary, {"shards": written.pieces})
+    note_count(folder, written.pieces)
     return written
+
+
+def note_count(folder: Path, shards: int) -> None:
+    """Notes beside the shards of a folder how many there are; without it the folder is not complete."""
+    with whole(folder / COUNT) as temporary:
+        write_note(temporary, {"shards": shards})
 
 
 def write_pieces(folder: Path, parts: Iterable[Part], make: Callable[[Path, int, Part], None]) -> Written:
@@ -126,10 +131,37 @@ def read_images(folder: Path) -> Iterator[Images]:
                 check = ahead.submit(check_table, following)
             table, found = read_table(path, *COLUMNS, checked=True)
             first = first or found
-            if found != {**first, "shard": index}:
-                stranger = f"shard {found.get('shard')} of another run"
-                raise ValueError(f"{path}: {stranger}, shard {index} of that of {paths[0]} expected")
+            require_shard(found, path, index, first)
             yield images_of(table, found.get("shape", []), path)
+
+
+def read_shard(path: Path, index: int, first: Provenance) -> Images:
+    """Reads one shard, the one of this index of the folder whose first one `first` has made.
+
+    Raises:
+        ValueError: If it is damaged, or made by another run.
+    """
+    table, found = read_table(path, *COLUMNS)
+    require_shard(found, path, index, first)
+    return images_of(table, found.get("shape", []), path)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """The labels (N,) of a shard, without its images."""
+    with opened(path) as file:
+        return file.read(columns=["label"])["label"].to_numpy()
+
+
+def require_shard(found: Provenance, path: Path, index: int, first: Provenance) -> None:
+    """Refuses a shard that is another one's, or of another run than the first."""
+    if found != {**first, "shard": index}:
+        stranger = f"shard {found.get('shard')} of another run"
+        raise ValueError(f"{path}: {stranger}, shard {index} of that of {shard_name(path, 0)} expected")
+
+
+def shard_name(path: Path, index: int) -> Path:
+    """Where the shard of an index lies that belongs to another one."""
+    return path.with_name(f"{index:05d}{path.suffix}")
 
 
 def images_of(table: pa.Table, shape: list[int], path: Path) -> Images:

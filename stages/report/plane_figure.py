@@ -1,11 +1,11 @@
 """Images clean and attacked, and the texts of the classes, in the plane in which the clean images spread most."""
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stages.report.labels import Label, place_labels
 from stages.report.style import COLOURS, GRID, MARKERS, png, short, styled
 from stages.report.vocabulary import PROMPTS
 
@@ -37,6 +37,10 @@ def plane_figure(tables: dict[str, pd.DataFrame], class_names: dict[str, list[st
             for panel in row:
                 panel.set_xlabel(f"1st component, {100 * first:.0f} % of the clean variance")
             row[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7, markerscale=1.4)
+        figure.draw_without_rendering()  # where marks stand, and with them what labels would cover
+        for row, table in zip(panels, tables.values(), strict=True):
+            for panel, kind in zip(row, IMAGES, strict=True):
+                label_texts(panel, table, kind)
         return png(figure)
 
 
@@ -57,16 +61,29 @@ def draw_images(panel: Axes, points: pd.DataFrame, names: list[str]) -> None:
         part = points[points["label"] == label]
         label_of = f"{label}  {short(name)}"
         panel.scatter(part["x"], part["y"], s=7, color=colours[label], alpha=0.65, linewidth=0, label=label_of)
+    panel.margins(0.08)
     panel.grid(**GRID)
     panel.set_axisbelow(True)
 
 
 def draw_texts(panel: Axes, table: pd.DataFrame) -> None:
-    """Draws the texts of each prompt, with the labels of the first 10 classes."""
+    """Draws the texts of each prompt."""
     for prompt, name in PROMPTS.items():
         texts = table[table["kind"] == prompt]
         look = {"color": COLOURS[prompt], "edgecolor": "white", "marker": MARKERS[prompt], "linewidth": 0.6}
-        panel.scatter(texts["x"], texts["y"], s=np.where(len(texts) > MOST_COLOURS, 14, 34), label=name, **look)
-        for label, across, up in texts.loc[texts["label"] < MOST_COLOURS, ["label", "x", "y"]].itertuples(index=False):
-            at = {"xytext": (4, 2), "textcoords": "offset points", "fontsize": 7, "color": COLOURS[prompt]}
-            panel.annotate(str(label), (across, up), **at)
+        panel.scatter(texts["x"], texts["y"], s=size_of(texts) ** 2, label=name, **look)
+
+
+def label_texts(panel: Axes, table: pd.DataFrame, kind: str) -> None:
+    """Writes the labels of the first 10 classes beside their texts, where they cover few images of the panel's kind."""
+    texts = table[table["kind"].isin(PROMPTS)]
+    told = texts.loc[texts["label"] < MOST_COLOURS, ["kind", "label", "x", "y"]].itertuples(index=False)
+    labels = [Label(str(label), (across, up), COLOURS[prompt]) for prompt, label, across, up in told]
+    images = table.loc[table["kind"] == kind, ["x", "y"]].to_numpy()
+    marks = texts[["x", "y"]].to_numpy()
+    place_labels(panel, labels, marks=marks, dots=images, size=size_of(texts), fontsize=7)
+
+
+def size_of(texts: pd.DataFrame) -> float:
+    """The diameter of the marks, in points: smaller where more classes are drawn than have labels."""
+    return 5.8 if texts["label"].max() < MOST_COLOURS else 3.7

@@ -11,10 +11,13 @@ from stages.report.words_figure import TUNED, words_figure
 Said = dict[str, dict[str, pd.DataFrame]]  # the tables words, moves, cosines, plane of each data set
 
 NEAREST = (
-    "An illustration, not a meaning: vectors move in a continuous space and need not mean any word, as the authors of "
-    "CoOp say of theirs. First tuning seed. After the nearest word, the one nearest to where the vector began; a bar "
-    "is the distance of a random vector of the same size from its own nearest word. Where each class has a context, "
-    "the first one is drawn, and the first ten are counted and stand in words.csv."
+    "Each line is one context vector (first tuning seed). In quotes stand the word nearest to it now and the word "
+    "nearest to where its tuning began. The coloured mark is the distance to the nearest word; 0 would be the word "
+    "itself. The black bar is the same distance for a random vector of the same size, its twin. Had tuning nothing to "
+    "do with words, about half of the vectors would be nearer to one than their twins. An illustration, not a meaning: "
+    "a vector may stop anywhere between words and need not mean any, as the authors of CoOp say of theirs. Where each "
+    "class has a context of its own, only that of the first class is drawn. Counted here, and listed in words.csv, are "
+    "the vectors of all tuning seeds, of at most ten classes."
 )
 MAPS = (
     "Cosines between the texts of the classes, hand-written before tuning and tuned after it (first tuning seed), at "
@@ -23,9 +26,9 @@ MAPS = (
 )
 SHADOW = (
     "Unit features of training images, the same ones clean and attacked: what CoOp and AdvPT were tuned on, not the "
-    "refreshed bank. Large marks are texts, by label (first tuning seed). The plane is fitted to the clean images "
-    "alone, and shows the stated share of the squared distances from their mean: points that meet here may be far "
-    "apart."
+    "refreshed bank. Large marks are texts (first tuning seed), the number beside one is its class. The plane is "
+    "fitted to the clean images alone, and shows the stated share of the squared distances from their mean: points "
+    "that meet here may be far apart."
 )
 
 
@@ -71,9 +74,8 @@ def nearer_than_random(words: pd.DataFrame) -> str:
         nearer, turned = (near["value"] < near["random"]).sum(), (alike["value"] > alike["random"]).sum()
         same = (near["word"] == near["start_word"]).sum()
         told.append(
-            f"of {PROMPTS[prompt]}'s {len(near)} vectors {nearer} are nearer to one of {near['among'].iloc[0]} words "
-            f"than the random one ({turned} by cosine; half of random ones would be), {same} nearest to the word they "
-            "began near"
+            f"of {PROMPTS[prompt]}'s {len(near)} vectors, {nearer} are nearer to one of the {near['among'].iloc[0]} "
+            f"words than their twins ({turned} by cosine), and {same} are still nearest to the word they began near"
         )
     return "; ".join(told)
 

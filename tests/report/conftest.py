@@ -1,9 +1,12 @@
 """A tiny study: one data set of two hostile class names, one oblivious and one adaptive threat of the same eps."""
 
 from io import BytesIO
+from itertools import combinations
 
 import pandas as pd
 import pytest
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from stages.report.assessment import Check, assessment_list, assessment_table
@@ -12,6 +15,7 @@ from stages.report.findings import findings
 from stages.report.origins import datasets_table, prompts_table, threats_table
 from stages.report.page import Picture, page
 from stages.report.results_table import results_table
+from stages.report.style import png
 from stages.report.tables import Accuracy
 from stages.report.vocabulary import CLEAN, Threat
 
@@ -95,3 +99,18 @@ def html(results, threats):
         costs_list(costs_table([Cost(HOSTILE, HOSTILE, gradients=1234567, at_most=True)])),
         [datasets_table({HOSTILE: {"source": HOSTILE}}), prompts_table(HOSTILE, made_by), threats_table(threats)],
     )
+
+
+def collisions(panel, marks, *, size):
+    """What labels do not keep off as the picture is drawn: other labels, marks, the edge; measured by matplotlib."""
+    png(panel.figure)
+    boxes = [Text.get_window_extent(note) for note in panel.texts]
+    half = size / 2 * panel.figure.dpi / 72
+    squares = [Bbox([place - half, place + half]) for place in panel.transData.transform(marks)]
+    pairs = sum(one.overlaps(other) for one, other in combinations(boxes, 2))
+    return pairs, sum(box.overlaps(square) for box in boxes for square in squares), sum(map(leaves(panel), boxes))
+
+
+def leaves(panel):
+    """Whether a box is not wholly in the panel."""
+    return lambda box: not (panel.bbox.contains(*box.min) and panel.bbox.contains(*box.max))

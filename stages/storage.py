@@ -1,0 +1,71 @@
+"""Shards in an object store or any other place that fsspec opens, between machines that share no disk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from stages.banks.files import whole
+from stages.banks.table import check_table, seal_of
+
+
+class Storage:
+    """A folder there.
+
+    Args:
+        url: As fsspec knows it, such as `s3://bucket/folder`; the environment has the credentials.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        from fsspec.core import url_to_fs  # needed by few
+
+        return url_to_fs(self._url)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"_url": self._url}
+
+    def push(self, path: Path) -> None:
+        """Takes a shard there, under the name of its seal, unless it is there already."""
+        files, folder = self._place
+        there = f"{folder}/shards/{seal_of(path)}.parquet"
+        if not files.exists(there):
+            files.makedirs(f"{folder}/shards", exist_ok=True)
+            files.put_file(str(path), there)
+
+    @contextmanager
+    def fetched(self, seal: str) -> Iterator[Path]:
+        """A copy here of the shard with a seal."""
+        files, folder = self._place
+        with TemporaryDirectory() as here:
+            path = Path(here) / f"{seal}.parquet"
+            files.get_file(f"{folder}/shards/{path.name}", str(path))
+            yield path
+
+    @contextmanager
+    def delivered(self, name: str) -> Iterator[Path]:
+        """Where to write a result, which is there once the block has succeeded."""
+        files, folder = self._place
+        with TemporaryDirectory() as here:
+            path = Path(here) / f"{name}.parquet"
+            yield path
+            files.makedirs(f"{folder}/results", exist_ok=True)
+            files.put_file(str(path), f"{folder}/results/{path.name}")
+
+    def collect(self, name: str, path: Path) -> None:
+        """Brings a result here and removes it there.
+
+        Raises:
+            ValueError: If it arrives damaged.
+        """
+        files, folder = self._place
+        there = f"{folder}/results/{name}.parquet"
+        with whole(path) as temporary:
+            files.get_file(there, str(temporary))
+            check_table(temporary)
+        files.rm_file(there)
