@@ -1,6 +1,6 @@
 """Runs the benchmarks: `python -m tests.benchmarks`, on a GPU if there is one; about eight minutes on a CPU.
 
-Names choose some of them: text_tower, crafting, shards, images. Tables are printed, and written to
+Names choose some of them: text_tower, crafting, shards, images, cluster (with Ray). Tables are printed, and written to
 reports/benchmarks/ as JSON.
 """
 
@@ -14,7 +14,7 @@ from stages.models.device import choose_device
 from stages.models.lazily import import_open_clip
 from tests.benchmarks.measuring import machine, print_table
 
-NAMES = ("text_tower", "crafting", "shards", "images")
+NAMES = ("text_tower", "crafting", "shards", "images", "cluster")
 
 
 def main() -> None:

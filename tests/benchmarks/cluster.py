@@ -1,0 +1,87 @@
+"""Crafting a folder of shards by the local engine, and by one and two workers of a Ray cluster of this machine.
+
+Label-free PGD-10 on the embedded model, one thread a worker; starts (of Ray, of a worker with its model) stand apart.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from copy import copy
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from stages.banks.images import Images, write_images
+from stages.craft import Crafter
+from stages.engine import Engine, engine
+from stages.params import Params, load_params
+from tests.benchmarks.measuring import medians
+
+SHARDS, IMAGES = 12, 250  # of each shard
+
+
+def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
+    """By engine."""
+    params = load_params()
+    shards = 4 if quick else SHARDS
+    with TemporaryDirectory() as name, ExitStack() as running:
+        folder = Path(name)
+        size = store(folder / "clean", shards)
+        arguments = (params.attack, folder / "none", size)
+        starts, engines = [], []
+        for name, workers in (("local", 1), ("ray", 2)):
+            begun = time.perf_counter()
+            run = engine(with_engine(params, name), Crafter, *arguments, shards=workers)
+            engines.append(running.enter_context(run))
+            starts.append(time.perf_counter() - begun)
+        labels = {"local": engines[0], "Ray, 1 worker": alone(engines[1]), "Ray, 2 workers": engines[1]}
+        tries = count()
+        ways = {
+            label: lambda found=found: craft(found, folder / "clean", folder / f"out-{next(tries)}")
+            for label, found in labels.items()
+        }
+        seconds = medians(ways, rounds=1 if quick else 3, device=device)
+    for label, taken in seconds.items():
+        yield {
+            "engine": label,
+            "images": shards * IMAGES,
+            "images/s": shards * IMAGES / taken,
+            "time against local": taken / seconds["local"],
+            "start s": starts[label != "local"],
+        }
+
+
+def with_engine(params: Params, name: str) -> Params:
+    """The parameters with another engine and one batch at a time."""
+    runtime = params.runtime.model_copy(update={"engine": name, "workers": 1, "device": "cpu"})
+    return params.model_copy(update={"runtime": runtime})
+
+
+def alone(run: Engine) -> Engine:
+    """The same with the first of its workers."""
+    found = copy(run)
+    found._actors = run._actors[:1]
+    return found
+
+
+def craft(run: Engine, source: Path, folder: Path) -> None:
+    """One folder of adversarial images."""
+    run.write(folder, source, {}, what="benchmark")
+
+
+def store(folder: Path, shards: int) -> int:
+    """Stores random images; their side."""
+    generator, side = np.random.default_rng(0), 32
+    parts = [
+        Images(
+            [f"{shard}/{index}" for index in range(IMAGES)],
+            np.zeros(IMAGES, np.int64),
+            generator.integers(0, 256, (IMAGES, side, side, 3), np.uint8),
+        )
+        for shard in range(shards)
+    ]
+    write_images(folder, parts, {"from": "a benchmark"})
+    return side

@@ -1,0 +1,202 @@
+"""Shards on a real Ray cluster of several nodes: the bytes of the local engine, whoever dies on the way."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.imports import ROOT
+from tests.reliability.small import Small
+
+ray = pytest.importorskip("ray")
+NODES, WORKER_KILLS, NODE_KILLS = 3, 20, 3
+STAGES = [("craft", "fashion"), ("embed", "fashion"), ("adapt", "fashion", "adaptive_eps4"), ("assess", "fashion")]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator:
+    """Three raylets of one CPU each, and a head that takes no work."""
+    yield from raylets(NODES)
+
+
+def raylets(count: int) -> Iterator:
+    """A cluster with nodes of one CPU each, which inherit this environment."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as Ray spells it
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(count):
+        found.add_node(num_cpus=1)
+    yield found
+    found.shutdown()
+
+
+def on_ray(small: Small, cluster, *stage: str) -> subprocess.Popen:
+    """Starts a stage whose engine is that cluster."""
+    small.params["runtime"] |= {"engine": "ray", "device": "cpu"}
+    small.write_params()
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"stages.{stage[0]}", *stage[1:]]
+    return subprocess.Popen(
+        command, cwd=small.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process: subprocess.Popen, *, code: int = 0) -> str:
+    """What a stage says, which has to end with that code."""
+    said, _ = process.communicate(timeout=900)
+    assert process.returncode == code, said
+    return said
+
+
+def remove_results(small: Small) -> None:
+    """Takes away what the stages make that run on Ray, and what is made of that."""
+    for name in ("bank/fashion", "test/fashion/adaptive_eps4", "assessment"):
+        shutil.rmtree(small.folder / "data" / name)
+    (small.folder / "data/rows/fashion/adaptive_eps4.parquet").unlink()
+
+
+def workers() -> list[psutil.Process]:
+    """Those of the cluster that have a model."""
+    return [process for process in psutil.process_iter(["name", "cmdline"]) if is_worker(process)]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    return any(part.startswith("ray::Actor") for part in process.info["cmdline"] or ())
+
+
+@pytest.fixture(scope="module")
+def undisturbed_craft(undisturbed, tmp_path_factory) -> tuple[Small, dict[str, str]]:
+    """A run whose bank is still to be made, of twelve shards that take some seconds each; and what it comes to."""
+    small = undisturbed.copy(tmp_path_factory.mktemp("long") / "run")
+    remove_results(small)
+    small.params["attack"]["steps"] = 400
+    small.write_params()
+    small.run("craft", "fashion")
+    expected = crafted(small)
+    remove_bank(small)
+    return small, expected
+
+
+@pytest.fixture
+def long_craft(undisturbed_craft, tmp_path) -> tuple[Small, dict[str, str]]:
+    """A copy of it."""
+    small, expected = undisturbed_craft
+    return small.copy(tmp_path / "run"), expected
+
+
+def remove_bank(small: Small) -> None:
+    """Takes away what `craft` makes of the training images."""
+    shutil.rmtree(small.folder / "data/bank")
+
+
+def crafted(small: Small) -> dict[str, str]:
+    """Digests of the bank's images."""
+    return {name: digest for name, digest in small.digests().items() if name.startswith("bank/")}
+
+
+def test_a_cluster_makes_the_same_bytes(undisturbed, small, cluster):
+    expected = small.digests()
+    remove_results(small)
+    small.run("refresh", "fashion")  # makes its file beside the bank, and not on Ray
+    for stage in STAGES:
+        said = finish(on_ray(small, cluster, *stage))
+        assert f"{stage[0]} fashion" in said
+    assert small.digests() == expected and small.temporary() == []
+
+
+def test_killed_workers_cost_time_alone(long_craft, cluster, record_property):
+    """At random moments, some while they load the model; every shard is there, once, with its bytes."""
+    small, expected = long_craft
+    chance, kills = random.Random(0), 0
+    while kills < WORKER_KILLS:
+        process = on_ray(small, cluster, "craft", "fashion")
+        while process.poll() is None:
+            time.sleep(chance.uniform(2, 6))
+            if (found := workers()) and kills < WORKER_KILLS:
+                chance.choice(found).kill()
+                kills += 1
+        said = finish(process)
+        assert "n = 60" in said and crafted(small) == expected, said
+        remove_bank(small)
+    record_property("killed workers of a Ray cluster", kills)
+
+
+def test_lost_nodes_cost_time_alone(long_craft, cluster, record_property):
+    """Each with all that runs there; another one comes in its place."""
+    small, expected = long_craft
+    process = on_ray(small, cluster, "craft", "fashion")
+    lost = 0
+    while process.poll() is None:
+        time.sleep(8)
+        if lost < NODE_KILLS and workers():
+            cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+            lost += 1
+    said = finish(process)
+    assert lost == NODE_KILLS and "n = 60" in said and crafted(small) == expected, said
+    record_property("killed nodes of a Ray cluster", lost)
+
+
+def test_a_killed_driver_goes_on(long_craft, cluster):
+    small, expected = long_craft
+    process = on_ray(small, cluster, "craft", "fashion")
+    partial = small.folder / "data/bank/fashion/.images.partial/images"
+    while not list(partial.glob("0*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.kill()
+    process.wait()
+    said = finish(on_ray(small, cluster, "craft", "fashion"))
+    assert "of 12 shards from an interrupted run" in said and crafted(small) == expected, said
+
+
+def test_a_damaged_shard_stops_the_run_with_its_name(small, cluster):
+    remove_results(small)
+    path = sorted((small.folder / "data/clean/fashion/train/images").glob("*.parquet"))[7]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    said = finish(on_ray(small, cluster, "craft", "fashion"), code=1)
+    assert str(path.relative_to(small.folder)) in said and "Traceback" not in said
+
+
+@pytest.fixture
+def store(monkeypatch) -> Iterator:
+    """A bucket of S3, as moto serves it on loopback."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    account = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {**account, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+        monkeypatch.setenv(name, value)
+    import s3fs
+
+    found = s3fs.S3FileSystem()
+    found.mkdir("bucket")
+    yield found
+    server.stop()
+
+
+@pytest.fixture
+def cluster_beside(store) -> Iterator:
+    """Two raylets that have been told of the bucket."""
+    yield from raylets(2)
+
+
+def test_shards_travel_through_an_object_store(small, store, cluster_beside):
+    """The workers neither read nor write anything of the project's data."""
+    expected = small.digests()
+    remove_results(small)
+    small.run("refresh", "fashion")
+    small.params["runtime"]["storage"] = "s3://bucket/shards"
+    for stage in STAGES:
+        finish(on_ray(small, cluster_beside, *stage))
+    assert small.digests() == expected
+    assert len(store.ls("bucket/shards/shards")) >= 12 and not store.exists("bucket/shards/results")
