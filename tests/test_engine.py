@@ -1,0 +1,70 @@
+"""The engine of one process: which shards it makes, and what it keeps; tests/reliability/test_ray.py has the other."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stages.adapting import part_of, shares_of
+from stages.banks.images import write_images
+from stages.banks.table import read_table, write_table
+from stages.engine import Local, engine
+from stages.params import load_params
+
+
+class Counter:
+    """Writes how many images a shard has; a worker."""
+
+    facts = {"device": "cpu"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.made = []
+
+    def said(self, word):
+        return word
+
+    def make(self, path, piece, shard, about):
+        self.made.append(piece)
+        write_table(path, [pa.table({"id": shard.ids, "piece": [piece] * len(shard)})], about)
+
+
+@pytest.fixture
+def source(shard, tmp_path):
+    write_images(tmp_path / "source", shard.split(4), {"dataset": "d"})
+    return tmp_path / "source"
+
+
+def test_chosen_shards_are_numbered_anew_and_finished_files_kept(source, shard, tmp_path):
+    worker = Counter()
+    run = Local(worker)
+    written = run.write(tmp_path / "out", source, {"a": 1}, what="test", chosen=[1, 3])
+    assert (written.images, written.pieces, written.kept) == (6, 2, 0) and worker.made == [0, 1]
+    found = [read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+    assert [table["id"].to_pylist() for table, _ in found] == [shard.ids[3:6], shard.ids[9:12]]
+    assert [about for _, about in found] == [{"a": 1}] * 2
+    (tmp_path / "out/00000.parquet").unlink()
+    again = run.write(tmp_path / "out", source, {"a": 1}, what="test", chosen=[1, 3])
+    assert (again.images, again.pieces, again.kept) == (6, 2, 1) and worker.made == [0, 1, 0]
+
+
+def test_behind_the_last_chosen_shard_nothing_is_read(source, tmp_path):
+    last = source / "00003.parquet"
+    last.write_bytes(last.read_bytes()[:-9])
+    assert Local(Counter()).write(tmp_path / "out", source, {}, what="test", chosen=[0]).images == 3
+    with pytest.raises(ValueError, match=r"00003\.parquet"):
+        Local(Counter()).write(tmp_path / "all", source, {}, what="test")
+
+
+def test_one_worker_is_loaded_with_the_parameters():
+    with engine(load_params(), lambda params: Counter(), shards=3) as run:
+        assert run.facts == {"device": "cpu"} and run.call("said", "a") == "a"
+
+
+def test_shares_count_only_images_of_the_study(shard, tmp_path):
+    write_images(tmp_path / "source", shard.split(4), {})
+    study = SimpleNamespace(takes_part=lambda labels: labels != 1, relabel=lambda labels: labels // 2)
+    assert shares_of(tmp_path / "source", study, 3) == [2, 1, 0, 0]
+    assert shares_of(tmp_path / "source", study, "all") == [2, 2, 2, 2]
+    part = part_of(shard, study, 3)
+    assert part.ids == [shard.ids[index] for index in (0, 2, 3)] and np.array_equal(part.labels, [0, 1, 0])
