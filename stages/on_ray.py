@@ -30,7 +30,7 @@ from stages.engine import Worker, piece_path, rows_of
 from stages.params import Params
 from stages.storage import Storage
 
-RETRIES = 5  # of a shard whose worker dies
+DEATHS = 6  # of workers, before the shard or the call that they died of is given up
 AHEAD = 2  # shards that a worker is given at a time, so that it never waits for the next
 PATIENCE = 3  # times as long as the slowest so far, and a shard is begun a second time where a worker is free
 LOOK = 0.5  # seconds between two looks at who is late
@@ -159,10 +159,10 @@ class OnRay:
             params = params.model_copy(update={"runtime": runtime.model_copy(update={"workers": workers})})
         self._storage = Storage(runtime.storage) if runtime.storage else None
         needs = {"num_gpus": int(gpus), "num_cpus": 1 if gpus else runtime.actor_cpus}
-        remote = ray.remote(Actor).options(**needs, max_restarts=-1, max_task_retries=RETRIES)
+        remote = ray.remote(Actor).options(**needs, max_restarts=-1)
         load = partial(worker, params, *arguments)
         self._actors = [remote.remote(Path.cwd(), load, self._storage) for _ in range(min(places, max(shards, 1)))]
-        self.facts = answer(self._actors[0].facts.remote(), "runtime.engine")
+        self.facts = self._ask(lambda actor: actor.facts.remote(), "runtime.engine")
 
     def write(
         self,
@@ -188,7 +188,17 @@ class OnRay:
 
     def call(self, method: str, *arguments: Any) -> Any:
         """As `Engine.call`."""
-        return answer(self._actors[0].call.remote(method, *arguments), method)
+        return self._ask(lambda actor: actor.call.remote(method, *arguments), method)
+
+    def _ask(self, call: Callable[[Any], Any], what: str) -> Any:
+        """What one worker answers; another one is asked when it dies."""
+        for death in range(DEATHS):
+            try:
+                return answer(call(self._actors[death % len(self._actors)]))
+            except RayActorError as error:
+                cause = error
+                time.sleep(LOOK * 2**death)  # it can take Ray some seconds to notice that a machine is gone
+        raise ValueError(died_too_often(what, cause)) from cause
 
 
 def tasks_of(
@@ -206,6 +216,9 @@ def tasks_of(
 class Round:
     """Gives tasks to actors, a few at a time, until every file is there.
 
+    Retrying is done here and not left to Ray, which counts it as the death of a worker whenever it asks a machine that
+    is gone, and so would give up a shard before it has noticed.
+
     Args:
         actors: Who works.
         tasks: What is to be made.
@@ -215,9 +228,10 @@ class Round:
 
     def __init__(self, actors: list, tasks: list[Task], storage: Storage | None, same: Provenance) -> None:
         self._actors, self._storage, self._same = actors, storage, same
-        self._waiting = deque(tasks)
+        self._waiting, self._left = deque(tasks), {task.name for task in tasks}
         self._running: dict[ray.ObjectRef, tuple[Task, Any, float]] = {}
-        self._busy: Counter = Counter()
+        self._signs_of_life: dict[ray.ObjectRef, Any] = {}  # of actors that have died, by the question
+        self._deaths: Counter = Counter()
         self._slowest = float("inf")
 
     def finished(self) -> Iterator[Task]:
@@ -226,47 +240,73 @@ class Round:
         Raises:
             ValueError: If a worker says that it cannot, or if a shard has cost too many workers their lives.
         """
-        left = {task.name for task in self._waiting}
-        for _ in range(AHEAD):
-            for actor in self._actors:
-                self._give_next(actor)
-        while left:
-            ready, _ = ray.wait(list(self._running), timeout=LOOK)
+        while self._left:
+            self._give()
+            ready, _ = ray.wait([*self._running, *self._signs_of_life], timeout=LOOK)
             for reference in ready:
-                task, actor, begun = self._running.pop(reference)
-                answer(reference, str(task.source))
-                self._busy[actor] -= 1
-                self._slowest = max(time.monotonic() - begun, 0 if self._slowest == float("inf") else self._slowest)
-                if task.name in left:
-                    left.remove(task.name)
+                if reference in self._signs_of_life:
+                    self._hear(reference)
+                elif (task := self._take(reference)) and task.name in self._left:
+                    self._left.remove(task.name)
                     if self._storage:
                         self._storage.collect(task.name, task.target)
                     yield task
-                self._give_next(actor)
-            if not self._waiting:
-                self._begin_late_ones_again(left)
 
-    def _give_next(self, actor: Any) -> None:
+    def _give(self) -> None:
+        """Gives what waits to those who have less than AHEAD, and what is late to those who are free."""
+        busy = Counter(actor for _, actor, _ in self._running.values())
+        dead = set(self._signs_of_life.values())
+        for wanted in range(AHEAD):
+            for actor in self._actors:
+                if busy[actor] <= wanted and actor not in dead and self._waiting:
+                    self._start(actor, self._waiting.popleft())
+                    busy[actor] += 1
+        free = [actor for actor in self._actors if not busy[actor] and actor not in dead]
+        for actor, task in zip(free, self._late(), strict=False):
+            self._start(actor, task)
+
+    def _late(self) -> list[Task]:
+        """Tasks of one actor alone that take far longer than any has: its machine may be gone for good."""
         if self._waiting:
-            self._give(actor, self._waiting.popleft())
-
-    def _give(self, actor: Any, task: Task) -> None:
-        if self._storage:
-            self._storage.push(task.source)
-        self._busy[actor] += 1
-        self._running[actor.make.remote(task, self._same)] = task, actor, time.monotonic()
-
-    def _begin_late_ones_again(self, left: set[str]) -> None:
-        """A worker whose machine is gone may never come back; its tasks go to those that have none."""
-        tasks = Counter(task.name for task, *_ in self._running.values())
-        free = [actor for actor in self._actors if not self._busy[actor]]
-        late = [
+            return []
+        tries, now = Counter(task.name for task, *_ in self._running.values()), time.monotonic()
+        return [
             task
             for task, _, begun in self._running.values()
-            if task.name in left and tasks[task.name] == 1 and time.monotonic() - begun > PATIENCE * self._slowest
+            if task.name in self._left and tries[task.name] == 1 and now - begun > PATIENCE * self._slowest
         ]
-        for actor, task in zip(free, late, strict=False):
-            self._give(actor, task)
+
+    def _start(self, actor: Any, task: Task) -> None:
+        if self._storage:
+            self._storage.push(task.source)
+        self._running[actor.make.remote(task, self._same)] = task, actor, time.monotonic()
+
+    def _take(self, reference: Any) -> Task | None:
+        """The task whose file is there now; None if its worker has died: then it waits again, for somebody else."""
+        task, actor, begun = self._running.pop(reference)
+        try:
+            answer(reference)
+        except RayActorError as error:
+            self._deaths[task.name] += 1
+            if self._deaths[task.name] == DEATHS:
+                raise ValueError(died_too_often(str(task.source), error)) from error
+            if task.name in self._left and task.name not in {other.name for other, *_ in self._running.values()}:
+                self._waiting.append(task)
+            if actor not in self._signs_of_life.values():
+                self._signs_of_life[actor.facts.remote()] = actor
+            return None
+        took = time.monotonic() - begun
+        self._slowest = took if self._slowest == float("inf") else max(took, self._slowest)
+        return task
+
+    def _hear(self, reference: Any) -> None:
+        """Whether an actor that has died lives again; if not, it is asked once more."""
+        actor = self._signs_of_life.pop(reference)
+        try:
+            answer(reference)
+        except RayActorError:
+            time.sleep(LOOK)
+            self._signs_of_life[actor.facts.remote()] = actor
 
 
 def places_of(device: str, cpus: int) -> tuple[bool, int]:
@@ -278,11 +318,12 @@ def places_of(device: str, cpus: int) -> tuple[bool, int]:
     return False, sum(int(resources.get("CPU", 0) // cpus) for resources in machines)
 
 
-def answer(reference: Any, what: str) -> Any:
+def answer(reference: Any) -> Any:
     """What a call on the cluster returns.
 
     Raises:
-        ValueError: If it raised one, or if its worker has died too often.
+        ValueError: If it raised one.
+        RayActorError: If its worker has died.
     """
     try:
         return ray.get(reference)
@@ -290,5 +331,8 @@ def answer(reference: Any, what: str) -> Any:
         if isinstance(error.cause, ValueError):
             raise ValueError(str(error.cause)) from error
         raise
-    except RayActorError as error:
-        raise ValueError(f"{what}: its worker has died {RETRIES + 1} times; Ray's logs say why ({error})") from error
+
+
+def died_too_often(what: str, error: RayActorError) -> str:
+    """The message for something that costs one worker after the other its life."""
+    return f"{what}: its worker has died {DEATHS} times; Ray's logs say why ({error})"

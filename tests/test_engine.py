@@ -1,4 +1,6 @@
-"""The engine of one process: which shards it makes, and what it keeps; tests/reliability/test_ray.py has the other."""
+"""The engine of one process: which shards it makes, and what it keeps; tests/reliability/test_ray.py has the
+other, but for what a cluster does too seldom to be waited for.
+"""
 
 from types import SimpleNamespace
 
@@ -68,3 +70,56 @@ def test_shares_count_only_images_of_the_study(shard, tmp_path):
     assert shares_of(tmp_path / "source", study, "all") == [2, 2, 2, 2]
     part = part_of(shard, study, 3)
     assert part.ids == [shard.ids[index] for index in (0, 2, 3)] and np.array_equal(part.labels, [0, 1, 0])
+
+
+class Cluster:
+    """What stages/on_ray.py uses of Ray: answers are functions, and those that raise NotYet are waited for."""
+
+    ObjectRef = object
+
+    def wait(self, references, timeout):
+        ready = [reference for reference in references if not isinstance(reference, NotYet)]
+        return ready[:1], references
+
+    def get(self, reference):
+        return reference()
+
+
+class NotYet:
+    """An answer that never comes."""
+
+
+class Worker:
+    """An actor that makes nothing, and answers as it is told."""
+
+    def __init__(self, answer) -> None:
+        self.tasks = []
+        self.make = SimpleNamespace(remote=lambda task, same: self.tasks.append(task) or answer)
+        self.facts = SimpleNamespace(remote=lambda: dict)
+
+
+def round_of(monkeypatch, *answers):
+    on_ray = pytest.importorskip("stages.on_ray")
+    monkeypatch.setattr(on_ray, "ray", Cluster())
+    monkeypatch.setattr(on_ray, "PATIENCE", 0)
+    tasks = [on_ray.Task(None, n, f"shard {n}", "", n, {}, {}, "make", str(n)) for n in range(4)]
+    actors = [Worker(answer) for answer in answers]
+    return on_ray.Round(actors, tasks, None, {}), actors
+
+
+def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
+    from ray.exceptions import RayActorError
+
+    def dies():
+        raise RayActorError
+
+    run, (one, other) = round_of(monkeypatch, dies, dies)
+    with pytest.raises(ValueError, match=r"shard \d: its worker has died 6 times"):
+        list(run.finished())
+    assert len(one.tasks) + len(other.tasks) >= 6
+
+
+def test_what_a_lost_worker_has_is_made_by_a_free_one(monkeypatch):
+    run, (alive, lost) = round_of(monkeypatch, lambda: None, NotYet())
+    assert sorted(task.name for task in run.finished()) == ["0", "1", "2", "3"]
+    assert len(lost.tasks) == 2 and {task.name for task in alive.tasks} == {"0", "1", "2", "3"}
