@@ -22,7 +22,7 @@ from stages.command import command, progress
 from stages.crafting import by_shard
 from stages.defending import prepared_by
 from stages.embedding import Embedder
-from stages.engine import engine
+from stages.engine import engine, piece_path
 from stages.judging import Study, accuracy_of, judged, made_as, prompt_paths, read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
@@ -63,10 +63,10 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
                 about = {"made_by": made_by, "prompt": prompt, "seed": seed}
                 written.append(run.write(folder, source, about, what=f"attack {name}", chosen=chosen))
                 note_count(folder, written[-1].pieces)
-                run.write(features, folder, about, what=f"embed {name}", method="embed")
+                embedded = run.write(features, folder, about, what=f"embed {name}", method="embed")
                 rows[name] = [
                     judged(read_bank(path)[0], compared, threat=threat, prompt=prompt, seed=seed, defence=defence)
-                    for path in sorted(features.glob("*.parquet"))
+                    for path in (piece_path(features, piece) for piece in range(embedded.pieces))
                 ]
             parts = [part for parts in rows.values() for part in parts]
             write_table(file, parts, provenance(images=made_by, prompts=compared.provenances))

@@ -126,13 +126,18 @@ def shares_of(source: Path, study: Study, count: int | str) -> list[int]:
         source: The folder.
         study: Whose classes.
         count: How many at most, or `all`.
+
+    Raises:
+        ValueError: If there is none.
     """
     left = float("inf") if count == "all" else count
     shares = []
     for path in shard_paths(source):
-        showing = int(study.takes_part(read_labels(path)).sum())
+        showing = int(study.takes_part(read_labels(path)).sum()) if left else 0
         shares.append(int(min(left, showing)))
         left -= shares[-1]
+    if not any(shares):
+        raise ValueError(f"{source}: no image shows a class of {study.name}; raise data.test_images")
     return shares
 
 

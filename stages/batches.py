@@ -62,5 +62,6 @@ def fitting(runtime: Runtime, encode: Encoder, image_size: int, device: torch.de
         samples: How often an image goes through before one step back, as where the expectation over a defence is taken.
     """
     image = torch.zeros(1, 3, image_size, image_size, device=device)
-    most = largest_batch(encode, image, workers=runtime.workers_on(device.type))
+    side_by_side = runtime.workers_on(device.type) * runtime.neighbours_on(device.type)
+    most = largest_batch(encode, image, workers=side_by_side)
     return runtime.model_copy(update={"batch_size": min(runtime.batch_size, max(most // samples, 1))})

@@ -14,7 +14,7 @@ from stages.banks.files import resuming, whole
 from stages.banks.images import Images, Written, seals_of
 from stages.banks.provenance import Provenance, key_of
 from stages.batches import over_batches
-from stages.engine import Engine
+from stages.engine import Engine, piece_path
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.params import Runtime
@@ -56,7 +56,7 @@ def embedding(run: Engine, source: Path, out: Path, made_by: Provenance) -> Iter
     made_by = {**made_by, "model": run.facts["model"]}
     with resuming(out, key_of(made_by, seals_of(source), device=run.facts["device"])) as pieces:
         written = run.write(pieces / "shards", source, made_by, what=f"embed {source}")
-        embedded = sorted((pieces / "shards").glob("*.parquet"))
+        embedded = [piece_path(pieces / "shards", piece) for piece in range(written.pieces)]
         with whole(pieces / out.name) as temporary:
             write_bank(temporary, (read_bank(path)[0] for path in embedded), made_by)
         yield written

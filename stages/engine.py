@@ -86,8 +86,10 @@ def engine(params: Params, worker: Callable[..., Worker], *arguments: Any, shard
     if params.runtime.engine == "local":
         yield Local(worker(params, *arguments))
         return
-    from stages.on_ray import cluster  # an extra that few have installed
-
+    try:
+        from stages.on_ray import cluster
+    except ModuleNotFoundError as error:
+        raise ValueError(f"runtime.engine: {error}; pip install -e '.[ray]'") from error
     with cluster(params, worker, *arguments, shards=shards) as found:
         yield found
 
@@ -121,7 +123,7 @@ class Local:
                     with whole(path) as temporary:
                         make(temporary, places[index], shard, about)
                 rows += rows_of(path)
-            if index == max(chosen):
+            if index == chosen[-1]:
                 break
         return Written(rows, len(chosen), kept)
 

@@ -94,6 +94,10 @@ class Runtime(Block):
         """
         return self.workers or ((os.cpu_count() or 1) if device == "cpu" else 2)
 
+    def neighbours_on(self, device: str) -> int:
+        """Processes like this one that may share the machine's memory."""
+        return max((os.cpu_count() or 1) // self.actor_cpus, 1) if (self.engine, device) == ("ray", "cpu") else 1
+
     def batching(self, count: int, device: str) -> Batching:
         """Even batches of at most `batch_size` images that keep all workers busy to the end.
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from stages.banks.files import whole
-from stages.banks.table import check_table, seal_of
+from stages.banks.table import check_table
 
 
 class Storage:
@@ -30,11 +30,16 @@ class Storage:
     def __getstate__(self) -> dict[str, str]:
         return {"_url": self._url}
 
-    def push(self, path: Path) -> None:
-        """Takes a shard there, under the name of its seal, unless it is there already."""
+    def push(self, path: Path, seal: str) -> None:
+        """Takes a shard there, under the name of its seal, unless it is there already.
+
+        Raises:
+            ValueError: If the shard is damaged.
+        """
         files, folder = self._place
-        there = f"{folder}/shards/{seal_of(path)}.parquet"
-        if not files.exists(there):
+        there = f"{folder}/shards/{seal}.parquet"
+        if not (files.exists(there) and files.size(there) == path.stat().st_size):
+            check_table(path)
             files.makedirs(f"{folder}/shards", exist_ok=True)
             files.put_file(str(path), there)
 

@@ -1,4 +1,4 @@
-"""The tables of README.md, made from reports/metrics.json, sweep.csv, rounds.csv, reliability.json and benchmarks.
+"""The tables of README.md, made from metrics.json, sweep.csv, rounds.csv, experiments, reliability.json and benchmarks.
 
 python -m tests.readme writes them into README.md; a test checks that they are there.
 """
@@ -16,7 +16,34 @@ BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 SWEEP = re.compile(r"(<!-- sweep -->\n).*?(<!-- /sweep -->)", re.DOTALL)
 ROUNDS = re.compile(r"(<!-- rounds -->\n).*?(<!-- /rounds -->)", re.DOTALL)
+REFRESHED = re.compile(r"(<!-- refreshed -->\n).*?(<!-- /refreshed -->)", re.DOTALL)
 RELIABILITY = re.compile(r"(<!-- reliability -->\n).*?(<!-- /reliability -->)", re.DOTALL)
+
+# of each reports/accuracy.csv that is kept under reports/experiments, which threats, and their names
+MEASURED = {
+    "seeds": {
+        "clean": "clean",
+        "adaptive_eps4": "PGD on the cross-entropy, eps 4",
+        "autoattack_eps4": "AutoAttack `fast`, eps 4",
+        "transfer_eps8": "transfer, eps 8",
+    },
+    "eps": {
+        "autoattack_eps1": "AutoAttack `fast`, eps 1",
+        "autoattack_eps2": "AutoAttack `fast`, eps 2",
+        "autoattack_eps8": "AutoAttack `fast`, eps 8",
+        "square_eps4": "Square, 1,000 queries, eps 4",
+    },
+    "second": {
+        "clean": "**second cut**, clean",
+        "adaptive_eps4": "PGD on the cross-entropy, eps 4",
+        "adaptive_eps8": "PGD on the cross-entropy, eps 8",
+    },
+    "vit": {
+        "clean": "**tiny ViT**, clean",
+        "adaptive_eps4": "PGD on the cross-entropy, eps 4",
+        "adaptive_eps8": "PGD on the cross-entropy, eps 8",
+    },
+}
 
 
 def cell(numbers: dict) -> str:
@@ -84,6 +111,28 @@ def rounds() -> str:
     return "\n".join(lines) + "\n"
 
 
+def refreshed() -> str:
+    """What the refreshed bank gains in the experiments under reports/experiments, in Markdown."""
+    lines = ["| threat | n | attacked seeds | hand-written | AdvPT | AdvPT refreshed | gain over hand-written |"]
+    lines.append(f"|{'---|' * 7}")
+    for experiment, threats in MEASURED.items():
+        with Path(f"reports/experiments/{experiment}.csv").open(encoding="utf-8", newline="") as file:
+            rows = {(row["threat"], row["prompt"]): row for row in csv.DictReader(file)}
+        for threat, name in threats.items():
+            hand, advpt, ours = (rows[threat, prompt] for prompt in ("hand", "advpt", "advpt_refreshed"))
+            numbers = [percent(row["accuracy"]) + (row["std"] and f" ± {percent(row['std'])}") for row in (advpt, ours)]
+            cells = [name, ours["n"], ours["seeds"], percent(hand["accuracy"]), *numbers, gain(hand, ours)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def gain(hand: dict[str, str], ours: dict[str, str]) -> str:
+    """A difference in points, and whether the paired test can tell it from noise."""
+    points, p = 100 * (float(ours["accuracy"]) - float(hand["accuracy"])), float(ours["p_hand"])
+    told = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    return f"{points:+.1f}, {told}" if p < 0.05 else f"{points:+.1f}, noise ({told})"
+
+
 def percent(fraction: str) -> str:
     """A fraction in percent."""
     return f"{100 * float(fraction):.1f}"
@@ -95,6 +144,7 @@ def with_table(readme: str, metrics: dict) -> str:
     benchmarks = "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
     readme = SWEEP.sub(lambda found: found[1] + sweep() + found[2], readme)
     readme = ROUNDS.sub(lambda found: found[1] + rounds() + found[2], readme)
+    readme = REFRESHED.sub(lambda found: found[1] + refreshed() + found[2], readme)
     readme = RELIABILITY.sub(lambda found: found[1] + reliability() + found[2], readme)
     return BENCHMARKS.sub(lambda found: found[1] + benchmarks + found[2], readme)
 

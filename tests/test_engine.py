@@ -73,38 +73,45 @@ def test_shares_count_only_images_of_the_study(shard, tmp_path):
 
 
 class Cluster:
-    """What stages/on_ray.py uses of Ray: answers are functions, and those that raise NotYet are waited for."""
+    """What stages/dispatch.py uses of Ray; its references are answers."""
 
     ObjectRef = object
 
-    def wait(self, references, timeout):
-        ready = [reference for reference in references if not isinstance(reference, NotYet)]
+    def wait(self, references, timeout, num_returns=1):
+        ready = [reference for reference in references if reference.say]
         return ready[:1], references
 
     def get(self, reference):
-        return reference()
+        return reference.say()
+
+    def kill(self, actor, no_restart):
+        actor.was_killed = not no_restart
 
 
-class NotYet:
-    """An answer that never comes."""
+class Answer:
+    """What comes of one call; never, if there is nothing to say."""
+
+    def __init__(self, say) -> None:
+        self.say = say
 
 
 class Worker:
     """An actor that makes nothing, and answers as it is told."""
 
-    def __init__(self, answer) -> None:
+    def __init__(self, say) -> None:
         self.tasks = []
-        self.make = SimpleNamespace(remote=lambda task, same: self.tasks.append(task) or answer)
-        self.facts = SimpleNamespace(remote=lambda: dict)
+        self.make = SimpleNamespace(remote=lambda same, task: self.tasks.append(task) or Answer(say))
+        self.facts = SimpleNamespace(remote=lambda: Answer(dict))
 
 
 def round_of(monkeypatch, *answers):
-    on_ray = pytest.importorskip("stages.on_ray")
-    monkeypatch.setattr(on_ray, "ray", Cluster())
-    monkeypatch.setattr(on_ray, "PATIENCE", 0)
-    tasks = [on_ray.Task(None, n, f"shard {n}", "", n, {}, {}, "make", str(n)) for n in range(4)]
-    actors = [Worker(answer) for answer in answers]
-    return on_ray.Round(actors, tasks, None, {}), actors
+    dispatch = pytest.importorskip("stages.dispatch")
+    monkeypatch.setattr(dispatch, "ray", Cluster())
+    monkeypatch.setattr(dispatch, "PATIENCE", 0)
+    monkeypatch.setattr(dispatch, "require_here", lambda path: None)
+    tasks = [dispatch.Task(None, n, f"shard {n}", "", n, {}, {}, "make", str(n)) for n in range(4)]
+    actors = [Worker(say) for say in answers]
+    return dispatch.Dispatch(actors, tasks, None, {}), actors
 
 
 def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
@@ -120,6 +127,6 @@ def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
 
 
 def test_what_a_lost_worker_has_is_made_by_a_free_one(monkeypatch):
-    run, (alive, lost) = round_of(monkeypatch, lambda: None, NotYet())
+    run, (alive, lost) = round_of(monkeypatch, lambda: None, None)
     assert sorted(task.name for task in run.finished()) == ["0", "1", "2", "3"]
-    assert len(lost.tasks) == 2 and {task.name for task in alive.tasks} == {"0", "1", "2", "3"}
+    assert lost.was_killed and len(lost.tasks) == 2 and {task.name for task in alive.tasks} == {"0", "1", "2", "3"}

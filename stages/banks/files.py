@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -64,17 +65,23 @@ def resuming(path: Path, key: dict[str, Any]) -> Iterator[Path]:
             work.mkdir()
             with whole(note) as temporary:
                 temporary.write_text(stated, encoding="utf-8")
-        for half in list(work.rglob(".*.partial")):
-            remove(half)
+        remove_halves(work)
         yield work
+        remove_halves(work)
         put(work / path.name, path)
         remove(work)
 
 
+def remove_halves(folder: Path) -> None:
+    """Removes what `whole` has not finished."""
+    for half in list(folder.rglob(".*.partial")):
+        remove(half)
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path for a file inside `resuming`, which is there once it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Yields a temporary path for a file inside `resuming`, which is there once it is whole, whoever else makes it."""
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial

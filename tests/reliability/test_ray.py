@@ -62,13 +62,17 @@ def remove_results(small: Small) -> None:
     (small.folder / "data/rows/fashion/adaptive_eps4.parquet").unlink()
 
 
-def workers() -> list[psutil.Process]:
-    """Those of the cluster that have a model."""
-    return [process for process in psutil.process_iter(["name", "cmdline"]) if is_worker(process)]
+def workers(cluster) -> list[psutil.Process]:
+    """Those of the cluster that have a model, or are loading one."""
+    raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in cluster.list_all_nodes()]
+    return [child for raylet in raylets for child in raylet.children(recursive=True) if is_worker(child)]
 
 
 def is_worker(process: psutil.Process) -> bool:
-    return any(part.startswith("ray::Actor") for part in process.info["cmdline"] or ())
+    try:
+        return any(part.startswith("ray::Actor") for part in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +123,7 @@ def test_killed_workers_cost_time_alone(long_craft, cluster, record_property):
         process = on_ray(small, cluster, "craft", "fashion")
         while process.poll() is None:
             time.sleep(chance.uniform(2, 6))
-            if (found := workers()) and kills < WORKER_KILLS:
+            if (found := workers(cluster)) and kills < WORKER_KILLS:
                 chance.choice(found).kill()
                 kills += 1
         said = finish(process)
@@ -135,7 +139,7 @@ def test_lost_nodes_cost_time_alone(long_craft, cluster, record_property):
     lost = 0
     while process.poll() is None:
         time.sleep(8)
-        if lost < NODE_KILLS and workers():
+        if lost < NODE_KILLS and workers(cluster):
             cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
             lost += 1
             if lost < NODE_KILLS:

@@ -1,0 +1,214 @@
+"""Shards to the actors of a Ray cluster, a few at a time, until every file is there, whoever dies.
+
+A file is written under a name of its own and renamed, so it does not matter if one is made twice: when an actor or its
+machine dies, its shards are made elsewhere, and those that are late at the end are begun a second time.
+"""
+
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from stages.banks.images import images_provenance, shard_paths
+from stages.banks.provenance import Provenance
+from stages.banks.table import seal_of
+from stages.engine import piece_path
+from stages.storage import Storage
+
+DEATHS = 6  # of workers, before the shard or the call that they died of is given up
+AHEAD = 2  # shards that a worker is given at a time, so that it never waits for the next
+PATIENCE = 3  # times as long as the slowest so far, and a shard is begun a second time where a worker is free
+LOOK = 0.5  # seconds between two looks at who is late
+ARRIVAL = 5.0  # seconds that a shared disk may take to show a file
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file to be made of a shard.
+
+    Attributes:
+        target: The file.
+        piece: Its number in its folder.
+        source: The shard.
+        seal: The shard's digest.
+        index: The shard's number in its folder.
+        first: What has made the first shard of that folder.
+        about: What the worker is told beside it.
+        method: Of the worker.
+        name: Of the file in the storage.
+    """
+
+    target: Path
+    piece: int
+    source: Path
+    seal: str
+    index: int
+    first: Provenance
+    about: dict[str, Any]
+    method: str
+    name: str
+
+
+def tasks_of(
+    folder: Path, source: Path, about: dict[str, Any], method: str, chosen: Sequence[int] | None
+) -> list[Task]:
+    """A task for each chosen shard of a folder; arguments as for `Engine.write`."""
+    paths, first = shard_paths(source), images_provenance(source)
+    tasks = []
+    for piece, index in enumerate(range(len(paths)) if chosen is None else chosen):
+        target, shard = piece_path(folder, piece).absolute(), paths[index].absolute()
+        tasks.append(Task(target, piece, shard, seal_of(shard), index, first, about, method, uuid4().hex))
+    return tasks
+
+
+class Dispatch:
+    """Gives tasks to actors, a few at a time, until every file is there.
+
+    Retrying is done here and not left to Ray, which counts it as the death of a worker whenever it asks a machine that
+    is gone, and so would give up a shard before it has noticed.
+
+    Args:
+        actors: Who works.
+        tasks: What is to be made.
+        storage: As the actors have it.
+        same: As `Actor.make` takes it.
+    """
+
+    def __init__(self, actors: list, tasks: list[Task], storage: Storage | None, same: Provenance) -> None:
+        self._actors, self._storage, self._same = actors, storage, same
+        self._waiting, self._left = deque(tasks), {task.name for task in tasks}
+        self._running: dict[ray.ObjectRef, tuple[Task, Any, float]] = {}
+        # of actors that have not been heard of yet or have died, by the question
+        self._signs_of_life: dict[ray.ObjectRef, Any] = {actor.facts.remote(): actor for actor in actors}
+        self._deaths: Counter = Counter()
+        self._slowest, self._silent = float("inf"), False
+
+    def finished(self) -> Iterator[Task]:
+        """Every task once, as soon as its file is there.
+
+        Raises:
+            ValueError: If a worker says that it cannot, or if a shard has cost too many workers their lives.
+        """
+        while self._left:
+            self._give()
+            ready, _ = ray.wait([*self._running, *self._signs_of_life], timeout=LOOK)
+            for reference in ready:
+                if reference in self._signs_of_life:
+                    self._hear(reference)
+                elif (task := self._take(reference)) and task.name in self._left:
+                    self._left.remove(task.name)
+                    if self._storage:
+                        self._storage.collect(task.name, task.target)
+                    require_here(task.target)
+                    yield task
+        self._end()
+
+    def _end(self) -> None:
+        """Stops those who are still at what others have finished: the folder is about to move."""
+        for _, actor, _ in self._running.values():
+            ray.kill(actor, no_restart=False)
+        if self._running:
+            ray.wait(list(self._running), num_returns=len(self._running), timeout=PATIENCE)
+
+    def _give(self) -> None:
+        """Gives what waits to those who have less than AHEAD, and what is late to those who are free."""
+        busy = Counter(actor for _, actor, _ in self._running.values())
+        dead = set(self._signs_of_life.values())
+        for wanted in range(AHEAD):
+            for actor in self._actors:
+                if busy[actor] <= wanted and actor not in dead and self._waiting:
+                    self._start(actor, self._waiting.popleft())
+                    busy[actor] += 1
+        free = [actor for actor in self._actors if not busy[actor] and actor not in dead]
+        for actor, task in zip(free, self._late(), strict=False):
+            self._start(actor, task)
+
+    def _late(self) -> list[Task]:
+        """Tasks of one actor alone that take far longer than any has: its machine may be gone for good."""
+        if self._waiting:
+            return []
+        tries, now = Counter(task.name for task, *_ in self._running.values()), time.monotonic()
+        return [
+            task
+            for task, _, begun in self._running.values()
+            if task.name in self._left and tries[task.name] == 1 and now - begun > PATIENCE * self._slowest
+        ]
+
+    def _start(self, actor: Any, task: Task) -> None:
+        if self._storage:
+            self._storage.push(task.source, task.seal)
+        self._running[actor.make.remote(self._same, task)] = task, actor, time.monotonic()
+
+    def _take(self, reference: Any) -> Task | None:
+        """The task whose file is there now; None if its worker has died: then it waits again, for somebody else."""
+        task, actor, begun = self._running.pop(reference)
+        try:
+            answer(reference)
+        except RayActorError as error:
+            self._deaths[task.name] += 1
+            if self._deaths[task.name] == DEATHS:
+                raise ValueError(died_too_often(str(task.source), error)) from error
+            if task.name in self._left and task.name not in {other.name for other, *_ in self._running.values()}:
+                self._waiting.append(task)
+            if actor not in self._signs_of_life.values():
+                self._signs_of_life[actor.facts.remote()] = actor
+            return None
+        took = time.monotonic() - begun
+        self._slowest = took if self._slowest == float("inf") else max(took, self._slowest)
+        return task
+
+    def _hear(self, reference: Any) -> None:
+        """Whether an actor is there; if not, it is asked once more."""
+        actor = self._signs_of_life.pop(reference)
+        try:
+            answer(reference)
+        except RayActorError:
+            if not self._running and not self._silent:
+                self._silent = True
+                print("no worker of the Ray cluster answers; waiting for one to come back", file=sys.stderr)
+            time.sleep(LOOK)
+            self._signs_of_life[actor.facts.remote()] = actor
+
+
+def require_here(path: Path) -> None:
+    """Waits for a file that another machine has written.
+
+    Raises:
+        ValueError: If it does not come.
+    """
+    end = time.monotonic() + ARRIVAL
+    while not path.is_file():
+        if time.monotonic() > end:
+            raise ValueError(f"{path}: made by a worker, but not here; without a shared disk set runtime.storage")
+        time.sleep(LOOK)
+
+
+def answer(reference: Any) -> Any:
+    """What a call on the cluster returns.
+
+    Raises:
+        ValueError: If it raised one.
+        RayActorError: If its worker has died.
+    """
+    try:
+        return ray.get(reference)
+    except RayActorError as error:
+        if getattr(error, "actor_init_failed", False):
+            raise ValueError(f"runtime.engine: a worker cannot start: {error}") from error
+        raise
+    except RayTaskError as error:
+        if isinstance(error.cause, ValueError):
+            raise ValueError(str(error.cause)) from error
+        raise
+
+
+def died_too_often(what: str, error: RayActorError) -> str:
+    """The message for something that costs one worker after the other its life."""
+    return f"{what}: its worker has died {DEATHS} times; Ray's logs say why ({error})"
