@@ -79,7 +79,7 @@ class Cluster:
 
     def wait(self, references, timeout, num_returns=1):
         ready = [reference for reference in references if reference.say]
-        return ready[:1], references
+        return ready[-1:], references
 
     def get(self, reference):
         return reference.say()
