@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from stages.embedding import embed_shard
 from stages.models.clip import load_clip, weights_digest
 from stages.models.device import choose_device, to_tensor
-from stages.params import Runtime
+from stages.params import load_params
 from tests.models.random_models import KINDS, save_random
 
 TINY = Path("data/embedded/tiny-clip")
@@ -75,12 +75,13 @@ def test_only_open_clips_resnet_is_folded(tmp_path):
     [(300, 100, 2, 4), (1000, 100, 2, 10), (40, 100, 2, 1), (40, 7, 2, 6), (300, 100, 1, 3), (1, 100, 8, 1)],
 )
 def test_batches_are_even_and_not_too_small(count, batch_size, workers, batches):
-    assert Runtime(device="cpu", batch_size=batch_size, workers=workers).batching(count, "cpu").batches == batches
+    runtime = load_params().runtime.model_copy(update={"batch_size": batch_size, "workers": workers})
+    assert runtime.batching(count, "cpu").batches == batches
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 2), (12, 3)])
 def test_features_do_not_depend_on_batches_or_workers(clip, shard, batch_size, workers):
-    runtime = Runtime(device="cpu", batch_size=batch_size, workers=workers)
+    runtime = load_params().runtime.model_copy(update={"batch_size": batch_size, "workers": workers})
     bank = embed_shard(clip, shard, device=CPU, runtime=runtime)
     whole = clip.encode_image(to_tensor(shard.pixels, CPU))
     assert bank.ids == shard.ids
