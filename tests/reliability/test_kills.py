@@ -33,7 +33,7 @@ def finished(small: Small, stage: tuple[str, ...]) -> int:
     if stage[0] == "refresh":
         return epochs(pieces[1] / "round-0002") + len(list(pieces[1].glob("round-*/*/?????.parquet")))
     counted = [folder for folder in pieces if stage[0] == "embed" or folder.name == ".images.partial"]
-    shards = [path for folder in counted for path in folder.rglob("*.parquet")]
+    shards = [path for folder in counted for path in folder.rglob("*.parquet") if "features" not in path.parts]
     return sum(re.fullmatch(r"\d{5}\.parquet", path.name) is not None for path in shards)
 
 
@@ -73,7 +73,7 @@ def test_49_killed_at_any_moment_it_goes_on_to_the_same_bytes(small, stage, reco
     whole = time.perf_counter() - start
     moments = random.Random(stage[0])
     kills = kept = runs = 0
-    while kills < KILLS:
+    while kills < KILLS or (kept == 0 and kills < 5 * KILLS):  # on a busy machine many kills come too early
         remove_outs(small, stage)
         there = 0
         for _ in range(3):
