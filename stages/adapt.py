@@ -14,7 +14,7 @@ import torch
 from stages.adapting import adaptive_attack, left_out, logits_through, part_of, shares_of
 from stages.banks.bank import read_bank
 from stages.banks.files import replacing, require_writable, resuming
-from stages.banks.images import Images, Written, images_provenance, note_count, seals_of, write_shard
+from stages.banks.images import Images, Written, images_provenance, note_count, piece_path, seals_of, write_shard
 from stages.banks.provenance import key_of, provenance, require
 from stages.banks.table import write_table
 from stages.batches import fitting
@@ -22,7 +22,7 @@ from stages.command import command, progress
 from stages.crafting import by_shard
 from stages.defending import prepared_by
 from stages.embedding import Embedder
-from stages.engine import engine, piece_path
+from stages.engine import Work, engine
 from stages.judging import Study, accuracy_of, judged, made_as, prompt_paths, read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
@@ -61,9 +61,9 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
                 name = f"{prompt}-{seed}"
                 folder, features = pieces / images.name / name, pieces / "features" / name
                 about = {"made_by": made_by, "prompt": prompt, "seed": seed}
-                written.append(run.write(folder, source, about, what=f"attack {name}", chosen=chosen))
+                written.append(run.write(Work(folder, source, about, f"attack {name}", chosen=chosen)))
                 note_count(folder, written[-1].pieces)
-                embedded = run.write(features, folder, about, what=f"embed {name}", method="embed")
+                embedded = run.write(Work(features, folder, about, f"embed {name}", method="embed"))
                 rows[name] = [
                     judged(read_bank(path)[0], compared, threat=threat, prompt=prompt, seed=seed, defence=defence)
                     for path in (piece_path(features, piece) for piece in range(embedded.pieces))

@@ -18,7 +18,7 @@ from stages.banks.provenance import Provenance, key_of, require
 from stages.batches import fitting
 from stages.command import command
 from stages.crafting import Attack, by_shard, steps_of
-from stages.engine import engine
+from stages.engine import Work, engine
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
 from stages.params import FeaturePgd, Params, Transfer, load_params, threat_of
@@ -46,7 +46,7 @@ def main(dataset: str, threat: str | None = None) -> str:
         made_by = {**clean, "attack": attack.model_dump(), **run.facts["knows"]}
         with resuming(out, key_of(made_by, inputs, device=run.facts["device"])) as pieces:
             folder, note = pieces / out.name, run.facts["note"]
-            written = run.write(folder, source, made_by, what=f"craft {threat or 'bank'}")
+            written = run.write(Work(folder, source, made_by, f"craft {threat or 'bank'}"))
             note_count(folder, written.pieces)
             if isinstance(attack, Transfer):
                 found = run.call("judge", source, folder)

@@ -7,7 +7,7 @@ machine dies, its shards are made elsewhere, and those that are late at the end 
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ from uuid import uuid4
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from stages.banks.images import images_provenance, shard_paths
+from stages.banks.images import images_provenance, piece_path, shard_paths
 from stages.banks.provenance import Provenance
 from stages.banks.table import seal_of
-from stages.engine import piece_path
+from stages.engine import Work
 from stages.storage import Storage
 
 DEATHS = 6  # of workers, before the shard or the call that they died of is given up
 AHEAD = 2  # shards that a worker is given at a time, so that it never waits for the next
 PATIENCE = 3  # times as long as the slowest so far, and a shard is begun a second time where a worker is free
 LOOK = 0.5  # seconds between two looks at who is late
+END = 3.0  # seconds that those may take to stop whose work others have done
 ARRIVAL = 5.0  # seconds that a shared disk may take to show a file
 
 
@@ -56,15 +57,13 @@ class Task:
     name: str
 
 
-def tasks_of(
-    folder: Path, source: Path, about: dict[str, Any], method: str, chosen: Sequence[int] | None
-) -> list[Task]:
-    """A task for each chosen shard of a folder; arguments as for `Engine.write`."""
-    paths, first = shard_paths(source), images_provenance(source)
+def tasks_of(work: Work) -> list[Task]:
+    """A task for each chosen shard of some work."""
+    paths, first = shard_paths(work.source), images_provenance(work.source)
     tasks = []
-    for piece, index in enumerate(range(len(paths)) if chosen is None else chosen):
-        target, shard = piece_path(folder, piece).absolute(), paths[index].absolute()
-        tasks.append(Task(target, piece, shard, seal_of(shard), index, first, about, method, uuid4().hex))
+    for piece, index in enumerate(work.indices):
+        target, shard = piece_path(work.folder, piece).absolute(), paths[index].absolute()
+        tasks.append(Task(target, piece, shard, seal_of(shard), index, first, work.about, work.method, uuid4().hex))
     return tasks
 
 
@@ -115,7 +114,7 @@ class Dispatch:
         for _, actor, _ in self._running.values():
             ray.kill(actor, no_restart=False)
         if self._running:
-            ray.wait(list(self._running), num_returns=len(self._running), timeout=PATIENCE)
+            ray.wait(list(self._running), num_returns=len(self._running), timeout=END)
 
     def _give(self) -> None:
         """Gives what waits to those who have less than AHEAD, and what is late to those who are free."""

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from stages.banks.bank import Bank, read_bank, write_bank
 from stages.banks.files import resuming, whole
-from stages.banks.images import Images, Written, seals_of
+from stages.banks.images import Images, Written, piece_path, seals_of
 from stages.banks.provenance import Provenance, key_of
 from stages.batches import over_batches
-from stages.engine import Engine, piece_path
+from stages.engine import Engine, Work
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.params import Runtime
@@ -55,7 +55,7 @@ def embedding(run: Engine, source: Path, out: Path, made_by: Provenance) -> Iter
     """
     made_by = {**made_by, "model": run.facts["model"]}
     with resuming(out, key_of(made_by, seals_of(source), device=run.facts["device"])) as pieces:
-        written = run.write(pieces / "shards", source, made_by, what=f"embed {source}")
+        written = run.write(Work(pieces / "shards", source, made_by, f"embed {source}"))
         embedded = [piece_path(pieces / "shards", piece) for piece in range(written.pieces)]
         with whole(pieces / out.name) as temporary:
             write_bank(temporary, (read_bank(path)[0] for path in embedded), made_by)

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow.parquet as pq
-
-from stages.banks.files import whole
-from stages.banks.images import Images, Written, read_images, shard_paths
+from stages.banks.images import Images, Written, read_images, shard_paths, write_pieces
 from stages.command import progress
 from stages.params import Params
 
@@ -33,6 +32,32 @@ class Worker(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Work:
+    """A file to be made of each shard of a folder.
+
+    Attributes:
+        folder: Where the files go; an interrupted run may have left some, each of them whole.
+        source: The folder of shards.
+        about: What the worker is told beside a shard.
+        what: Name of the work, for the progress bar.
+        method: Of the worker, of the form of `Worker.make`.
+        chosen: Which shards, ascending; None for all.
+    """
+
+    folder: Path
+    source: Path
+    about: dict[str, Any]
+    what: str
+    method: str = "make"
+    chosen: Sequence[int] | None = None
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """The shards that are chosen."""
+        return range(len(shard_paths(self.source))) if self.chosen is None else self.chosen
+
+
 class Engine(Protocol):
     """Has files made by workers.
 
@@ -42,25 +67,8 @@ class Engine(Protocol):
 
     facts: dict[str, Any]
 
-    def write(
-        self,
-        folder: Path,
-        source: Path,
-        about: dict[str, Any],
-        *,
-        what: str,
-        method: str = "make",
-        chosen: Sequence[int] | None = None,
-    ) -> Written:
-        """Makes a file in `folder` of each shard of `source`, but for those that are there already.
-
-        Args:
-            folder: Where an interrupted run may have left files, each of them whole.
-            source: A folder of shards.
-            about: What the worker is told beside the shard.
-            what: Name of the work, for the progress bar.
-            method: Name of the worker's method, of the form of `Worker.make`.
-            chosen: Which shards, ascending; None for all.
+    def write(self, work: Work) -> Written:
+        """Makes the files of some work, but for those that are there already.
 
         Returns:
             How many rows these files have together, and how many of the files were kept.
@@ -101,42 +109,22 @@ class Local:
         self._worker = worker
         self.facts = worker.facts
 
-    def write(
-        self,
-        folder: Path,
-        source: Path,
-        about: dict[str, Any],
-        *,
-        what: str,
-        method: str = "make",
-        chosen: Sequence[int] | None = None,
-    ) -> Written:
+    def write(self, work: Work) -> Written:
         """As `Engine.write`."""
-        make, rows, kept = getattr(self._worker, method), 0, 0
-        chosen = range(len(shard_paths(source))) if chosen is None else chosen
-        places = {index: piece for piece, index in enumerate(chosen)}
-        for index, shard in progress(enumerate(read_images(source)), what=what, total=len(chosen)):
-            if index in places:
-                path = piece_path(folder, places[index])
-                kept += path.is_file()
-                if not path.is_file():
-                    with whole(path) as temporary:
-                        make(temporary, places[index], shard, about)
-                rows += rows_of(path)
-            if index == chosen[-1]:
-                break
-        return Written(rows, len(chosen), kept)
+        make = partial(getattr(self._worker, work.method), about=work.about)
+        shards = progress(chosen_shards(work), what=work.what, total=len(work.indices))
+        return write_pieces(work.folder, shards, make)
 
     def call(self, method: str, *arguments: Any) -> Any:
         """As `Engine.call`."""
         return getattr(self._worker, method)(*arguments)
 
 
-def piece_path(folder: Path, piece: int) -> Path:
-    """Where the `piece`-th file of a folder lies."""
-    return folder / f"{piece:05d}.parquet"
-
-
-def rows_of(path: Path) -> int:
-    """How many rows a file has, without reading them."""
-    return pq.read_metadata(path).num_rows
+def chosen_shards(work: Work) -> Iterator[Images]:
+    """The shards of some work; behind the last of them nothing is read."""
+    chosen = work.indices
+    for index, shard in enumerate(read_images(work.source)):
+        if index in chosen:
+            yield shard
+        if index == chosen[-1]:
+            return

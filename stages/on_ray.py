@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,10 @@ from ray.exceptions import RayActorError
 from tqdm import tqdm
 
 from stages.banks.files import explaining, whole
-from stages.banks.images import Written, read_shard
+from stages.banks.images import Written, read_shard, rows_of
 from stages.banks.provenance import Provenance, key_of
 from stages.dispatch import DEATHS, LOOK, Dispatch, Task, answer, died_too_often, tasks_of
-from stages.engine import Worker, rows_of
+from stages.engine import Work, Worker
 from stages.params import Params
 from stages.storage import Storage
 
@@ -124,21 +124,14 @@ class OnRay:
         _, self.facts = self._first()
         self._same = key_of(self.facts, [], device=self.facts["device"])
 
-    def write(
-        self,
-        folder: Path,
-        source: Path,
-        about: dict[str, Any],
-        *,
-        what: str,
-        method: str = "make",
-        chosen: Sequence[int] | None = None,
-    ) -> Written:
+    def write(self, work: Work) -> Written:
         """As `Engine.write`."""
-        tasks = tasks_of(folder, source, about, method, chosen)
+        tasks = tasks_of(work)
         waiting = [task for task in tasks if not task.target.is_file()]
         start, made = time.perf_counter(), 0
-        with tqdm(total=len(tasks), initial=len(tasks) - len(waiting), desc=what, disable=None, leave=False) as bar:
+        with tqdm(
+            total=len(tasks), initial=len(tasks) - len(waiting), desc=work.what, disable=None, leave=False
+        ) as bar:
             for task in Dispatch(self._actors, waiting, self._storage, self._same).finished():
                 made += rows_of(task.target)
                 bar.set_postfix_str(f"{made / (time.perf_counter() - start):.0f} images/s", refresh=False)

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from stages.adapting import part_of, shares_of
-from stages.banks.images import write_images
+from stages.banks.images import read_labels, write_images
 from stages.banks.table import read_table, write_table
-from stages.engine import Local, engine
+from stages.engine import Local, Work, engine
 from stages.params import load_params
 
 
@@ -40,27 +40,33 @@ def source(shard, tmp_path):
 def test_chosen_shards_are_numbered_anew_and_finished_files_kept(source, shard, tmp_path):
     worker = Counter()
     run = Local(worker)
-    written = run.write(tmp_path / "out", source, {"a": 1}, what="test", chosen=[1, 3])
+    written = run.write(Work(tmp_path / "out", source, {"a": 1}, "test", chosen=[1, 3]))
     assert (written.images, written.pieces, written.kept) == (6, 2, 0) and worker.made == [0, 1]
     found = [read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
     assert [table["id"].to_pylist() for table, _ in found] == [shard.ids[3:6], shard.ids[9:12]]
     assert [about for _, about in found] == [{"a": 1}] * 2
     (tmp_path / "out/00000.parquet").unlink()
-    again = run.write(tmp_path / "out", source, {"a": 1}, what="test", chosen=[1, 3])
+    again = run.write(Work(tmp_path / "out", source, {"a": 1}, "test", chosen=[1, 3]))
     assert (again.images, again.pieces, again.kept) == (6, 2, 1) and worker.made == [0, 1, 0]
 
 
 def test_behind_the_last_chosen_shard_nothing_is_read(source, tmp_path):
     last = source / "00003.parquet"
     last.write_bytes(last.read_bytes()[:-9])
-    assert Local(Counter()).write(tmp_path / "out", source, {}, what="test", chosen=[0]).images == 3
+    assert Local(Counter()).write(Work(tmp_path / "out", source, {}, "test", chosen=[0])).images == 3
     with pytest.raises(ValueError, match=r"00003\.parquet"):
-        Local(Counter()).write(tmp_path / "all", source, {}, what="test")
+        Local(Counter()).write(Work(tmp_path / "all", source, {}, "test"))
 
 
 def test_one_worker_is_loaded_with_the_parameters():
     with engine(load_params(), lambda params: Counter(), shards=3) as run:
         assert run.facts == {"device": "cpu"} and run.call("said", "a") == "a"
+
+
+def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
+    write_table(tmp_path / "a.parquet", [pa.table({"id": ["x"]})], {})
+    with pytest.raises(ValueError, match=r"a\.parquet: of another kind, no column label"):
+        read_labels(tmp_path / "a.parquet")
 
 
 def test_shares_count_only_images_of_the_study(shard, tmp_path):

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from stages.banks.files import whole
 from stages.banks.notes import read_note, write_note
@@ -93,14 +94,24 @@ def write_pieces(folder: Path, parts: Iterable[Part], make: Callable[[Path, int,
     """Makes a Parquet file in `folder` for each part, in order, but for those that are there already."""
     images = pieces = kept = 0
     for index, part in enumerate(parts):
-        path = folder / f"{index:05d}.parquet"
+        path = piece_path(folder, index)
         if path.is_file():
             kept += 1
         else:
             with whole(path) as temporary:
                 make(temporary, index, part)
-        images, pieces = images + len(part), pieces + 1
+        images, pieces = images + rows_of(path), pieces + 1
     return Written(images, pieces, kept)
+
+
+def piece_path(folder: Path, index: int) -> Path:
+    """Where a file of a folder lies, counted from 0."""
+    return folder / f"{index:05d}.parquet"
+
+
+def rows_of(path: Path) -> int:
+    """How many rows a Parquet file has, without reading them."""
+    return pq.read_metadata(path).num_rows
 
 
 def write_shard(path: Path, shard: Images, provenance: Provenance) -> None:
@@ -147,8 +158,14 @@ def read_shard(path: Path, index: int, first: Provenance) -> Images:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """The labels (N,) of a shard, without its images."""
+    """The labels (N,) of a shard, without its images.
+
+    Raises:
+        ValueError: If it is damaged, or no shard of images.
+    """
     with opened(path) as file:
+        if "label" not in file.schema_arrow.names:
+            raise ValueError(f"{path}: of another kind, no column label; {REMEDY}")
         return file.read(columns=["label"])["label"].to_numpy()
 
 
@@ -156,12 +173,7 @@ def require_shard(found: Provenance, path: Path, index: int, first: Provenance) 
     """Refuses a shard that is another one's, or of another run than the first."""
     if found != {**first, "shard": index}:
         stranger = f"shard {found.get('shard')} of another run"
-        raise ValueError(f"{path}: {stranger}, shard {index} of that of {shard_name(path, 0)} expected")
-
-
-def shard_name(path: Path, index: int) -> Path:
-    """Where the shard of an index lies that belongs to another one."""
-    return path.with_name(f"{index:05d}{path.suffix}")
+        raise ValueError(f"{path}: {stranger}, shard {index} of that of {piece_path(path.parent, 0)} expected")
 
 
 def images_of(table: pa.Table, shape: list[int], path: Path) -> Images:

@@ -16,7 +16,7 @@ import torch
 
 from stages.banks.images import Images, write_images
 from stages.craft import Crafter
-from stages.engine import Engine, engine
+from stages.engine import Engine, Work, engine
 from stages.params import Params, load_params
 from tests.benchmarks.measuring import medians
 
@@ -69,7 +69,7 @@ def alone(run: Engine) -> Engine:
 
 def craft(run: Engine, source: Path, folder: Path) -> None:
     """One folder of adversarial images."""
-    run.write(folder, source, {}, what="benchmark")
+    run.write(Work(folder, source, {}, "benchmark"))
 
 
 def store(folder: Path, shards: int) -> int:
