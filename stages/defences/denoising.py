@@ -1,7 +1,9 @@
-"""Denoising as a defence, channel by channel: total variation, wavelets (scikit-image)."""
+"""Denoising as a defence, channel by channel: total variation, wavelets.
+
+scikit-image is imported by whoever denoises: with scipy's statistics it takes half a second of each stage that could.
+"""
 
 import numpy as np
-from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 from torch import Tensor
 
 from stages.defences.image_by_image import image_by_image
@@ -20,6 +22,7 @@ def total_variation(images: Tensor, *, weight: float) -> Tensor:
 
     Source: Chambolle 2004; as a defence Guo et al. 2018, who drop pixels at random as well.
     """
+    from skimage.restoration import denoise_tv_chambolle
 
     def process(image: np.ndarray) -> np.ndarray:
         return denoise_tv_chambolle(image, weight=weight, channel_axis=-1)
@@ -42,6 +45,7 @@ def wavelet(images: Tensor, *, sigma: float) -> Tensor:
 
     Source: Chang et al. 2000; combined with AdvPT in arXiv 2311.11261.
     """
+    from skimage.restoration import denoise_wavelet
 
     def process(image: np.ndarray) -> np.ndarray:
         return denoise_wavelet(image, sigma=sigma, wavelet="db1", mode="soft", method="BayesShrink", channel_axis=-1)
