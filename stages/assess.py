@@ -36,7 +36,7 @@ def main(dataset: str) -> str:
     study = read_study(dataset, dataset, made_as(params), dataset_sha256=clean["dataset_sha256"])
     prompts = study.prompts[params.assess.prompt]
     shard = joined(list(first_images(source, study, params.assess.images)))
-    with engine(params, Assessing, prompts, shards=1) as run:
+    with engine(params, Measurer, prompts, shards=1) as run:
         require(prompts.provenance, prompt_paths(dataset, dataset)[params.assess.prompt], model=run.facts["model"])
         measured = run.call("measure", shard)
     made_by = provenance(
@@ -51,7 +51,7 @@ def main(dataset: str) -> str:
     )
 
 
-class Assessing:
+class Measurer:
     """Measures: a worker, see stages/engine.py.
 
     Args:

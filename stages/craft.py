@@ -38,8 +38,8 @@ def main(dataset: str, threat: str | None = None) -> str:
     inputs = seals_of(source)
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split=split, seed=params.seed, data=params.data.model_dump())
-    if isinstance(attack, Transfer) and params.runtime.engine == "ray" and params.runtime.storage:
-        raise ValueError("runtime.storage: a surrogate is fitted where all training images lie; use a shared disk")
+    if isinstance(attack, Transfer) and params.runtime.storage:
+        params = params.with_runtime(engine="local")  # a surrogate is fitted where all training images lie
     with engine(params, Crafter, attack, train, clean["shape"][0], shards=len(shard_paths(source))) as run:
         if isinstance(attack, Transfer):
             inputs += seals_of(train)

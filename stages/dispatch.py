@@ -115,6 +115,9 @@ class Dispatch:
             ray.kill(actor, no_restart=False)
         if self._running:
             ray.wait(list(self._running), num_returns=len(self._running), timeout=END)
+        if self._storage:
+            for name in {task.name for task, *_ in self._running.values()}:
+                self._storage.remove(name)  # which the second of two may have brought there, too
 
     def _give(self) -> None:
         """Gives what waits to those who have less than AHEAD, and what is late to those who are free."""

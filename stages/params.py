@@ -391,6 +391,10 @@ class Params(Block):
     adaptive: dict[str, Annotated[PromptPgd | AutoAttack | Square, Field(discriminator="method")]]
     assess: Assess
 
+    def with_runtime(self, **changes: Any) -> "Params":
+        """The same, run in another way."""
+        return self.model_copy(update={"runtime": self.runtime.model_copy(update=changes)})
+
     @model_validator(mode="after")
     def _refreshed_tuning(self) -> "Params":
         """Refuses values that do not go with those of `tune`."""

@@ -1,7 +1,7 @@
 """Shards in an object store or any other place that fsspec opens, between machines that share no disk."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,8 +69,13 @@ class Storage:
             ValueError: If it arrives damaged.
         """
         files, folder = self._place
-        there = f"{folder}/results/{name}.parquet"
         with whole(path) as temporary:
-            files.get_file(there, str(temporary))
+            files.get_file(f"{folder}/results/{name}.parquet", str(temporary))
             check_table(temporary)
-        files.rm_file(there)
+        self.remove(name)
+
+    def remove(self, name: str) -> None:
+        """Removes a result there, if there is one."""
+        files, folder = self._place
+        with suppress(FileNotFoundError):
+            files.rm_file(f"{folder}/results/{name}.parquet")

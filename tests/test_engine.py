@@ -10,9 +10,11 @@ import pytest
 
 from stages.adapting import part_of, shares_of
 from stages.banks.images import read_labels, write_images
+from stages.banks.provenance import key_of
 from stages.banks.table import read_table, write_table
 from stages.engine import Local, Work, engine
 from stages.params import load_params
+from stages.storage import Storage
 
 
 class Counter:
@@ -110,14 +112,14 @@ class Worker:
         self.facts = SimpleNamespace(remote=lambda: Answer(dict))
 
 
-def round_of(monkeypatch, *answers):
+def round_of(monkeypatch, *answers, storage=None):
     dispatch = pytest.importorskip("stages.dispatch")
     monkeypatch.setattr(dispatch, "ray", Cluster())
     monkeypatch.setattr(dispatch, "PATIENCE", 0)
     monkeypatch.setattr(dispatch, "require_here", lambda path: None)
     tasks = [dispatch.Task(None, n, f"shard {n}", "", n, {}, {}, "make", str(n)) for n in range(4)]
     actors = [Worker(say) for say in answers]
-    return dispatch.Dispatch(actors, tasks, None, {}), actors
+    return dispatch.Dispatch(actors, tasks, storage, {}), actors
 
 
 def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
@@ -133,6 +135,39 @@ def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
 
 
 def test_what_a_lost_worker_has_is_made_by_a_free_one(monkeypatch):
-    run, (alive, lost) = round_of(monkeypatch, lambda: None, None)
+    removed = []
+    storage = SimpleNamespace(push=lambda *_: None, collect=lambda *_: None, remove=removed.append)
+    run, (alive, lost) = round_of(monkeypatch, lambda: None, None, storage=storage)
     assert sorted(task.name for task in run.finished()) == ["0", "1", "2", "3"]
+    assert sorted(removed) == sorted(task.name for task in lost.tasks)
     assert lost.was_killed and len(lost.tasks) == 2 and {task.name for task in alive.tasks} == {"0", "1", "2", "3"}
+
+
+def test_a_worker_of_other_facts_or_code_is_refused(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # as the worker does for good
+    on_ray, dispatch = pytest.importorskip("stages.on_ray"), pytest.importorskip("stages.dispatch")
+    actor = on_ray.Actor(tmp_path, Counter, None)
+    (task, *_) = dispatch.tasks_of(Work(tmp_path / "out", source, {}, "test"))
+    same = key_of(Counter.facts, [], device="cpu")
+    for key in same:
+        with pytest.raises(ValueError, match=f"{key} differ from those of the first worker"):
+            actor.make({**same, key: "other"}, task)
+    assert not task.target.exists()
+    task.target.parent.mkdir()
+    actor.make(same, task)
+    assert task.target.is_file()
+
+
+def test_what_two_workers_have_brought_to_the_storage_is_removed(shard, tmp_path):
+    """The late one delivers once more what was collected already."""
+    write_images(tmp_path / "source", shard.split(4), {})
+    store = Storage(f"file://{tmp_path}/store")
+    for _ in range(2):
+        with store.delivered("result") as target:
+            write_table(target, [pa.table({"id": ["x"]})], {})
+    store.collect("result", tmp_path / "here.parquet")
+    with store.delivered("result") as target:
+        write_table(target, [pa.table({"id": ["x"]})], {})
+    store.remove("result")
+    store.remove("result")
+    assert list((tmp_path / "store/results").iterdir()) == [] and (tmp_path / "here.parquet").is_file()

@@ -17,7 +17,7 @@ import torch
 from stages.banks.images import Images, write_images
 from stages.craft import Crafter
 from stages.engine import Engine, Work, engine
-from stages.params import Params, load_params
+from stages.params import load_params
 from tests.benchmarks.measuring import medians
 
 SHARDS, IMAGES = 12, 250  # of each shard
@@ -34,7 +34,8 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
         starts, engines = [], []
         for name, workers in (("local", 1), ("ray", 2)):
             begun = time.perf_counter()
-            run = engine(with_engine(params, name), Crafter, *arguments, shards=workers)
+            one_batch = params.with_runtime(engine=name, workers=1, device="cpu")
+            run = engine(one_batch, Crafter, *arguments, shards=workers)
             engines.append(running.enter_context(run))
             starts.append(time.perf_counter() - begun)
         labels = {"local": engines[0], "Ray, 1 worker": alone(engines[1]), "Ray, 2 workers": engines[1]}
@@ -52,12 +53,6 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
             "time against local": taken / seconds["local"],
             "start s": starts[label != "local"],
         }
-
-
-def with_engine(params: Params, name: str) -> Params:
-    """The parameters with another engine and one batch at a time."""
-    runtime = params.runtime.model_copy(update={"engine": name, "workers": 1, "device": "cpu"})
-    return params.model_copy(update={"runtime": runtime})
 
 
 def alone(run: Engine) -> Engine:
