@@ -5,44 +5,41 @@ python -m tests.readme writes them into README.md; a test checks that they are t
 
 import csv
 import json
-import re
 from pathlib import Path
 
 from stages.params import load_params
 from stages.report.vocabulary import PROMPTS
 from tests.benchmarks.measuring import shown
 
-BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
-BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
-SWEEP = re.compile(r"(<!-- sweep -->\n).*?(<!-- /sweep -->)", re.DOTALL)
-ROUNDS = re.compile(r"(<!-- rounds -->\n).*?(<!-- /rounds -->)", re.DOTALL)
-REFRESHED = re.compile(r"(<!-- refreshed -->\n).*?(<!-- /refreshed -->)", re.DOTALL)
-RELIABILITY = re.compile(r"(<!-- reliability -->\n).*?(<!-- /reliability -->)", re.DOTALL)
-
-# of each reports/accuracy.csv that is kept under reports/experiments, which threats, and their names
-MEASURED = {
-    "seeds": {
-        "clean": "clean",
-        "adaptive_eps4": "PGD on the cross-entropy, eps 4",
-        "autoattack_eps4": "AutoAttack `fast`, eps 4",
-        "transfer_eps8": "transfer, eps 8",
-    },
-    "eps": {
-        "autoattack_eps1": "AutoAttack `fast`, eps 1",
-        "autoattack_eps2": "AutoAttack `fast`, eps 2",
-        "autoattack_eps8": "AutoAttack `fast`, eps 8",
-        "square_eps4": "Square, 1,000 queries, eps 4",
-    },
-    "second": {
-        "clean": "**second cut**, clean",
-        "adaptive_eps4": "PGD on the cross-entropy, eps 4",
-        "adaptive_eps8": "PGD on the cross-entropy, eps 8",
-    },
-    "vit": {
-        "clean": "**tiny ViT**, clean",
-        "adaptive_eps4": "PGD on the cross-entropy, eps 4",
-        "adaptive_eps8": "PGD on the cross-entropy, eps 8",
-    },
+# of which experiment, whose reports/accuracy.csv is kept under reports/experiments, which threat, and its name
+MEASURED = (
+    ("seeds", "clean", "clean"),
+    ("seeds_eps1", "autoattack_eps1", "AutoAttack `fast`, eps 1"),
+    ("seeds_eps2_8", "autoattack_eps2", "AutoAttack `fast`, eps 2"),
+    ("seeds", "autoattack_eps4", "AutoAttack `fast`, eps 4"),
+    ("seeds_eps2_8", "autoattack_eps8", "AutoAttack `fast`, eps 8"),
+    ("seeds", "adaptive_eps4", "PGD on the cross-entropy, eps 4"),
+    ("threats", "square_eps4", "Square, 1,000 queries, eps 4"),
+    ("seeds", "transfer_eps8", "transfer, eps 8"),
+    ("second", "clean", "**second cut**, clean"),
+    ("second", "adaptive_eps4", "PGD on the cross-entropy, eps 4"),
+    ("second", "adaptive_eps8", "PGD on the cross-entropy, eps 8"),
+    ("vit", "clean", "**tiny ViT**, clean"),
+    ("vit", "adaptive_eps4", "PGD on the cross-entropy, eps 4"),
+    ("vit", "adaptive_eps8", "PGD on the cross-entropy, eps 8"),
+)
+# of the experiment with every attack beside the default ones
+THREATS = {
+    "adaptive_eps4": "PGD on the cross-entropy, eps 4",
+    "autoattack_eps4": "AutoAttack `fast`, eps 4",
+    "square_eps4": "Square, 1,000 queries, eps 4",
+    "worst_eps4": "the worst of these for each image",
+    "jpeg_eps4": "PGD through JPEG (BPDA), eps 4",
+    "clean+jpeg75": "clean, behind JPEG",
+    "pgd_eps8": "oblivious PGD, eps 8",
+    "pgd_eps8+wavelet": "the same behind wavelets",
+    "pgd_eps8+jpeg75": "the same behind JPEG",
+    "pgd_eps16+jpeg75": "oblivious PGD, eps 16, behind JPEG",
 }
 
 
@@ -115,15 +112,29 @@ def refreshed() -> str:
     """What the refreshed bank gains in the experiments under reports/experiments, in Markdown."""
     lines = ["| threat | n | attacked seeds | hand-written | AdvPT | AdvPT refreshed | gain over hand-written |"]
     lines.append(f"|{'---|' * 7}")
-    for experiment, threats in MEASURED.items():
-        with Path(f"reports/experiments/{experiment}.csv").open(encoding="utf-8", newline="") as file:
-            rows = {(row["threat"], row["prompt"]): row for row in csv.DictReader(file)}
-        for threat, name in threats.items():
-            hand, advpt, ours = (rows[threat, prompt] for prompt in ("hand", "advpt", "advpt_refreshed"))
-            numbers = [percent(row["accuracy"]) + (row["std"] and f" ± {percent(row['std'])}") for row in (advpt, ours)]
-            cells = [name, ours["n"], ours["seeds"], percent(hand["accuracy"]), *numbers, gain(hand, ours)]
-            lines.append(f"| {' | '.join(cells)} |")
+    for experiment, threat, name in MEASURED:
+        rows = experiment_rows(experiment)
+        hand, advpt, ours = (rows[threat, prompt] for prompt in ("hand", "advpt", "advpt_refreshed"))
+        numbers = [percent(row["accuracy"]) + (row["std"] and f" ± {percent(row['std'])}") for row in (advpt, ours)]
+        cells = [name, ours["n"], ours["seeds"], percent(hand["accuracy"]), *numbers, gain(hand, ours)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def threats() -> str:
+    """What other attacks and defences find, in Markdown."""
+    rows = experiment_rows("threats")
+    lines = [f"| threat | n | {' | '.join(PROMPTS.values())} |", f"|{'---|' * (2 + len(PROMPTS))}"]
+    for threat, name in THREATS.items():
+        cells = [name, rows[threat, "hand"]["n"], *(percent(rows[threat, prompt]["accuracy"]) for prompt in PROMPTS)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def experiment_rows(name: str) -> dict[tuple[str, str], dict[str, str]]:
+    """The accuracy table of an experiment, by threat and prompt."""
+    with Path(f"reports/experiments/{name}.csv").open(encoding="utf-8", newline="") as file:
+        return {(row["threat"], row["prompt"]): row for row in csv.DictReader(file)}
 
 
 def gain(hand: dict[str, str], ours: dict[str, str]) -> str:
@@ -138,18 +149,33 @@ def percent(fraction: str) -> str:
     return f"{100 * float(fraction):.1f}"
 
 
-def with_table(readme: str, metrics: dict) -> str:
-    """README.md with the table of these metrics and those of the benchmarks and of the reliability tests."""
-    readme = BLOCK.sub(lambda found: found[1] + table(metrics) + found[2], readme)
-    benchmarks = "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
-    readme = SWEEP.sub(lambda found: found[1] + sweep() + found[2], readme)
-    readme = ROUNDS.sub(lambda found: found[1] + rounds() + found[2], readme)
-    readme = REFRESHED.sub(lambda found: found[1] + refreshed() + found[2], readme)
-    readme = RELIABILITY.sub(lambda found: found[1] + reliability() + found[2], readme)
-    return BENCHMARKS.sub(lambda found: found[1] + benchmarks + found[2], readme)
+def benchmarks() -> str:
+    """What was measured by tests/benchmarks, in Markdown."""
+    return "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
+
+
+def with_tables(readme: str, metrics: dict) -> str:
+    """README.md with the table of these metrics and the others, each between `<!-- NAME -->` and `<!-- /NAME -->`."""
+    tables = {
+        "results": table(metrics),
+        "threats": threats(),
+        "sweep": sweep(),
+        "refreshed": refreshed(),
+        "rounds": rounds(),
+        "benchmarks": benchmarks(),
+        "reliability": reliability(),
+    }
+    for name, made in tables.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = readme.partition(begin)
+        _, found, behind = rest.partition(end)
+        if not found:
+            raise ValueError(f"README.md has no place for the table {name}")
+        readme = before + begin + made + end + behind
+    return readme
 
 
 if __name__ == "__main__":
     path = Path("README.md")
     metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
-    path.write_text(with_table(path.read_text(encoding="utf-8"), metrics), encoding="utf-8")
+    path.write_text(with_tables(path.read_text(encoding="utf-8"), metrics), encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.compare_metrics import differences
-from tests.readme import with_table
+from tests.readme import with_tables
 
 
 def readme() -> str:
@@ -24,7 +24,7 @@ def committed() -> dict:
 
 
 def test_the_results_table_is_that_of_the_committed_metrics():
-    assert readme() == with_table(readme(), committed()), "run `python -m tests.readme`"
+    assert readme() == with_tables(readme(), committed()), "run `python -m tests.readme`"
 
 
 def test_files_that_it_names_exist():

@@ -20,9 +20,10 @@ NEAREST = (
     "the vectors of all tuning seeds, of at most ten classes."
 )
 MAPS = (
-    "Cosines between the texts of the classes, hand-written before tuning and tuned after it (first tuning seed), at "
-    "most the first 40 classes; above, the mean over pairs. They tell how far texts lie apart, not whether images lie "
-    "near the right one."
+    "Each number says how alike the texts of two classes are: 1 is the same direction, 0 is unrelated. The first map "
+    "is of the hand-written prompt, the others are of tuned ones (first tuning seed, at most the first 40 classes). "
+    "Above each stands the mean over pairs: if it grows, tuning has drawn the classes together. The maps do not say "
+    "whether images lie near the right text."
 )
 SHADOW = (
     "Unit features of training images, the same ones clean and attacked: what CoOp and AdvPT were tuned on, not the "
@@ -82,11 +83,12 @@ def nearer_than_random(words: pd.DataFrame) -> str:
 
 def ways(moved: pd.DataFrame) -> str:
     """How far the texts went from the hand-written ones, and how much alike, over all tuning seeds; plain text."""
-    told = []
-    for prompt in TUNED:
-        lines = moved[moved["prompt"] == prompt]
-        told.append(
-            f"{PROMPTS[prompt]}'s texts have a cosine of {lines['cosine'].mean():.2f} with the hand-written ones, and "
-            f"their ways one of {lines['common'].mean():.2f} with the mean way of all classes"
-        )
-    return f"On average {'; '.join(told)}"
+    by_prompt = moved.groupby("prompt")[["cosine", "common"]].mean()
+    near, alike = (
+        ", ".join(f"{PROMPTS[prompt]} {by_prompt.loc[prompt, column]:.2f}" for prompt in TUNED)
+        for column in ("cosine", "common")
+    )
+    return (
+        f"a tuned text and the hand-written one of its class have a mean cosine of {near}; the move of a class and the "
+        f"mean move of all have one of {alike} (1: all moved the same way)"
+    )
