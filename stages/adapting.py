@@ -14,7 +14,7 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, dlr, margin
 from stages.attacks.pgd import pgd
 from stages.attacks.survivors import attack_survivors
-from stages.banks.images import Images, read_images, read_labels, shard_paths
+from stages.banks.images import Images, read_column, read_images, shard_paths
 from stages.crafting import Attack, steps_of
 from stages.defences.bpda import expectation
 from stages.defending import Encoder, Victim, victim_behind
@@ -133,7 +133,7 @@ def shares_of(source: Path, study: Study, count: int | str) -> list[int]:
     left = float("inf") if count == "all" else count
     shares = []
     for path in shard_paths(source):
-        showing = int(study.takes_part(read_labels(path)).sum()) if left else 0
+        showing = int(study.takes_part(read_column(path, "label").to_numpy()).sum()) if left else 0
         shares.append(int(min(left, showing)))
         left -= shares[-1]
     if not any(shares):

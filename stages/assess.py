@@ -52,7 +52,7 @@ def main(dataset: str) -> str:
 
 
 class Measurer:
-    """Measures: a worker, see stages/engine.py.
+    """Measures what would betray a weak attack: a worker, see stages/engine.py.
 
     Args:
         params: The parameters.

@@ -38,8 +38,10 @@ def main(dataset: str, threat: str | None = None) -> str:
     inputs = seals_of(source)
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split=split, seed=params.seed, data=params.data.model_dump())
-    if isinstance(attack, Transfer) and params.runtime.storage:
-        params = params.with_runtime(engine="local")  # a surrogate is fitted where all training images lie
+    here = ""
+    if isinstance(attack, Transfer) and params.runtime.engine == "ray" and params.runtime.storage:
+        params = params.with_runtime({"engine": "local"})
+        here = ", in this process, for its surrogate needs all training images"
     with engine(params, Crafter, attack, train, clean["shape"][0], shards=len(shard_paths(source))) as run:
         if isinstance(attack, Transfer):
             inputs += seals_of(train)
@@ -55,7 +57,7 @@ def main(dataset: str, threat: str | None = None) -> str:
                 note = (
                     f", surrogate right on {found['clean_accuracy']:.3f} clean, {found['robust_accuracy']:.3f} attacked"
                 )
-    return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{note}"
+    return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{note}{here}"
 
 
 class Crafter:

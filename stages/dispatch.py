@@ -107,6 +107,8 @@ class Dispatch:
                         self._storage.collect(task.name, task.target)
                     require_here(task.target)
                     yield task
+                elif task and self._storage:
+                    self._storage.remove(task.name)  # made a second time, after the first was collected
         self._end()
 
     def _end(self) -> None:
@@ -117,7 +119,7 @@ class Dispatch:
             ray.wait(list(self._running), num_returns=len(self._running), timeout=END)
         if self._storage:
             for name in {task.name for task, *_ in self._running.values()}:
-                self._storage.remove(name)  # which the second of two may have brought there, too
+                self._storage.remove(name)  # a second try may have delivered after the first was collected
 
     def _give(self) -> None:
         """Gives what waits to those who have less than AHEAD, and what is late to those who are free."""

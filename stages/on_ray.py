@@ -114,7 +114,7 @@ class OnRay:
         if not places:
             raise ValueError(f"runtime.actor_cpus: no machine of the Ray cluster has {runtime.actor_cpus} CPUs")
         if not gpus:
-            params = params.with_runtime(workers=runtime.workers or runtime.actor_cpus)
+            params = params.with_runtime({"workers": runtime.workers or runtime.actor_cpus})
         self._storage = Storage(runtime.storage) if runtime.storage else None
         needs = {"num_gpus": int(gpus), "num_cpus": 1 if gpus else runtime.actor_cpus}
         remote = ray.remote(Actor).options(**needs, max_restarts=-1)

@@ -391,9 +391,9 @@ class Params(Block):
     adaptive: dict[str, Annotated[PromptPgd | AutoAttack | Square, Field(discriminator="method")]]
     assess: Assess
 
-    def with_runtime(self, **changes: Any) -> "Params":
-        """The same, run in another way."""
-        return self.model_copy(update={"runtime": self.runtime.model_copy(update=changes)})
+    def with_runtime(self, changes: dict[str, Any]) -> "Params":
+        """These parameters with some keys of `runtime` changed, which changes no result."""
+        return self.model_copy(update={"runtime": Runtime(**{**self.runtime.model_dump(), **changes})})
 
     @model_validator(mode="after")
     def _refreshed_tuning(self) -> "Params":

@@ -8,10 +8,9 @@ Source: after adversarial training (Madry et al. 2018, eq. 2.1), of nothing but 
 in each round, not in each step, and earlier rounds stay in the bank.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,23 +18,24 @@ from torch import Tensor
 
 from stages.banks.bank import Bank, read_bank, round_table
 from stages.banks.files import require_writable, resuming, whole
-from stages.banks.images import Images, Written, images_provenance, read_images, seals_of, shard_paths, write_pieces
+from stages.banks.images import Images, Written, images_provenance, piece_path, read_column, seals_of, shard_paths
 from stages.banks.prompts import load_prompts
 from stages.banks.provenance import key_of, provenance, require
 from stages.banks.table import read_table, seal_of, write_table
 from stages.banks.tensors import seal_of as seal_of_prompts
 from stages.batches import fitting
 from stages.carding import read_card
-from stages.command import command, progress
+from stages.command import command
 from stages.datasets.parts import labels_of
+from stages.engine import Engine, Work, engine
 from stages.judging import made_as
-from stages.models.clip import load_clip
+from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
 from stages.params import Params, load_params
 from stages.prompts.sources import tuning_generators
 from stages.prompts.text import TextTower
 from stages.refreshing import Refresher
-from stages.tuning import start_of, told, tuned, write_tuned
+from stages.tuning import Tuned, start_of, told, tuned, write_tuned
 
 PROMPT = "advpt_refreshed"
 NO_SEED = -1
@@ -46,15 +46,15 @@ class Start(NamedTuple):
 
     Attributes:
         images: Folder of the clean training images.
-        labels: The classes that take part (K,), as the data set labels them.
-        clean: Embeddings of the N clean images that show one of these.
+        chosen: Its shards that show a class that takes part.
+        clean: Embeddings of the N clean images that do, labelled by position among these classes.
         prompts: Text features (K, D) that the first round attacks, by tuning seed; of the hand-written prompt, which
             has none, under NO_SEED.
         seals: Digests of all that is read.
     """
 
     images: Path
-    labels: range
+    chosen: list[int]
     clean: Bank
     prompts: dict[int, Tensor]
     seals: list[str]
@@ -74,46 +74,22 @@ def main(dataset: str, part: str | None = None) -> str:
     class_names = [card.class_names[label] for label in labels]
     same = {"dataset": dataset, "dataset_sha256": card.sha256, "model": clip.fingerprint}
     start = read_start(params, study, labels, **same)
-    clean = torch.tensor(start.clean.embeddings, device=device)
-    made_by = provenance(**same, prompt=PROMPT, precision=clip.precision, part=part, **made_as(params)[PROMPT])
-    refresher = Refresher(
-        clip,
-        settings,
-        seed=params.seed,
-        device=device,
-        runtime=fitting(params.runtime, clip.gradient_encoder(), clip.image_size, device),
-    )
     # a prompt that the tower cannot take is refused here, before any attack
     start_of(tune, class_names, TextTower(clip.model, clip.tokenizer), tuning_generators(params.seed, 1))
-    key = key_of({**made_by, "class_names": class_names}, start.seals, device=device.type)
-    prompts = start.prompts
-    written: list[Written] = []
-    shape = (tune.tuning_seeds, settings.rounds, *clean.shape)
-    bank_so_far = clean.new_empty(shape) if settings.keep == "all" else None  # (S, V, N, D)
-    with resuming(out, key) as folder, resuming(bank, key) as pieces:
-        for turn in range(settings.rounds):
-            folder_of_round = pieces / f"round-{turn + 1:04d}"
-            attacked, of_round = attack_round(refresher, start, prompts, turn=turn, folder=folder_of_round)
-            written += of_round
-            if bank_so_far is not None:
-                bank_so_far[:, turn] = attacked  # of one prompt for all seeds, where all begin with it
-            result = tuned(
-                tune,
-                class_names,
-                clip,
-                seed=params.seed,
-                embeddings=attacked[:, None] if bank_so_far is None else bank_so_far[:, : turn + 1],
-                clean_embeddings=clean,
-                labels=torch.tensor(start.clean.labels - labels.start, device=device),
-                checkpoint=folder_of_round / "progress.safetensors",
-                what=f"tune round {turn + 1}",
-            )
-            prompts = dict(enumerate(result.text_features))
-        write_tuned(folder / PROMPT, result, class_names, tune, clip, study, made_by)
-        with whole(pieces / bank.name) as file:
-            write_table(file, (read_table(path)[0] for path in sorted(pieces.glob("round-*/*/*.parquet"))), made_by)
-    shards = Written(len(clean), sum(one.pieces for one in written), sum(one.kept for one in written))
-    return f"wrote {out}, {bank}, {shards}, {settings.rounds} rounds, {told(result)}"
+    shared = clip if params.runtime.engine == "local" else None
+    with engine(params, Attacker, labels, shared, shards=len(start.chosen)) as run:
+        if run.facts["model"] != clip.fingerprint:
+            raise ValueError(f"runtime.engine: the workers have {run.facts['model']}, here is {clip.fingerprint}")
+        precision = run.facts["precision"]
+        made_by = provenance(**same, prompt=PROMPT, precision=precision, part=part, **made_as(params)[PROMPT])
+        devices = f"{run.facts['device']}, {device.type}"  # of the attacks and of tuning
+        key = key_of({**made_by, "class_names": class_names}, start.seals, device=devices)
+        with resuming(out, key) as folder, resuming(bank, key) as pieces:
+            result, written = in_rounds(run, start, params, clip, class_names, device=device, pieces=pieces)
+            write_tuned(folder / PROMPT, result, class_names, tune, clip, study, made_by)
+            with whole(pieces / bank.name) as file:
+                write_table(file, (read_table(path)[0] for path in sorted(pieces.glob("round-*/*/*.parquet"))), made_by)
+    return f"wrote {out}, {bank}, {written}, {settings.rounds} rounds, {told(result)}"
 
 
 def read_start(params: Params, study: str, labels: range, **same: object) -> Start:
@@ -136,54 +112,124 @@ def read_start(params: Params, study: str, labels: range, **same: object) -> Sta
     first = NO_SEED if settings.start == "hand" else 0
     prompts = {first + index: torch.tensor(one) for index, one in enumerate(found.text_features)}
     clean = clean.take(np.isin(clean.labels, labels))
-    return Start(images, labels, clean, prompts, [*seals_of(images), seal_of(features), seal_of_prompts(path)])
+    clean = replace(clean, labels=clean.labels - labels.start)
+    seals = [*seals_of(images), seal_of(features), seal_of_prompts(path)]
+    return Start(images, shards_showing(labels, images, clean.ids), clean, prompts, seals)
+
+
+def shards_showing(labels: range, images: Path, ids: list[str]) -> list[int]:
+    """The shards of a folder that show some classes.
+
+    Raises:
+        ValueError: If the images that do are not those of the clean embeddings.
+    """
+    showing = []
+    for path in shard_paths(images):
+        takes_part = np.isin(read_column(path, "label").to_numpy(), labels)
+        showing.append(np.array(read_column(path, "id").to_pylist(), object)[takes_part].tolist())
+    if [id for shard in showing for id in shard] != ids:
+        raise ValueError(f"{images}: not the images of the clean embeddings; run `dvc repro`")
+    return [index for index, shard in enumerate(showing) if shard]
+
+
+def in_rounds(
+    run: Engine,
+    start: Start,
+    params: Params,
+    clip: Clip,
+    class_names: list[str],
+    *,
+    device: torch.device,
+    pieces: Path,
+) -> tuple[Tuned, Written]:
+    """Attacks and tunes by turns.
+
+    Args:
+        run: Of attackers.
+        start: What the first round begins with.
+        params: The parameters.
+        clip: Whose text tower is tuned under.
+        class_names: K names.
+        device: Where to tune.
+        pieces: Takes a folder for each round, and has those of an interrupted run.
+
+    Returns:
+        What the last round has tuned, and what was written for all of them.
+    """
+    settings, tune = params.refresh, params.refresh.changed(params.tune)
+    clean, labels = (torch.tensor(array, device=device) for array in (start.clean.embeddings, start.clean.labels))
+    most = settings.rounds if settings.keep == "all" else 1
+    views = clean.new_empty(tune.tuning_seeds, most, *clean.shape)  # (S, V, N, D), each round one view
+    prompts, written = start.prompts, []
+    for turn in range(settings.rounds):
+        folder = pieces / f"round-{turn + 1:04d}"
+        attacked, of_round = attack_round(run, start, prompts, turn=turn, folder=folder)
+        written += of_round
+        count = min(turn + 1, most)
+        views[:, count - 1] = attacked  # of one prompt for all seeds, where all begin with it
+        result = tuned(
+            tune,
+            class_names,
+            clip,
+            seed=params.seed,
+            embeddings=views[:, :count],
+            clean_embeddings=clean,
+            labels=labels,
+            checkpoint=folder / "progress.safetensors",
+            what=f"tune round {turn + 1}",
+        )
+        prompts = dict(enumerate(result.text_features))
+    return result, Written(len(clean), sum(one.pieces for one in written), sum(one.kept for one in written))
 
 
 def attack_round(
-    refresher: Refresher, start: Start, prompts: dict[int, Tensor], *, turn: int, folder: Path
+    run: Engine, start: Start, prompts: dict[int, Tensor], *, turn: int, folder: Path
 ) -> tuple[Tensor, list[Written]]:
     """Attacks the training images through each of some prompts, and embeds them.
 
     Args:
-        refresher: How.
+        run: Of attackers.
         start: The images.
         prompts: Text features (K, D) by tuning seed.
         turn: Which round, from 0.
         folder: Takes a folder for each prompt and in it a file for each shard, but for those that are there already.
 
     Returns:
-        Embeddings (S, N, D), of S prompts, and what was written for each.
-
-    Raises:
-        ValueError: If the images are not those of the clean embeddings.
+        Embeddings (S, N, D), of S prompts, on the CPU, and what was written for each.
     """
-    views, written, known = [], [], set(start.clean.ids)
+    views, written = [], []
     for seed, text_features in prompts.items():
-
-        def make(
-            path: Path, index: int, shard: Images, seed: int = seed, text_features: Tensor = text_features
-        ) -> None:
-            if not known.issuperset(shard.ids):
-                raise ValueError(f"{start.images}: not the images of the clean embeddings; run `dvc repro`")
-            bank, eps = refresher.embedded(shard, text_features.to(refresher.device), turn=turn)
-            write_table(path, [round_table(bank, turn=turn + 1, seed=seed, eps=eps)], {})
-
-        work = folder / f"seed{seed:+03d}"
-        shards = progress(shards_of(start), what=f"refresh round {turn + 1}", total=len(shard_paths(start.images)))
-        written.append(write_pieces(work, shards, make))
-        banks = [read_bank(path)[0] for path in sorted(work.glob("*.parquet"))]
-        if [id for bank in banks for id in bank.ids] != start.clean.ids:
-            raise ValueError(f"{start.images}: not the images of the clean embeddings; run `dvc repro`")
-        views.append(torch.tensor(np.concatenate([bank.embeddings for bank in banks]), device=refresher.device))
-    return torch.stack(views), written
+        pieces = folder / f"seed{seed:+03d}"
+        about = {"turn": turn, "seed": seed, "text_features": text_features.cpu().numpy()}
+        written.append(run.write(Work(pieces, start.images, about, f"refresh round {turn + 1}", chosen=start.chosen)))
+        banks = [read_bank(piece_path(pieces, piece))[0] for piece in range(written[-1].pieces)]
+        views.append(np.concatenate([bank.embeddings for bank in banks]))
+    return torch.tensor(np.stack(views)), written
 
 
-def shards_of(start: Start) -> Iterator[Images]:
-    """The images that take part, labelled by position among the classes that do."""
-    for shard in read_images(start.images):
-        shard = shard.take(np.isin(shard.labels, start.labels))
-        if len(shard):
-            yield replace(shard, labels=shard.labels - start.labels.start)
+class Attacker:
+    """Attacks shards through a prompt and embeds what comes out: a worker, see stages/engine.py.
+
+    Args:
+        params: The parameters.
+        labels: The classes that take part (K,), as the data set labels them.
+        clip: The victim, if it is loaded already.
+    """
+
+    def __init__(self, params: Params, labels: range, clip: Clip | None) -> None:
+        self._labels, self._device = labels, choose_device(params.runtime.device)
+        clip = clip or load_clip(**params.model.model_dump(), device=self._device)
+        runtime = fitting(params.runtime, clip.gradient_encoder(), clip.image_size, self._device)
+        self._refresher = Refresher(clip, params.refresh, seed=params.seed, device=self._device, runtime=runtime)
+        self.facts = {"device": self._device.type, "model": clip.fingerprint, "precision": clip.precision}
+
+    def make(self, path: Path, piece: int, shard: Images, about: dict[str, Any]) -> None:
+        """Attacks and embeds the images of a shard that take part, through the text features that `about` holds."""
+        part = shard.take(np.isin(shard.labels, self._labels))
+        part = replace(part, labels=part.labels - self._labels.start)
+        text_features = torch.tensor(about["text_features"], device=self._device)
+        bank, eps = self._refresher.embedded(part, text_features, turn=about["turn"])
+        write_table(path, [round_table(bank, turn=about["turn"] + 1, seed=about["seed"], eps=eps)], {})
 
 
 if __name__ == "__main__":

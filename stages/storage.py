@@ -12,7 +12,7 @@ from stages.banks.table import check_table
 
 
 class Storage:
-    """A folder there.
+    """A folder in the store: `shards/` by seal, `results/` by name.
 
     Args:
         url: As fsspec knows it, such as `s3://bucket/folder`; the environment has the credentials.
@@ -60,7 +60,7 @@ class Storage:
             path = Path(here) / f"{name}.parquet"
             yield path
             files.makedirs(f"{folder}/results", exist_ok=True)
-            files.put_file(str(path), f"{folder}/results/{path.name}")
+            files.put_file(str(path), self._result(name))
 
     def collect(self, name: str, path: Path) -> None:
         """Brings a result here and removes it there.
@@ -68,14 +68,17 @@ class Storage:
         Raises:
             ValueError: If it arrives damaged.
         """
-        files, folder = self._place
+        files, _ = self._place
         with whole(path) as temporary:
-            files.get_file(f"{folder}/results/{name}.parquet", str(temporary))
+            files.get_file(self._result(name), str(temporary))
             check_table(temporary)
         self.remove(name)
 
     def remove(self, name: str) -> None:
         """Removes a result there, if there is one."""
-        files, folder = self._place
+        files, _ = self._place
         with suppress(FileNotFoundError):
-            files.rm_file(f"{folder}/results/{name}.parquet")
+            files.rm_file(self._result(name))
+
+    def _result(self, name: str) -> str:
+        return f"{self._place[1]}/results/{name}.parquet"

@@ -6,16 +6,16 @@ from pathlib import Path
 from tests.imports import ROOT, closure
 
 STAGES = ROOT / "stages"
-GRAPH = ROOT / "dvc.yaml"
+GRAPH_FILE = ROOT / "dvc.yaml"
 NO_DEPS = {STAGES / "params.py", STAGES / "command.py"}  # values are keys already; progress changes no result
 
 
 def code_of(script: Path) -> list[str]:
-    """The code that a stage depends on: its script first, then files; a folder where it imports every file of one."""
-    files = {script, *closure(script)} - NO_DEPS
-    folders = {room for room in STAGES.iterdir() if room.is_dir() and (every := modules_in(room)) and every <= files}
-    kept = [*folders, *(path for path in files - {script} if path.parent not in folders)]
-    return [str(path.relative_to(ROOT)) for path in (script, *sorted(kept))]
+    """The code that a stage depends on: its script, then files; a folder where it imports all of one."""
+    files = closure(script) - NO_DEPS
+    whole = {room for room in STAGES.iterdir() if set() < modules_in(room) <= files}
+    rest = sorted({path.parent if path.parent in whole else path for path in files - {script}})
+    return [str(path.relative_to(ROOT)) for path in (script, *rest)]
 
 
 def modules_in(room: Path) -> set[Path]:
@@ -36,4 +36,4 @@ def rewritten(graph: str) -> str:
 
 
 if __name__ == "__main__":
-    GRAPH.write_text(rewritten(GRAPH.read_text(encoding="utf-8")), encoding="utf-8")
+    GRAPH_FILE.write_text(rewritten(GRAPH_FILE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -9,12 +9,11 @@ import pyarrow as pa
 import pytest
 
 from stages.adapting import part_of, shares_of
-from stages.banks.images import read_labels, write_images
+from stages.banks.images import read_column, write_images
 from stages.banks.provenance import key_of
 from stages.banks.table import read_table, write_table
 from stages.engine import Local, Work, engine
 from stages.params import load_params
-from stages.storage import Storage
 
 
 class Counter:
@@ -68,7 +67,7 @@ def test_one_worker_is_loaded_with_the_parameters():
 def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
     write_table(tmp_path / "a.parquet", [pa.table({"id": ["x"]})], {})
     with pytest.raises(ValueError, match=r"a\.parquet: of another kind, no column label"):
-        read_labels(tmp_path / "a.parquet")
+        read_column(tmp_path / "a.parquet", "label")
 
 
 def test_shares_count_only_images_of_the_study(shard, tmp_path):
@@ -112,6 +111,22 @@ class Worker:
         self.facts = SimpleNamespace(remote=lambda: Answer(dict))
 
 
+class Store:
+    """What stages/dispatch.py uses of a storage."""
+
+    def __init__(self) -> None:
+        self.collected, self.removed = [], []
+
+    def push(self, path, seal):
+        pass
+
+    def collect(self, name, path):
+        self.collected.append(name)
+
+    def remove(self, name):
+        self.removed.append(name)
+
+
 def round_of(monkeypatch, *answers, storage=None):
     dispatch = pytest.importorskip("stages.dispatch")
     monkeypatch.setattr(dispatch, "ray", Cluster())
@@ -135,16 +150,15 @@ def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
 
 
 def test_what_a_lost_worker_has_is_made_by_a_free_one(monkeypatch):
-    removed = []
-    storage = SimpleNamespace(push=lambda *_: None, collect=lambda *_: None, remove=removed.append)
+    storage = Store()
     run, (alive, lost) = round_of(monkeypatch, lambda: None, None, storage=storage)
     assert sorted(task.name for task in run.finished()) == ["0", "1", "2", "3"]
-    assert sorted(removed) == sorted(task.name for task in lost.tasks)
+    assert sorted(storage.removed) == sorted(task.name for task in lost.tasks)
     assert lost.was_killed and len(lost.tasks) == 2 and {task.name for task in alive.tasks} == {"0", "1", "2", "3"}
 
 
 def test_a_worker_of_other_facts_or_code_is_refused(source, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # as the worker does for good
+    monkeypatch.chdir(tmp_path)  # an actor changes this process's folder; undone after the test
     on_ray, dispatch = pytest.importorskip("stages.on_ray"), pytest.importorskip("stages.dispatch")
     actor = on_ray.Actor(tmp_path, Counter, None)
     (task, *_) = dispatch.tasks_of(Work(tmp_path / "out", source, {}, "test"))
@@ -158,16 +172,11 @@ def test_a_worker_of_other_facts_or_code_is_refused(source, tmp_path, monkeypatc
     assert task.target.is_file()
 
 
-def test_what_two_workers_have_brought_to_the_storage_is_removed(shard, tmp_path):
-    """The late one delivers once more what was collected already."""
-    write_images(tmp_path / "source", shard.split(4), {})
-    store = Storage(f"file://{tmp_path}/store")
-    for _ in range(2):
-        with store.delivered("result") as target:
-            write_table(target, [pa.table({"id": ["x"]})], {})
-    store.collect("result", tmp_path / "here.parquet")
-    with store.delivered("result") as target:
-        write_table(target, [pa.table({"id": ["x"]})], {})
-    store.remove("result")
-    store.remove("result")
-    assert list((tmp_path / "store/results").iterdir()) == [] and (tmp_path / "here.parquet").is_file()
+def test_what_is_made_a_second_time_is_removed_from_the_storage(monkeypatch):
+    """The second try is over before all is, so nobody has to stop it."""
+    storage = Store()
+    run, (_, other) = round_of(monkeypatch, lambda: None, lambda: None, storage=storage)
+    first = run._waiting[0]
+    run._running[Answer(lambda: None)] = first, other, 0.0
+    assert len(list(run.finished())) == 4 and sorted(storage.collected) == ["0", "1", "2", "3"]
+    assert storage.removed == [first.name]

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from stages.banks.bank import Bank, read_bank, round_table
+from stages.banks.images import write_images
 from stages.banks.table import read_table, write_table
 from stages.embedding import embed_shard
 from stages.params import load_params
+from stages.refresh import shards_showing
 from stages.refreshing import Refresher, eps_of
 
 CPU = torch.device("cpu")
@@ -89,3 +91,15 @@ def test_the_table_of_a_round_is_a_bank_with_round_seed_and_eps(tmp_path):
     assert back.column("eps").to_pylist() == [1.0, 4.0] and back.schema.field("round").type == pa.int64()
     read, _ = read_bank(tmp_path / "bank.parquet")
     assert read.ids == bank.ids and np.array_equal(read.embeddings, bank.embeddings)
+
+
+def test_shards_without_a_class_that_takes_part_are_left_out(shard, tmp_path):
+    parts = shard.split(4)
+    write_images(tmp_path, parts, {})
+    for labels in (range(1), range(3)):
+        takes_part = np.isin(shard.labels, labels)
+        ids = [id for id, taken in zip(shard.ids, takes_part, strict=True) if taken]
+        chosen = [index for index, part in enumerate(parts) if np.isin(part.labels, labels).any()]
+        assert shards_showing(labels, tmp_path, ids) == chosen
+    with pytest.raises(ValueError, match="not the images of the clean embeddings"):
+        shards_showing(range(3), tmp_path, shard.ids[::-1])

@@ -157,16 +157,16 @@ def read_shard(path: Path, index: int, first: Provenance) -> Images:
     return images_of(table, found.get("shape", []), path)
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """The labels (N,) of a shard, without its images.
+def read_column(path: Path, name: str) -> pa.ChunkedArray:
+    """One column of a shard, `id` or `label`, without its images.
 
     Raises:
         ValueError: If it is damaged, or no shard of images.
     """
     with opened(path) as file:
-        if "label" not in file.schema_arrow.names:
-            raise ValueError(f"{path}: of another kind, no column label; {REMEDY}")
-        return file.read(columns=["label"])["label"].to_numpy()
+        if name not in file.schema_arrow.names:
+            raise ValueError(f"{path}: of another kind, no column {name}; {REMEDY}")
+        return file.read(columns=[name])[name]
 
 
 def require_shard(found: Provenance, path: Path, index: int, first: Provenance) -> None:

@@ -1,6 +1,7 @@
 """Denoising as a defence, channel by channel: total variation, wavelets.
 
-scikit-image is imported by whoever denoises: with scipy's statistics it takes half a second of each stage that could.
+scikit-image is imported inside the functions: with scipy's statistics it takes half a second, which every stage that
+might denoise would pay.
 """
 
 import numpy as np

@@ -20,7 +20,7 @@ NEAREST = (
     "the vectors of all tuning seeds, of at most ten classes."
 )
 MAPS = (
-    "Each number says how alike the texts of two classes are: 1 is the same direction, 0 is unrelated. The first map "
+    "Each cell says how alike the texts of two classes are: 1 is the same direction, 0 is unrelated. The first map "
     "is of the hand-written prompt, the others are of tuned ones (first tuning seed, at most the first 40 classes). "
     "Above each stands the mean over pairs: if it grows, tuning has drawn the classes together. The maps do not say "
     "whether images lie near the right text."
@@ -44,7 +44,7 @@ def words_pictures(said: Said, class_names: dict[str, list[str]]) -> dict[str, P
         {dataset: tables[name] for dataset, tables in said.items()} for name in ("words", "cosines", "plane")
     )
     told = " ".join(f"{dataset}: {nearer_than_random(table)}." for dataset, table in words.items())
-    moved = " ".join(f"{dataset}: {ways(tables['moves'])}." for dataset, tables in said.items())
+    moved = " ".join(f"{dataset}: {told_moves(tables['moves'])}." for dataset, tables in said.items())
     return {
         "words": Picture(words_figure(words), "Words near the context vectors", f"{NEAREST} {told}"),
         "moves": Picture(moves_figure(cosines), "Cosines between the classes' texts", f"{MAPS} {moved}"),
@@ -81,7 +81,7 @@ def nearer_than_random(words: pd.DataFrame) -> str:
     return "; ".join(told)
 
 
-def ways(moved: pd.DataFrame) -> str:
+def told_moves(moved: pd.DataFrame) -> str:
     """How far the texts went from the hand-written ones, and how much alike, over all tuning seeds; plain text."""
     by_prompt = moved.groupby("prompt")[["cosine", "common"]].mean()
     near, alike = (
@@ -89,6 +89,6 @@ def ways(moved: pd.DataFrame) -> str:
         for column in ("cosine", "common")
     )
     return (
-        f"a tuned text and the hand-written one of its class have a mean cosine of {near}; the move of a class and the "
-        f"mean move of all have one of {alike} (1: all moved the same way)"
+        f"mean cosine between a tuned text and the hand-written one of its class: {near}; between the move of a class "
+        f"and the mean move of all: {alike} (1: all moved the same way)"
     )

@@ -34,7 +34,7 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
         starts, engines = [], []
         for name, workers in (("local", 1), ("ray", 2)):
             begun = time.perf_counter()
-            one_batch = params.with_runtime(engine=name, workers=1, device="cpu")
+            one_batch = params.with_runtime({"engine": name, "workers": 1, "device": "cpu"})
             run = engine(one_batch, Crafter, *arguments, shards=workers)
             engines.append(running.enter_context(run))
             starts.append(time.perf_counter() - begun)

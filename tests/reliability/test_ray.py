@@ -17,7 +17,14 @@ from tests.reliability.small import Small
 
 ray = pytest.importorskip("ray")
 NODES, WORKER_KILLS, NODE_KILLS = 3, 20, 3
-STAGES = [("craft", "fashion"), ("embed", "fashion"), ("adapt", "fashion", "adaptive_eps4"), ("assess", "fashion")]
+STAGES = [
+    ("craft", "fashion"),
+    ("embed", "fashion"),
+    ("craft", "fashion", "transfer_eps8"),
+    ("refresh", "fashion"),
+    ("adapt", "fashion", "adaptive_eps4"),
+    ("assess", "fashion"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,8 @@ def finish(process: subprocess.Popen, *, code: int = 0) -> str:
 
 def remove_results(small: Small) -> None:
     """Takes away what the stages make that run on Ray, and what is made of that."""
-    for name in ("bank/fashion", "test/fashion/adaptive_eps4", "assessment"):
+    made = ("bank/fashion", "test/fashion/adaptive_eps4", "test/fashion/transfer_eps8/images", "assessment")
+    for name in (*made, "prompts/fashion/advpt_refreshed"):
         shutil.rmtree(small.folder / "data" / name)
     (small.folder / "data/rows/fashion/adaptive_eps4.parquet").unlink()
 
@@ -109,7 +117,6 @@ def crafted(small: Small) -> dict[str, str]:
 def test_a_cluster_makes_the_same_bytes(undisturbed, small, cluster):
     expected = small.digests()
     remove_results(small)
-    small.run("refresh", "fashion")  # makes its file beside the bank, and not on Ray
     for stage in STAGES:
         said = finish(on_ray(small, cluster, *stage))
         assert f"{stage[0]} fashion" in said
@@ -190,11 +197,13 @@ def store(monkeypatch) -> Iterator:
     with subprocess.Popen(
         [command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
     ) as server:
-        wait_for(port)
-        found = s3fs.S3FileSystem()
-        found.mkdir("bucket")
-        yield found
-        server.terminate()
+        try:
+            wait_for(port)
+            found = s3fs.S3FileSystem()
+            found.mkdir("bucket")
+            yield found
+        finally:
+            server.terminate()
 
 
 def free_port() -> int:
@@ -211,7 +220,7 @@ def wait_for(port: int) -> None:
             if tried.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.2)
-    raise TimeoutError(port)
+    raise TimeoutError(f"no server on port {port} after 30 s")
 
 
 @pytest.fixture
@@ -224,7 +233,6 @@ def test_shards_travel_through_an_object_store(small, store, cluster_beside):
     """The workers neither read nor write anything of the project's data."""
     expected = small.digests()
     remove_results(small)
-    small.run("refresh", "fashion")
     small.params["runtime"]["storage"] = "s3://bucket/shards"
     for stage in STAGES:
         finish(on_ray(small, cluster_beside, *stage))

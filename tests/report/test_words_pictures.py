@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from stages.report.moves_figure import map_of, mean_of_others, written
 from stages.report.plane_figure import draw_images, draw_texts, label_texts, share_of
 from stages.report.words_figure import draw_words, drawable, shown_of
-from stages.report.words_pictures import nearer_than_random, ways, words_pictures, words_tables
+from stages.report.words_pictures import nearer_than_random, told_moves, words_pictures, words_tables
 from tests.report.conftest import PROMPTS
 
 COLUMNS = ["prompt", "seed", "class", "position", "measure", "among", "rank", "word", "value", "random", "start_word"]
@@ -135,8 +135,8 @@ def test_captions_count_over_all_seeds(moved):
         "of AdvPT refreshed's 4 vectors, 4 are nearer to one of the 9 words than their twins "
         "(0 by cosine), and 0 are still nearest to the word they began near"
     )
-    assert "mean cosine of CoOp 0.90, AdvPT 0.50, AdvPT refreshed 0.70;" in ways(moved)
-    assert "have one of CoOp 0.30, " in ways(moved)
+    assert "of its class: CoOp 0.90, AdvPT 0.50, AdvPT refreshed 0.70;" in told_moves(moved)
+    assert "mean move of all: CoOp 0.30, " in told_moves(moved)
 
 
 def test_tables_name_their_data_set(said, moved):
