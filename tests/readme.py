@@ -11,34 +11,53 @@ from stages.params import load_params
 from stages.report.vocabulary import PROMPTS
 from tests.benchmarks.measuring import shown
 
-# of which experiment, whose reports/accuracy.csv is kept under reports/experiments, which threat, and its name
-MEASURED = (
-    ("seeds", "clean", "clean"),
-    ("seeds_eps1", "autoattack_eps1", "AutoAttack `fast`, eps 1"),
-    ("seeds_eps2_8", "autoattack_eps2", "AutoAttack `fast`, eps 2"),
-    ("seeds", "autoattack_eps4", "AutoAttack `fast`, eps 4"),
-    ("seeds_eps2_8", "autoattack_eps8", "AutoAttack `fast`, eps 8"),
-    ("seeds", "adaptive_eps4", "PGD on the cross-entropy, eps 4"),
-    ("threats", "square_eps4", "Square, 1,000 queries, eps 4"),
-    ("seeds", "transfer_eps8", "transfer, eps 8"),
-    ("second", "clean", "**second cut**, clean"),
-    ("second", "adaptive_eps4", "PGD on the cross-entropy, eps 4"),
-    ("second", "adaptive_eps8", "PGD on the cross-entropy, eps 8"),
-    ("vit", "clean", "**tiny ViT**, clean"),
-    ("vit", "adaptive_eps4", "PGD on the cross-entropy, eps 4"),
-    ("vit", "adaptive_eps8", "PGD on the cross-entropy, eps 8"),
+# rows of the table `refreshed`: of which reports/experiments/NAME.csv, which threat
+REFRESHED = (
+    ("seeds", "clean"),
+    ("seeds_eps1", "autoattack_eps1"),
+    ("seeds_eps2_8", "autoattack_eps2"),
+    ("seeds", "autoattack_eps4"),
+    ("seeds_eps2_8", "autoattack_eps8"),
+    ("seeds", "adaptive_eps4"),
+    ("threats", "square_eps4"),
+    ("seeds", "transfer_eps8"),
+    ("second", "clean"),
+    ("second", "adaptive_eps4"),
+    ("second", "adaptive_eps8"),
+    ("vit", "clean"),
+    ("vit", "adaptive_eps4"),
+    ("vit", "adaptive_eps8"),
 )
-# of the experiment with every attack beside the default ones
-THREATS = {
+ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments on other data or another model
+# rows of the table `threats`, of reports/experiments/threats.csv
+THREATS = (
+    "adaptive_eps4",
+    "autoattack_eps4",
+    "square_eps4",
+    "worst_eps4",
+    "jpeg_eps4",
+    "clean+jpeg75",
+    "pgd_eps8",
+    "pgd_eps8+wavelet",
+    "pgd_eps8+jpeg75",
+    "pgd_eps16+jpeg75",
+)
+NAMES = {
+    "clean": "clean",
     "adaptive_eps4": "PGD on the cross-entropy, eps 4",
+    "adaptive_eps8": "PGD on the cross-entropy, eps 8",
+    "autoattack_eps1": "AutoAttack `fast`, eps 1",
+    "autoattack_eps2": "AutoAttack `fast`, eps 2",
     "autoattack_eps4": "AutoAttack `fast`, eps 4",
+    "autoattack_eps8": "AutoAttack `fast`, eps 8",
     "square_eps4": "Square, 1,000 queries, eps 4",
     "worst_eps4": "the worst of these for each image",
+    "transfer_eps8": "transfer, eps 8",
     "jpeg_eps4": "PGD through JPEG (BPDA), eps 4",
     "clean+jpeg75": "clean, behind JPEG",
     "pgd_eps8": "oblivious PGD, eps 8",
-    "pgd_eps8+wavelet": "the same behind wavelets",
-    "pgd_eps8+jpeg75": "the same behind JPEG",
+    "pgd_eps8+wavelet": "oblivious PGD, eps 8, behind wavelets",
+    "pgd_eps8+jpeg75": "oblivious PGD, eps 8, behind JPEG",
     "pgd_eps16+jpeg75": "oblivious PGD, eps 16, behind JPEG",
 }
 
@@ -112,21 +131,26 @@ def refreshed() -> str:
     """What the refreshed bank gains in the experiments under reports/experiments, in Markdown."""
     lines = ["| threat | n | attacked seeds | hand-written | AdvPT | AdvPT refreshed | gain over hand-written |"]
     lines.append(f"|{'---|' * 7}")
-    for experiment, threat, name in MEASURED:
+    for experiment, threat in REFRESHED:
         rows = experiment_rows(experiment)
         hand, advpt, ours = (rows[threat, prompt] for prompt in ("hand", "advpt", "advpt_refreshed"))
         numbers = [percent(row["accuracy"]) + (row["std"] and f" ± {percent(row['std'])}") for row in (advpt, ours)]
+        name = f"{ELSEWHERE[experiment]}, {NAMES[threat]}" if experiment in ELSEWHERE else NAMES[threat]
         cells = [name, ours["n"], ours["seeds"], percent(hand["accuracy"]), *numbers, gain(hand, ours)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def threats() -> str:
-    """What other attacks and defences find, in Markdown."""
+    """Accuracy under the attacks and behind the defences that are not in the default, in Markdown."""
     rows = experiment_rows("threats")
     lines = [f"| threat | n | {' | '.join(PROMPTS.values())} |", f"|{'---|' * (2 + len(PROMPTS))}"]
-    for threat, name in THREATS.items():
-        cells = [name, rows[threat, "hand"]["n"], *(percent(rows[threat, prompt]["accuracy"]) for prompt in PROMPTS)]
+    for threat in THREATS:
+        cells = [
+            NAMES[threat],
+            rows[threat, "hand"]["n"],
+            *(percent(rows[threat, prompt]["accuracy"]) for prompt in PROMPTS),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
