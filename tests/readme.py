@@ -146,11 +146,8 @@ def threats() -> str:
     rows = experiment_rows("threats")
     lines = [f"| threat | n | {' | '.join(PROMPTS.values())} |", f"|{'---|' * (2 + len(PROMPTS))}"]
     for threat in THREATS:
-        cells = [
-            NAMES[threat],
-            rows[threat, "hand"]["n"],
-            *(percent(rows[threat, prompt]["accuracy"]) for prompt in PROMPTS),
-        ]
+        numbers = (percent(rows[threat, prompt]["accuracy"]) for prompt in PROMPTS)
+        cells = [NAMES[threat], rows[threat, "hand"]["n"], *numbers]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
