@@ -38,10 +38,7 @@ def main(dataset: str, threat: str | None = None) -> str:
     inputs = seals_of(source)
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split=split, seed=params.seed, data=params.data.model_dump())
-    here = ""
-    if isinstance(attack, Transfer) and params.runtime.engine == "ray" and params.runtime.storage:
-        params = params.with_runtime({"engine": "local"})
-        here = ", in this process, for its surrogate needs all training images"
+    params, where = run_as(params, attack)
     with engine(params, Crafter, attack, train, clean["shape"][0], shards=len(shard_paths(source))) as run:
         if isinstance(attack, Transfer):
             inputs += seals_of(train)
@@ -57,7 +54,17 @@ def main(dataset: str, threat: str | None = None) -> str:
                 note = (
                     f", surrogate right on {found['clean_accuracy']:.3f} clean, {found['robust_accuracy']:.3f} attacked"
                 )
-    return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{note}{here}"
+    return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{note}{where}"
+
+
+def run_as(params: Params, attack: FeaturePgd | Transfer) -> tuple[Params, str]:
+    """The parameters to run an attack with, and what a user should hear of it.
+
+    A surrogate is fitted to all training images: where machines share no disk, they lie here alone.
+    """
+    if isinstance(attack, Transfer) and params.runtime.engine == "ray" and params.runtime.storage:
+        return params.with_runtime({"engine": "local"}), ", in this process, where all training images lie"
+    return params, ""
 
 
 class Crafter:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -43,7 +43,7 @@ class Task:
         first: What has made the first shard of that folder.
         about: What the worker is told beside it.
         method: Of the worker.
-        name: Of the file in the storage.
+        name: Of the file in the storage, another one for each try.
     """
 
     target: Path
@@ -54,7 +54,7 @@ class Task:
     first: Provenance
     about: dict[str, Any]
     method: str
-    name: str
+    name: str = ""
 
 
 def tasks_of(work: Work) -> list[Task]:
@@ -63,7 +63,7 @@ def tasks_of(work: Work) -> list[Task]:
     tasks = []
     for piece, index in enumerate(work.indices):
         target, shard = piece_path(work.folder, piece).absolute(), paths[index].absolute()
-        tasks.append(Task(target, piece, shard, seal_of(shard), index, first, work.about, work.method, uuid4().hex))
+        tasks.append(Task(target, piece, shard, seal_of(shard), index, first, work.about, work.method))
     return tasks
 
 
@@ -82,7 +82,8 @@ class Dispatch:
 
     def __init__(self, actors: list, tasks: list[Task], storage: Storage | None, same: Provenance) -> None:
         self._actors, self._storage, self._same = actors, storage, same
-        self._waiting, self._left = deque(tasks), {task.name for task in tasks}
+        self._waiting, self._left = deque(tasks), {task.target for task in tasks}
+        self._uncollected: set[str] = set()  # names of results that are in the storage or may come there
         self._running: dict[ray.ObjectRef, tuple[Task, Any, float]] = {}
         # of actors that have not been heard of yet or have died, by the question
         self._signs_of_life: dict[ray.ObjectRef, Any] = {actor.facts.remote(): actor for actor in actors}
@@ -95,31 +96,31 @@ class Dispatch:
         Raises:
             ValueError: If a worker says that it cannot, or if a shard has cost too many workers their lives.
         """
-        while self._left:
-            self._give()
-            ready, _ = ray.wait([*self._running, *self._signs_of_life], timeout=LOOK)
-            for reference in ready:
-                if reference in self._signs_of_life:
-                    self._hear(reference)
-                elif (task := self._take(reference)) and task.name in self._left:
-                    self._left.remove(task.name)
-                    if self._storage:
-                        self._storage.collect(task.name, task.target)
-                    require_here(task.target)
-                    yield task
-                elif task and self._storage:
-                    self._storage.remove(task.name)  # made a second time, after the first was collected
-        self._end()
+        try:
+            while self._left:
+                self._give()
+                ready, _ = ray.wait([*self._running, *self._signs_of_life], timeout=LOOK)
+                for reference in ready:
+                    if reference in self._signs_of_life:
+                        self._hear(reference)
+                    elif (task := self._take(reference)) and task.target in self._left:
+                        self._left.remove(task.target)
+                        if self._storage:
+                            self._storage.collect(task.name, task.target)
+                            self._uncollected.remove(task.name)
+                        require_here(task.target)
+                        yield task
+        finally:
+            self._end()
 
     def _end(self) -> None:
-        """Stops those who are still at what others have finished: the folder is about to move."""
+        """Stops those who are still at what others have finished: the folder is about to move. Clears the storage."""
         for _, actor, _ in self._running.values():
             ray.kill(actor, no_restart=False)
         if self._running:
             ray.wait(list(self._running), num_returns=len(self._running), timeout=END)
-        if self._storage:
-            for name in {task.name for task, *_ in self._running.values()}:
-                self._storage.remove(name)  # a second try may have delivered after the first was collected
+        for name in self._uncollected:
+            self._storage.remove(name)
 
     def _give(self) -> None:
         """Gives what waits to those who have less than AHEAD, and what is late to those who are free."""
@@ -138,16 +139,18 @@ class Dispatch:
         """Tasks of one actor alone that take far longer than any has: its machine may be gone for good."""
         if self._waiting:
             return []
-        tries, now = Counter(task.name for task, *_ in self._running.values()), time.monotonic()
+        tries, now = Counter(task.target for task, *_ in self._running.values()), time.monotonic()
         return [
             task
             for task, _, begun in self._running.values()
-            if task.name in self._left and tries[task.name] == 1 and now - begun > PATIENCE * self._slowest
+            if task.target in self._left and tries[task.target] == 1 and now - begun > PATIENCE * self._slowest
         ]
 
     def _start(self, actor: Any, task: Task) -> None:
         if self._storage:
             self._storage.push(task.source, task.seal)
+            task = replace(task, name=uuid4().hex)
+            self._uncollected.add(task.name)
         self._running[actor.make.remote(self._same, task)] = task, actor, time.monotonic()
 
     def _take(self, reference: Any) -> Task | None:
@@ -156,10 +159,10 @@ class Dispatch:
         try:
             answer(reference)
         except RayActorError as error:
-            self._deaths[task.name] += 1
-            if self._deaths[task.name] == DEATHS:
+            self._deaths[task.target] += 1
+            if self._deaths[task.target] == DEATHS:
                 raise ValueError(died_too_often(str(task.source), error)) from error
-            if task.name in self._left and task.name not in {other.name for other, *_ in self._running.values()}:
+            if task.target in self._left and task.target not in {other.target for other, *_ in self._running.values()}:
                 self._waiting.append(task)
             if actor not in self._signs_of_life.values():
                 self._signs_of_life[actor.facts.remote()] = actor

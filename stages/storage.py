@@ -12,7 +12,7 @@ from stages.banks.table import check_table
 
 
 class Storage:
-    """A folder in the store: `shards/` by seal, `results/` by name.
+    """A folder in the store: `shards/` by seal, `results/` by the name of a try.
 
     Args:
         url: As fsspec knows it, such as `s3://bucket/folder`; the environment has the credentials.

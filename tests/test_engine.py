@@ -2,6 +2,7 @@
 other, but for what a cluster does too seldom to be waited for.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,6 +112,9 @@ class Worker:
         self.facts = SimpleNamespace(remote=lambda: Answer(dict))
 
 
+FILES = [Path(str(number)) for number in range(4)]
+
+
 class Store:
     """What stages/dispatch.py uses of a storage."""
 
@@ -121,7 +125,7 @@ class Store:
         pass
 
     def collect(self, name, path):
-        self.collected.append(name)
+        self.collected.append(path)
 
     def remove(self, name):
         self.removed.append(name)
@@ -132,7 +136,7 @@ def round_of(monkeypatch, *answers, storage=None):
     monkeypatch.setattr(dispatch, "ray", Cluster())
     monkeypatch.setattr(dispatch, "PATIENCE", 0)
     monkeypatch.setattr(dispatch, "require_here", lambda path: None)
-    tasks = [dispatch.Task(None, n, f"shard {n}", "", n, {}, {}, "make", str(n)) for n in range(4)]
+    tasks = [dispatch.Task(path, n, f"shard {n}", "", n, {}, {}, "make") for n, path in enumerate(FILES)]
     actors = [Worker(say) for say in answers]
     return dispatch.Dispatch(actors, tasks, storage, {}), actors
 
@@ -152,9 +156,9 @@ def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
 def test_what_a_lost_worker_has_is_made_by_a_free_one(monkeypatch):
     storage = Store()
     run, (alive, lost) = round_of(monkeypatch, lambda: None, None, storage=storage)
-    assert sorted(task.name for task in run.finished()) == ["0", "1", "2", "3"]
+    assert sorted(task.target for task in run.finished()) == sorted(storage.collected) == FILES
     assert sorted(storage.removed) == sorted(task.name for task in lost.tasks)
-    assert lost.was_killed and len(lost.tasks) == 2 and {task.name for task in alive.tasks} == {"0", "1", "2", "3"}
+    assert lost.was_killed and len(lost.tasks) == 2 and sorted(task.target for task in alive.tasks) == FILES
 
 
 def test_a_worker_of_other_facts_or_code_is_refused(source, tmp_path, monkeypatch):
@@ -175,8 +179,19 @@ def test_a_worker_of_other_facts_or_code_is_refused(source, tmp_path, monkeypatc
 def test_what_is_made_a_second_time_is_removed_from_the_storage(monkeypatch):
     """The second try is over before all is, so nobody has to stop it."""
     storage = Store()
-    run, (_, other) = round_of(monkeypatch, lambda: None, lambda: None, storage=storage)
-    first = run._waiting[0]
-    run._running[Answer(lambda: None)] = first, other, 0.0
-    assert len(list(run.finished())) == 4 and sorted(storage.collected) == ["0", "1", "2", "3"]
-    assert storage.removed == [first.name]
+    run, (one, other) = round_of(monkeypatch, lambda: None, lambda: None, storage=storage)
+    run._start(other, run._waiting[0])
+    assert sorted(task.target for task in run.finished()) == sorted(storage.collected) == FILES
+    (removed,) = storage.removed
+    assert removed in [task.name for task in (*one.tasks, *other.tasks)]
+
+
+def test_a_worker_that_cannot_leaves_nothing_in_the_storage(monkeypatch):
+    def cannot():
+        raise ValueError("no")
+
+    storage = Store()
+    run, workers = round_of(monkeypatch, cannot, None, storage=storage)
+    with pytest.raises(ValueError, match="no"):
+        list(run.finished())
+    assert sorted(storage.removed) == sorted(task.name for worker in workers for task in worker.tasks)

@@ -159,3 +159,14 @@ def digest_of(lock: str, prompt: str) -> str:
     return re.search(
         rf"outs:(?:(?!outs:).)*path: data/prompts/fashion/{prompt}\n\s+hash: md5\n\s+md5: (\S+)", lock, re.S
     )[1]
+
+
+def test_what_editors_leave_beside_the_code_changes_nothing(project):
+    room = project.folder / "stages/report"
+    for name in ("page.py~", ".page.py.swp", "#page.py#", ".DS_Store"):
+        (room / name).touch()
+    (room / ".#page.py").symlink_to("somebody@somewhere.1")
+    assert project.repro() == set()
+    (room / "new.py").touch()
+    assert project.repro() == {"plot"}
+    (room / "new.py").unlink()
