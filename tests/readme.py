@@ -14,10 +14,10 @@ from tests.benchmarks.measuring import shown
 # rows of the table `refreshed`: of which reports/experiments/NAME.csv, which threat
 REFRESHED = (
     ("seeds", "clean"),
-    ("seeds_eps1", "autoattack_eps1"),
-    ("seeds_eps2_8", "autoattack_eps2"),
+    ("eps", "autoattack_eps1"),
+    ("eps", "autoattack_eps2"),
     ("seeds", "autoattack_eps4"),
-    ("seeds_eps2_8", "autoattack_eps8"),
+    ("eps", "autoattack_eps8"),
     ("seeds", "adaptive_eps4"),
     ("threats", "square_eps4"),
     ("seeds", "transfer_eps8"),
