@@ -163,10 +163,13 @@ def in_rounds(
     prompts, written = start.prompts, []
     for turn in range(settings.rounds):
         folder = pieces / f"round-{turn + 1:04d}"
-        attacked, of_round = attack_round(run, start, prompts, turn=turn, folder=folder)
-        written += of_round
         count = min(turn + 1, most)
-        views[:, count - 1] = attacked  # of one prompt for all seeds, where all begin with it
+        for seed, text_features in prompts.items():
+            into = folder / f"seed{seed:+03d}"
+            attacked, found = attack_through(text_features, run, start, turn=turn, seed=seed, folder=into)
+            written.append(found)
+            whose = slice(None) if seed == NO_SEED else seed  # all seeds begin with one prompt, or each with its own
+            views[whose, count - 1] = torch.from_numpy(attacked)
         result = tuned(
             tune,
             class_names,
@@ -182,29 +185,26 @@ def in_rounds(
     return result, Written(len(clean), sum(one.pieces for one in written), sum(one.kept for one in written))
 
 
-def attack_round(
-    run: Engine, start: Start, prompts: dict[int, Tensor], *, turn: int, folder: Path
-) -> tuple[Tensor, list[Written]]:
-    """Attacks the training images through each of some prompts, and embeds them.
+def attack_through(
+    text_features: Tensor, run: Engine, start: Start, *, turn: int, seed: int, folder: Path
+) -> tuple[np.ndarray, Written]:
+    """Attacks the training images through a prompt, and embeds them.
 
     Args:
+        text_features: The prompt's (K, D).
         run: Of attackers.
         start: The images.
-        prompts: Text features (K, D) by tuning seed.
         turn: Which round, from 0.
-        folder: Takes a folder for each prompt and in it a file for each shard, but for those that are there already.
+        seed: The prompt's tuning seed.
+        folder: Takes a file for each shard, but for those that are there already.
 
     Returns:
-        Embeddings (S, N, D), of S prompts, on the CPU, and what was written for each.
+        Embeddings (N, D), and what was written.
     """
-    views, written = [], []
-    for seed, text_features in prompts.items():
-        pieces = folder / f"seed{seed:+03d}"
-        about = {"turn": turn, "seed": seed, "text_features": text_features.cpu().numpy()}
-        written.append(run.write(Work(pieces, start.images, about, f"refresh round {turn + 1}", chosen=start.chosen)))
-        banks = [read_bank(piece_path(pieces, piece))[0] for piece in range(written[-1].pieces)]
-        views.append(np.concatenate([bank.embeddings for bank in banks]))
-    return torch.tensor(np.stack(views)), written
+    about = {"turn": turn, "seed": seed, "text_features": text_features.cpu().numpy()}
+    written = run.write(Work(folder, start.images, about, f"refresh round {turn + 1}", chosen=start.chosen))
+    banks = (read_bank(piece_path(folder, piece))[0] for piece in range(written.pieces))
+    return np.concatenate([bank.embeddings for bank in banks]), written
 
 
 class Attacker:

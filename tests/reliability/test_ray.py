@@ -230,7 +230,7 @@ def cluster_beside(store) -> Iterator:
 
 
 def test_shards_travel_through_an_object_store(small, store, cluster_beside):
-    """The workers neither read nor write anything of the project's data."""
+    """To S3 and back; tests/test_storage.py shows that a worker needs nothing else."""
     expected = small.digests()
     remove_results(small)
     small.params["runtime"]["storage"] = "s3://bucket/shards"
