@@ -1,6 +1,6 @@
 """Attacks through the very prompt under test, from their blocks in params.yaml."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, dlr, margin
 from stages.attacks.pgd import pgd
 from stages.attacks.survivors import attack_survivors
-from stages.banks.images import Images, read_column, read_images, shard_paths
+from stages.banks.images import Images, read_column, shard_paths
 from stages.crafting import Attack, steps_of
 from stages.defences.bpda import expectation
 from stages.defending import Encoder, Victim, victim_behind
@@ -142,20 +142,9 @@ def shares_of(source: Path, study: Study, count: int | str) -> list[int]:
 
 
 def part_of(shard: Images, study: Study, share: int) -> Images:
-    """The first `share` images of a shard that show a class of the study, as it labels them."""
-    part = shard.take(study.takes_part(shard.labels)).take(slice(0, share))
-    return replace(part, labels=study.relabel(part.labels))
-
-
-def first_images(source: Path, study: Study, count: int | str) -> Iterator[Images]:
-    """At most `count` images that show a class of the study, as it labels them; `all` for all.
+    """The first `share` images of a shard that show a class of the study, as it labels them.
 
     `extract` put the images into a random order, so the first ones are a random choice.
     """
-    shares = shares_of(source, study, count)
-    last = max(index for index, share in enumerate(shares) if share)
-    for index, shard in enumerate(read_images(source)):
-        if shares[index]:
-            yield part_of(shard, study, shares[index])
-        if index == last:
-            return
+    part = shard.take(study.takes_part(shard.labels)).take(slice(0, share))
+    return replace(part, labels=study.relabel(part.labels))

@@ -1,8 +1,9 @@
 """The evaluation itself under attack: measurements that would betray a masked gradient, a weak attack or a leak.
 
-What they must be, stages/report/assessment.py says.
+Each is taken image by image, so that shards may be measured apart. What they must be, stages/report/assessment.py says.
 """
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -27,18 +30,22 @@ from stages.models.device import to_tensor
 from stages.params import Assess, Batching, PromptPgd
 
 STEP_RATIO = 2.5  # of PGD, in eps / steps
+PIXELS = (1, 2, 3)  # axes of images (N, H, W, C)
 FEW_STEPS = 10  # where the ball is a point, and over which the loss has to rise
+COUNTED = ("changed_at_eps_0", "outside", "reload_differs", "logits_differ")  # summed; of the others the mean
 
 
 class Measured(NamedTuple):
-    """One measurement; eps in 1/255, n images."""
+    """One measurement; eps in 1/255.
+
+    outcomes: what it found on each of the images, or on the first of them (N,): counts, or yes and no.
+    """
 
     measure: str
     attack: str
     eps: int
     steps: int
-    value: float
-    n: int
+    outcomes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Assessor:
         seed: Of all noise.
         device: Where to compute.
         batching: How to split the images.
+        by_autoattack: How many of the images AutoAttack attacks, the first ones.
         kept: Images after PGD, by eps, steps and objective.
     """
 
@@ -61,6 +69,7 @@ class Assessor:
     seed: int
     device: torch.device
     batching: Batching
+    by_autoattack: int
     kept: dict[tuple[int, int, str], Images] = field(default_factory=dict)
 
     def measurements(self, folder: Path) -> Iterator[Measured]:
@@ -79,19 +88,19 @@ class Assessor:
 
     def exact(self, folder: Path) -> Iterator[Measured]:
         """What must be 0: changes at eps 0, pixels out of the ball, logits or reloaded images that differ."""
-        eps, count = self.settings.at_eps, len(self.shard)
+        eps = self.settings.at_eps
         still = self.after_pgd(0, FEW_STEPS)
-        changed = (still.pixels != self.shard.pixels).sum() + (self.hits(still) != self.right).sum()
-        yield Measured("changed_at_eps_0", "pgd", 0, FEW_STEPS, float(changed), count)
+        changed = (still.pixels != self.shard.pixels).sum(PIXELS) + (self.hits(still) != self.right)
+        yield Measured("changed_at_eps_0", "pgd", 0, FEW_STEPS, changed)
         moved = self.after_pgd(eps, FEW_STEPS)
         write_images(folder / "images", [moved], {})
         stored = read_all_images(folder / "images")
         distance = np.abs(stored.pixels.astype(int) - self.shard.pixels)
-        yield Measured("outside", "pgd", eps, FEW_STEPS, float((distance > eps).sum()), count)
-        differ = (self.logits(stored).argmax(1) != self.logits(moved).argmax(1)).sum()
-        yield Measured("reload_differs", "pgd", eps, FEW_STEPS, float(differ), count)
-        again = (self.logits(self.shard) != self.logits(self.shard)).any(1).sum()
-        yield Measured("logits_differ", "none", 0, 0, float(again), count)
+        yield Measured("outside", "pgd", eps, FEW_STEPS, (distance > eps).sum(PIXELS))
+        differ = self.logits(stored).argmax(1) != self.logits(moved).argmax(1)
+        yield Measured("reload_differs", "pgd", eps, FEW_STEPS, differ)
+        again = (self.logits(self.shard) != self.logits(self.shard)).any(1)
+        yield Measured("logits_differ", "none", 0, 0, again)
 
     def accuracies(self) -> Iterator[Measured]:
         """Robust accuracy under PGD and under noise by eps; under PGD, and PGD on the margin, by steps."""
@@ -118,29 +127,28 @@ class Assessor:
         (gradient,) = torch.autograd.grad(before.sum(), start)
         end = pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start.detach())
         with torch.no_grad():
-            rises = (objective(end) > before).float().mean().item()
-        eps, count = self.settings.at_eps, len(self.shard)
-        without = (gradient == 0).flatten(1).all(1).float().mean().item()
-        yield Measured("zero_gradients", "pgd", eps, 1, without, count)
-        yield Measured("loss_rises", "pgd", eps, FEW_STEPS, rises, count)
+            rises = (objective(end) > before).cpu().numpy()
+        without = (gradient == 0).flatten(1).all(1).cpu().numpy()
+        yield Measured("zero_gradients", "pgd", self.settings.at_eps, 1, without)
+        yield Measured("loss_rises", "pgd", self.settings.at_eps, FEW_STEPS, rises)
 
     def rivals(self) -> Iterator[Measured]:
         """AutoAttack against PGD on the same images; Square on those that resist PGD."""
         eps, most = self.settings.at_eps, self.settings.steps[-1]
-        some = slice(0, self.settings.autoattack_images)
+        few = self.shard.take(slice(0, self.by_autoattack))
         auto = package_attack(lambda noise: self.logits_of, eps=eps, version="fast", seed=self.seed)
-        few = self.shard.take(some)
-        found = self.hits(self.attacked(auto, eps=eps, shard=few, together=True))
+        found = self.hits(self.attacked(auto, eps=eps, shard=few, together=True)) if len(few) else np.zeros(0, bool)
         resist = self.hits(self.after_pgd(eps, most))  # others want it, too, and have made it by now
-        yield Measured("pgd_of_autoattack_images", "pgd", eps, most, float(resist[some].mean()), len(few))
-        yield Measured("autoattack", "autoattack", eps, 100, float(found.mean()), len(few))
+        yield Measured("pgd_of_autoattack_images", "pgd", eps, most, resist[: len(few)])
+        yield Measured("autoattack", "autoattack", eps, 100, found)
         queries = self.settings.queries
         square = package_attack(
             lambda noise: self.logits_of, eps=eps, version="square", queries=queries, seed=self.seed
         )
-        left = self.shard.take(resist)
-        gain = (~self.hits(self.attacked(square, eps=eps, shard=left, together=True))).sum() if len(left) else 0
-        yield Measured("square_gain", "square", eps, queries, gain / len(self.shard), len(self.shard))
+        gain, left = np.zeros(len(self.shard), bool), self.shard.take(resist)
+        if len(left):
+            gain[resist] = ~self.hits(self.attacked(square, eps=eps, shard=left, together=True))
+        yield Measured("square_gain", "square", eps, queries, gain)
 
     def after_pgd(self, eps: int, steps: int, objective: str = "cross_entropy") -> Images:
         """What adaptive PGD makes of the images, by default as the default threats; kept for the next who asks."""
@@ -160,7 +168,7 @@ class Assessor:
     def accuracy(self, name: str, attacked: Images, *, eps: int, steps: int) -> Measured:
         """Robust accuracy on what an attack has made."""
         right = self.right & self.hits(attacked)
-        return Measured("accuracy", name, eps, steps, float(right.mean()), len(self.shard))
+        return Measured("accuracy", name, eps, steps, right)
 
     def attacked(self, attack: Attack, *, eps: int, shard: Images | None = None, together: bool = False) -> Images:
         """The images as they would be stored; `together` for an attack to which it matters who is in a batch."""
@@ -192,3 +200,24 @@ def noise_of(eps: int) -> Attack:
         return LinfBall(eps / 255).random_start(images, signs)
 
     return attack
+
+
+def outcomes_table(measured: list[Measured]) -> pa.Table:
+    """One row for each image, one column for each measurement; empty where it did not take part."""
+    count = max(len(line.outcomes) for line in measured)
+    columns = {}
+    for *names, outcomes in measured:
+        values = outcomes.astype(int).tolist()
+        columns[json.dumps(names)] = pa.array(values + [None] * (count - len(values)), pa.int64())
+    return pa.table(columns)
+
+
+def totals(outcomes: pa.Table) -> pa.Table:
+    """One row for each measurement of `outcomes_table`: measure, attack, eps, steps, value, n."""
+    lines = []
+    for names, column in zip(outcomes.column_names, outcomes.columns, strict=True):
+        measure, attack, eps, steps = json.loads(names)
+        found, count = pc.sum(column, min_count=0).as_py(), len(column) - column.null_count
+        value = float(found) if measure in COUNTED else found / count
+        lines.append({"measure": measure, "attack": attack, "eps": eps, "steps": steps, "value": value, "n": count})
+    return pa.Table.from_pylist(lines)

@@ -4,6 +4,7 @@ The context moves from one data set to another (cross-data-set, ImageNet to its 
 data set to its new ones.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -27,18 +28,19 @@ from stages.prompts.text import TextTower
 def main(tuned: str, dataset: str, study: str, part: str | None = None) -> str:
     """Re-attaches the contexts of the study `tuned` to all classes of a data set, or to a part of them."""
     params = load_params()
-    out = Path(f"data/prompts/{study}")
-    require_writable(out)
+    outs = {prompt: Path(f"data/prompts/{study}/{prompt}") for prompt in TUNED}
+    require_writable(*outs.values())
     device = choose_device(params.runtime.device)
     card = read_card(dataset)
     class_names = [card.class_names[label] for label in labels_of(part, len(card.class_names))]
     clip = load_clip(**params.model.model_dump(), device=device)
     attached = {prompt: attach(tuned, prompt, card, class_names, clip) for prompt in TUNED}
-    with replacing(out) as folder:
+    with ExitStack() as places:
         for prompt, prompts in attached.items():
-            (folder / prompt).mkdir(parents=True)
-            save_prompts(folder / prompt / "prompts.safetensors", prompts)
-    return f"wrote {out}, contexts of {tuned} under {len(class_names)} class names of {dataset}"
+            folder = places.enter_context(replacing(outs[prompt]))
+            folder.mkdir()
+            save_prompts(folder / "prompts.safetensors", prompts)
+    return f"wrote data/prompts/{study}, contexts of {tuned} under {len(class_names)} class names of {dataset}"
 
 
 def attach(tuned: str, prompt: str, card: Card, class_names: list[str], clip: Clip) -> PromptFile:

@@ -1,6 +1,7 @@
 """Stored images -> stored adversarial images: any attack between its two 8-bit borders."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +10,11 @@ from torch import Tensor
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.banks.images import Images
-from stages.batches import over_batches
+from stages.banks.images import Images, write_shard
+from stages.banks.provenance import Provenance
+from stages.batches import fitting, over_batches
 from stages.models.device import to_tensor
-from stages.params import Batching
+from stages.params import Batching, Params
 
 # Maps images (N, C, H, W), labels (N,) and the images' noise to adversarial images inside the ball.
 Attack = Callable[[Tensor, Tensor, ImageNoise], Tensor]
@@ -69,3 +71,40 @@ def by_shard(
         )
 
     return craft
+
+
+class Crafter:
+    """Attacks shards: a worker, see stages/engine.py, but for its facts.
+
+    Args:
+        params: The parameters.
+        attack: The attack.
+        encode: The network that it takes gradients of.
+        eps: Of the attack, in 1/255.
+        image_size: H and W, in pixels.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        attack: Attack,
+        encode: Callable[[Tensor], Tensor],
+        *,
+        eps: float,
+        image_size: int,
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        runtime = fitting(params.runtime, encode, image_size, device)
+        self._craft = by_shard(
+            attack,
+            eps=eps,
+            seed=params.seed,
+            device=device,
+            batching=lambda count: runtime.batching(count, device.type),
+        )
+
+    def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
+        """Attacks a shard."""
+        write_shard(path, self._craft(shard), {**about, "shard": piece})

@@ -1,7 +1,4 @@
-"""embed: adversarial images -> their raw embeddings; of the training images that is the bank.
-
-Without a threat, data/bank/<dataset>/embeddings.parquet; with one, data/test/<dataset>/<threat>/features.parquet.
-"""
+"""embed: the adversarial training images -> their raw embeddings, the bank."""
 
 from pathlib import Path
 
@@ -13,25 +10,19 @@ from stages.embedding import Embedder, embedding
 from stages.engine import engine
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import Params, load_params, threat_of
+from stages.params import Params, load_params
 
 
-def main(dataset: str, threat: str | None = None) -> str:
+def main(dataset: str) -> str:
     """Embeds what `craft` stored."""
     params = load_params()
-    if threat is None:
-        attack, source = params.attack, Path(f"data/bank/{dataset}/images")
-        out = Path(f"data/bank/{dataset}/embeddings.parquet")
-    else:
-        attack, source = threat_of(params.oblivious, threat), Path(f"data/test/{dataset}/{threat}/images")
-        out = Path(f"data/test/{dataset}/{threat}/features.parquet")
+    source, out = Path(f"data/bank/{dataset}/images"), Path(f"data/bank/{dataset}/embeddings.parquet")
     require_writable(out)
     made_by = images_provenance(source)
     expected = {"dataset": dataset, "seed": params.seed, "data": params.data.model_dump()}
-    require(made_by, source, attack=attack.model_dump(), **expected)
+    require(made_by, source, attack=params.attack.model_dump(), **expected)
     with engine(params, embedder, shards=len(shard_paths(source))) as run:
-        if "victim" in made_by:
-            require(made_by, source, victim=run.facts["model"])
+        require(made_by, source, victim=run.facts["model"])
         with embedding(run, source, out, made_by) as written:
             return f"wrote {out}, {written}"
 

@@ -42,20 +42,21 @@ class Embedder:
 
 
 @contextmanager
-def embedding(run: Engine, source: Path, out: Path, made_by: Provenance) -> Iterator[Written]:
+def embedding(run: Engine, source: Path, out: Path, made_by: Provenance, *, method: str = "make") -> Iterator[Written]:
     """Embeds a folder of shards into one file, which is there when the block has succeeded.
 
     The shards that an interrupted run has embedded are not embedded again.
 
     Args:
-        run: Of embedders.
+        run: Of workers that embed.
         source: The folder.
         out: The file.
         made_by: What made the images; the model is added.
+        method: The one of a worker that embeds.
     """
     made_by = {**made_by, "model": run.facts["model"]}
     with resuming(out, key_of(made_by, seals_of(source), device=run.facts["device"])) as pieces:
-        written = run.write(Work(pieces / "shards", source, made_by, f"embed {source}"))
+        written = run.write(Work(pieces / "shards", source, made_by, f"embed {out}", method=method))
         embedded = [piece_path(pieces / "shards", piece) for piece in range(written.pieces)]
         with whole(pieces / out.name) as temporary:
             write_bank(temporary, (read_bank(path)[0] for path in embedded), made_by)

@@ -20,7 +20,6 @@ from stages.report.costs import Cost, Sizes, costs_list, costs_of, costs_table
 from stages.report.findings import findings, headline
 from stages.report.gallery import Sample
 from stages.report.harmonic import harmonic_metrics, harmonic_table
-from stages.report.model_card import model_card, model_section
 from stages.report.origins import datasets_table, prompts_table, threats_table
 from stages.report.overview import overview_table
 from stages.report.page import page
@@ -39,7 +38,7 @@ from stages.report.tables import (
 from stages.report.verdict import caution, verdict
 from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
 from stages.report.words_pictures import words_pictures, words_tables
-from stages.report.worst import worst_threats
+from stages.threats import threats_of
 
 REPORTS = Path("reports")
 GALLERY_LINES = 4  # over all data sets
@@ -49,7 +48,10 @@ def main() -> str:
     """Derives every number and every figure from the rows."""
     params = load_params()
     require_writable(REPORTS / "index.html")
-    threats = {name: threats_of(params, defended=name in params.datasets) for name in studies_of(params)}
+    threats = {
+        name: threats_of(params.oblivious, params.adaptive, params.defences if name in params.datasets else {})
+        for name in studies_of(params)
+    }
     found = {name: read_study(name, dataset, threats[name], params) for name, dataset in studies_of(params).items()}
     own = {dataset: found[dataset] for dataset in params.datasets}
     of_own = threats[params.datasets[0]]
@@ -90,11 +92,6 @@ def main() -> str:
     notes = [findings(results, name, threats[name]) for name in found]
     trust, cost = assessment_list(tables["assessment"]), costs_list(tables["costs"])
     write("index.html", page(said, wide, by_study, notes, pictures, trust, cost, origins_of(found, of_own)))
-    cards = [
-        model_section(name, study.card.model_dump(), study.class_names, study.prompts, results, threats[name])
-        for name, study in found.items()
-    ]
-    write("model_card.md", model_card(cards))
     return f"wrote {REPORTS}, {headline(results, params.datasets[0], [CLEAN, *seen])}"
 
 
@@ -141,28 +138,6 @@ def overviews_of(params: Params) -> dict[str, list[str]]:
     for source in params.transfer.sources:
         overviews[f"Contexts of {source} elsewhere"] = [f"{source}_to_{target}" for target in params.transfer.targets]
     return overviews
-
-
-def threats_of(params: Params, *, defended: bool) -> list[Threat]:
-    """The rows of the report in order: clean, oblivious, adaptive, the worst of these; each through the defences, too.
-
-    Only a data set's own prompts are judged behind a defence (`defended`).
-    """
-    name_of = {settings.model_dump_json(): name for name, settings in params.defences.items()}
-    behind = ["none", *(params.defences if defended else ())]
-    threats = [Threat(through(CLEAN.name, defence), "clean", {}, defence) for defence in behind]
-    for name, attack in params.oblivious.items():
-        threats += [Threat(through(name, defence), "oblivious", attack.model_dump(), defence) for defence in behind]
-    for name, attack in params.adaptive.items():
-        defence = name_of[attack.defence.model_dump_json()] if attack.defence else "none"
-        if defence in behind:
-            threats.append(Threat(name, "adaptive", attack.model_dump(), defence))
-    return [CLEAN, *threats[1:], *worst_threats(threats)]
-
-
-def through(threat: str, defence: str) -> str:
-    """What a threat is called behind a defence."""
-    return threat if defence == "none" else f"{threat}+{defence}"
 
 
 def checks_on(

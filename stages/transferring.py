@@ -14,14 +14,37 @@ from stages.attacks.objectives import cross_entropy, diverse, max_logit
 from stages.attacks.pgd import Direction, Momentum, pgd
 from stages.attacks.rap import reverse
 from stages.banks.images import read_images
-from stages.crafting import Attack, steps_of
+from stages.crafting import Attack, Crafter, steps_of
 from stages.models.backbones import load_backbone
-from stages.models.device import to_tensor
+from stages.models.device import choose_device, to_tensor
 from stages.models.linear_head import Surrogate, features_of, fit_head
 from stages.models.surrogate import accuracy_on, fit_surrogate
-from stages.params import Backbone, SmallCnn, Transfer
+from stages.params import Backbone, Params, SmallCnn, Transfer
 
 OBJECTIVES = {"cross_entropy": cross_entropy, "max_logit": max_logit}
+
+
+class SurrogateCrafter(Crafter):
+    """Attacks shards through a surrogate alone.
+
+    Args:
+        params: The parameters.
+        settings: The attack.
+        train: The training images, which the surrogate is fitted to.
+        image_size: H and W, in pixels.
+    """
+
+    def __init__(self, params: Params, settings: Transfer, train: Path, image_size: int) -> None:
+        device = choose_device(params.runtime.device)
+        self._surrogate, about = fit_to(settings.surrogate, train, params.seed, device)
+        self._batch_size = settings.surrogate.batch_size
+        attack = transfer_attack(settings, self._surrogate)
+        super().__init__(params, attack, self._surrogate, eps=settings.eps, image_size=image_size, device=device)
+        self.facts = {"device": device.type, "knows": {"surrogate": about}, "note": ""}
+
+    def judge(self, clean: Path, attacked: Path) -> dict[str, float]:
+        """What the surrogate says of folders of clean and of attacked images."""
+        return judged_by_surrogate(self._surrogate, clean, attacked, self._batch_size, self.device)
 
 
 def transfer_attack(settings: Transfer, network: nn.Module) -> Attack:

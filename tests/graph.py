@@ -9,9 +9,7 @@ from tests.imports import ROOT, closure
 
 STAGES = ROOT / "stages"
 GRAPH_FILE = ROOT / "dvc.yaml"
-WHOLE = (
-    STAGES / "report"
-)  # a room of which a stage imports every file, one dependency: to run `plot` again costs little
+WHOLE = STAGES / "report"  # a room that is one dependency: what imports it costs little to run again
 NO_DEPS = {STAGES / "params.py", STAGES / "command.py"}  # values are keys already; progress changes no result
 
 

@@ -15,6 +15,7 @@ PROMPTS_AND_ROWS = {
     "adapt-adaptive_eps4",
     "assess",
     "words",
+    "model-card",
     "plot",
 }
 
@@ -34,19 +35,19 @@ def test_another_eps_of_the_bank_reruns_what_depends_on_it(project):
 
 def test_one_threat_reruns_itself_and_the_report(project):
     project.change(oblivious__pgd_eps8__steps=3)
-    assert project.repro() == {"craft-test-pgd_eps8", "embed-test-pgd_eps8", "evaluate-pgd_eps8", "plot"}
+    assert project.repro() == {"craft-test-pgd_eps8", "evaluate-pgd_eps8", "model-card", "plot"}
 
 
 def test_one_adaptive_threat_reruns_itself_and_the_report(project):
     project.change(adaptive__adaptive_eps4__eps=2)
-    assert project.repro() == {"adapt-adaptive_eps4", "plot"}
+    assert project.repro() == {"adapt-adaptive_eps4", "model-card", "plot"}
 
 
 def test_a_new_threat_reruns_nothing_that_exists(project):
     project.change(
         oblivious__pgd_eps2={"method": "feature_pgd", "objective": "kl", "eps": 2, "steps": 1, "step_ratio": 1.0}
     )
-    assert project.repro() == {"craft-test-pgd_eps2", "embed-test-pgd_eps2", "evaluate-pgd_eps2", "plot"}
+    assert project.repro() == {"craft-test-pgd_eps2", "evaluate-pgd_eps2", "model-card", "plot"}
 
 
 def test_defences_and_attacks_beside_the_others_rerun_nothing_that_exists(project):
@@ -58,7 +59,8 @@ def test_defences_and_attacks_beside_the_others_rerun_nothing_that_exists(projec
     project.change(adaptive__square_eps4={"method": "square", "queries": 5, "batch_size": 10, **shared})
     threats = ("pgd_eps8", "transfer_eps8")
     assert project.repro() == {
-        *("defend-clean-jpeg75", "evaluate-defended-clean-jpeg75", "adapt-jpeg_eps4", "adapt-square_eps4", "plot"),
+        *("defend-clean-jpeg75", "evaluate-defended-clean-jpeg75", "adapt-jpeg_eps4", "adapt-square_eps4"),
+        *("model-card", "plot"),
         *(f"{stage}-{threat}-jpeg75" for stage in ("defend", "evaluate-defended") for threat in threats),
     }
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
@@ -74,7 +76,7 @@ def test_defences_and_attacks_beside_the_others_rerun_nothing_that_exists(projec
 def test_a_new_data_set_reruns_nothing_that_exists(project):
     project.change(datasets=["fashion", "fashion2"])
     names = project.repro()
-    assert all("@fashion2" in name for name in names - {"plot"}) and "plot" in names and len(names) == 19
+    assert all("@fashion2" in name for name in names - {"plot"}) and "plot" in names and len(names) == 18
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
     assert set(metrics) == {"fashion", "fashion2"}
 
@@ -86,11 +88,12 @@ def test_a_transfer_reruns_nothing_that_exists(project):
     project.change(transfer={"sources": ["fashion"], "targets": ["fashion2"]})
     assert project.repro("--no-run-cache") == {
         *(f"{stage}-test-only@fashion2" for stage in ("fetch", "extract", "hand")),
-        *(f"{stage}-test-only@fashion2-pgd_eps8" for stage in ("craft", "embed")),
+        "craft-test-only@fashion2-pgd_eps8",
         "attach-fashion2",
         "evaluate-transfer-clean-fashion2",
         "evaluate-transfer-fashion2-pgd_eps8",
         "adapt-transfer-fashion2-adaptive_eps4",
+        "model-card-transfer-fashion2",
         "plot",
     }
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
@@ -118,6 +121,7 @@ def test_halves_of_the_classes_rerun_nothing_that_exists(project):
         *(f"evaluate-half-clean-{half}" for half in ("base", "new")),
         *(f"evaluate-half-{half}-{threat}" for half in ("base", "new") for threat in ("pgd_eps8", "transfer_eps8")),
         *(f"adapt-half-{half}-adaptive_eps4" for half in ("base", "new")),
+        *(f"model-card-half-{half}" for half in ("base", "new")),
         "plot",
     }
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())

@@ -7,17 +7,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.adapting import adaptive_attack, first_images, left_out, logits_through
+from stages.adapting import adaptive_attack, left_out, logits_through, part_of, shares_of
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import cross_entropy
 from stages.banks.bank import Bank
 from stages.banks.images import write_images
 from stages.banks.prompts import PromptFile, save_prompts
-from stages.craft import OBJECTIVES as OBLIVIOUS
-from stages.craft import feature_attack, run_as
+from stages.craft_test import run_as
 from stages.crafting import craft_shard
 from stages.defending import prepared_by
 from stages.embedding import embed_shard
+from stages.feature_attacking import OBJECTIVES as OBLIVIOUS
+from stages.feature_attacking import feature_attack
 from stages.judging import Study, accuracy_of, judged, made_as, read_study
 from stages.models.device import to_tensor
 from stages.params import AutoAttack, Jpeg, ResizePad, Reverse, load_params
@@ -263,13 +264,15 @@ def test_a_prompt_of_rounds_is_made_by_them_and_by_what_they_start_with(start):
 
 
 def test_the_first_images_are_those_of_the_study_over_all_shards(shard, prompts, tmp_path):
-    write_images(tmp_path / "images", [shard.take(np.arange(0, 5)), shard.take(np.arange(5, 12))], {})
+    shards = [shard.take(np.arange(0, 5)), shard.take(np.arange(5, 12))]
+    write_images(tmp_path / "images", shards, {})
     study = Study("s", {"p": prompts}, np.array([1, 2]))
-    found = list(first_images(tmp_path / "images", study, 6))
+    shares = shares_of(tmp_path / "images", study, 6)
+    found = [part_of(part, study, share) for part, share in zip(shards, shares, strict=True)]
     assert [id for part in found for id in part.ids] == [f"test/{index}" for index in (1, 2, 4, 5, 7, 8)]
     assert [label for part in found for label in part.labels.tolist()] == [0, 1, 0, 1, 0, 1]
-    assert sum(map(len, first_images(tmp_path / "images", study, "all"))) == 8
-    assert sum(map(len, first_images(tmp_path / "images", study, 9))) == 8  # there are no more
+    assert sum(shares_of(tmp_path / "images", study, "all")) == 8
+    assert sum(shares_of(tmp_path / "images", study, 9)) == 8  # there are no more
 
 
 def test_31_autoattack_says_what_too_few_classes_leave_out():

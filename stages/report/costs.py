@@ -92,7 +92,6 @@ def costs_of(
         Cost(dataset, "tune-clean", text_steps=steps),
         refreshing(dataset, refreshed["refresh"], refreshed["tune"], train),
         *(crafting(dataset, threat, sizes) for threat in oblivious),
-        Cost(dataset, "embed-test", passes=test * len(oblivious)),
         *([Cost(dataset, "defend", passes=test * defended)] if defended else []),
         *(adapting(dataset, threat, sizes) for threat in adaptive),
         assessing(dataset, measured, sizes),
@@ -117,12 +116,12 @@ def crafting(dataset: str, threat: Threat, sizes: Sizes) -> Cost:
     stage, attack = f"craft-test {threat.name}", threat.attack
     gradients = sizes.test * attack["steps"]
     if attack["method"] == "feature_pgd":
-        return Cost(dataset, stage, gradients=gradients, passes=sizes.test)
+        return Cost(dataset, stage, gradients=gradients, passes=2 * sizes.test)  # clean and attacked embeddings
     if reverse := attack.get("reverse"):
         gradients += sizes.test * reverse["steps"] * max(attack["steps"] - reverse["from_step"], 0)
     surrogate = attack["surrogate"]
     fitting = sizes.train * (surrogate["epochs"] if surrogate["name"] == "small_cnn" else 1)  # else its features once
-    return Cost(dataset, stage, surrogate=gradients + fitting)
+    return Cost(dataset, stage, passes=sizes.test, surrogate=gradients + fitting)
 
 
 def adapting(dataset: str, threat: Threat, sizes: Sizes) -> Cost:

@@ -54,16 +54,7 @@ CITATION = """## Citation
 """
 
 
-def model_card(sections: list[str]) -> str:
-    """The whole card.
-
-    Args:
-        sections: What `model_section` says of the prompts of each study.
-    """
-    return "\n".join([HEAD, *sections, LIMITS, LICENCE, CITATION])
-
-
-def model_section(
+def model_card(
     study: str,
     facts: dict[str, Any],
     class_names: list[str],
@@ -71,7 +62,7 @@ def model_section(
     results: Results,
     threats: list[Threat],
 ) -> str:
-    """The prompts of one study: what made them, what they were tuned against, how they did.
+    """The whole card of the prompts of one study.
 
     Args:
         study: The data set's name, or for example `imagenet_to_dtd`.
@@ -81,6 +72,16 @@ def model_section(
         results: Accuracies; the study's are chosen.
         threats: Its threats, in their order.
     """
+    described = description(study, facts, class_names, made_by)
+    said = "\n".join(f"- {markdown(sentence)}" for sentence in findings(results, study, threats))
+    table = results_lines(results, study, threats)
+    warning = "" if any(threat.knowledge == "adaptive" for threat in threats) else f"{UNTESTED}\n\n"
+    section = f"## {markdown(study)}\n\n{described}\n\n{table}\n\n{warning}{said}\n"
+    return "\n".join([HEAD, section, LIMITS, LICENCE, CITATION])
+
+
+def description(study: str, facts: dict[str, Any], class_names: list[str], made_by: dict[str, dict[str, Any]]) -> str:
+    """What made the prompts and what they were tuned against, as a table; arguments as for `model_card`."""
     advpt = made_by["advpt"]
     tuning = advpt.get("tuned", advpt)  # of contexts that moved, where they come from
     refreshed = made_by["advpt_refreshed"].get("tuned", made_by["advpt_refreshed"])
@@ -99,10 +100,7 @@ def model_section(
         "tuning in each round": values(refreshed["tune"]),
     }
     told = "\n".join(f"| {key} | {markdown(value)} |" for key, value in lines.items())
-    said = "\n".join(f"- {markdown(sentence)}" for sentence in findings(results, study, threats))
-    table = results_lines(results, study, threats)
-    warning = "" if any(threat.knowledge == "adaptive" for threat in threats) else f"{UNTESTED}\n\n"
-    return f"## {markdown(study)}\n\n| | |\n|---|---|\n{told}\n\n{table}\n\n{warning}{said}\n"
+    return f"| | |\n|---|---|\n{told}"
 
 
 def results_lines(results: Results, study: str, threats: list[Threat]) -> str:

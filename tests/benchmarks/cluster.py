@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from stages.banks.images import Images, write_images
-from stages.craft import Crafter
 from stages.engine import Engine, Work, engine
+from stages.feature_attacking import FeatureCrafter
 from stages.params import load_params
 from tests.benchmarks.measuring import medians
 
@@ -30,12 +30,12 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
     with TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
         size = store(folder / "clean", shards)
-        arguments = (params.attack, folder / "none", size)
+        arguments = (params.attack, params.model, size)
         starts, engines = [], []
         for name, workers in (("local", 1), ("ray", 2)):
             begun = time.perf_counter()
             one_batch = params.with_runtime({"engine": name, "workers": 1, "device": "cpu"})
-            run = engine(one_batch, Crafter, *arguments, shards=workers)
+            run = engine(one_batch, FeatureCrafter, *arguments, shards=workers)
             engines.append(running.enter_context(run))
             starts.append(time.perf_counter() - begun)
         labels = {"local": engines[0], "Ray, 1 worker": alone(engines[1]), "Ray, 2 workers": engines[1]}

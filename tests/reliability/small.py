@@ -26,8 +26,7 @@ ORDER = [
     ("tune", "fashion", "advpt"),
     ("tune", "fashion", "coop"),
     ("refresh", "fashion"),
-    ("craft", "fashion", "transfer_eps8"),
-    ("embed", "fashion", "transfer_eps8"),
+    ("craft_test", "fashion", "transfer_eps8"),
     ("defend", "fashion", "clean", "jpeg"),
     ("evaluate", "fashion", "clean"),
     ("evaluate", "fashion", "transfer_eps8"),
@@ -35,6 +34,7 @@ ORDER = [
     ("adapt", "fashion", "adaptive_eps4"),
     ("assess", "fashion"),
     ("words", "fashion"),
+    ("model_card", "fashion"),
 ]
 
 
@@ -151,10 +151,12 @@ def outs_of(stage: str, *arguments: str) -> list[str]:
     dataset, *rest = arguments
     threat = rest[0] if rest else None
     return {
-        "craft": [f"test/{dataset}/{threat}/images" if threat else f"bank/{dataset}/images"],
-        "embed": [f"test/{dataset}/{threat}/features.parquet" if threat else f"bank/{dataset}/embeddings.parquet"],
+        "craft": [f"bank/{dataset}/images"],
+        "embed": [f"bank/{dataset}/embeddings.parquet"],
+        "craft_test": [f"test/{dataset}/{threat}/{out}" for out in CLEAN],
         "tune": [f"prompts/{dataset}/{threat}"],
         "refresh": [f"prompts/{dataset}/advpt_refreshed", f"bank/{dataset}/refreshed.parquet"],
         "extract": [f"clean/{dataset}/{split}/{out}" for out in CLEAN for split in ("train", "test")],
+        "assess": [f"assessment/{dataset}.parquet"],
         "adapt": [f"test/{dataset}/{threat}/images", f"rows/{dataset}/{threat}.parquet"],
     }[stage]

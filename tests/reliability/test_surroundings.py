@@ -39,13 +39,15 @@ def test_51_a_stage_beside_itself_says_so_at_once(small, stage):
         "hand": "prompts/fashion/hand",
         "assess": "assessment/fashion.parquet",
         "words": "words/fashion",
-        "craft": "test/fashion/transfer_eps8/images" if len(stage) > 2 else "bank/fashion/images",
-        "embed": "test/fashion/transfer_eps8/features.parquet" if len(stage) > 2 else "bank/fashion/embeddings.parquet",
+        "craft": "bank/fashion/images",
+        "embed": "bank/fashion/embeddings.parquet",
+        "craft_test": "test/fashion/transfer_eps8/images",
         "tune": f"prompts/fashion/{stage[-1]}",
         "refresh": "prompts/fashion/advpt_refreshed",
         "defend": "test/fashion/clean+jpeg/features.parquet",
         "evaluate": f"rows/fashion/{'clean+jpeg' if len(stage) > 3 else stage[-1]}.parquet",
         "adapt": "rows/fashion/adaptive_eps4.parquet",
+        "model_card": "prompts/fashion/model_card.md",
     }[stage[0]]
     with claiming(small.folder / "data" / out):
         said = small.run(*stage, code=1)

@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.report.markdown import markdown
-from stages.report.model_card import CITATION, model_card, model_section
+from stages.report.model_card import CITATION, model_card
 from stages.report.vocabulary import CLEAN, Threat
 from tests.report.conftest import PGD
 
@@ -31,12 +31,12 @@ MADE_BY = {
 
 
 @pytest.fixture
-def section(results, threats, class_names):
-    """Makes the section of the tiny study, some arguments replaced."""
+def card(results, threats, class_names):
+    """Makes the card of the tiny study, some arguments replaced."""
 
     def make(**other):
         told = {"facts": FACTS, "class_names": class_names, "made_by": MADE_BY, "results": results, "threats": threats}
-        return model_section("tiny", **{**told, **other})
+        return model_card("tiny", **{**told, **other})
 
     return make
 
@@ -46,8 +46,8 @@ def lines_of(text: str) -> dict[str, str]:
     return dict(re.findall(r"^\| ([\w ]+) \| (.*) \|$", text, re.MULTILINE))
 
 
-def test_facts_stand_beside_their_names(section):
-    lines = lines_of(section(class_names=["cat", "dog"]))
+def test_facts_stand_beside_their_names(card):
+    lines = lines_of(card(class_names=["cat", "dog"]))
     assert lines["classes"] == "2: cat, dog"
     assert lines["data"] == f"a book; splits: the official ones; sha256 {'d' * 64}"
     assert lines["licence of the data"] == "CC BY 4.0"
@@ -60,8 +60,8 @@ def test_facts_stand_beside_their_names(section):
     assert lines["tuning"] == r"context\_length 16, init\_words None, lr 1e-05"
 
 
-def test_every_accuracy_has_its_n_and_its_interval(section):
-    clean, oblivious, adaptive = re.findall(r"^\| (?:clean|pgd\\_eps8|knowing):.*$", section(), re.MULTILINE)
+def test_every_accuracy_has_its_n_and_its_interval(card):
+    clean, oblivious, adaptive = re.findall(r"^\| (?:clean|pgd\\_eps8|knowing):.*$", card(), re.MULTILINE)
     assert clean.split(" | ")[1:3] == ["", "100"]
     assert oblivious == (
         r"| pgd\_eps8: feature pgd, eps 8/255, 40 steps | oblivious | 100 | 30.0 (25.0-35.0) | "
@@ -71,41 +71,42 @@ def test_every_accuracy_has_its_n_and_its_interval(section):
     assert adaptive.split(" | ")[5:] == ["12.0 (7.0-17.0)", "20.0 (15.0-25.0) |"]
 
 
-def test_what_an_adaptive_attacker_leaves_is_said(section):
-    assert "Against an attacker who knows the prompt no gain is left that could be told from noise." in section()
-    assert "No adaptive threat was run: nothing here says" not in section()
-    told = section(threats=[CLEAN, PGD])
+def test_what_an_adaptive_attacker_leaves_is_said(card):
+    assert "Against an attacker who knows the prompt no gain is left that could be told from noise." in card()
+    assert "No adaptive threat was run: nothing here says" not in card()
+    told = card(threats=[CLEAN, PGD])
     assert "No adaptive threat was run: nothing here says" in told and "| adaptive |" not in told
 
 
-def test_contexts_that_moved_say_where_they_were_tuned(section):
+def test_contexts_that_moved_say_where_they_were_tuned(card):
     moved = {"dataset": "tiny", "model": MADE_BY["advpt"]["model"], "tuned": {**MADE_BY["advpt"], "dataset": "big"}}
     refreshed = {"dataset": "tiny", "tuned": MADE_BY["advpt_refreshed"]}
-    lines = lines_of(section(made_by={"advpt": moved, "advpt_refreshed": refreshed}))
+    lines = lines_of(card(made_by={"advpt": moved, "advpt_refreshed": refreshed}))
     assert lines["tuned on"] == "big" and lines["refreshed"].startswith("start hand, rounds 3, ")
     half = {**MADE_BY, "advpt": {**MADE_BY["advpt"], "part": "base"}}
-    assert lines_of(section(made_by=half))["tuned on"] == "tiny, the part base of its classes"
+    assert lines_of(card(made_by=half))["tuned on"] == "tiny, the part base of its classes"
 
 
-def test_of_many_classes_the_first_are_named(section):
-    told = lines_of(section(class_names=[f"c{index}" for index in range(1000)]))["classes"]
+def test_of_many_classes_the_first_are_named(card):
+    told = lines_of(card(class_names=[f"c{index}" for index in range(1000)]))["classes"]
     assert told.startswith("1000: c0, c1") and told.endswith("c19 and 980 more")
 
 
-def test_the_card_has_all_its_parts_in_order(section):
-    card = model_card([section(), section().replace("## tiny", "## other")])
-    heads = re.findall("^##? (.*)$", card, re.MULTILINE)
-    assert heads == ["Model card: AdvPT prompts", "tiny", "other", "Limits", "Licence", "Citation"]
-    assert max(map(len, (line for line in card.splitlines() if not line.startswith(("|", "-"))))) <= 120
+def test_the_card_has_all_its_parts_in_order(card):
+    told = card()
+    heads = re.findall("^##? (.*)$", told, re.MULTILINE)
+    assert heads == ["Model card: AdvPT prompts", "tiny", "Limits", "Licence", "Citation"]
+    assert max(map(len, (line for line in told.splitlines() if not line.startswith(("|", "-"))))) <= 120
 
 
-def test_names_are_text(section, class_names):
+def test_names_are_text(card, class_names):
     facts = dict.fromkeys(FACTS, HOSTILE)
     model = dict.fromkeys(("name", "pretrained", "sha256"), HOSTILE)
     made_by = {"advpt": {**MADE_BY["advpt"], "model": model, "dataset": HOSTILE, "tune": {HOSTILE: HOSTILE}}}
     made_by["advpt_refreshed"] = {"refresh": {HOSTILE: HOSTILE}, "tune": {HOSTILE: HOSTILE}}
     threats = [CLEAN, PGD, Threat("knowing", "adaptive", {"method": HOSTILE, "eps": 8.0})]
-    told = section(facts=facts, class_names=[HOSTILE, *class_names], made_by=made_by, threats=threats)
+    whole = card(facts=facts, class_names=[HOSTILE, *class_names], made_by=made_by, threats=threats)
+    told = whole.split("## tiny")[1].split("## Limits")[0]
     assert told.count(markdown(HOSTILE)) == 15
     assert not re.search(r"<|\x1b|^# g|(?<!\\)[`$\[]|(?<!\\):(?=//)|(?<!\\)_e|(?<!\\)\*d", told, re.MULTILINE)
 

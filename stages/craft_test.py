@@ -1,0 +1,87 @@
+"""craft_test: test images -> adversarial ones of an oblivious threat, 8-bit, inside the ball, and their raw embeddings.
+
+Both in one go: an embedding costs one forward pass, the attack before it dozens there and back.
+"""
+
+from pathlib import Path
+
+from stages.banks.files import require_writable, resuming, whole
+from stages.banks.images import images_provenance, note_count, seals_of, shard_paths
+from stages.banks.notes import write_note
+from stages.banks.provenance import key_of, require
+from stages.command import command
+from stages.embedding import Embedder, embedding
+from stages.engine import Work, engine
+from stages.feature_attacking import FeatureCrafter
+from stages.models.clip import load_clip
+from stages.params import FeaturePgd, Params, Transfer, load_params, threat_of
+from stages.transferring import SurrogateCrafter
+
+
+def main(dataset: str, threat: str) -> str:
+    """Attacks the test images of a data set, stores what comes out, and embeds what was stored."""
+    params = load_params()
+    attack = threat_of(params.oblivious, threat)
+    images, features = (Path(f"data/test/{dataset}/{threat}/{name}") for name in ("images", "features.parquet"))
+    require_writable(images, features)
+    source, train = (Path(f"data/clean/{dataset}/{split}/images") for split in ("test", "train"))
+    inputs = seals_of(source)
+    clean = images_provenance(source)
+    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
+    params, where = run_as(params, attack)
+    with engine(params, ThreatCrafter, attack, train, clean["shape"][0], shards=len(shard_paths(source))) as run:
+        if isinstance(attack, Transfer):
+            inputs += seals_of(train)
+        made_by = {**clean, "attack": attack.model_dump(), **run.facts["knows"]}
+        with resuming(images, key_of(made_by, inputs, device=run.facts["device"])) as pieces:
+            folder, note = pieces / images.name, run.facts["note"]
+            written = run.write(Work(folder, source, made_by, f"craft {threat}"))
+            note_count(folder, written.pieces)
+            if isinstance(attack, Transfer):
+                found = run.call("judge", source, folder)
+                with whole(folder / "surrogate.json") as note_file:
+                    write_note(note_file, {**run.facts["knows"]["surrogate"], **found})
+                note = (
+                    f", surrogate right on {found['clean_accuracy']:.3f} clean, {found['robust_accuracy']:.3f} attacked"
+                )
+            with embedding(run, folder, features, images_provenance(folder), method="embed"):
+                pass  # both are put into place, or neither
+    return f"wrote {images}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{note}{where}; and {features}"
+
+
+def run_as(params: Params, attack: FeaturePgd | Transfer) -> tuple[Params, str]:
+    """The parameters to run an attack with, and what a user should hear of it.
+
+    A surrogate is fitted to all training images: where machines share no disk, they lie here alone.
+    """
+    if isinstance(attack, Transfer) and params.runtime.engine == "ray" and params.runtime.storage:
+        return params.with_runtime({"engine": "local"}), ", in this process, where all training images lie"
+    return params, ""
+
+
+class ThreatCrafter:
+    """Attacks shards of test images, and embeds what was stored: a worker, see stages/engine.py.
+
+    Args:
+        params: The parameters.
+        settings: The attack.
+        train: The training images, which a surrogate is fitted to.
+        image_size: H and W, in pixels.
+    """
+
+    def __init__(self, params: Params, settings: FeaturePgd | Transfer, train: Path, image_size: int) -> None:
+        match settings:
+            case FeaturePgd():
+                crafter = FeatureCrafter(params, settings, params.model, image_size)
+                clip = crafter.clip
+            case Transfer():
+                crafter = SurrogateCrafter(params, settings, train, image_size)
+                clip = load_clip(**params.model.model_dump(), device=crafter.device)
+                self.judge = crafter.judge
+        self.make = crafter.make
+        self.embed = Embedder(clip, device=crafter.device, runtime=params.runtime).make
+        self.facts = {**crafter.facts, "model": clip.fingerprint}
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,32 @@
+"""model_card: the rows of one study -> data/prompts/<study>/model_card.md, beside its prompts. No tensor library."""
+
+from pathlib import Path
+
+from stages.banks.files import replacing, require_writable
+from stages.command import command
+from stages.params import load_params
+from stages.reading import read_study
+from stages.report.findings import headline
+from stages.report.model_card import model_card
+from stages.report.tables import results_of
+from stages.report.vocabulary import CLEAN
+from stages.threats import threats_of
+
+
+def main(dataset: str, study: str | None = None) -> str:
+    """Says what the tuned prompts of a study are: of a data set's own, or of what `attach` or `tune` made besides."""
+    params = load_params()
+    name = study or dataset
+    out = Path(f"data/prompts/{name}/model_card.md")
+    require_writable(out)
+    threats = threats_of(params.oblivious, params.adaptive, params.defences if name == dataset else {})
+    found = read_study(name, dataset, threats, params)
+    results = results_of({name: found.rows}, threats)
+    card = model_card(name, found.card.model_dump(), found.class_names, found.prompts, results, threats)
+    with replacing(out) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    return f"wrote {out}, {headline(results, name, [CLEAN])}"
+
+
+if __name__ == "__main__":
+    command(main)
