@@ -28,7 +28,7 @@ def test_files_that_it_names_exist():
     for name in re.findall(r"`((?:stages|tests)/[\w./]+)`", TEXT):
         assert (ROOT / name).exists() or name in DIFF, name
     for name, path in re.findall(r"`(\w+)` of `(stages/\w+\.py)`", TEXT):
-        assert re.search(rf"^(?:def )?{name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), name
+        assert re.search(rf"^(?:def |class )?{name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), name
 
 
 def test_its_example_applies_to_the_source_as_it_is():

@@ -94,6 +94,7 @@ def test_a_transfer_reruns_nothing_that_exists(project):
         "evaluate-transfer-fashion2-pgd_eps8",
         "adapt-transfer-fashion2-adaptive_eps4",
         "model-card-transfer-fashion2",
+        "model-card",
         "plot",
     }
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
@@ -172,5 +173,5 @@ def test_what_editors_leave_beside_the_code_changes_nothing(project):
     (room / ".#page.py").symlink_to("somebody@somewhere.1")
     assert project.repro() == set()
     (room / "new.py").touch()
-    assert project.repro() == {"plot"}
+    assert project.repro() == {"model-card", "plot"}
     (room / "new.py").unlink()
