@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from stages.adapting import adaptive_attack, left_out, logits_through, part_of, shares_of
+from stages.attacks.linf import LinfBall
 from stages.banks.bank import read_bank
 from stages.banks.files import replacing, require_writable, resuming
 from stages.banks.images import Images, Written, images_provenance, note_count, piece_path, seals_of, write_shard
@@ -19,7 +20,7 @@ from stages.banks.provenance import key_of, provenance, require
 from stages.banks.table import write_table
 from stages.batches import fitting
 from stages.command import command, progress
-from stages.crafting import by_shard
+from stages.crafting import craft_shard
 from stages.defending import prepared_by
 from stages.embedding import Embedder
 from stages.engine import Work, engine
@@ -41,7 +42,6 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
     compared = read_study(dataset, study or dataset, made_as(params), dataset_sha256=clean["dataset_sha256"])
     shares = shares_of(source, compared, settings.images)
-    chosen = [index for index, share in enumerate(shares) if share]
     work = [
         (prompt, seed)
         for prompt, prompts in compared.prompts.items()
@@ -50,7 +50,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     defence = settings.defence.method if settings.defence else "none"
     rows: dict[str, list[pa.Table]] = {}
     written = []
-    with engine(params, Adapter, settings, compared, shares, shards=len(chosen)) as run:
+    with engine(params, Adapter, settings, compared, list(shares.values()), shards=len(shares)) as run:
         made_by = {**clean, "attack": settings.model_dump(), "victim": run.facts["model"]}
         for prompt, path in prompt_paths(dataset, study or dataset).items():
             require(compared.prompts[prompt].provenance, path, model=run.facts["model"])
@@ -61,7 +61,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
                 name = f"{prompt}-{seed}"
                 folder, features = pieces / images.name / name, pieces / "features" / name
                 about = {"made_by": made_by, "prompt": prompt, "seed": seed}
-                written.append(run.write(Work(folder, source, about, f"attack {name}", chosen=chosen)))
+                written.append(run.write(Work(folder, source, about, f"attack {name}", chosen=list(shares))))
                 note_count(folder, written[-1].pieces)
                 embedded = run.write(Work(features, folder, about, f"embed {name}", method="embed"))
                 rows[name] = [
@@ -82,14 +82,13 @@ class Adapter:
         params: The parameters.
         settings: The attack.
         study: The prompts.
-        shares: How many images of each shard, see `shares_of`.
+        shares: How many images of each chosen shard, see `shares_of`.
     """
 
     def __init__(
         self, params: Params, settings: PromptPgd | AutoAttack | Square, study: Study, shares: list[int]
     ) -> None:
-        self._settings, self._study, self._seed = settings, study, params.seed
-        self._shares = [share for share in shares if share]
+        self._settings, self._study, self._shares, self._seed = settings, study, shares, params.seed
         self._device = choose_device(params.runtime.device)
         self._clip = load_clip(**params.model.model_dump(), device=self._device)
         self._runtime = fitting(
@@ -105,10 +104,11 @@ class Adapter:
         text_features = torch.tensor(prompts.text_features[seed], device=self._device)
         logits_of = logits_through(self._clip, text_features, prompts.logit_scale)
         attack = adaptive_attack(self._settings, logits_of, seed=self._seed)
-        craft = by_shard(attack, eps=self._settings.eps, seed=self._seed, device=self._device, batching=self._batching)
         part = part_of(shard, self._study, self._shares[piece])
+        ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(part))
+        crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
         made_by = {**about["made_by"], "prompts": prompts.provenance, "tuning_seed": seed, "shard": piece}
-        write_shard(path, craft(part), made_by)
+        write_shard(path, crafted, made_by)
 
     def _batching(self, count: int) -> Batching:
         if isinstance(self._settings, PromptPgd):

@@ -119,7 +119,7 @@ def package_attack(victim: Victim, *, eps: float, version: str, seed: int, queri
     return attack
 
 
-def shares_of(source: Path, study: Study, count: int | str) -> list[int]:
+def shares_of(source: Path, study: Study, count: int | str) -> dict[int, int]:
     """How many images of each shard of a folder are among the first `count` that show a class of the study.
 
     Args:
@@ -127,16 +127,20 @@ def shares_of(source: Path, study: Study, count: int | str) -> list[int]:
         study: Whose classes.
         count: How many at most, or `all`.
 
+    Returns:
+        By the indices of the shards that have any, ascending.
+
     Raises:
         ValueError: If there is none.
     """
     left = float("inf") if count == "all" else count
-    shares = []
-    for path in shard_paths(source):
+    shares = {}
+    for index, path in enumerate(shard_paths(source)):
         showing = int(study.takes_part(read_column(path, "label").to_numpy()).sum()) if left else 0
-        shares.append(int(min(left, showing)))
-        left -= shares[-1]
-    if not any(shares):
+        if share := int(min(left, showing)):
+            shares[index] = share
+        left -= share
+    if not shares:
         raise ValueError(f"{source}: no image shows a class of {study.name}; raise data.test_images")
     return shares
 

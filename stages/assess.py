@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from stages.adapting import logits_through, part_of, shares_of
-from stages.assessing import Assessor, outcomes_table, totals
+from stages.assessing import Assessor, outcomes_table, summarised
 from stages.banks.files import explaining, require_writable, resuming, whole
 from stages.banks.images import Images, images_provenance, piece_path, seals_of
 from stages.banks.provenance import Provenance, key_of, provenance, require
@@ -37,15 +37,14 @@ def main(dataset: str) -> str:
     study = read_study(dataset, dataset, made_as(params), dataset_sha256=clean["dataset_sha256"])
     prompts = study.prompts[settings.prompt].provenance
     shares = shares_of(source, study, settings.images)
-    chosen = [index for index, share in enumerate(shares) if share]
-    with engine(params, Measurer, study, [shares[index] for index in chosen], shards=len(chosen)) as run:
+    with engine(params, Measurer, study, list(shares.values()), shards=len(shares)) as run:
         require(prompts, prompt_paths(dataset, dataset)[settings.prompt], model=run.facts["model"])
         made_by = provenance(images=clean, prompts=prompts, victim=run.facts["model"], assess=settings.model_dump())
         inputs = [*seals_of(source), *study.seals]
         with resuming(out, key_of(made_by, inputs, device=run.facts["device"])) as pieces:
-            written = run.write(Work(pieces / "shards", source, made_by, "assess", chosen=chosen))
+            written = run.write(Work(pieces / "shards", source, made_by, "assess", chosen=list(shares)))
             parts = [read_table(piece_path(pieces / "shards", piece))[0] for piece in range(written.pieces)]
-            measured = totals(pa.concat_tables(parts))
+            measured = summarised(pa.concat_tables(parts))
             with whole(pieces / out.name) as temporary:
                 write_table(temporary, [measured], made_by)
     values = dict(zip(measured["measure"].to_pylist(), measured["value"].to_pylist(), strict=True))
@@ -72,8 +71,7 @@ class Measurer:
         text_features = torch.tensor(prompts.text_features[0], device=self._device)
         self._logits_of = logits_through(clip, text_features, prompts.logit_scale)
         self._study, self._shares = study, shares
-        before = accumulate(shares, initial=0)
-        self._by_autoattack = [max(self._settings.autoattack_images - count, 0) for count in before]
+        self._autoattack_images = of_the_first(shares, self._settings.autoattack_images)
         self.facts = {"device": self._device.type, "model": clip.fingerprint}
 
     def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
@@ -81,10 +79,18 @@ class Measurer:
         part = part_of(shard, self._study, self._shares[piece])
         batching = self._runtime.batching(len(part), self._device.type)
         assessor = Assessor(
-            self._logits_of, part, self._settings, self._seed, self._device, batching, self._by_autoattack[piece]
+            self._logits_of, part, self._settings, self._seed, self._device, batching, self._autoattack_images[piece]
         )
         with TemporaryDirectory() as folder, explaining(Path(folder)):
-            write_table(path, [outcomes_table(list(assessor.measurements(Path(folder))))], {**about, "shard": piece})
+            measured = list(assessor.measurements(Path(folder)))
+        write_table(path, [outcomes_table(measured)], {**about, "shard": piece})
+
+
+def of_the_first(shares: list[int], count: int) -> list[int]:
+    """How many of each share are among the first `count` of all."""
+    return [
+        min(share, max(count - so_far + share, 0)) for share, so_far in zip(shares, accumulate(shares), strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The evaluation itself under attack: measurements that would betray a masked gradient, a weak attack or a leak.
 
-Each is taken image by image, so that shards may be measured apart. What they must be, stages/report/assessment.py says.
+Each is an outcome per image, so shards may be measured apart; the noise of AutoAttack and Square is a shard's own. What
+they must be, stages/report/assessment.py says.
 """
 
 import json
@@ -36,9 +37,14 @@ COUNTED = ("changed_at_eps_0", "outside", "reload_differs", "logits_differ")  # 
 
 
 class Measured(NamedTuple):
-    """One measurement; eps in 1/255.
+    """One measurement.
 
-    outcomes: what it found on each of the images, or on the first of them (N,): counts, or yes and no.
+    Attributes:
+        measure: What was measured.
+        attack: What the images went through.
+        eps: In 1/255.
+        steps: Of the attack; of Square queries.
+        outcomes: What each image did, or each of the first (n,): counts, or truth values.
     """
 
     measure: str
@@ -59,7 +65,7 @@ class Assessor:
         seed: Of all noise.
         device: Where to compute.
         batching: How to split the images.
-        by_autoattack: How many of the images AutoAttack attacks, the first ones.
+        autoattack_images: How many of them, the first ones, AutoAttack attacks, too, if there are as many.
         kept: Images after PGD, by eps, steps and objective.
     """
 
@@ -69,7 +75,7 @@ class Assessor:
     seed: int
     device: torch.device
     batching: Batching
-    by_autoattack: int
+    autoattack_images: int
     kept: dict[tuple[int, int, str], Images] = field(default_factory=dict)
 
     def measurements(self, folder: Path) -> Iterator[Measured]:
@@ -135,10 +141,10 @@ class Assessor:
     def rivals(self) -> Iterator[Measured]:
         """AutoAttack against PGD on the same images; Square on those that resist PGD."""
         eps, most = self.settings.at_eps, self.settings.steps[-1]
-        few = self.shard.take(slice(0, self.by_autoattack))
+        few = self.shard.take(slice(0, self.autoattack_images))
         auto = package_attack(lambda noise: self.logits_of, eps=eps, version="fast", seed=self.seed)
         found = self.hits(self.attacked(auto, eps=eps, shard=few, together=True)) if len(few) else np.zeros(0, bool)
-        resist = self.hits(self.after_pgd(eps, most))  # others want it, too, and have made it by now
+        resist = self.hits(self.after_pgd(eps, most))  # kept: the accuracies want it, too
         yield Measured("pgd_of_autoattack_images", "pgd", eps, most, resist[: len(few)])
         yield Measured("autoattack", "autoattack", eps, 100, found)
         queries = self.settings.queries
@@ -203,7 +209,12 @@ def noise_of(eps: int) -> Attack:
 
 
 def outcomes_table(measured: list[Measured]) -> pa.Table:
-    """One row for each image, one column for each measurement; empty where it did not take part."""
+    """Puts measurements of N images side by side.
+
+    Returns:
+        N rows; for each measurement a column of int64, named `[measure, attack, eps, steps]` in JSON, null behind the
+        first n.
+    """
     count = max(len(line.outcomes) for line in measured)
     columns = {}
     for *names, outcomes in measured:
@@ -212,8 +223,13 @@ def outcomes_table(measured: list[Measured]) -> pa.Table:
     return pa.table(columns)
 
 
-def totals(outcomes: pa.Table) -> pa.Table:
-    """One row for each measurement of `outcomes_table`: measure, attack, eps, steps, value, n."""
+def summarised(outcomes: pa.Table) -> pa.Table:
+    """Sums up the columns of `outcomes_table`.
+
+    Returns:
+        A row for each measurement: measure, attack, eps, steps, value, n. The value is a sum if it is COUNTED, else the
+        mean over the n images that took part.
+    """
     lines = []
     for names, column in zip(outcomes.column_names, outcomes.columns, strict=True):
         measure, attack, eps, steps = json.loads(names)

@@ -1,6 +1,6 @@
 """craft_test: test images -> adversarial ones of an oblivious threat, 8-bit, inside the ball, and their raw embeddings.
 
-Both in one go: an embedding costs one forward pass, the attack before it dozens there and back.
+Both in one stage: an embedding is one forward pass, the attack before it one forward and one back for every step.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from stages.engine import Work, engine
 from stages.feature_attacking import FeatureCrafter
 from stages.models.clip import load_clip
 from stages.params import FeaturePgd, Params, Transfer, load_params, threat_of
-from stages.transferring import SurrogateCrafter
+from stages.transferring import TransferCrafter
 
 
 def main(dataset: str, threat: str) -> str:
@@ -44,9 +44,10 @@ def main(dataset: str, threat: str) -> str:
                 note = (
                     f", surrogate right on {found['clean_accuracy']:.3f} clean, {found['robust_accuracy']:.3f} attacked"
                 )
-            with embedding(run, folder, features, images_provenance(folder), method="embed"):
+            with embedding(run, folder, features, images_provenance(folder), method="embed") as embedded:
                 pass  # both are put into place, or neither
-    return f"wrote {images}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{note}{where}; and {features}"
+    of_attack = f"eps {attack.eps:g}/255, {attack.steps} steps{note}{where}"
+    return f"wrote {images}, {written}, {of_attack}; {features}, {embedded}"
 
 
 def run_as(params: Params, attack: FeaturePgd | Transfer) -> tuple[Params, str]:
@@ -75,7 +76,7 @@ class ThreatCrafter:
                 crafter = FeatureCrafter(params, settings, params.model, image_size)
                 clip = crafter.clip
             case Transfer():
-                crafter = SurrogateCrafter(params, settings, train, image_size)
+                crafter = TransferCrafter(params, settings, train, image_size)
                 clip = load_clip(**params.model.model_dump(), device=crafter.device)
                 self.judge = crafter.judge
         self.make = crafter.make

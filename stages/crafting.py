@@ -60,29 +60,19 @@ def craft_shard(
     return Images(shard.ids, shard.labels, over_batches(craft_batch, shard, batching))
 
 
-def by_shard(
-    attack: Attack, *, eps: float, seed: int, device: torch.device, batching: Callable[[int], Batching]
-) -> Callable[[Images], Images]:
-    """What `craft_shard` does to any shard; eps in 1/255, `batching` splits as many images."""
-
-    def craft(shard: Images) -> Images:
-        return craft_shard(
-            attack, shard, ball=LinfBall(eps / 255), seed=seed, device=device, batching=batching(len(shard))
-        )
-
-    return craft
-
-
 class Crafter:
     """Attacks shards: a worker, see stages/engine.py, but for its facts.
 
     Args:
         params: The parameters.
         attack: The attack.
-        encode: The network that it takes gradients of.
+        encode: The network that it takes gradients of, which decides how many images fit into memory.
         eps: Of the attack, in 1/255.
         image_size: H and W, in pixels.
         device: Where to compute.
+
+    Attributes:
+        device: The same.
     """
 
     def __init__(
@@ -96,15 +86,13 @@ class Crafter:
         device: torch.device,
     ) -> None:
         self.device = device
-        runtime = fitting(params.runtime, encode, image_size, device)
-        self._craft = by_shard(
-            attack,
-            eps=eps,
-            seed=params.seed,
-            device=device,
-            batching=lambda count: runtime.batching(count, device.type),
-        )
+        self._attack, self._ball, self._seed = attack, LinfBall(eps / 255), params.seed
+        self._runtime = fitting(params.runtime, encode, image_size, device)
 
     def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
         """Attacks a shard."""
-        write_shard(path, self._craft(shard), {**about, "shard": piece})
+        batching = self._runtime.batching(len(shard), self.device.type)
+        crafted = craft_shard(
+            self._attack, shard, ball=self._ball, seed=self._seed, device=self.device, batching=batching
+        )
+        write_shard(path, crafted, {**about, "shard": piece})

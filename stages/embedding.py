@@ -52,7 +52,7 @@ def embedding(run: Engine, source: Path, out: Path, made_by: Provenance, *, meth
         source: The folder.
         out: The file.
         made_by: What made the images; the model is added.
-        method: The one of a worker that embeds.
+        method: Of the workers, of the form of `Worker.make`; writes the embeddings of a shard.
     """
     made_by = {**made_by, "model": run.facts["model"]}
     with resuming(out, key_of(made_by, seals_of(source), device=run.facts["device"])) as pieces:

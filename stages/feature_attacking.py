@@ -3,10 +3,10 @@
 from torch import Tensor
 
 from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import feature_cosine, feature_kl, feature_l2
+from stages.attacks.objectives import Encoder, feature_cosine, feature_kl, feature_l2
 from stages.attacks.pgd import pgd
 from stages.crafting import Attack, Crafter, steps_of
-from stages.models.clip import Clip, load_clip
+from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import FeaturePgd, Model, Params
 
@@ -29,7 +29,8 @@ class FeatureCrafter(Crafter):
     def __init__(self, params: Params, settings: FeaturePgd, model: Model, image_size: int) -> None:
         device = choose_device(params.runtime.device)
         self.clip = load_clip(**model.model_dump(), device=device)
-        attack, encode = feature_attack(settings, self.clip), self.clip.gradient_encoder()
+        encode = self.clip.gradient_encoder()
+        attack = feature_attack(settings, encode)
         super().__init__(params, attack, encode, eps=settings.eps, image_size=image_size, device=device)
         slowly = "" if self.clip.is_fast else ", slowly: this image tower is not of a kind that is made fast here"
         self.facts = {
@@ -39,10 +40,9 @@ class FeatureCrafter(Crafter):
         }
 
 
-def feature_attack(settings: FeaturePgd, clip: Clip) -> Attack:
-    """The attack that a block of params.yaml describes."""
+def feature_attack(settings: FeaturePgd, encode: Encoder) -> Attack:
+    """The attack that a block of params.yaml describes, on a network: images (N, C, H, W) -> features (N, D)."""
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
-    encode = clip.gradient_encoder()
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         objective = OBJECTIVES[settings.objective](encode, encode(images))

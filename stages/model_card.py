@@ -14,7 +14,7 @@ from stages.threats import threats_of
 
 
 def main(dataset: str, study: str | None = None) -> str:
-    """Says what the tuned prompts of a study are: of a data set's own, or of what `attach` or `tune` made besides."""
+    """Writes the card of the tuned prompts of a study, by default a data set's own; the study is as in `evaluate`."""
     params = load_params()
     name = study or dataset
     out = Path(f"data/prompts/{name}/model_card.md")

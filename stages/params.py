@@ -308,6 +308,16 @@ class Assess(Block):
     autoattack_images: Count
     queries: Count
 
+    @model_validator(mode="after")
+    def _in_order(self) -> "Assess":
+        """Else a measurement would stand in the wrong place of a curve, or twice."""
+        for name, values in (("eps", self.eps), ("steps", self.steps)):
+            if values != sorted(set(values)):
+                raise ValueError(f"assess.{name} ({values}) has to ascend, each value once")
+        if self.at_eps not in self.eps:
+            raise ValueError(f"assess.at_eps ({self.at_eps}) has to be one of assess.eps ({self.eps})")
+        return self
+
 
 class Tune(Block):
     """The prompts and their tuning."""

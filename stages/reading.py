@@ -1,4 +1,4 @@
-"""What `plot` reads: the rows, curves, images and measurements of each study, each held against what made it."""
+"""What `plot` and `model_card` read: rows, curves, images, measurements of a study, held against what made them."""
 
 from dataclasses import dataclass
 from pathlib import Path

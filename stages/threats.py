@@ -14,8 +14,8 @@ def threats_of(
 
     Args:
         oblivious: Attacks by the names of their threats.
-        adaptive: Attacks by the names of their threats; those through a defence that is not named are left out.
-        defences: By name; none where a study is judged without.
+        adaptive: Attacks by the names of their threats; those through a defence are left out where `defences` is empty.
+        defences: By name; empty for a study of other prompts than a data set's own, which is judged without.
     """
     name_of = {settings.model_dump_json(): name for name, settings in defences.items()}
     behind = ["none", *defences]

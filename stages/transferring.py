@@ -24,8 +24,8 @@ from stages.params import Backbone, Params, SmallCnn, Transfer
 OBJECTIVES = {"cross_entropy": cross_entropy, "max_logit": max_logit}
 
 
-class SurrogateCrafter(Crafter):
-    """Attacks shards through a surrogate alone.
+class TransferCrafter(Crafter):
+    """Attacks shards through a surrogate that was fitted to the training split.
 
     Args:
         params: The parameters.

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from stages.assessing import Assessor, outcomes_table, totals
+from stages.assess import of_the_first
+from stages.assessing import Assessor, outcomes_table, summarised
 from stages.banks.images import Images
 from stages.banks.table import write_table
 from stages.params import Assess, Batching
@@ -43,23 +44,23 @@ def shard():
     return Images([f"test/{index}" for index in range(40)], labels, pixels.round().astype(np.uint8))
 
 
-def outcomes(model, shard, folder, *, by_autoattack=10):
+def outcomes(model, shard, folder, *, autoattack_images=10):
     settings = Assess(
         prompt="advpt", images="all", at_eps=4, eps=[2, 4, 8, 64], steps=[5, 10], autoattack_images=10, queries=50
     )
-    assessor = Assessor(model, shard, settings, 0, torch.device("cpu"), Batching(2, 2), by_autoattack)
+    assessor = Assessor(model, shard, settings, 0, torch.device("cpu"), Batching(2, 2), autoattack_images)
     return outcomes_table(list(assessor.measurements(folder)))
 
 
 def measured(model, shard, folder):
-    return totals(outcomes(model, shard, folder)).to_pandas()
+    return summarised(outcomes(model, shard, folder)).to_pandas()
 
 
 def test_shards_measured_apart_come_to_what_the_whole_does(shard, tmp_path):
     """But for AutoAttack and Square, to whose noise it matters who is in a batch."""
     first = outcomes(honest, shard.take(slice(0, 24)), tmp_path / "a")
-    second = outcomes(honest, shard.take(slice(24, 40)), tmp_path / "b", by_autoattack=0)
-    found, whole = totals(pa.concat_tables([first, second])).to_pandas(), measured(honest, shard, tmp_path / "c")
+    second = outcomes(honest, shard.take(slice(24, 40)), tmp_path / "b", autoattack_images=0)
+    found, whole = summarised(pa.concat_tables([first, second])).to_pandas(), measured(honest, shard, tmp_path / "c")
     assert len(first) == 24 and len(second) == 16
     assert found.drop(columns="value").equals(whole.drop(columns="value"))
     same = ~found["measure"].isin(["autoattack", "square_gain"])
@@ -67,9 +68,14 @@ def test_shards_measured_apart_come_to_what_the_whole_does(shard, tmp_path):
     assert found.set_index("measure").loc[["autoattack", "pgd_of_autoattack_images"], "n"].tolist() == [10, 10]
 
 
+def test_autoattack_meets_the_first_images_over_all_shards():
+    assert of_the_first([5, 5, 7], 7) == [5, 2, 0]
+    assert of_the_first([5, 5, 7], 40) == [5, 5, 7]
+
+
 def test_counts_are_summed_and_shares_are_means():
     table = pa.table({'["outside", "pgd", 4, 10]': [0, 3, 4], '["autoattack", "autoattack", 4, 100]': [1, 0, None]})
-    assert totals(table).to_pylist() == [
+    assert summarised(table).to_pylist() == [
         {"measure": "outside", "attack": "pgd", "eps": 4, "steps": 10, "value": 7.0, "n": 3},
         {"measure": "autoattack", "attack": "autoattack", "eps": 4, "steps": 100, "value": 0.5, "n": 2},
     ]

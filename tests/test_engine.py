@@ -74,8 +74,8 @@ def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
 def test_shares_count_only_images_of_the_study(shard, tmp_path):
     write_images(tmp_path / "source", shard.split(4), {})
     study = SimpleNamespace(takes_part=lambda labels: labels != 1, relabel=lambda labels: labels // 2)
-    assert shares_of(tmp_path / "source", study, 3) == [2, 1, 0, 0]
-    assert shares_of(tmp_path / "source", study, "all") == [2, 2, 2, 2]
+    assert shares_of(tmp_path / "source", study, 3) == {0: 2, 1: 1}
+    assert shares_of(tmp_path / "source", study, "all") == {0: 2, 1: 2, 2: 2, 3: 2}
     part = part_of(shard, study, 3)
     assert part.ids == [shard.ids[index] for index in (0, 2, 3)] and np.array_equal(part.labels, [0, 1, 0])
 

@@ -132,6 +132,9 @@ REFUSED = {
     "all training images to validate on": ("data.validation", 1.0, r"data\.validation: .*less than 1 \(got 1\.0\)"),
     "validation below 0": ("data.validation", -0.1, r"data\.validation: .*greater than or equal to 0 \(got -0\.1\)"),
     "validation without a number": ("data.validation", float("nan"), r"data\.validation: .*finite number \(got nan\)"),
+    "assessed eps twice": ("assess.eps", [4, 4], r"assess\.eps .* has to ascend, each value once"),
+    "assessed steps": ("assess.steps", [20, 10], r"assess\.steps .* has to ascend, each value once"),
+    "assessed at": ("assess.at_eps", 3, r"assess\.at_eps \(3\) has to be one of assess\.eps"),
     "one eps": ("assess.eps", [4], r"assess\.eps: .*at least 2"),
 }  # fmt: skip
 

@@ -54,7 +54,7 @@ def prompts() -> PromptFile:
 def test_the_feature_attack_moves_every_embedding_further_than_noise(clip, shard, objective):
     settings = load_params().oblivious["pgd_eps8"].model_copy(update={"objective": objective})
     measure = OBLIVIOUS[objective](clip.encode_image, clip.encode_image(to_tensor(shard.pixels, CPU)))
-    moved = attacked(feature_attack(settings, clip), shard, 8)
+    moved = attacked(feature_attack(settings, clip.gradient_encoder()), shard, 8)
     moved, random = (measure(to_tensor(images.pixels, CPU)) for images in (moved, noisy(shard, 8)))
     assert (moved > random).all()
 
@@ -196,7 +196,7 @@ def test_options_of_the_transfer_attack_change_it(shard, transfer):
 def test_no_stage_moves_a_weight_or_leaves_a_gradient(clip, shard, prompts):
     before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
     params = load_params()
-    attacked(feature_attack(params.attack, clip), shard, 8)
+    attacked(feature_attack(params.attack, clip.gradient_encoder()), shard, 8)
     attacked(adaptive_attack(params.adaptive["adaptive_eps4"], through(clip, prompts, 0), seed=0), shard, 4)
     fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=2)
     attacked(adaptive_attack(fast, through(clip, prompts, 0), seed=0), shard.take(slice(0, 2)), 4)
@@ -210,7 +210,9 @@ def test_steps_are_the_stated_share_of_eps(clip, shard):
     """One step of ratio 0.25 from a random start moves at most the start and a quarter of eps."""
     settings = load_params().oblivious["pgd_eps8"].model_copy(update={"steps": 1, "step_ratio": 0.25})
     still = settings.model_copy(update={"step_ratio": 1e-9})
-    start, stepped = (attacked(feature_attack(s, clip), shard, 8).pixels.astype(int) for s in (still, settings))
+    start, stepped = (
+        attacked(feature_attack(s, clip.gradient_encoder()), shard, 8).pixels.astype(int) for s in (still, settings)
+    )
     assert abs(stepped - start).max() in (2, 3)
     assert np.mean(abs(stepped - start)) > 1
 
@@ -268,11 +270,11 @@ def test_the_first_images_are_those_of_the_study_over_all_shards(shard, prompts,
     write_images(tmp_path / "images", shards, {})
     study = Study("s", {"p": prompts}, np.array([1, 2]))
     shares = shares_of(tmp_path / "images", study, 6)
-    found = [part_of(part, study, share) for part, share in zip(shards, shares, strict=True)]
+    found = [part_of(part, study, share) for part, share in zip(shards, shares.values(), strict=True)]
     assert [id for part in found for id in part.ids] == [f"test/{index}" for index in (1, 2, 4, 5, 7, 8)]
     assert [label for part in found for label in part.labels.tolist()] == [0, 1, 0, 1, 0, 1]
-    assert sum(shares_of(tmp_path / "images", study, "all")) == 8
-    assert sum(shares_of(tmp_path / "images", study, 9)) == 8  # there are no more
+    assert sum(shares_of(tmp_path / "images", study, "all").values()) == 8
+    assert sum(shares_of(tmp_path / "images", study, 9).values()) == 8  # there are no more
 
 
 def test_31_autoattack_says_what_too_few_classes_leave_out():

@@ -190,11 +190,7 @@ def images_of(table: pa.Table, shape: list[int], path: Path) -> Images:
 
 def read_all_images(folder: Path) -> Images:
     """Reads a folder of shards at once."""
-    return joined(list(read_images(folder)))
-
-
-def joined(shards: list[Images]) -> Images:
-    """Puts shards together, in order."""
+    shards = list(read_images(folder))
     return Images(
         [id for shard in shards for id in shard.ids],
         np.concatenate([shard.labels for shard in shards]),

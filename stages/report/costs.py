@@ -112,7 +112,7 @@ def refreshing(dataset: str, settings: dict[str, Any], tune: dict[str, Any], tra
 
 
 def crafting(dataset: str, threat: Threat, sizes: Sizes) -> Cost:
-    """An oblivious attack on all test images; of a transfer attack with what its surrogate takes."""
+    """An oblivious attack on all test images and their embeddings; for a transfer attack with its surrogate's part."""
     stage, attack = f"craft-test {threat.name}", threat.attack
     gradients = sizes.test * attack["steps"]
     if attack["method"] == "feature_pgd":

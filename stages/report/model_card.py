@@ -10,12 +10,11 @@ from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import PROMPTS, Threat
 
 MOST_NAMES = 20  # of classes
-HEAD = """# Model card: AdvPT prompts
-
+HEAD = """
 Text features of class names under a context that was tuned on attacked images (AdvPT; refreshed: attacked through the
 prompts themselves) and, to compare, on clean ones (CoOp). They classify images with the CLIP whose digest stands here,
-and with no other; no weight of it was changed. How to load them without this project: README.md, "Using the prompts
-elsewhere".
+and with no other; no weight of it was changed. How to load them without it: "Using the prompts elsewhere" in the
+README.md of the project that made them.
 
 In the tables: accuracy in %, ± its standard deviation over tuning seeds, in brackets the 95 % Wilson interval for n
 test images; under attack the share that is right both clean and attacked. An *oblivious* attacker does not know the
@@ -76,8 +75,9 @@ def model_card(
     said = "\n".join(f"- {markdown(sentence)}" for sentence in findings(results, study, threats))
     table = results_lines(results, study, threats)
     warning = "" if any(threat.knowledge == "adaptive" for threat in threats) else f"{UNTESTED}\n\n"
-    section = f"## {markdown(study)}\n\n{described}\n\n{table}\n\n{warning}{said}\n"
-    return "\n".join([HEAD, section, LIMITS, LICENCE, CITATION])
+    title = f"# Model card: AdvPT prompts, {markdown(study)}"
+    results_and_findings = f"## Results\n\n{table}\n\n{warning}{said}\n"
+    return "\n".join([title, HEAD, described, results_and_findings, LIMITS, LICENCE, CITATION])
 
 
 def description(study: str, facts: dict[str, Any], class_names: list[str], made_by: dict[str, dict[str, Any]]) -> str:

@@ -26,11 +26,17 @@ ORDER = [
     ("tune", "fashion", "advpt"),
     ("tune", "fashion", "coop"),
     ("refresh", "fashion"),
+    ("craft_test", "fashion", "pgd_eps8"),
     ("craft_test", "fashion", "transfer_eps8"),
     ("defend", "fashion", "clean", "jpeg"),
+    ("defend", "fashion", "pgd_eps8", "jpeg"),
+    ("defend", "fashion", "transfer_eps8", "jpeg"),
     ("evaluate", "fashion", "clean"),
+    ("evaluate", "fashion", "pgd_eps8"),
     ("evaluate", "fashion", "transfer_eps8"),
     ("evaluate", "fashion", "clean", "fashion", "jpeg"),
+    ("evaluate", "fashion", "pgd_eps8", "fashion", "jpeg"),
+    ("evaluate", "fashion", "transfer_eps8", "fashion", "jpeg"),
     ("adapt", "fashion", "adaptive_eps4"),
     ("assess", "fashion"),
     ("words", "fashion"),
@@ -61,7 +67,8 @@ class Small:
         params["attack"]["steps"] = 10
         params["tune"] |= {"epochs": 30}
         params["refresh"] |= {"rounds": 2}
-        params["oblivious"] = {"transfer_eps8": params["oblivious"]["transfer_eps8"]}
+        params["oblivious"] = {name: params["oblivious"][name] for name in ("pgd_eps8", "transfer_eps8")}
+        params["oblivious"]["pgd_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"]["surrogate"] |= {"epochs": 1, "batch_size": 20}
         params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}

@@ -20,7 +20,7 @@ STAGES = [
     ("tune", "fashion", "advpt"),
     ("refresh", "fashion"),
     ("adapt", "fashion", "adaptive_eps4"),
-    ("craft_test", "fashion", "transfer_eps8"),
+    ("craft_test", "fashion", "pgd_eps8"),
     ("assess", "fashion"),
     ("extract", "fashion"),
 ]
@@ -34,7 +34,7 @@ def finished(small: Small, stage: tuple[str, ...]) -> int:
         return epochs(pieces[0])
     if stage[0] == "refresh":
         return epochs(pieces[1] / "round-0002") + len(list(pieces[1].glob("round-*/*/?????.parquet")))
-    counted = [folder for folder in pieces if stage[0] in ("embed", "assess") or folder.name == ".images.partial"]
+    counted = [folder for folder in pieces if stage[0] not in ("adapt", "extract") or folder.name == ".images.partial"]
     shards = [path for folder in counted for path in folder.rglob("*.parquet") if "features" not in path.parts]
     return sum(re.fullmatch(r"\d{5}\.parquet", path.name) is not None for path in shards)
 

@@ -20,6 +20,7 @@ NODES, WORKER_KILLS, NODE_KILLS = 3, 20, 3
 STAGES = [
     ("craft", "fashion"),
     ("embed", "fashion"),
+    ("craft_test", "fashion", "pgd_eps8"),
     ("craft_test", "fashion", "transfer_eps8"),
     ("refresh", "fashion"),
     ("adapt", "fashion", "adaptive_eps4"),
@@ -65,8 +66,8 @@ def finish(process: subprocess.Popen, *, code: int = 0) -> str:
 
 def remove_results(small: Small) -> None:
     """Takes away what the stages make that run on Ray, and what is made of that."""
-    made = ("bank/fashion", "test/fashion/adaptive_eps4", "test/fashion/transfer_eps8", "assessment")
-    for name in (*made, "prompts/fashion/advpt_refreshed"):
+    made = ("bank/fashion", "test/fashion/adaptive_eps4", "test/fashion/pgd_eps8", "test/fashion/transfer_eps8")
+    for name in (*made, "assessment", "prompts/fashion/advpt_refreshed"):
         shutil.rmtree(small.folder / "data" / name)
     (small.folder / "data/rows/fashion/adaptive_eps4.parquet").unlink()
 

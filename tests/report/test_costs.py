@@ -51,6 +51,7 @@ def test_costs_by_hand(costs):
     assert costs["tune"].text_steps == costs["tune-clean"].text_steps == 3 * 100 * 2
     assert costs["refresh"] == Cost("tiny", "refresh", 2000 * 10 * 5, 2000 * 10, text_steps=4 * 3 * 50 * 2)
     assert costs["craft-test pgd"] == Cost("tiny", "craft-test pgd", gradients=40000, passes=2000)
+    assert costs["craft-test transfer"].passes == costs["craft-test rap"].passes == 1000
     assert costs["craft-test transfer"].surrogate == 1000 * 20 + 2000 * 10
     assert costs["craft-test rap"].surrogate == 1000 * (400 + 8 * 300) + 2000
     assert costs["adapt knowing"] == Cost("tiny", "adapt knowing", gradients=900 * 40 * 6, at_most=True)
