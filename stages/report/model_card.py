@@ -13,8 +13,8 @@ MOST_NAMES = 20  # of classes
 HEAD = """
 Text features of class names under a context that was tuned on attacked images (AdvPT; refreshed: attacked through the
 prompts themselves) and, to compare, on clean ones (CoOp). They classify images with the CLIP whose digest stands here,
-and with no other; no weight of it was changed. How to load them without it: "Using the prompts elsewhere" in the
-README.md of the project that made them.
+and with no other; no weight of it was changed. How to load them with open_clip alone: "Using the prompts
+elsewhere" in the README.md of the project that made them.
 
 In the tables: accuracy in %, ± its standard deviation over tuning seeds, in brackets the 95 % Wilson interval for n
 test images; under attack the share that is right both clean and attacked. An *oblivious* attacker does not know the
@@ -76,8 +76,8 @@ def model_card(
     table = results_lines(results, study, threats)
     warning = "" if any(threat.knowledge == "adaptive" for threat in threats) else f"{UNTESTED}\n\n"
     title = f"# Model card: AdvPT prompts, {markdown(study)}"
-    results_and_findings = f"## Results\n\n{table}\n\n{warning}{said}\n"
-    return "\n".join([title, HEAD, described, results_and_findings, LIMITS, LICENCE, CITATION])
+    found = f"\n## Results\n\n{table}\n\n{warning}{said}\n"
+    return "\n".join([title, HEAD, described, found, LIMITS, LICENCE, CITATION])
 
 
 def description(study: str, facts: dict[str, Any], class_names: list[str], made_by: dict[str, dict[str, Any]]) -> str:
