@@ -22,6 +22,7 @@ REFRESHED = (
     ("threats", "square_eps4"),
     ("seeds", "transfer_eps8"),
     ("second", "clean"),
+    ("second", "autoattack_eps4"),
     ("second", "adaptive_eps4"),
     ("second", "adaptive_eps8"),
     ("vit", "clean"),
