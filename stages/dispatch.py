@@ -22,7 +22,7 @@ from stages.banks.table import seal_of
 from stages.engine import Work
 from stages.storage import Storage
 
-DEATHS = 6  # of workers, before the shard or the call that they died of is given up
+DEATHS = 10  # of workers, before the shard that they had, or the call, is given up; one that waited counts, too
 AHEAD = 2  # shards that a worker is given at a time, so that it never waits for the next
 PATIENCE = 3  # times as long as the slowest so far, and a shard is begun a second time where a worker is free
 LOOK = 0.5  # seconds between two looks at who is late
