@@ -26,6 +26,7 @@ REFRESHED = (
     ("second", "adaptive_eps4"),
     ("second", "adaptive_eps8"),
     ("vit", "clean"),
+    ("vit", "autoattack_eps4"),
     ("vit", "adaptive_eps4"),
     ("vit", "adaptive_eps8"),
 )
