@@ -22,7 +22,7 @@ from stages.banks.table import seal_of
 from stages.engine import Work
 from stages.storage import Storage
 
-DEATHS = 10  # of workers, before the shard that they had, or the call, is given up; one that waited counts, too
+DEATHS = 6  # of workers, before the shard or the call that they died of is given up
 AHEAD = 2  # shards that a worker is given at a time, so that it never waits for the next
 PATIENCE = 3  # times as long as the slowest so far, and a shard is begun a second time where a worker is free
 LOOK = 0.5  # seconds between two looks at who is late
@@ -88,6 +88,7 @@ class Dispatch:
         # of actors that have not been heard of yet or have died, by the question
         self._signs_of_life: dict[ray.ObjectRef, Any] = {actor.facts.remote(): actor for actor in actors}
         self._deaths: Counter = Counter()
+        self._counted: set[ray.ObjectRef] = set()  # tries whose worker's death has been counted already
         self._slowest, self._silent = float("inf"), False
 
     def finished(self) -> Iterator[Task]:
@@ -155,13 +156,12 @@ class Dispatch:
 
     def _take(self, reference: Any) -> Task | None:
         """The task whose file is there now; None if its worker has died: then it waits again, for somebody else."""
-        task, actor, begun = self._running.pop(reference)
+        tried = task, actor, begun = self._running.pop(reference)
         try:
             answer(reference)
         except RayActorError as error:
-            self._deaths[task.target] += 1
-            if self._deaths[task.target] == DEATHS:
-                raise ValueError(died_too_often(str(task.source), error)) from error
+            if reference not in self._counted:
+                self._blame(tried, error)
             if task.target in self._left and task.target not in {other.target for other, *_ in self._running.values()}:
                 self._waiting.append(task)
             if actor not in self._signs_of_life.values():
@@ -170,6 +170,19 @@ class Dispatch:
         took = time.monotonic() - begun
         self._slowest = took if self._slowest == float("inf") else max(took, self._slowest)
         return task
+
+    def _blame(self, tried: tuple[Task, Any, float], error: RayActorError) -> None:
+        """Counts a worker's death against the first of the tries that it had: it was at that one, the others waited."""
+        had = {
+            reference: other
+            for reference, other in self._running.items()
+            if other[1] is tried[1] and reference not in self._counted
+        }
+        self._counted |= set(had)
+        task, *_ = min([tried, *had.values()], key=lambda one: one[2])
+        self._deaths[task.target] += 1
+        if self._deaths[task.target] == DEATHS:
+            raise ValueError(died_too_often(str(task.source), error)) from error
 
     def _hear(self, reference: Any) -> None:
         """Whether an actor is there; if not, it is asked once more."""

@@ -25,7 +25,6 @@ from stages.engine import Work, Worker
 from stages.params import Params
 from stages.storage import Storage
 
-NOTICED = 8.0  # seconds that it can take Ray to notice that a machine is gone
 PLACE = 60.0  # seconds before somebody is told that there seems to be no place for a worker
 
 
@@ -149,7 +148,7 @@ class OnRay:
                 return answer(call(self._first()[0]))
             except RayActorError as error:
                 cause = error
-                time.sleep(min(LOOK * 2**death, NOTICED))
+                time.sleep(LOOK * 2**death)  # it can take Ray some seconds to notice that a machine is gone
         raise ValueError(died_too_often(what, cause)) from cause
 
     def _first(self) -> tuple[Any, dict[str, Any]]:

@@ -90,7 +90,7 @@ def undisturbed_craft(undisturbed, tmp_path_factory) -> tuple[Small, dict[str, s
     """A run whose bank is still to be made, of twelve shards that take some seconds each; and what it comes to."""
     small = undisturbed.copy(tmp_path_factory.mktemp("long") / "run")
     remove_results(small)
-    small.params["attack"]["steps"] = 200
+    small.params["attack"]["steps"] = 400
     small.write_params()
     small.run("craft", "fashion")
     expected = crafted(small)
