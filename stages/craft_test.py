@@ -11,7 +11,7 @@ from stages.banks.notes import write_note
 from stages.banks.provenance import key_of, require
 from stages.command import command
 from stages.embedding import Embedder, embedding
-from stages.engine import Work, engine
+from stages.engine import Whole, Work, engine
 from stages.feature_attacking import FeatureCrafter
 from stages.models.clip import load_clip
 from stages.params import FeaturePgd, Params, Transfer, load_params, threat_of
@@ -28,17 +28,18 @@ def main(dataset: str, threat: str) -> str:
     inputs = seals_of(source)
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
-    params, where = run_as(params, attack)
-    with engine(params, ThreatCrafter, attack, train, clean["shape"][0], shards=len(shard_paths(source))) as run:
-        if isinstance(attack, Transfer):
-            inputs += seals_of(train)
+    if isinstance(attack, Transfer):
+        require_training(train)
+        inputs += seals_of(train)
+    fitted_to = Whole(train) if isinstance(attack, Transfer) else None
+    with engine(params, ThreatCrafter, attack, fitted_to, clean["shape"][0], shards=len(shard_paths(source))) as run:
         made_by = {**clean, "attack": attack.model_dump(), **run.facts["knows"]}
         with resuming(images, key_of(made_by, inputs, device=run.facts["device"])) as pieces:
             folder, note = pieces / images.name, run.facts["note"]
             written = run.write(Work(folder, source, made_by, f"craft {threat}"))
             note_count(folder, written.pieces)
             if isinstance(attack, Transfer):
-                found = run.call("judge", source, folder)
+                found = run.call("judge", Whole(source), Whole(folder))
                 with whole(folder / "surrogate.json") as note_file:
                     write_note(note_file, {**run.facts["knows"]["surrogate"], **found})
                 note = (
@@ -46,18 +47,17 @@ def main(dataset: str, threat: str) -> str:
                 )
             with embedding(run, folder, features, images_provenance(folder), method="embed") as embedded:
                 pass  # both are put into place, or neither
-    of_attack = f"eps {attack.eps:g}/255, {attack.steps} steps{note}{where}"
+    of_attack = f"eps {attack.eps:g}/255, {attack.steps} steps{note}"
     return f"wrote {images}, {written}, {of_attack}; {features}, {embedded}"
 
 
-def run_as(params: Params, attack: FeaturePgd | Transfer) -> tuple[Params, str]:
-    """The parameters to run an attack with, and what a user should hear of it.
-
-    A surrogate is fitted to all training images: where machines share no disk, they lie here alone.
-    """
-    if isinstance(attack, Transfer) and params.runtime.engine == "ray" and params.runtime.storage:
-        return params.with_runtime({"engine": "local"}), ", in this process, where all training images lie"
-    return params, ""
+def require_training(train: Path) -> None:
+    """Refuses a surrogate where a data set has no training images."""
+    if not train.is_dir():
+        raise ValueError(
+            f"{train}: no training images to fit a surrogate to; leave transfer threats out for a data set that is "
+            "judged alone (dvc exp run -S '~oblivious.transfer_eps8' ...)"
+        )
 
 
 class ThreatCrafter:
@@ -66,11 +66,11 @@ class ThreatCrafter:
     Args:
         params: The parameters.
         settings: The attack.
-        train: The training images, which a surrogate is fitted to.
+        train: The training images, where a surrogate is fitted to them.
         image_size: H and W, in pixels.
     """
 
-    def __init__(self, params: Params, settings: FeaturePgd | Transfer, train: Path, image_size: int) -> None:
+    def __init__(self, params: Params, settings: FeaturePgd | Transfer, train: Path | None, image_size: int) -> None:
         match settings:
             case FeaturePgd():
                 crafter = FeatureCrafter(params, settings, params.model, image_size)

@@ -20,7 +20,6 @@ from stages.banks.images import images_provenance, piece_path, shard_paths
 from stages.banks.provenance import Provenance
 from stages.banks.table import seal_of
 from stages.engine import Work
-from stages.storage import Storage
 
 DEATHS = 6  # of workers, before the shard or the call that they died of is given up
 AHEAD = 2  # shards that a worker is given at a time, so that it never waits for the next
@@ -76,15 +75,16 @@ class Dispatch:
     Args:
         actors: Who works.
         tasks: What is to be made.
-        storage: As the actors have it.
+        carrier: Brings shards to the storage and results here, an actor made of `Storage`; None on a shared disk.
         same: As `Actor.make` takes it.
     """
 
-    def __init__(self, actors: list, tasks: list[Task], storage: Storage | None, same: Provenance) -> None:
-        self._actors, self._storage, self._same = actors, storage, same
+    def __init__(self, actors: list, tasks: list[Task], carrier: Any | None, same: Provenance) -> None:
+        self._actors, self._carrier, self._same = actors, carrier, same
         self._waiting, self._left = deque(tasks), {task.target for task in tasks}
         self._uncollected: set[str] = set()  # names of results that are in the storage or may come there
         self._running: dict[ray.ObjectRef, tuple[Task, Any, float]] = {}
+        self._arriving: dict[ray.ObjectRef, Task] = {}  # what is made, and on its way from the storage
         # of actors that have not been heard of yet or have died, by the question
         self._signs_of_life: dict[ray.ObjectRef, Any] = {actor.facts.remote(): actor for actor in actors}
         self._deaths: Counter = Counter()
@@ -100,28 +100,38 @@ class Dispatch:
         try:
             while self._left:
                 self._give()
-                ready, _ = ray.wait([*self._running, *self._signs_of_life], timeout=LOOK)
+                ready, _ = ray.wait([*self._running, *self._arriving, *self._signs_of_life], timeout=LOOK)
                 for reference in ready:
                     if reference in self._signs_of_life:
                         self._hear(reference)
-                    elif (task := self._take(reference)) and task.target in self._left:
+                    elif (task := self._arrived(reference)) and task.target in self._left:
                         self._left.remove(task.target)
-                        if self._storage:
-                            self._storage.collect(task.name, task.target)
-                            self._uncollected.remove(task.name)
                         require_here(task.target)
                         yield task
         finally:
             self._end()
 
+    def _arrived(self, reference: Any) -> Task | None:
+        """The task whose file is there now, if it is: without a shared disk it is yet to be collected when made."""
+        if task := self._arriving.pop(reference, None):
+            carried(reference)
+            self._uncollected.remove(task.name)
+            return task
+        task = self._take(reference)
+        if not task or not self._carrier:
+            return task
+        if task.target in self._unmade:
+            self._arriving[self._carrier.collect.remote(task.name, task.target)] = task
+        return None
+
     def _end(self) -> None:
         """Stops those who are still at what others have finished: the folder is about to move. Clears the storage."""
         for _, actor, _ in self._running.values():
             ray.kill(actor, no_restart=False)
-        if self._running:
-            ray.wait(list(self._running), num_returns=len(self._running), timeout=END)
-        for name in self._uncollected:
-            self._storage.remove(name)
+        if last := [*self._running, *self._arriving]:
+            ray.wait(last, num_returns=len(last), timeout=END)
+        for removed in [self._carrier.remove.remote(name) for name in self._uncollected]:
+            carried(removed)
 
     def _give(self) -> None:
         """Gives what waits to those who have less than AHEAD, and what is late to those who are free."""
@@ -144,15 +154,21 @@ class Dispatch:
         return [
             task
             for task, _, begun in self._running.values()
-            if task.target in self._left and tries[task.target] == 1 and now - begun > PATIENCE * self._slowest
+            if task.target in self._unmade and tries[task.target] == 1 and now - begun > PATIENCE * self._slowest
         ]
 
+    @property
+    def _unmade(self) -> set[Path]:
+        """What is neither here nor on its way."""
+        return self._left - {task.target for task in self._arriving.values()}
+
     def _start(self, actor: Any, task: Task) -> None:
-        if self._storage:
-            self._storage.push(task.source, task.seal)
+        there = None
+        if self._carrier:
+            there = self._carrier.push.remote(task.source, task.seal)
             task = replace(task, name=uuid4().hex)
             self._uncollected.add(task.name)
-        self._running[actor.make.remote(self._same, task)] = task, actor, time.monotonic()
+        self._running[actor.make.remote(self._same, task, there)] = task, actor, time.monotonic()
 
     def _take(self, reference: Any) -> Task | None:
         """The task whose file is there now; None if its worker has died: then it waits again, for somebody else."""
@@ -162,7 +178,7 @@ class Dispatch:
         except RayActorError as error:
             if reference not in self._counted:
                 self._blame(tried, error)
-            if task.target in self._left and task.target not in {other.target for other, *_ in self._running.values()}:
+            if task.target in self._unmade - {other.target for other, *_ in self._running.values()}:
                 self._waiting.append(task)
             if actor not in self._signs_of_life.values():
                 self._signs_of_life[actor.facts.remote()] = actor
@@ -227,6 +243,14 @@ def answer(reference: Any) -> Any:
         if isinstance(error.cause, ValueError):
             raise ValueError(str(error.cause)) from error
         raise
+
+
+def carried(reference: Any) -> Any:
+    """What a call of the carrier returns; raises as `answer`, but for the death of the carrier, the user's to mend."""
+    try:
+        return answer(reference)
+    except RayActorError as error:
+        raise ValueError(died_too_often("runtime.storage", error)) from error
 
 
 def died_too_often(what: str, error: RayActorError) -> str:

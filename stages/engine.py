@@ -58,6 +58,22 @@ class Work:
         return range(len(shard_paths(self.source))) if self.chosen is None else self.chosen
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A folder of shards that a worker needs all of, as an argument: it gets a path where it can read them.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder: Path
+
+    @staticmethod
+    def here(arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """Arguments for a worker that sees the disk where the folders lie."""
+        return tuple(one.folder if isinstance(one, Whole) else one for one in arguments)
+
+
 class Engine(Protocol):
     """Has files made by workers.
 
@@ -78,7 +94,7 @@ class Engine(Protocol):
         """
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """What a method of one worker returns."""
+        """What a method of one worker returns; an argument may be `Whole`."""
 
 
 @contextmanager
@@ -88,11 +104,11 @@ def engine(params: Params, worker: Callable[..., Worker], *arguments: Any, shard
     Args:
         params: The parameters.
         worker: Called with the parameters and the arguments wherever a worker is wanted.
-        arguments: What can be sent elsewhere.
+        arguments: What can be sent elsewhere; folders of shards as `Whole`.
         shards: How many there are to do at most: no more workers than that.
     """
     if params.runtime.engine == "local":
-        yield Local(worker(params, *arguments))
+        yield Local(worker(params, *Whole.here(arguments)))
         return
     try:
         from stages.on_ray import cluster
@@ -117,7 +133,7 @@ class Local:
 
     def call(self, method: str, *arguments: Any) -> Any:
         """As `Engine.call`."""
-        return getattr(self._worker, method)(*arguments)
+        return getattr(self._worker, method)(*Whole.here(arguments))
 
 
 def chosen_shards(work: Work) -> Iterator[Images]:

@@ -8,23 +8,25 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from stages.banks.files import explaining, whole
 from stages.banks.images import Written, read_shard, rows_of
 from stages.banks.provenance import Provenance, key_of
-from stages.dispatch import DEATHS, LOOK, Dispatch, Task, answer, died_too_often, tasks_of
-from stages.engine import Work, Worker
+from stages.dispatch import DEATHS, LOOK, Dispatch, Task, answer, carried, died_too_often, tasks_of
+from stages.engine import Whole, Work, Worker
 from stages.params import Params
-from stages.storage import Storage
+from stages.storage import Sent, Storage, naming
 
+AT_ONCE = 8  # files under way between the storage and the disk where DVC runs
 PLACE = 60.0  # seconds before somebody is told that there seems to be no place for a worker
 
 
@@ -33,15 +35,19 @@ class Actor:
 
     Args:
         root: The project's folder.
-        load: Makes the worker.
+        load: Makes the worker of the arguments.
+        arguments: What it is made of; `Sent` becomes a path.
         storage: What files come from and go to; None for the disk that all machines share.
     """
 
-    def __init__(self, root: Path, load: Callable[[], Worker], storage: Storage | None) -> None:
+    def __init__(
+        self, root: Path, load: Callable[..., Worker], arguments: tuple[Any, ...], storage: Storage | None
+    ) -> None:
         self._storage, self._error = storage, None
         try:
             os.chdir(root)
-            self._worker = load()
+            with self._arrived(arguments) as here:
+                self._worker = load(*here)
             self._key = key_of(self._worker.facts, [], device=self._worker.facts["device"])
         except ValueError as error:
             self._error = error
@@ -53,11 +59,17 @@ class Actor:
         return self._ready().facts
 
     def call(self, same: Provenance, method: str, *arguments: Any) -> Any:
-        """What a method of the worker returns; raises as `make`."""
-        return getattr(self._ready(same), method)(*arguments)
+        """What a method of the worker returns, of arguments as those of this class; raises as `make`."""
+        with self._arrived(arguments) as here:
+            return getattr(self._ready(same), method)(*here)
 
-    def make(self, same: Provenance, task: Task) -> None:
+    def make(self, same: Provenance, task: Task, there: None = None) -> None:
         """Makes a file.
+
+        Args:
+            same: Facts, code and libraries of the first worker.
+            task: What to make.
+            there: Given, Ray starts this once the shard is in the storage.
 
         Raises:
             ValueError: If facts, code or a library are not as `same` says, so that the bytes might differ.
@@ -78,12 +90,19 @@ class Actor:
             raise ValueError(f"{socket.gethostname()}: {differ} differ from those of the first worker")
         return self._worker
 
+    @contextmanager
+    def _arrived(self, arguments: tuple[Any, ...]) -> Iterator[list[Any]]:
+        """Arguments as the worker takes them: folders that were sent are copies here, while the block lasts."""
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(self._storage.fetched_all(one)) if isinstance(one, Sent) else one
+                for one in arguments
+            ]
+
     def _by_storage(self, task: Task, storage: Storage, make: Callable[..., None]) -> None:
         with storage.fetched(task.seal) as source, storage.delivered(task.name) as target:
-            try:
+            with naming(source, task.source):
                 shard = read_shard(source, task.index, task.first)
-            except ValueError as error:
-                raise ValueError(str(error).replace(str(source), str(task.source))) from error
             make(target, shard=shard)
 
 
@@ -115,11 +134,12 @@ class OnRay:
             raise ValueError(f"runtime.actor_cpus: no machine of the Ray cluster has {runtime.actor_cpus} CPUs")
         if not gpus:
             params = params.with_runtime({"workers": runtime.workers or runtime.actor_cpus})
-        self._storage = Storage(runtime.storage) if runtime.storage else None
+        storage = Storage(runtime.storage) if runtime.storage else None
+        self._carrier = carrier_to(runtime.storage) if runtime.storage else None
         needs = {"num_gpus": int(gpus), "num_cpus": 1 if gpus else runtime.actor_cpus}
         remote = ray.remote(Actor).options(**needs, max_restarts=-1)
-        load = partial(worker, params, *arguments)
-        self._actors = [remote.remote(Path.cwd(), load, self._storage) for _ in range(min(places, max(shards, 1)))]
+        start = Path.cwd(), partial(worker, params), self._sent(arguments), storage
+        self._actors = [remote.remote(*start) for _ in range(min(places, max(shards, 1)))]
         _, self.facts = self._first()
         self._same = key_of(self.facts, [], device=self.facts["device"])
 
@@ -131,7 +151,7 @@ class OnRay:
         with tqdm(
             total=len(tasks), initial=len(tasks) - len(waiting), desc=work.what, disable=None, leave=False
         ) as bar:
-            for task in Dispatch(self._actors, waiting, self._storage, self._same).finished():
+            for task in Dispatch(self._actors, waiting, self._carrier, self._same).finished():
                 made += rows_of(task.target)
                 bar.set_postfix_str(f"{made / (time.perf_counter() - start):.0f} images/s", refresh=False)
                 bar.update()
@@ -139,7 +159,17 @@ class OnRay:
 
     def call(self, method: str, *arguments: Any) -> Any:
         """As `Engine.call`."""
-        return self._ask(lambda actor: actor.call.remote(self._same, method, *arguments), method)
+        sent = self._sent(arguments)
+        return self._ask(lambda actor: actor.call.remote(self._same, method, *sent), method)
+
+    def _sent(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments for workers elsewhere; the folders among them go into the storage, if there is one."""
+        if not self._carrier:
+            return Whole.here(arguments)
+        return tuple(
+            carried(self._carrier.push_all.remote(one.folder.absolute())) if isinstance(one, Whole) else one
+            for one in arguments
+        )
 
     def _ask(self, call: Callable[[Any], Any], what: str) -> Any:
         """What a worker answers that is there; another one is asked when it dies."""
@@ -165,6 +195,14 @@ class OnRay:
             except RayActorError:
                 time.sleep(LOOK)
                 asked[actor.facts.remote()] = actor
+
+
+def carrier_to(url: str) -> Any:
+    """An actor on this machine that takes files from its disk to the storage and back: the driver touches none."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    lives = {"max_restarts": -1, "max_task_retries": DEATHS}  # all that it does may be done twice
+    remote = ray.remote(Storage).options(num_cpus=0, max_concurrency=AT_ONCE, scheduling_strategy=here, **lives)
+    return remote.remote(url)
 
 
 def places_of(device: str, cpus: int) -> tuple[bool, int]:

@@ -108,37 +108,31 @@ class Worker:
 
     def __init__(self, say) -> None:
         self.tasks = []
-        self.make = SimpleNamespace(remote=lambda same, task: self.tasks.append(task) or Answer(say))
+        self.make = SimpleNamespace(remote=lambda same, task, there: self.tasks.append(task) or Answer(say))
         self.facts = SimpleNamespace(remote=lambda: Answer(dict))
 
 
 FILES = [Path(str(number)) for number in range(4)]
 
 
-class Store:
-    """What stages/dispatch.py uses of a storage."""
+class Carrier:
+    """What stages/dispatch.py uses of an actor made of a storage."""
 
     def __init__(self) -> None:
         self.collected, self.removed = [], []
-
-    def push(self, path, seal):
-        pass
-
-    def collect(self, name, path):
-        self.collected.append(path)
-
-    def remove(self, name):
-        self.removed.append(name)
+        self.push = SimpleNamespace(remote=lambda path, seal: Answer(lambda: None))
+        self.collect = SimpleNamespace(remote=lambda name, path: Answer(lambda: self.collected.append(path)))
+        self.remove = SimpleNamespace(remote=lambda name: Answer(lambda: self.removed.append(name)))
 
 
-def round_of(monkeypatch, *answers, storage=None):
+def round_of(monkeypatch, *answers, carrier=None):
     dispatch = pytest.importorskip("stages.dispatch")
     monkeypatch.setattr(dispatch, "ray", Cluster())
     monkeypatch.setattr(dispatch, "PATIENCE", 0)
     monkeypatch.setattr(dispatch, "require_here", lambda path: None)
     tasks = [dispatch.Task(path, n, f"shard {n}", "", n, {}, {}, "make") for n, path in enumerate(FILES)]
     actors = [Worker(say) for say in answers]
-    return dispatch.Dispatch(actors, tasks, storage, {}), actors
+    return dispatch.Dispatch(actors, tasks, carrier, {}), actors
 
 
 def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
@@ -172,17 +166,17 @@ def test_a_shard_that_waited_while_its_worker_died_is_not_blamed(monkeypatch, or
 
 
 def test_what_a_lost_worker_has_is_made_by_a_free_one(monkeypatch):
-    storage = Store()
-    run, (alive, lost) = round_of(monkeypatch, lambda: None, None, storage=storage)
-    assert sorted(task.target for task in run.finished()) == sorted(storage.collected) == FILES
-    assert sorted(storage.removed) == sorted(task.name for task in lost.tasks)
+    carrier = Carrier()
+    run, (alive, lost) = round_of(monkeypatch, lambda: None, None, carrier=carrier)
+    assert sorted(task.target for task in run.finished()) == sorted(carrier.collected) == FILES
+    assert sorted(carrier.removed) == sorted(task.name for task in lost.tasks)
     assert lost.was_killed and len(lost.tasks) == 2 and sorted(task.target for task in alive.tasks) == FILES
 
 
 def test_a_worker_of_other_facts_or_code_is_refused(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # an actor changes this process's folder; undone after the test
     on_ray, dispatch = pytest.importorskip("stages.on_ray"), pytest.importorskip("stages.dispatch")
-    actor = on_ray.Actor(tmp_path, Counter, None)
+    actor = on_ray.Actor(tmp_path, Counter, (), None)
     (task, *_) = dispatch.tasks_of(Work(tmp_path / "out", source, {}, "test"))
     same = key_of(Counter.facts, [], device="cpu")
     for key in same:
@@ -196,11 +190,11 @@ def test_a_worker_of_other_facts_or_code_is_refused(source, tmp_path, monkeypatc
 
 def test_what_is_made_a_second_time_is_removed_from_the_storage(monkeypatch):
     """The second try is over before all is, so nobody has to stop it."""
-    storage = Store()
-    run, (one, other) = round_of(monkeypatch, lambda: None, lambda: None, storage=storage)
+    carrier = Carrier()
+    run, (one, other) = round_of(monkeypatch, lambda: None, lambda: None, carrier=carrier)
     run._start(other, run._waiting[0])
-    assert sorted(task.target for task in run.finished()) == sorted(storage.collected) == FILES
-    (removed,) = storage.removed
+    assert sorted(task.target for task in run.finished()) == sorted(carrier.collected) == FILES
+    (removed,) = carrier.removed
     assert removed in [task.name for task in (*one.tasks, *other.tasks)]
 
 
@@ -208,8 +202,8 @@ def test_a_worker_that_cannot_leaves_nothing_in_the_storage(monkeypatch):
     def cannot():
         raise ValueError("no")
 
-    storage = Store()
-    run, workers = round_of(monkeypatch, cannot, None, storage=storage)
+    carrier = Carrier()
+    run, workers = round_of(monkeypatch, cannot, None, carrier=carrier)
     with pytest.raises(ValueError, match="no"):
         list(run.finished())
-    assert sorted(storage.removed) == sorted(task.name for worker in workers for task in worker.tasks)
+    assert sorted(carrier.removed) == sorted(task.name for worker in workers for task in worker.tasks)

@@ -13,7 +13,6 @@ from stages.attacks.objectives import cross_entropy
 from stages.banks.bank import Bank
 from stages.banks.images import write_images
 from stages.banks.prompts import PromptFile, save_prompts
-from stages.craft_test import run_as
 from stages.crafting import craft_shard
 from stages.defending import prepared_by
 from stages.embedding import embed_shard
@@ -157,20 +156,6 @@ def test_the_transfer_attack_fools_its_surrogate(shard, transfer, tmp_path):
     right = network(to_tensor(moved.pixels, CPU)).argmax(-1).numpy() == moved.labels
     assert found["clean_accuracy"] == about["train_accuracy"] == 1
     assert found["robust_accuracy"] == pytest.approx(right.mean(), abs=1e-4) and not right.all()
-
-
-def test_a_transfer_attack_stays_where_the_training_images_lie():
-    params = load_params()
-    beyond = params.with_runtime({"engine": "ray", "storage": "s3://bucket/folder"})
-    transfer, feature = params.oblivious["transfer_eps8"], params.oblivious["pgd_eps8"]
-    there, told = run_as(beyond, transfer)
-    assert there.runtime.engine == "local" and "in this process" in told
-    for elsewhere, attack in (
-        (beyond, feature),
-        (params, transfer),
-        (beyond.with_runtime({"storage": None}), transfer),
-    ):
-        assert run_as(elsewhere, attack) == (elsewhere, "")
 
 
 def test_options_of_the_transfer_attack_change_it(shard, transfer):

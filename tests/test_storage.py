@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from stages.banks.images import write_images
+from stages.banks.images import read_images, write_images
 from stages.banks.provenance import key_of
 from stages.banks.table import read_table, write_table
 from stages.engine import Work
@@ -45,12 +45,55 @@ def test_a_worker_needs_nothing_but_the_storage(storage, shard, tmp_path, monkey
     (_, task) = dispatch.tasks_of(Work(tmp_path / "out", tmp_path / "source", {"a": 1}, "test"))
     storage.push(task.source, task.seal)
     shutil.rmtree(tmp_path / "source")
-    actor = on_ray.Actor(tmp_path, CopyOfIds, storage)
+    actor = on_ray.Actor(tmp_path, CopyOfIds, (), storage)
     actor.make(key_of(CopyOfIds.facts, [], device="cpu"), replace(task, name="result"))
     assert not task.target.parent.exists()
     storage.collect("result", tmp_path / "here.parquet")
     table, about = read_table(tmp_path / "here.parquet")
     assert table["id"].to_pylist() == shard.ids[6:] and about == {"a": 1}
+
+
+def test_a_result_that_is_here_is_not_fetched_again(storage, tmp_path):
+    """Who collects may die before it has said so, and is asked again."""
+    deliver(storage)
+    storage.collect("result", tmp_path / "here.parquet")
+    storage.collect("result", tmp_path / "here.parquet")
+
+
+def test_a_worker_is_made_of_a_folder_elsewhere(storage, shard, tmp_path, monkeypatch):
+    """As a surrogate is of all training images; errors name the folder, not the copy."""
+    on_ray = pytest.importorskip("stages.on_ray")
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "train", shard.split(2), {})
+    sent = storage.push_all(tmp_path / "train")
+    shutil.rmtree(tmp_path / "train")
+    actor = on_ray.Actor(tmp_path, Fitted, (sent,), storage)
+    assert actor.facts()["ids"] == shard.ids
+    same = key_of(actor.facts(), [], device="cpu")
+    assert actor.call(same, "count", sent, 1) == 1 + len(shard)
+    with pytest.raises(ValueError, match=rf"{tmp_path}/train/00000.parquet"):
+        actor.call(same, "refuse", sent)
+
+
+def test_a_store_that_refuses_is_named(tmp_path, shard):
+    write_images(tmp_path / "source", [shard], {})
+    (tmp_path / "file").touch()
+    for url in (f"file://{tmp_path}/file", "nowhere://bucket"):
+        with pytest.raises(ValueError, match=f"runtime.storage: {url}: "):
+            Storage(url).push_all(tmp_path / "source")
+
+
+class Fitted:
+    """Knows the ids of the shards of a folder; a worker."""
+
+    def __init__(self, train):
+        self.facts = {"device": "cpu", "ids": [id for part in read_images(train) for id in part.ids]}
+
+    def count(self, folder, more):
+        return more + sum(map(len, read_images(folder)))
+
+    def refuse(self, folder):
+        raise ValueError(f"{folder}/00000.parquet: damaged")
 
 
 class CopyOfIds:

@@ -16,6 +16,7 @@ from tests.imports import ROOT
 from tests.reliability.small import Small
 
 ray = pytest.importorskip("ray")
+ACCOUNT = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 NODES, WORKER_KILLS, NODE_KILLS = 3, 20, 3
 STAGES = [
     ("craft", "fashion"),
@@ -72,15 +73,15 @@ def remove_results(small: Small) -> None:
     (small.folder / "data/rows/fashion/adaptive_eps4.parquet").unlink()
 
 
-def workers(cluster) -> list[psutil.Process]:
-    """Those of the cluster that have a model, or are loading one."""
+def workers(cluster, kind: str = "Actor") -> list[psutil.Process]:
+    """Those of the cluster that have a model, or are loading one; or its actors of another kind."""
     raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in cluster.list_all_nodes()]
-    return [child for raylet in raylets for child in raylet.children(recursive=True) if is_worker(child)]
+    return [child for raylet in raylets for child in raylet.children(recursive=True) if is_worker(child, kind)]
 
 
-def is_worker(process: psutil.Process) -> bool:
+def is_worker(process: psutil.Process, kind: str) -> bool:
     try:
-        return any(part.startswith("ray::Actor") for part in process.cmdline())
+        return any(part.startswith(f"ray::{kind}") for part in process.cmdline())
     except psutil.Error:
         return False
 
@@ -184,20 +185,21 @@ def test_a_damaged_shard_stops_the_run_with_its_name(small, cluster):
     assert str(path.relative_to(small.folder)) in said and "Traceback" not in said
 
 
-@pytest.fixture
-def store(monkeypatch) -> Iterator:
+@pytest.fixture(scope="module")
+def store() -> Iterator:
     """A bucket of S3, as moto serves it on loopback: whatever `moto_server` is on the path, of whatever environment."""
     if not (command := shutil.which("moto_server")):
         pytest.skip("no moto_server; see CONTRIBUTING.md")
-    port = free_port()
-    account = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
-    for name, value in {**account, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
-        monkeypatch.setenv(name, value)
     import s3fs
 
-    with subprocess.Popen(
-        [command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    ) as server:
+    port = free_port()
+    address = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        subprocess.Popen([command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as server,
+    ):
+        for name, value in {**dict.fromkeys(ACCOUNT, "x"), **address}.items():
+            patch.setenv(name, value)
         try:
             wait_for(port)
             found = s3fs.S3FileSystem()
@@ -224,18 +226,45 @@ def wait_for(port: int) -> None:
     raise TimeoutError(f"no server on port {port} after 30 s")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster_beside(store) -> Iterator:
     """Two raylets that have been told of the bucket."""
     yield from raylets(2)
 
 
-def test_shards_travel_through_an_object_store(small, store, cluster_beside):
-    """To S3 and back; tests/test_storage.py shows that a worker needs nothing else."""
+def test_shards_travel_through_an_object_store(small, store, cluster_beside, monkeypatch):
+    """To S3 and back, not through the driver, which has no key to it.
+
+    tests/test_storage.py shows that a worker needs nothing else.
+    """
     expected = small.digests()
     remove_results(small)
     small.params["runtime"]["storage"] = "s3://bucket/shards"
+    for name in ACCOUNT:
+        monkeypatch.delenv(name)
     for stage in STAGES:
         finish(on_ray(small, cluster_beside, *stage))
     assert small.digests() == expected
     assert len(store.ls("bucket/shards/shards")) >= 12 and not store.exists("bucket/shards/results")
+
+
+def test_a_store_that_is_not_there_is_named(small, store, cluster_beside):
+    remove_results(small)
+    small.params["runtime"]["storage"] = "s3://No_Such/shards"
+    said = finish(on_ray(small, cluster_beside, "craft", "fashion"), code=1)
+    assert "runtime.storage: s3://No_Such/shards: " in said and "Traceback" not in said
+
+
+def test_a_carrier_that_dies_is_replaced(long_craft, store, cluster_beside, monkeypatch):
+    """Killed, with the workers beside it, while shards are under way."""
+    small, expected = long_craft
+    small.params["runtime"]["storage"] = "s3://bucket/killed"
+    process, kills = on_ray(small, cluster_beside, "craft", "fashion"), 0
+    while process.poll() is None:
+        time.sleep(3)
+        if kills < 3 and (found := workers(cluster_beside, "Storage")):
+            found[0].kill()
+            kills += 1
+    said = finish(process)
+    assert kills == 3 and crafted(small) == expected, said
+    assert store.ls("bucket/killed") == ["bucket/killed/shards"]
