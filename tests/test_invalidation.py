@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from stages.banks.bank import read_bank
 from stages.banks.table import read_table
 from tests.micro import ran
@@ -167,11 +169,40 @@ def digest_of(lock: str, prompt: str) -> str:
 
 
 def test_what_editors_leave_beside_the_code_changes_nothing(project):
+    """Nor is it in the way of a stage that looks at all code."""
     room = project.folder / "stages/report"
-    for name in ("page.py~", ".page.py.swp", "#page.py#", ".DS_Store"):
-        (room / name).touch()
-    (room / ".#page.py").symlink_to("somebody@somewhere.1")
+    left = [room / name for name in ("page.py~", ".page.py.swp", "#page.py#", ".DS_Store", ".#page.py")]
+    for path in left[:-1]:
+        path.touch()
+    left[-1].symlink_to("somebody@somewhere.1")
     assert project.repro() == set()
-    (room / "new.py").touch()
-    assert project.repro() == {"model-card", "plot"}
-    (room / "new.py").unlink()
+    project.change(refresh__objective="margin")
+    assert project.repro("refresh") == {"refresh"}
+    for path in left:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("attacks/rap.py", {"craft-test-pgd_eps8", "craft-test-transfer_eps8"}),
+        ("report/page.py", {"plot"}),
+        ("attacks/new.py", set()),
+        ("params.py", set()),
+    ],
+)
+def test_changed_code_reruns_who_imports_it(project, file, stages):
+    """And nothing behind them, for what they make is the same."""
+    with (project.folder / "stages" / file).open("a") as source:
+        source.write("\n# changed\n")
+    assert project.repro() == {"code", *stages}
+
+
+def test_code_that_is_imported_anew_counts(project):
+    """What no stage has imported before is read where it is imported now."""
+    (project.folder / "stages/attacks/new.py").write_text('"""New."""\n')
+    script = project.folder / "stages/words.py"
+    script.write_text(script.read_text().replace("from pathlib", "import stages.attacks.new\nfrom pathlib", 1))
+    assert project.repro() == {"code", "words"}
+    (project.folder / "stages/attacks/new.py").write_text('"""Changed."""\n')
+    assert project.repro() == {"code", "words"}

@@ -4,7 +4,8 @@ import ast
 
 import pytest
 
-from tests.imports import ROOT, imported_names
+from stages.code import imported_names
+from tests.imports import ROOT
 
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "subprocess", "pty", "code"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}

@@ -28,10 +28,10 @@ def key_of(made_by: Provenance, inputs: list[str], *, device: str) -> Provenance
 
 
 def code_digest() -> str:
-    """One digest for all source files of the pipeline."""
+    """One digest for all source files of the pipeline, but not what an editor leaves beside them (`.#page.py`)."""
     top = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted(top.rglob("*.py")):
+    for path in sorted(top.rglob("[!.]*.py")):
         digest.update(f"{path.relative_to(top)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 

@@ -16,7 +16,8 @@ from torchvision.transforms.v2.functional import normalize, resize
 
 from stages.models import backbones
 from stages.models.backbones import Backbone, Input, fetched, load_backbone
-from tests.imports import ROOT, closure, imported_libraries
+from stages.code import closure
+from tests.imports import ROOT, imported_libraries
 from tests.models.random_models import KINDS, PREPROCESS, VIT, Malicious, random_model, save_model, save_random
 
 CPU = torch.device("cpu")

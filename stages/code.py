@@ -1,0 +1,75 @@
+"""code: the source -> data/code/<script>.json, for each script of a stage the digests of all the code that it runs.
+
+A stage depends on the file of its script: it runs again when code changes that it imports, directly or not, and for no
+other change.
+"""
+
+import ast
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from stages.banks.files import replacing
+from stages.banks.notes import write_note
+from stages.command import command
+
+ROOT = Path(__file__).parent.parent
+STAGES = ROOT / "stages"
+CODE = Path("data/code")
+CHANGES_NOTHING = {STAGES / "params.py", STAGES / "command.py"}  # values are keys already; a bar changes no result
+
+
+def main() -> str:
+    """Reads the source, as text."""
+    found = {script: digests_of(script) for script in scripts()}
+    with replacing(CODE) as folder:
+        folder.mkdir()
+        for script, digests in found.items():
+            write_note(folder / f"{script.stem}.json", digests)
+    files = set().union(*found.values())
+    return f"wrote {CODE}, {len(found)} scripts that run {len(files)} files"
+
+
+def scripts() -> list[Path]:
+    """The scripts of stages, but for this one."""
+    ending = "    command(main)\n"
+    files = sorted(set(STAGES.glob("[!.]*.py")) - {STAGES / "code.py"})
+    return [path for path in files if path.read_text(encoding="utf-8").endswith(ending)]
+
+
+def digests_of(script: Path) -> dict[str, str]:
+    """The sha256 of a script and of each file that it imports, by path."""
+    files = sorted({script, *closure(script)} - CHANGES_NOTHING)
+    return {str(path.relative_to(ROOT)): sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def closure(path: Path) -> set[Path]:
+    """The files of stages/ that a file imports, directly or not."""
+    found: set[Path] = set()
+    pending = {path}
+    while pending:
+        found |= (new := set().union(*map(imported_files, pending)) - found)
+        pending = new
+    return found
+
+
+def imported_files(path: Path) -> set[Path]:
+    """The files of stages/ that a file imports by itself, `__init__.py` left out."""
+    names = (name for name in imported_names(path) if name.startswith("stages."))
+    return {file for name in names if (file := ROOT / Path(*name.split(".")).with_suffix(".py")).is_file()}
+
+
+@cache
+def imported_names(path: Path) -> set[str]:
+    """All that a file imports, with dots: of `from a.b import c` both `a.b` and `a.b.c`."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    return names
+
+
+if __name__ == "__main__":
+    command(main)
