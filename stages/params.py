@@ -328,6 +328,7 @@ class Tune(Block):
     init_words: str | None
     init_std: Positive
     clean_fraction: Share
+    temperature: Positive
     tuning_seeds: Count
     epochs: Count
     batch_size: Count
@@ -352,6 +353,7 @@ class Retune(Block):
     context_length: Count
     init_words: str | None
     clean_fraction: Share
+    temperature: Positive
     epochs: Count
     lr: Positive
 

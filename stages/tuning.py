@@ -81,7 +81,7 @@ def tuned(
             clean_embeddings=clean_embeddings,
             labels=labels,
             clean_fraction=settings.clean_fraction,
-            logit_scale=clip.logit_scale,
+            logit_scale=clip.logit_scale / settings.temperature,
             schedule=schedule_of(settings),
             generators=generators,
             start=begun,

@@ -94,6 +94,7 @@ REFUSED = {
     "eps between whole numbers": ("attack.eps", 1.5, r"attack\.eps: .*whole numbers are allowed \(got 1\.5\)"),
     "class position": ("tune.class_position", "left", "'end', 'middle' or 'front'"),
     "clean fraction": ("tune.clean_fraction", 1.5, "less than or equal to 1"),
+    "temperature": ("tune.temperature", 0, "greater than 0"),
     "shots": ("data.shots", "some", r"data\.shots: "),
     "no data set": ("datasets", [], "datasets: .*at least 1"),
     "a data set twice": ("datasets", ["fashion", "fashion"], "'fashion' is named twice"),

@@ -1,0 +1,26 @@
+"""The temperature of the loss: what it divides, and nothing else."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages.params import load_params
+from stages.prompts.classify import cosine_logits
+from stages.tuning import tuned
+
+NAMES = ["Trouser", "Coat", "Bag"]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_loss_is_that_of_logits_divided_by_the_temperature(clip, tmp_path, temperature):
+    bank = torch.randn(30, clip.model.text_projection.shape[1], generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(30) % 3
+    still = {"epochs": 2, "warmup_epochs": 0, "lr": 1e-12, "batch_size": 30, "temperature": temperature}
+    settings = load_params().tune.model_copy(update=still)
+    checkpoint = tmp_path / "progress.safetensors"
+    bank_of = {"embeddings": bank[None, None], "clean_embeddings": bank, "labels": labels}
+    found = tuned(settings, NAMES, clip, seed=0, checkpoint=checkpoint, what="", **bank_of)
+    logits = cosine_logits(bank, found.text_features, clip.logit_scale)
+    expected = [F.cross_entropy(of_seed / temperature, labels).item() for of_seed in logits]
+    assert found.curve[0].loss == pytest.approx(expected, rel=1e-4)
+    assert found.curve[0].accuracy == pytest.approx((logits.argmax(-1) == labels).float().mean(1).tolist())
