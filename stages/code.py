@@ -1,7 +1,7 @@
-"""code: the source -> data/code/<script>.json, for each script of a stage the digests of all the code that it runs.
+"""code: the source -> data/code/<script>.json, for each script of a stage the digests of the code behind its results.
 
-A stage depends on the file of its script: it runs again when code changes that it imports, directly or not, and for no
-other change.
+A stage depends on the file of its script: it runs again when the script or a file that it imports, directly or not, has
+changed, and for no other change of code.
 """
 
 import ast
@@ -16,11 +16,14 @@ from stages.command import command
 ROOT = Path(__file__).parent.parent
 STAGES = ROOT / "stages"
 CODE = Path("data/code")
-CHANGES_NOTHING = {STAGES / "params.py", STAGES / "command.py"}  # values are keys already; a bar changes no result
+CHANGES_NOTHING = {
+    STAGES / "params.py",
+    STAGES / "command.py",
+}  # values are keys already; the terminal changes no result
 
 
 def main() -> str:
-    """Reads the source, as text."""
+    """Writes the digests of the files of every script; the source is read as text, not imported."""
     found = {script: digests_of(script) for script in scripts()}
     with replacing(CODE) as folder:
         folder.mkdir()
@@ -32,13 +35,12 @@ def main() -> str:
 
 def scripts() -> list[Path]:
     """The scripts of stages, but for this one."""
-    ending = "    command(main)\n"
     files = sorted(set(STAGES.glob("[!.]*.py")) - {STAGES / "code.py"})
-    return [path for path in files if path.read_text(encoding="utf-8").endswith(ending)]
+    return [path for path in files if "    command(main)\n" in path.read_text(encoding="utf-8")]
 
 
 def digests_of(script: Path) -> dict[str, str]:
-    """The sha256 of a script and of each file that it imports, by path."""
+    """The sha256 of a script and of each file that it imports, by path from the root; CHANGES_NOTHING left out."""
     files = sorted({script, *closure(script)} - CHANGES_NOTHING)
     return {str(path.relative_to(ROOT)): sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -61,9 +63,13 @@ def imported_files(path: Path) -> set[Path]:
 
 @cache
 def imported_names(path: Path) -> set[str]:
-    """All that a file imports, with dots: of `from a.b import c` both `a.b` and `a.b.c`."""
+    """All that a file imports, with dots: of `from a.b import c` both `a.b` and `a.b.c`; of a broken one nothing."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError:  # whoever imports it will say so
+        return names
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

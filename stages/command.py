@@ -8,9 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from stages.banks.notes import read_note
 
 Item = TypeVar("Item")
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "_ALLOC_FAILED")
@@ -32,11 +36,37 @@ def command(stage: Callable[..., str]) -> None:
         parser.add_argument(name, nargs=None if parameter.default is parameter.empty else "?", default=None)
     arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     start = time.perf_counter()
-    with errors_as_messages(parser.prog):
+    with errors_as_messages(parser.prog), code_as_noted(module.__spec__.name):
         summary = stage(**arguments)
     name = " ".join([module.__spec__.name.removeprefix("stages."), *arguments.values()])
     print(f"{name}: {summary} ({time.perf_counter() - start:.1f} s)", flush=True)
     os._exit(0)  # all files are closed; taking torch apart, object by object, would take half a second
+
+
+@contextmanager
+def code_as_noted(script: str) -> Iterator[None]:
+    """Refuses, before the work and after it, code that is not what the stage `code` has noted.
+
+    Where DVC runs the script, which it says in the environment: it would keep the results as those of the noted code.
+
+    Raises:
+        ValueError: If a file of the script, `stages.craft` for example, has changed since.
+    """
+    noted = Path(f"data/code/{script.removeprefix('stages.')}.json")
+    is_noted = os.environ.get("DVC_STAGE") and noted != Path("data/code/code.json")
+    if is_noted:
+        require_noted(noted)
+    yield
+    if is_noted:
+        require_noted(noted)
+
+
+def require_noted(noted: Path) -> None:
+    """Refuses files that differ from their digests in a note."""
+    for name, digest in read_note(noted).items():
+        file = Path(name)
+        if not (file.is_file() and sha256(file.read_bytes()).hexdigest() == digest):
+            raise ValueError(f"{name}: changed since the stage `code` has noted it; run `dvc repro` again")
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -11,7 +11,7 @@ from stages.banks.notes import write_note
 from stages.banks.provenance import key_of, require
 from stages.command import command
 from stages.embedding import Embedder, embedding
-from stages.engine import Whole, Work, engine
+from stages.engine import ShardFolder, Work, engine
 from stages.feature_attacking import FeatureCrafter
 from stages.models.clip import load_clip
 from stages.params import FeaturePgd, Params, Transfer, load_params, threat_of
@@ -28,10 +28,11 @@ def main(dataset: str, threat: str) -> str:
     inputs = seals_of(source)
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
+    fitted_to = None
     if isinstance(attack, Transfer):
         require_training(train)
         inputs += seals_of(train)
-    fitted_to = Whole(train) if isinstance(attack, Transfer) else None
+        fitted_to = ShardFolder(train)
     with engine(params, ThreatCrafter, attack, fitted_to, clean["shape"][0], shards=len(shard_paths(source))) as run:
         made_by = {**clean, "attack": attack.model_dump(), **run.facts["knows"]}
         with resuming(images, key_of(made_by, inputs, device=run.facts["device"])) as pieces:
@@ -39,7 +40,7 @@ def main(dataset: str, threat: str) -> str:
             written = run.write(Work(folder, source, made_by, f"craft {threat}"))
             note_count(folder, written.pieces)
             if isinstance(attack, Transfer):
-                found = run.call("judge", Whole(source), Whole(folder))
+                found = run.call("judge", ShardFolder(source), ShardFolder(folder))
                 with whole(folder / "surrogate.json") as note_file:
                     write_note(note_file, {**run.facts["knows"]["surrogate"], **found})
                 note = (
@@ -66,7 +67,7 @@ class ThreatCrafter:
     Args:
         params: The parameters.
         settings: The attack.
-        train: The training images, where a surrogate is fitted to them.
+        train: The training images, which a surrogate is fitted to; None for an attack without one.
         image_size: H and W, in pixels.
     """
 

@@ -75,13 +75,14 @@ class Dispatch:
     Args:
         actors: Who works.
         tasks: What is to be made.
-        carrier: Brings shards to the storage and results here, an actor made of `Storage`; None on a shared disk.
+        carrier: An actor of `Storage` that brings shards there and results here; None on a shared disk.
         same: As `Actor.make` takes it.
     """
 
     def __init__(self, actors: list, tasks: list[Task], carrier: Any | None, same: Provenance) -> None:
         self._actors, self._carrier, self._same = actors, carrier, same
         self._waiting, self._left = deque(tasks), {task.target for task in tasks}
+        self._pushed: dict[str, ray.ObjectRef] = {}  # by seal: answered once the shard is in the storage
         self._uncollected: set[str] = set()  # names of results that are in the storage or may come there
         self._running: dict[ray.ObjectRef, tuple[Task, Any, float]] = {}
         self._arriving: dict[ray.ObjectRef, Task] = {}  # what is made, and on its way from the storage
@@ -92,7 +93,7 @@ class Dispatch:
         self._slowest, self._silent = float("inf"), False
 
     def finished(self) -> Iterator[Task]:
-        """Every task once, as soon as its file is there.
+        """Every task once, as soon as its file is here.
 
         Raises:
             ValueError: If a worker says that it cannot, or if a shard has cost too many workers their lives.
@@ -112,7 +113,7 @@ class Dispatch:
             self._end()
 
     def _arrived(self, reference: Any) -> Task | None:
-        """The task whose file is there now, if it is: without a shared disk it is yet to be collected when made."""
+        """The task whose file is here now; None if it is still to be made, or to be collected from the storage."""
         if task := self._arriving.pop(reference, None):
             carried(reference)
             self._uncollected.remove(task.name)
@@ -130,8 +131,21 @@ class Dispatch:
             ray.kill(actor, no_restart=False)
         if last := [*self._running, *self._arriving]:
             ray.wait(last, num_returns=len(last), timeout=END)
-        for removed in [self._carrier.remove.remote(name) for name in self._uncollected]:
-            carried(removed)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Removes what is left in the storage; that it cannot is said and is no error, for the results are here."""
+        removals = [self._carrier.remove.remote(name) for name in self._uncollected]
+        if not removals:
+            return
+        done, late = ray.wait(removals, num_returns=len(removals), timeout=END)
+        try:
+            for reference in done:
+                carried(reference)
+        except ValueError as error:
+            print(f"what is under results/ there stays: {error}", file=sys.stderr)
+        if late:
+            print("what is under results/ in runtime.storage stays: no answer from there", file=sys.stderr)
 
     def _give(self) -> None:
         """Gives what waits to those who have less than AHEAD, and what is late to those who are free."""
@@ -151,27 +165,29 @@ class Dispatch:
         if self._waiting:
             return []
         tries, now = Counter(task.target for task, *_ in self._running.values()), time.monotonic()
+        unmade = self._unmade
         return [
             task
             for task, _, begun in self._running.values()
-            if task.target in self._unmade and tries[task.target] == 1 and now - begun > PATIENCE * self._slowest
+            if task.target in unmade and tries[task.target] == 1 and now - begun > PATIENCE * self._slowest
         ]
 
     @property
     def _unmade(self) -> set[Path]:
-        """What is neither here nor on its way."""
+        """Targets that are neither here nor on their way."""
         return self._left - {task.target for task in self._arriving.values()}
 
     def _start(self, actor: Any, task: Task) -> None:
-        there = None
+        pushed = None
         if self._carrier:
-            there = self._carrier.push.remote(task.source, task.seal)
+            if not (pushed := self._pushed.get(task.seal)):
+                pushed = self._pushed[task.seal] = self._carrier.push.remote(task.source, task.seal)
             task = replace(task, name=uuid4().hex)
             self._uncollected.add(task.name)
-        self._running[actor.make.remote(self._same, task, there)] = task, actor, time.monotonic()
+        self._running[actor.make.remote(self._same, task, pushed)] = task, actor, time.monotonic()
 
     def _take(self, reference: Any) -> Task | None:
-        """The task whose file is there now; None if its worker has died: then it waits again, for somebody else."""
+        """The task whose file has been made; None if its worker has died: then it waits again, for somebody else."""
         tried = task, actor, begun = self._running.pop(reference)
         try:
             answer(reference)
@@ -235,13 +251,15 @@ def answer(reference: Any) -> Any:
     """
     try:
         return ray.get(reference)
-    except RayActorError as error:
-        if getattr(error, "actor_init_failed", False):
-            raise ValueError(f"runtime.engine: a worker cannot start: {error}") from error
-        raise
     except RayTaskError as error:
         if isinstance(error.cause, ValueError):
             raise ValueError(str(error.cause)) from error
+        if isinstance(error.cause, RayActorError):  # not the worker: the carrier, which it waited for
+            raise ValueError(died_too_often("runtime.storage", error.cause)) from error
+        raise
+    except RayActorError as error:
+        if getattr(error, "actor_init_failed", False):
+            raise ValueError(f"runtime.engine: a worker cannot start: {error}") from error
         raise
 
 
@@ -255,4 +273,4 @@ def carried(reference: Any) -> Any:
 
 def died_too_often(what: str, error: RayActorError) -> str:
     """The message for something that costs one worker after the other its life."""
-    return f"{what}: its worker has died {DEATHS} times; Ray's logs say why ({error})"
+    return f"{what}: its process has died {DEATHS} times; Ray's logs say why ({error})"

@@ -59,19 +59,19 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A folder of shards that a worker needs all of, as an argument: it gets a path where it can read them.
+class ShardFolder:
+    """An argument for a worker that needs all shards of a folder: it gets a path, good while the call lasts.
 
     Attributes:
-        folder: The folder.
+        path: The folder, on the disk of the driver.
     """
 
-    folder: Path
+    path: Path
 
-    @staticmethod
-    def here(arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """Arguments for a worker that sees the disk where the folders lie."""
-        return tuple(one.folder if isinstance(one, Whole) else one for one in arguments)
+
+def as_paths(arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """Arguments for a worker that sees the disk of the driver."""
+    return tuple(one.path if isinstance(one, ShardFolder) else one for one in arguments)
 
 
 class Engine(Protocol):
@@ -94,7 +94,7 @@ class Engine(Protocol):
         """
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """What a method of one worker returns; an argument may be `Whole`."""
+        """What a method of one worker returns; an argument may be a `ShardFolder`."""
 
 
 @contextmanager
@@ -104,11 +104,11 @@ def engine(params: Params, worker: Callable[..., Worker], *arguments: Any, shard
     Args:
         params: The parameters.
         worker: Called with the parameters and the arguments wherever a worker is wanted.
-        arguments: What can be sent elsewhere; folders of shards as `Whole`.
+        arguments: What can be sent elsewhere; folders of shards as `ShardFolder`.
         shards: How many there are to do at most: no more workers than that.
     """
     if params.runtime.engine == "local":
-        yield Local(worker(params, *Whole.here(arguments)))
+        yield Local(worker(params, *as_paths(arguments)))
         return
     try:
         from stages.on_ray import cluster
@@ -133,7 +133,7 @@ class Local:
 
     def call(self, method: str, *arguments: Any) -> Any:
         """As `Engine.call`."""
-        return getattr(self._worker, method)(*Whole.here(arguments))
+        return getattr(self._worker, method)(*as_paths(arguments))
 
 
 def chosen_shards(work: Work) -> Iterator[Images]:

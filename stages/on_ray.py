@@ -19,14 +19,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from stages.banks.files import explaining, whole
-from stages.banks.images import Written, read_shard, rows_of
+from stages.banks.images import Written, read_shard, rows_of, seals_of, shard_paths
 from stages.banks.provenance import Provenance, key_of
+from stages.command import progress
 from stages.dispatch import DEATHS, LOOK, Dispatch, Task, answer, carried, died_too_often, tasks_of
-from stages.engine import Whole, Work, Worker
+from stages.engine import ShardFolder, Work, Worker, as_paths
 from stages.params import Params
-from stages.storage import Sent, Storage, naming
+from stages.storage import AT_ONCE, Storage, StoredFolder, naming
 
-AT_ONCE = 8  # files under way between the storage and the disk where DVC runs
 PLACE = 60.0  # seconds before somebody is told that there seems to be no place for a worker
 
 
@@ -36,7 +36,7 @@ class Actor:
     Args:
         root: The project's folder.
         load: Makes the worker of the arguments.
-        arguments: What it is made of; `Sent` becomes a path.
+        arguments: What the worker is made of; a folder in the storage becomes a path.
         storage: What files come from and go to; None for the disk that all machines share.
     """
 
@@ -46,7 +46,7 @@ class Actor:
         self._storage, self._error = storage, None
         try:
             os.chdir(root)
-            with self._arrived(arguments) as here:
+            with self._fetched(arguments) as here:
                 self._worker = load(*here)
             self._key = key_of(self._worker.facts, [], device=self._worker.facts["device"])
         except ValueError as error:
@@ -59,17 +59,17 @@ class Actor:
         return self._ready().facts
 
     def call(self, same: Provenance, method: str, *arguments: Any) -> Any:
-        """What a method of the worker returns, of arguments as those of this class; raises as `make`."""
-        with self._arrived(arguments) as here:
+        """What a method of the worker returns; arguments as for the class, errors as of `make`."""
+        with self._fetched(arguments) as here:
             return getattr(self._ready(same), method)(*here)
 
-    def make(self, same: Provenance, task: Task, there: None = None) -> None:
+    def make(self, same: Provenance, task: Task, pushed: None = None) -> None:
         """Makes a file.
 
         Args:
             same: Facts, code and libraries of the first worker.
             task: What to make.
-            there: Given, Ray starts this once the shard is in the storage.
+            pushed: The carrier's answer, None: given its reference, Ray starts this call once the shard is in the storage.
 
         Raises:
             ValueError: If facts, code or a library are not as `same` says, so that the bytes might differ.
@@ -91,11 +91,11 @@ class Actor:
         return self._worker
 
     @contextmanager
-    def _arrived(self, arguments: tuple[Any, ...]) -> Iterator[list[Any]]:
-        """Arguments as the worker takes them: folders that were sent are copies here, while the block lasts."""
+    def _fetched(self, arguments: tuple[Any, ...]) -> Iterator[list[Any]]:
+        """Arguments as the worker takes them: of folders in the storage, copies here, while the block lasts."""
         with ExitStack() as stack:
             yield [
-                stack.enter_context(self._storage.fetched_all(one)) if isinstance(one, Sent) else one
+                stack.enter_context(self._storage.fetched_folder(one)) if isinstance(one, StoredFolder) else one
                 for one in arguments
             ]
 
@@ -138,8 +138,8 @@ class OnRay:
         self._carrier = carrier_to(runtime.storage) if runtime.storage else None
         needs = {"num_gpus": int(gpus), "num_cpus": 1 if gpus else runtime.actor_cpus}
         remote = ray.remote(Actor).options(**needs, max_restarts=-1)
-        start = Path.cwd(), partial(worker, params), self._sent(arguments), storage
-        self._actors = [remote.remote(*start) for _ in range(min(places, max(shards, 1)))]
+        made_of = Path.cwd(), partial(worker, params), self._sent(arguments), storage
+        self._actors = [remote.remote(*made_of) for _ in range(min(places, max(shards, 1)))]
         _, self.facts = self._first()
         self._same = key_of(self.facts, [], device=self.facts["device"])
 
@@ -165,11 +165,16 @@ class OnRay:
     def _sent(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Arguments for workers elsewhere; the folders among them go into the storage, if there is one."""
         if not self._carrier:
-            return Whole.here(arguments)
-        return tuple(
-            carried(self._carrier.push_all.remote(one.folder.absolute())) if isinstance(one, Whole) else one
-            for one in arguments
-        )
+            return as_paths(arguments)
+        return tuple(self._stored(one.path.absolute()) if isinstance(one, ShardFolder) else one for one in arguments)
+
+    def _stored(self, folder: Path) -> StoredFolder:
+        """A folder whose shards have been taken to the storage."""
+        seals = seals_of(folder)
+        pushed = [self._carrier.push.remote(*one) for one in zip(shard_paths(folder), seals, strict=True)]
+        for reference in progress(pushed, what=f"send {folder}", total=len(pushed)):
+            carried(reference)
+        return StoredFolder(folder, seals)
 
     def _ask(self, call: Callable[[Any], Any], what: str) -> Any:
         """What a worker answers that is there; another one is asked when it dies."""
@@ -200,8 +205,8 @@ class OnRay:
 def carrier_to(url: str) -> Any:
     """An actor on this machine that takes files from its disk to the storage and back: the driver touches none."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    lives = {"max_restarts": -1, "max_task_retries": DEATHS}  # all that it does may be done twice
-    remote = ray.remote(Storage).options(num_cpus=0, max_concurrency=AT_ONCE, scheduling_strategy=here, **lives)
+    retries = {"max_restarts": -1, "max_task_retries": DEATHS}  # all that it does may be done twice
+    remote = ray.remote(Storage).options(num_cpus=0, max_concurrency=AT_ONCE, scheduling_strategy=here, **retries)
     return remote.remote(url)
 
 

@@ -83,6 +83,7 @@ def fit_to(
     Returns:
         The network, images (N, 3, H, W) in [0, 1] -> logits (N, K), frozen; and what to note of it.
     """
+
     def shards() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return ((shard.pixels, shard.labels) for shard in read_images(train))
 

@@ -62,6 +62,7 @@ class Project:
     def restore(self) -> None:
         """Back to the committed state."""
         self.run("git", "checkout", "-q", ".")
+        self.run("git", "clean", "-fdq", "stages")
         self.run("dvc", "checkout", "-q")
 
     def lock(self) -> str:

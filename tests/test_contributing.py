@@ -62,7 +62,7 @@ def test_the_tests_of_its_example_pass(example):
 
 @pytest.mark.reliability
 def test_its_example_crafts_another_bank(example):
-    assert example.repro("craft@fashion") == {"fetch", "extract", "craft"}
+    assert example.repro("craft@fashion") == {"code", "fetch", "extract", "craft"}
     bank = example.folder / "data/bank/fashion/images"
     assert images_provenance(bank)["attack"]["objective"] == "l1"
     clean = read_all_images(example.folder / "data/clean/fashion/train/images").pixels.astype(int)

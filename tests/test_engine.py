@@ -87,7 +87,7 @@ class Cluster:
 
     def wait(self, references, timeout, num_returns=1):
         ready = [reference for reference in references if reference.say]
-        return ready[-1:], references
+        return ready[-num_returns:], [reference for reference in references if not reference.say]
 
     def get(self, reference):
         return reference.say()
@@ -99,17 +99,24 @@ class Cluster:
 class Answer:
     """What comes of one call; never, if there is nothing to say."""
 
-    def __init__(self, say) -> None:
-        self.say = say
+    def __init__(self, say, *, fails: bool = False) -> None:
+        self.say, self.fails = say, fails
 
 
 class Worker:
     """An actor that makes nothing, and answers as it is told."""
 
     def __init__(self, say) -> None:
-        self.tasks = []
-        self.make = SimpleNamespace(remote=lambda same, task, there: self.tasks.append(task) or Answer(say))
+        self.tasks, self.pushed = [], []
+        self.make = SimpleNamespace(remote=self._begin)
+        self._say = say
         self.facts = SimpleNamespace(remote=lambda: Answer(dict))
+
+    def _begin(self, same, task, pushed):
+        """As Ray does it: what a call waits for decides about the call."""
+        self.tasks.append(task)
+        self.pushed.append(pushed)
+        return Answer(pushed.say if pushed and pushed.fails else self._say)
 
 
 FILES = [Path(str(number)) for number in range(4)]
@@ -118,11 +125,18 @@ FILES = [Path(str(number)) for number in range(4)]
 class Carrier:
     """What stages/dispatch.py uses of an actor made of a storage."""
 
-    def __init__(self) -> None:
-        self.collected, self.removed = [], []
-        self.push = SimpleNamespace(remote=lambda path, seal: Answer(lambda: None))
-        self.collect = SimpleNamespace(remote=lambda name, path: Answer(lambda: self.collected.append(path)))
-        self.remove = SimpleNamespace(remote=lambda name: Answer(lambda: self.removed.append(name)))
+    def __init__(self, *, push=None, collect=None, remove=None) -> None:
+        """As the arguments say instead, if they do."""
+        self.pushed, self.collected, self.removed = [], [], []
+        self.push = SimpleNamespace(remote=lambda path, seal: self._push(seal, push))
+        self.collect = SimpleNamespace(
+            remote=lambda name, path: Answer(collect or (lambda: self.collected.append(path)))
+        )
+        self.remove = SimpleNamespace(remote=lambda name: Answer(remove or (lambda: self.removed.append(name))))
+
+    def _push(self, seal, push):
+        self.pushed.append(seal)
+        return Answer(push or (lambda: None), fails=bool(push))
 
 
 def round_of(monkeypatch, *answers, carrier=None):
@@ -130,7 +144,7 @@ def round_of(monkeypatch, *answers, carrier=None):
     monkeypatch.setattr(dispatch, "ray", Cluster())
     monkeypatch.setattr(dispatch, "PATIENCE", 0)
     monkeypatch.setattr(dispatch, "require_here", lambda path: None)
-    tasks = [dispatch.Task(path, n, f"shard {n}", "", n, {}, {}, "make") for n, path in enumerate(FILES)]
+    tasks = [dispatch.Task(path, n, f"shard {n}", f"seal {n}", n, {}, {}, "make") for n, path in enumerate(FILES)]
     actors = [Worker(say) for say in answers]
     return dispatch.Dispatch(actors, tasks, carrier, {}), actors
 
@@ -142,7 +156,7 @@ def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
         raise RayActorError
 
     run, (one, other) = round_of(monkeypatch, dies, dies)
-    with pytest.raises(ValueError, match=r"shard \d: its worker has died 6 times"):
+    with pytest.raises(ValueError, match=r"shard \d: its process has died 6 times"):
         list(run.finished())
     assert len(one.tasks) + len(other.tasks) >= 6
 
@@ -207,3 +221,50 @@ def test_a_worker_that_cannot_leaves_nothing_in_the_storage(monkeypatch):
     with pytest.raises(ValueError, match="no"):
         list(run.finished())
     assert sorted(carrier.removed) == sorted(task.name for worker in workers for task in worker.tasks)
+
+
+def test_a_worker_waits_for_its_shard_which_goes_there_once(monkeypatch):
+    """Also if somebody else begins it a second time."""
+    carrier = Carrier()
+    run, (alive, lost) = round_of(monkeypatch, lambda: None, None, carrier=carrier)
+    list(run.finished())
+    assert sorted(carrier.pushed) == [f"seal {number}" for number in range(4)]
+    assert None not in [*alive.pushed, *lost.pushed] and set(lost.pushed) < set(alive.pushed)
+
+
+def test_a_shard_that_cannot_be_sent_ends_the_run(monkeypatch):
+    def damaged():
+        raise ray_error(ValueError("shard 0: damaged"))
+
+    run, _ = round_of(monkeypatch, lambda: None, carrier=Carrier(push=damaged))
+    with pytest.raises(ValueError, match="shard 0: damaged"):
+        list(run.finished())
+
+
+@pytest.mark.parametrize("call", ["push", "collect"])
+def test_a_carrier_that_dies_for_good_is_no_worker_s_death(monkeypatch, call):
+    from ray.exceptions import RayActorError
+
+    def dies():
+        raise ray_error(RayActorError()) if call == "push" else RayActorError
+
+    run, _ = round_of(monkeypatch, lambda: None, carrier=Carrier(**{call: dies}))
+    with pytest.raises(ValueError, match="runtime.storage: its process has died"):
+        list(run.finished())
+    assert not run._deaths
+
+
+def test_what_cannot_be_removed_is_told_and_hides_nothing(monkeypatch, capsys):
+    def refuses():
+        raise ray_error(ValueError("runtime.storage: s3://bucket: refused"))
+
+    run, _ = round_of(monkeypatch, lambda: None, None, carrier=Carrier(remove=refuses))
+    assert sorted(task.target for task in run.finished()) == FILES
+    assert "what is under results/ there stays: runtime.storage: s3://bucket: refused" in capsys.readouterr().err
+
+
+def ray_error(cause):
+    """As Ray wraps what a call has raised."""
+    from ray.exceptions import RayTaskError
+
+    return RayTaskError("call", "", cause).as_instanceof_cause()

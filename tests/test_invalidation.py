@@ -178,8 +178,6 @@ def test_what_editors_leave_beside_the_code_changes_nothing(project):
     assert project.repro() == set()
     project.change(refresh__objective="margin")
     assert project.repro("refresh") == {"refresh"}
-    for path in left:
-        path.unlink()
 
 
 @pytest.mark.parametrize(
@@ -191,8 +189,8 @@ def test_what_editors_leave_beside_the_code_changes_nothing(project):
         ("params.py", set()),
     ],
 )
-def test_changed_code_reruns_who_imports_it(project, file, stages):
-    """And nothing behind them, for what they make is the same."""
+def test_changed_code_reruns_what_imports_it(project, file, stages):
+    """And nothing downstream, for what they make is the same."""
     with (project.folder / "stages" / file).open("a") as source:
         source.write("\n# changed\n")
     assert project.repro() == {"code", *stages}
@@ -205,4 +203,14 @@ def test_code_that_is_imported_anew_counts(project):
     script.write_text(script.read_text().replace("from pathlib", "import stages.attacks.new\nfrom pathlib", 1))
     assert project.repro() == {"code", "words"}
     (project.folder / "stages/attacks/new.py").write_text('"""Changed."""\n')
+    assert project.repro() == {"code", "words"}
+
+
+def test_code_that_changes_behind_the_stage_code_is_refused(project):
+    """Else DVC would keep what it makes as the result of the code from before."""
+    script = project.folder / "stages/words.py"
+    script.write_text(script.read_text() + "\n# changed\n")
+    failed = project.fails("dvc", "repro", "--single-item", "--force", "words", code=255)
+    assert "stages/words.py: changed since the stage `code` has noted it; run `dvc repro` again" in failed
+    assert "Traceback" not in failed
     assert project.repro() == {"code", "words"}

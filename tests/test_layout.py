@@ -54,25 +54,22 @@ def test_code_in_deps_is_that_of_the_script(stage):
 
 
 def test_digests_are_of_what_python_imports():
-    """All of it; what is imported inside a function only, too, which a mere start does not show."""
-    names = [f"stages.{script.stem}" for script in scripts()]
+    """At least of all that an import of the script loads; what a function imports when called counts, too."""
     program = f"""
 import importlib, json, sys
 found = {{}}
-for name in {names}:
-    importlib.import_module(name)
-    found[name] = [key for key, module in sys.modules.items() if key.startswith("stages.") and "." in (module.__file__ or "")]
-    for key in [key for key in sys.modules if key.startswith("stages.")]:
+for name in {[script.stem for script in scripts()]}:
+    importlib.import_module(f"stages.{{name}}")
+    modules = {{key: module.__file__ for key, module in sys.modules.items() if key.startswith("stages.")}}
+    found[name] = [path for path in modules.values() if path and not path.endswith("__init__.py")]
+    for key in modules:
         del sys.modules[key]
 print(json.dumps(found))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    nothing = {str(path.relative_to(ROOT)) for path in CHANGES_NOTHING}
-    for name, modules in json.loads(done.stdout).items():
-        files = {str(Path(*key.split(".")).with_suffix(".py")) for key in modules}
-        imported = {file for file in files if (ROOT / file).is_file()} - nothing
-        digests = digests_of(ROOT / Path(*name.split(".")).with_suffix(".py"))
-        assert imported <= set(digests), name
+    for name, paths in json.loads(done.stdout).items():
+        imported = {str(path.relative_to(ROOT)) for path in set(map(Path, paths)) - CHANGES_NOTHING}
+        assert imported <= set(digests_of(STAGES / f"{name}.py")), name
     assert "stages/on_ray.py" in digests_of(STAGES / "craft.py")  # which `engine` imports when asked
 
 
@@ -99,6 +96,11 @@ def test_params_that_a_stage_reads_are_its_keys(script):
 def test_init_files_of_rooms_hold_a_docstring_alone(room):
     body = ast.parse((STAGES / room / "__init__.py").read_text(encoding="utf-8")).body
     assert [type(node) for node in body] == [ast.Expr]
+
+
+def test_rooms_have_no_rooms():
+    """What lies deeper, the stage `code` would not see change: .dvcignore."""
+    assert {path.parent.parent for path in STAGES.rglob("*.py")} == {ROOT, STAGES}
 
 
 @pytest.mark.parametrize("name", ["banks", "report"])

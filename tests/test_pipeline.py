@@ -31,7 +31,7 @@ def test_forced_with_other_batches_and_workers_the_bytes_are_the_same(project):
     before = project.lock()
     project.change(runtime__batch_size=20, runtime__workers=3)
     assert project.repro() == set()
-    assert len(project.repro("-f")) == 18
+    assert len(project.repro("-f")) == 19
     assert project.lock() == before
     assert "params.yaml" in project.run("git", "status", "--porcelain")
     assert "reports" not in project.run("git", "status", "--porcelain")

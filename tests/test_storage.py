@@ -1,16 +1,17 @@
 """Shards and results in a place that fsspec opens; tests/reliability/test_ray.py has a real object store."""
 
+import errno
 import shutil
 from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
-from stages.banks.images import read_images, write_images
+from stages.banks.images import read_images, seals_of, shard_paths, write_images
 from stages.banks.provenance import key_of
 from stages.banks.table import read_table, write_table
 from stages.engine import Work
-from stages.storage import Storage
+from stages.storage import Storage, StoredFolder
 
 
 @pytest.fixture
@@ -65,14 +66,16 @@ def test_a_worker_is_made_of_a_folder_elsewhere(storage, shard, tmp_path, monkey
     on_ray = pytest.importorskip("stages.on_ray")
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / "train", shard.split(2), {})
-    sent = storage.push_all(tmp_path / "train")
+    stored = StoredFolder(tmp_path / "train", seals_of(tmp_path / "train"))
+    for path, seal in zip(shard_paths(tmp_path / "train"), stored.seals, strict=True):
+        storage.push(path, seal)
     shutil.rmtree(tmp_path / "train")
-    actor = on_ray.Actor(tmp_path, Fitted, (sent,), storage)
+    actor = on_ray.Actor(tmp_path, Fitted, (stored,), storage)
     assert actor.facts()["ids"] == shard.ids
     same = key_of(actor.facts(), [], device="cpu")
-    assert actor.call(same, "count", sent, 1) == 1 + len(shard)
+    assert actor.call(same, "count", stored, 1) == 1 + len(shard)
     with pytest.raises(ValueError, match=rf"{tmp_path}/train/00000.parquet"):
-        actor.call(same, "refuse", sent)
+        actor.call(same, "refuse", stored)
 
 
 def test_a_store_that_refuses_is_named(tmp_path, shard):
@@ -80,7 +83,20 @@ def test_a_store_that_refuses_is_named(tmp_path, shard):
     (tmp_path / "file").touch()
     for url in (f"file://{tmp_path}/file", "nowhere://bucket"):
         with pytest.raises(ValueError, match=f"runtime.storage: {url}: "):
-            Storage(url).push_all(tmp_path / "source")
+            Storage(url).push(tmp_path / "source/00000.parquet", "seal")
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_store(storage, tmp_path, monkeypatch):
+    from fsspec.implementations.local import LocalFileSystem
+
+    deliver(storage)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LocalFileSystem, "get_file", full)
+    with pytest.raises(ValueError, match=r"here\.parquet: cannot be made: the disk is full"):
+        storage.collect("result", tmp_path / "here.parquet")
 
 
 class Fitted:

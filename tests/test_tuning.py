@@ -18,8 +18,8 @@ def test_the_loss_is_that_of_logits_divided_by_the_temperature(clip, tmp_path, t
     still = {"epochs": 2, "warmup_epochs": 0, "lr": 1e-12, "batch_size": 30, "temperature": temperature}
     settings = load_params().tune.model_copy(update=still)
     checkpoint = tmp_path / "progress.safetensors"
-    bank_of = {"embeddings": bank[None, None], "clean_embeddings": bank, "labels": labels}
-    found = tuned(settings, NAMES, clip, seed=0, checkpoint=checkpoint, what="", **bank_of)
+    data = {"embeddings": bank[None, None], "clean_embeddings": bank, "labels": labels}
+    found = tuned(settings, NAMES, clip, seed=0, checkpoint=checkpoint, what="", **data)
     logits = cosine_logits(bank, found.text_features, clip.logit_scale)
     expected = [F.cross_entropy(of_seed / temperature, labels).item() for of_seed in logits]
     assert found.curve[0].loss == pytest.approx(expected, rel=1e-4)

@@ -17,7 +17,7 @@ CLIENT = """#!{python} -IS
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    socket.send_fds(server, [json.dumps([os.getcwd(), sys.argv[1:]]).encode()], [1, 2])
+    socket.send_fds(server, [json.dumps([os.getcwd(), sys.argv[1:], os.environ.get("DVC_STAGE", "")]).encode()], [1, 2])
     sys.exit(int(server.recv(16) or b"1"))
 """
 
@@ -40,7 +40,7 @@ def serve(address: str) -> None:
         while True:
             connection, _ = server.accept()
             request, fds, _, _ = socket.recv_fds(connection, 65536, 2)
-            folder, arguments = json.loads(request)
+            folder, arguments, os.environ["DVC_STAGE"] = json.loads(request)
             if (child := os.fork()) == 0:
                 run(folder, arguments, fds)
             _, status = os.waitpid(child, 0)

@@ -79,7 +79,7 @@ def tune(
         clean_embeddings: Raw embeddings (N, D) of the same images, clean.
         labels: (N,).
         clean_fraction: Probability that a step takes an image's clean embedding instead; 0 is the paper, 1 is CoOp.
-        logit_scale: The factor in front of the cosine.
+        logit_scale: The factor in front of the cosine, in the loss.
         schedule: How to step.
         generators: Source of order and choice for each of the S seeds, on the CPU.
         start: Where an interrupted run stood; context and generators are brought there.

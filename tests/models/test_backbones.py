@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms.v2.functional import normalize, resize
 
+from stages.code import closure
 from stages.models import backbones
 from stages.models.backbones import Backbone, Input, fetched, load_backbone
-from stages.code import closure
 from tests.imports import ROOT, imported_libraries
 from tests.models.random_models import KINDS, PREPROCESS, VIT, Malicious, random_model, save_model, save_random
 

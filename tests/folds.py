@@ -1,0 +1,188 @@
+"""What a refreshed bank could give at most: `python -m tests.folds` cross-validates ways to tune on it, reports/folds.csv.
+
+Of the default data set's training images alone, in four folds: three are attacked through the prompts and tuned on, in
+rounds, as the stage `refresh` does it; the fourth is attacked through what came out, by PGD on the cross-entropy and on the
+margin, the worse of both for each image. Beside prompts, the K text features themselves are tuned, with no text tower that
+they would have to come from: a linear classifier on frozen image features, which no prompt can leave behind by much.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import cross_entropy, margin
+from stages.attacks.pgd import pgd
+from stages.banks.images import Images, read_images
+from stages.banks.prompts import load_prompts
+from stages.carding import read_card
+from stages.crafting import craft_shard, steps_of
+from stages.embedding import embed_shard
+from stages.models.clip import Clip, load_clip
+from stages.params import Params, load_params
+from stages.prompts.classify import cosine_logits
+from stages.prompts.sources import tuning_generators
+from stages.prompts.tuning import Schedule, tune
+from stages.refreshing import Refresher
+from stages.tuning import tuned
+
+CPU = torch.device("cpu")
+FOLDS = 4
+EPS = (1, 2, 4)
+STEPS, STEP_RATIO = 20, 2.5
+OBJECTIVES = {"cross-entropy": cross_entropy, "margin": margin}
+FREE = Schedule(epochs=50, batch_size=512, lr=1.0, momentum=0.9, weight_decay=0.0, warmup_epochs=1, warmup_lr=1e-5)
+SOFT = {"temperature": 2.0, "epochs": 100, "lr": 0.1}
+
+
+class Way(NamedTuple):
+    """How to tune: what differs of `refresh.tune` and of `refresh`, or free text features by a schedule."""
+
+    changed: dict[str, object]
+    rounds: int = 3
+    free: Schedule | None = None
+
+
+WAYS = {
+    "the default": Way({}),
+    "temperature 2, 100 epochs, lr 0.1": Way(SOFT),
+    "the same from words": Way({**SOFT, "init_words": "a photo of a"}),
+    "free text features": Way({}, free=FREE),
+    "free text features, temperature 2": Way(SOFT, free=FREE),
+    "free text features, temperature 2, 5 rounds": Way(SOFT, rounds=5, free=FREE),
+}
+
+
+class Laboratory:
+    """The default data set's training images, and what it takes to attack them and to tune."""
+
+    def __init__(self, params: Params) -> None:
+        (dataset, *_) = params.datasets
+        shards = list(read_images(Path(f"data/clean/{dataset}/train/images")))
+        ids = [id for shard in shards for id in shard.ids]
+        labels, pixels = (np.concatenate([getattr(shard, name) for shard in shards]) for name in ("labels", "pixels"))
+        self.params, self.images = params, Images(ids, labels, pixels)
+        self.clip: Clip = load_clip(**params.model.model_dump(), device=CPU)
+        self.class_names = read_card(dataset).class_names
+        found = load_prompts(Path(f"data/prompts/{dataset}/hand/prompts.safetensors"))
+        self.hand = torch.tensor(found.text_features[0])
+        self.clean = self.embedded(self.images)
+
+    def embedded(self, images: Images) -> Tensor:
+        """Raw embeddings (N, D)."""
+        return torch.tensor(embed_shard(self.clip, images, device=CPU, runtime=self.params.runtime).embeddings)
+
+    def tuned(self, way: Way, part: np.ndarray) -> Tensor:
+        """Text features (K, D) after rounds on the images of a mask."""
+        images, labels = self.images.take(part), torch.tensor(self.images.labels[part])
+        refresh = self.params.refresh
+        refresh = refresh.model_copy(update={"tune": refresh.tune.model_copy(update=way.changed)})
+        settings = refresh.changed(self.params.tune).model_copy(update={"tuning_seeds": 1})
+        refresher = Refresher(self.clip, refresh, seed=self.params.seed, device=CPU, runtime=self.params.runtime)
+        text_features, views = self.hand, []
+        for turn in range(way.rounds):
+            bank, _ = refresher.embedded(images, text_features, turn=turn)
+            views.append(torch.tensor(bank.embeddings))
+            data = {"embeddings": torch.stack(views)[None], "clean_embeddings": self.clean[part], "labels": labels}
+            if way.free:
+                text_features = self.freely(way.free, settings.clean_fraction, settings.temperature, **data)
+            else:
+                with TemporaryDirectory() as folder:
+                    kept = Path(folder) / "progress.safetensors"
+                    found = tuned(settings, self.class_names, self.clip, seed=0, checkpoint=kept, what="", **data)
+                text_features = found.text_features[0]
+        return text_features
+
+    def freely(self, schedule: Schedule, clean_fraction: float, temperature: float, **data: Tensor) -> Tensor:
+        """Text features (K, D) tuned themselves, from the hand-written prompt's."""
+        vectors = self.hand[None].clone()
+        progress = tune(
+            lambda free: F.normalize(free, dim=-1),
+            vectors,
+            clean_fraction=clean_fraction,
+            logit_scale=self.clip.logit_scale / temperature,
+            schedule=schedule,
+            generators=tuning_generators(0, 1),
+            **data,
+        )
+        for _ in progress:
+            pass
+        return F.normalize(vectors[0], dim=-1)
+
+    def right(self, text_features: Tensor, part: np.ndarray) -> dict[str, np.ndarray]:
+        """Which images of a mask are right, clean and under attack, by eps."""
+        images, labels = self.images.take(part), self.images.labels[part]
+        found = {"clean": self.hits(text_features, self.clean[part], labels)}
+        for eps in EPS:
+            robust = [
+                self.hits(text_features, self.embedded(self.attacked(text_features, images, eps, objective)), labels)
+                for objective in OBJECTIVES.values()
+            ]
+            found[f"eps {eps}"] = np.logical_and.reduce(robust)
+        return found
+
+    def hits(self, text_features: Tensor, embeddings: Tensor, labels: np.ndarray) -> np.ndarray:
+        return (cosine_logits(embeddings, text_features, self.clip.logit_scale).argmax(-1).numpy()) == labels
+
+    def attacked(self, text_features: Tensor, images: Images, eps: float, objective: object) -> Images:
+        """Images attacked through text features, as they would be stored."""
+        ball, step_size, steps = steps_of(eps, STEPS, STEP_RATIO)
+
+        def logits_of(pixels: Tensor) -> Tensor:
+            return cosine_logits(self.clip.encode_image(pixels), text_features, self.clip.logit_scale)
+
+        def attack(pixels: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+            return pgd(objective(logits_of, labels), pixels, ball=ball, step_size=step_size, steps=steps, noise=noise)
+
+        batching = self.params.runtime.batching(len(images), CPU.type)
+        return craft_shard(attack, images, ball=LinfBall(eps / 255), seed=1, device=CPU, batching=batching)
+
+
+def folds_of(labels: np.ndarray) -> np.ndarray:
+    """The fold (N,) of each image, by chance, every class in equal shares."""
+    generator, folds = np.random.default_rng(0), np.empty(len(labels), int)
+    for label in np.unique(labels):
+        places = generator.permutation(np.flatnonzero(labels == label))
+        folds[places] = np.arange(len(places)) % FOLDS
+    return folds
+
+
+def line(name: str, gains: dict[str, np.ndarray]) -> dict[str, object]:
+    """Gains over the hand-written prompt in points, with the standard error of the paired difference."""
+    numbers: dict[str, object] = {"tuned": name}
+    for threat, gain in gains.items():
+        numbers[threat] = round(100 * gain.mean(), 2)
+        numbers[f"{threat} se"] = round(100 * gain.std() / len(gain) ** 0.5, 2)
+    return {**numbers, "n": len(gain)}
+
+
+def main() -> pd.DataFrame:
+    """Every way, all folds; what is said of the hand-written prompt are its accuracies."""
+    laboratory = Laboratory(load_params())
+    folds = folds_of(laboratory.images.labels)
+    every = np.ones(len(folds), bool)
+    by_hand = laboratory.right(laboratory.hand, every)
+    lines = [line("hand-written, its accuracy", {threat: right.astype(float) for threat, right in by_hand.items()})]
+    for name, way in WAYS.items():
+        gains = {threat: np.empty(len(folds)) for threat in by_hand}
+        for fold in range(FOLDS):
+            judged = folds == fold
+            found = laboratory.right(laboratory.tuned(way, ~judged), judged)
+            for threat, right in found.items():
+                gains[threat][judged] = right.astype(float) - by_hand[threat][judged]
+        lines.append(line(name, gains))
+        print(lines[-1], flush=True)
+    return pd.DataFrame(lines)
+
+
+if __name__ == "__main__":
+    table = main()
+    table.to_csv("reports/folds.csv", index=False, lineterminator="\n")
+    print(table.to_string(index=False))

@@ -1,0 +1,66 @@
+"""Which code a stage depends on, and that it runs with no other."""
+
+import pytest
+
+from stages import code
+from stages.banks.notes import write_note
+from stages.code import digests_of
+from stages.command import code_as_noted
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A project of two scripts, one of which imports a file of a room."""
+    (tmp_path / "stages/room").mkdir(parents=True)
+    for name, text in {
+        "one.py": "from stages.room.a import x\n\nif __name__ == '__main__':\n    command(main)\n\n# the end\n",
+        "other.py": "if __name__ == '__main__':\n    command(main)\n",
+        "tool.py": "print(1)\n",
+        "room/a.py": "x = 1\n",
+    }.items():
+        (tmp_path / "stages" / name).write_text(text)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(code, "STAGES", tmp_path / "stages")
+    monkeypatch.chdir(tmp_path)
+    code.imported_names.cache_clear()
+    yield tmp_path / "stages"
+    code.imported_names.cache_clear()
+
+
+def test_scripts_are_found_whatever_stands_behind_their_last_line(source):
+    assert code.scripts() == [source / "one.py", source / "other.py"]
+
+
+def test_digests_are_of_a_script_and_what_it_imports(source):
+    before = digests_of(source / "one.py")
+    assert set(before) == {"stages/one.py", "stages/room/a.py"} and set(digests_of(source / "other.py")) == {
+        "stages/other.py"
+    }
+    (source / "room/a.py").write_text("x = 2\n")
+    after = digests_of(source / "one.py")
+    assert [name for name in after if after[name] != before[name]] == ["stages/room/a.py"]
+
+
+def test_a_broken_file_is_digested_and_left_to_who_imports_it(source):
+    (source / "room/a.py").write_text("def (\n")
+    assert set(digests_of(source / "one.py")) == {"stages/one.py", "stages/room/a.py"}
+
+
+def test_a_script_refuses_code_that_changes_before_or_while_it_runs(source, monkeypatch):
+    (source.parent / "data/code").mkdir(parents=True)
+    write_note(source.parent / "data/code/one.json", digests_of(source / "one.py"))
+
+    def run(change=""):
+        with code_as_noted("stages.one"):
+            (source / "room/a.py").write_text(change or "x = 1\n")
+
+    run("x = 2\n")  # by hand, without DVC, whatever one likes
+    run()
+    monkeypatch.setenv("DVC_STAGE", "one@fashion")
+    run()
+    for _ in ("while", "before"):
+        with pytest.raises(ValueError, match=r"stages/room/a\.py: changed since the stage `code` has noted it"):
+            run("x = 2\n")
+    (source / "room/a.py").unlink()
+    with pytest.raises(ValueError, match="changed since"):
+        run()
