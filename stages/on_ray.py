@@ -69,7 +69,7 @@ class Actor:
         Args:
             same: Facts, code and libraries of the first worker.
             task: What to make.
-            pushed: The carrier's answer, None: given its reference, Ray starts this call once the shard is in the storage.
+            pushed: The carrier's answer: given its reference, Ray starts this once the shard is in the storage.
 
         Raises:
             ValueError: If facts, code or a library are not as `same` says, so that the bytes might differ.

@@ -1,9 +1,9 @@
-"""What a refreshed bank could give at most: `python -m tests.folds` cross-validates ways to tune on it, reports/folds.csv.
+"""What a refreshed bank gives at most: `python -m tests.folds` cross-validates ways to tune on it, reports/folds.csv.
 
 Of the default data set's training images alone, in four folds: three are attacked through the prompts and tuned on, in
-rounds, as the stage `refresh` does it; the fourth is attacked through what came out, by PGD on the cross-entropy and on the
-margin, the worse of both for each image. Beside prompts, the K text features themselves are tuned, with no text tower that
-they would have to come from: a linear classifier on frozen image features, which no prompt can leave behind by much.
+rounds, as the stage `refresh` does it; the fourth is attacked through what came out, by PGD on the cross-entropy and on
+the margin, the worse of both for each image. Beside prompts, the K text features themselves are tuned, as if no text
+tower had to make them: a linear classifier on frozen image features.
 """
 
 from pathlib import Path

@@ -129,6 +129,20 @@ def rounds() -> str:
     return "\n".join(lines) + "\n"
 
 
+def folds() -> str:
+    """What ways to tune on a refreshed bank have gained in cross-validation, in Markdown."""
+    with Path("reports/folds.csv").open(encoding="utf-8", newline="") as file:
+        by_hand, *rows = csv.DictReader(file)
+    threats = [name for name in by_hand if f"{name} se" in by_hand]
+    lines = [f"| tuned | {' | '.join(threats)} |", f"|{'---|' * (1 + len(threats))}"]
+    for row in rows:
+        gains = (f"{float(row[threat]):+.1f} ± {float(row[f'{threat} se']):.1f}" for threat in threats)
+        lines.append(f"| {' | '.join([row['tuned'], *gains])} |")
+    accuracies = (f"{float(by_hand[threat]):.1f} %" for threat in threats)
+    lines.append(f"| *{by_hand['tuned']}* | {' | '.join(accuracies)} |")
+    return "\n".join(lines) + "\n"
+
+
 def refreshed() -> str:
     """What the refreshed bank gains in the experiments under reports/experiments, in Markdown."""
     lines = ["| threat | n | attacked seeds | hand-written | AdvPT | AdvPT refreshed | gain over hand-written |"]
@@ -185,6 +199,7 @@ def with_tables(readme: str, metrics: dict) -> str:
         "sweep": sweep(),
         "refreshed": refreshed(),
         "rounds": rounds(),
+        "folds": folds(),
         "benchmarks": benchmarks(),
         "reliability": reliability(),
     }

@@ -249,7 +249,7 @@ def test_a_carrier_that_dies_for_good_is_no_worker_s_death(monkeypatch, call):
         raise ray_error(RayActorError()) if call == "push" else RayActorError
 
     run, _ = round_of(monkeypatch, lambda: None, carrier=Carrier(**{call: dies}))
-    with pytest.raises(ValueError, match="runtime.storage: its process has died"):
+    with pytest.raises(ValueError, match=r"runtime\.storage: its process has died"):
         list(run.finished())
     assert not run._deaths
 
