@@ -33,13 +33,13 @@ def main() -> str:
 def scripts() -> list[Path]:
     """The scripts of stages, but for this one."""
     files = sorted(set(STAGES.glob("[!.]*.py")) - {STAGES / "code.py"})
-    return [path for path in files if "    command(main)\n" in path.read_text(encoding="utf-8")]
+    return [path for path in files if "    command(main)" in path.read_text(encoding="utf-8")]
 
 
 def digests_of(script: Path) -> dict[str, str]:
     """The sha256 of a script and of each file that it imports, by path from the root; CHANGES_NOTHING left out."""
     files = sorted({script, *closure(script)} - CHANGES_NOTHING)
-    return {str(path.relative_to(ROOT)): sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(ROOT).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def closure(path: Path) -> set[Path]:
@@ -70,6 +70,8 @@ def imported_names(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{path}: line {node.lineno}: a relative import; write `from stages...`")
             names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
     return names
 

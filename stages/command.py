@@ -45,28 +45,36 @@ def command(stage: Callable[..., str]) -> None:
 
 @contextmanager
 def code_as_noted(script: str) -> Iterator[None]:
-    """Refuses, before the work and after it, code that is not what the stage `code` has noted.
+    """Refuses code that is not what the stage `code` has noted.
 
     Where DVC runs the script, which it says in the environment: it would keep the results as those of the noted code.
+    All files are looked at before the work, behind it those that Python has read in the meantime: what it had read
+    before can be edited.
 
     Raises:
-        ValueError: If a file of the script, `stages.craft` for example, has changed since.
+        ValueError: If a file of the script, `stages.craft` for example, has changed.
     """
     noted = Path(f"data/code/{script.removeprefix('stages.')}.json")
-    is_noted = os.environ.get("DVC_STAGE") and noted != Path("data/code/code.json")
-    if is_noted:
-        require_noted(noted)
+    if not os.environ.get("DVC_STAGE") or noted.stem == "code":
+        yield
+        return
+    digests = read_note(noted)
+    require_digests(digests)
+    read = {
+        Path(file).resolve() for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))
+    }
     yield
-    if is_noted:
-        require_noted(noted)
+    require_digests({name: digest for name, digest in digests.items() if Path(name).resolve() not in read})
 
 
-def require_noted(noted: Path) -> None:
-    """Refuses files that differ from their digests in a note."""
-    for name, digest in read_note(noted).items():
+def require_digests(digests: dict[str, str]) -> None:
+    """Refuses files whose sha256 is another one."""
+    for name, digest in digests.items():
         file = Path(name)
         if not (file.is_file() and sha256(file.read_bytes()).hexdigest() == digest):
-            raise ValueError(f"{name}: changed since the stage `code` has noted it; run `dvc repro` again")
+            raise ValueError(
+                f"{name}: changed since the stage `code` has noted it; run `dvc repro -f -s code`, then `dvc repro`"
+            )
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -205,7 +205,7 @@ class OnRay:
 def carrier_to(url: str) -> Any:
     """An actor on this machine that takes files from its disk to the storage and back: the driver touches none."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    retries = {"max_restarts": -1, "max_task_retries": DEATHS}  # all that it does may be done twice
+    retries = {"max_restarts": -1, "max_task_retries": DEATHS - 1}  # all that it does may be done twice
     remote = ray.remote(Storage).options(num_cpus=0, max_concurrency=AT_ONCE, scheduling_strategy=here, **retries)
     return remote.remote(url)
 

@@ -74,7 +74,8 @@ class Storage:
         """A copy here of the shard with a seal."""
         with TemporaryDirectory() as here:
             path = Path(here) / f"{seal}.parquet"
-            self._fetch(seal, path)
+            with explaining(path):
+                self._fetch(seal, path)
             yield path
 
     @contextmanager
@@ -83,9 +84,9 @@ class Storage:
         with TemporaryDirectory() as name:
             here = Path(name)
             paths = [piece_path(here, index) for index in range(len(stored.seals))]
-            with ThreadPoolExecutor(AT_ONCE) as threads:
+            with explaining(here), ThreadPoolExecutor(AT_ONCE) as threads:
                 list(threads.map(self._fetch, stored.seals, paths))
-            note_count(here, len(stored.seals))
+                note_count(here, len(stored.seals))
             with naming(here, stored.folder):
                 yield here
 
@@ -98,7 +99,8 @@ class Storage:
         """Where to write a result, which is there once the block has succeeded."""
         with TemporaryDirectory() as here:
             path = Path(here) / f"{name}.parquet"
-            yield path
+            with explaining(path):
+                yield path
             with self._opened() as (files, folder):
                 files.makedirs(f"{folder}/results", exist_ok=True)
                 files.put_file(str(path), f"{folder}/results/{name}.parquet")

@@ -1,6 +1,7 @@
 """What many tests share."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         terminalreporter.line(f"{name}: {value}")
     if path := config.getoption("--figures"):
         path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+os.environ.pop("DVC_STAGE", None)  # of whoever runs the tests; DVC sets it for its stages
 
 
 @pytest.fixture(autouse=True)

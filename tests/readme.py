@@ -136,9 +136,9 @@ def folds() -> str:
     threats = [name for name in by_hand if f"{name} se" in by_hand]
     lines = [f"| tuned | {' | '.join(threats)} |", f"|{'---|' * (1 + len(threats))}"]
     for row in rows:
-        gains = (f"{float(row[threat]):+.1f} ± {float(row[f'{threat} se']):.1f}" for threat in threats)
+        gains = (f"{float(row[threat]):+.2f} ± {float(row[f'{threat} se']):.2f}" for threat in threats)
         lines.append(f"| {' | '.join([row['tuned'], *gains])} |")
-    accuracies = (f"{float(by_hand[threat]):.1f} %" for threat in threats)
+    accuracies = (f"{float(by_hand[threat]):.2f} %" if by_hand[threat] else "" for threat in threats)
     lines.append(f"| *{by_hand['tuned']}* | {' | '.join(accuracies)} |")
     return "\n".join(lines) + "\n"
 

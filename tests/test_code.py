@@ -1,5 +1,8 @@
 """Which code a stage depends on, and that it runs with no other."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from stages import code
@@ -46,21 +49,48 @@ def test_a_broken_file_is_digested_and_left_to_who_imports_it(source):
     assert set(digests_of(source / "one.py")) == {"stages/one.py", "stages/room/a.py"}
 
 
-def test_a_script_refuses_code_that_changes_before_or_while_it_runs(source, monkeypatch):
+def test_a_relative_import_is_refused(source):
+    (source / "one.py").write_text("from .room import a\n")
+    with pytest.raises(ValueError, match=r"one\.py: line 1: a relative import"):
+        digests_of(source / "one.py")
+
+
+@pytest.fixture
+def noted(source, monkeypatch):
+    """The source as the stage `code` has noted it, and a stage that DVC runs."""
     (source.parent / "data/code").mkdir(parents=True)
     write_note(source.parent / "data/code/one.json", digests_of(source / "one.py"))
-
-    def run(change=""):
-        with code_as_noted("stages.one"):
-            (source / "room/a.py").write_text(change or "x = 1\n")
-
-    run("x = 2\n")  # by hand, without DVC, whatever one likes
-    run()
     monkeypatch.setenv("DVC_STAGE", "one@fashion")
-    run()
-    for _ in ("while", "before"):
-        with pytest.raises(ValueError, match=r"stages/room/a\.py: changed since the stage `code` has noted it"):
-            run("x = 2\n")
-    (source / "room/a.py").unlink()
-    with pytest.raises(ValueError, match="changed since"):
-        run()
+    return source
+
+
+def test_code_that_has_changed_is_refused_before_the_work(noted, monkeypatch):
+    with code_as_noted("stages.one"):
+        pass
+    (noted / "room/a.py").write_text("x = 2\n")
+    told = r"stages/room/a\.py: changed since the stage `code` has noted it"
+    with pytest.raises(ValueError, match=told), code_as_noted("stages.one"):
+        raise AssertionError("the work has begun")
+    monkeypatch.delenv("DVC_STAGE")  # by hand, whatever one likes
+    with code_as_noted("stages.one"):
+        pass
+    monkeypatch.setenv("DVC_STAGE", "one@fashion")
+    (noted / "room/a.py").unlink()
+    with pytest.raises(ValueError, match="changed since"), code_as_noted("stages.one"):
+        pass
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_code_that_changes_during_the_work_counts_if_it_is_yet_to_be_read(noted, monkeypatch, is_read):
+    if is_read:
+        monkeypatch.setitem(sys.modules, "stages.room.a", SimpleNamespace(__file__=str(noted / "room/a.py")))
+
+    def work():
+        with code_as_noted("stages.one"):
+            (noted / "room/a.py").write_text("x = 2\n")
+
+    if is_read:
+        work()
+    else:
+        with pytest.raises(ValueError, match="changed since"):
+            work()

@@ -125,14 +125,16 @@ FILES = [Path(str(number)) for number in range(4)]
 class Carrier:
     """What stages/dispatch.py uses of an actor made of a storage."""
 
-    def __init__(self, *, push=None, collect=None, remove=None) -> None:
+    def __init__(self, *, push=None, collect=None, remove=None, silent=False) -> None:
         """As the arguments say instead, if they do."""
         self.pushed, self.collected, self.removed = [], [], []
         self.push = SimpleNamespace(remote=lambda path, seal: self._push(seal, push))
         self.collect = SimpleNamespace(
             remote=lambda name, path: Answer(collect or (lambda: self.collected.append(path)))
         )
-        self.remove = SimpleNamespace(remote=lambda name: Answer(remove or (lambda: self.removed.append(name))))
+        self.remove = SimpleNamespace(
+            remote=lambda name: Answer(None if silent else remove or (lambda: self.removed.append(name)))
+        )
 
     def _push(self, seal, push):
         self.pushed.append(seal)
@@ -261,6 +263,12 @@ def test_what_cannot_be_removed_is_told_and_hides_nothing(monkeypatch, capsys):
     run, _ = round_of(monkeypatch, lambda: None, None, carrier=Carrier(remove=refuses))
     assert sorted(task.target for task in run.finished()) == FILES
     assert "what is under results/ there stays: runtime.storage: s3://bucket: refused" in capsys.readouterr().err
+
+
+def test_a_storage_that_does_not_answer_is_not_waited_for(monkeypatch, capsys):
+    run, _ = round_of(monkeypatch, lambda: None, None, carrier=Carrier(silent=True))
+    assert sorted(task.target for task in run.finished()) == FILES
+    assert "what is under results/ in runtime.storage stays: no answer from there" in capsys.readouterr().err
 
 
 def ray_error(cause):

@@ -176,7 +176,7 @@ def test_what_editors_leave_beside_the_code_changes_nothing(project):
         path.touch()
     left[-1].symlink_to("somebody@somewhere.1")
     assert project.repro() == set()
-    project.change(refresh__objective="margin")
+    project.change(refresh__objective="runner_up")
     assert project.repro("refresh") == {"refresh"}
 
 
@@ -211,6 +211,9 @@ def test_code_that_changes_behind_the_stage_code_is_refused(project):
     script = project.folder / "stages/words.py"
     script.write_text(script.read_text() + "\n# changed\n")
     failed = project.fails("dvc", "repro", "--single-item", "--force", "words", code=255)
-    assert "stages/words.py: changed since the stage `code` has noted it; run `dvc repro` again" in failed
+    assert (
+        "stages/words.py: changed since the stage `code` has noted it; run `dvc repro -f -s code`, then `dvc repro`"
+        in failed
+    )
     assert "Traceback" not in failed
     assert project.repro() == {"code", "words"}

@@ -97,6 +97,9 @@ def test_a_disk_that_is_full_is_no_fault_of_the_store(storage, tmp_path, monkeyp
     monkeypatch.setattr(LocalFileSystem, "get_file", full)
     with pytest.raises(ValueError, match=r"here\.parquet: cannot be made: the disk is full"):
         storage.collect("result", tmp_path / "here.parquet")
+    for copy in (storage.fetched("seal"), storage.fetched_folder(StoredFolder(tmp_path, ["seal"]))):
+        with pytest.raises(ValueError, match="cannot be made: the disk is full"), copy:
+            pass
 
 
 class Fitted:
