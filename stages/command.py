@@ -18,6 +18,7 @@ from stages.banks.notes import read_note
 
 Item = TypeVar("Item")
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "_ALLOC_FAILED")
+tqdm.monitor_interval = 0  # no thread beside the bar: where memory is short, Python waits forever for it to begin
 
 
 def command(stage: Callable[..., str]) -> None:
@@ -111,4 +112,4 @@ def visible(text: str) -> str:
 
 def progress(items: Iterable[Item], *, what: str, total: int) -> Iterator[Item]:
     """Shows a bar on a terminal while the items go by; silent in logs."""
-    yield from tqdm(items, desc=what, total=total, disable=None, leave=False)
+    yield from tqdm(items, desc=what, total=total, disable=None, leave=False, miniters=1)

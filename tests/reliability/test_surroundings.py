@@ -4,6 +4,7 @@ import ctypes
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.imports import ROOT
 from tests.reliability.small import ORDER, Small
 
 NEW_USER, NEW_NETWORK = 0x10000000, 0x40000000
+PATIENCE = 120  # seconds; a stage takes a few
 WRITING = [stage for stage in ORDER if stage[0] != "fetch"]
 
 
@@ -57,12 +59,16 @@ def test_51_a_stage_beside_itself_says_so_at_once(small, stage):
 
 @pytest.mark.parametrize("stage", [("craft", "fashion"), ("embed", "fashion"), ("adapt", "fashion", "adaptive_eps4")])
 def test_52_little_memory_costs_nothing_that_was_there(small, stage, monkeypatch):
-    """From a little more than the process has already up to enough. Libraries may die of it, but blame no file."""
+    """From a little more than the process has already up to enough. Libraries may die of it, but blame no file.
+
+    Or wait: Python does so forever for a thread that lacked the memory to begin, hence the alarm.
+    """
     expected, inside = small.digests(), os.chdir
     taken = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     for more in (2**24, 2**26, 2**28, 2**32):
 
         def limited(path: Path, most: int = taken + more) -> None:
+            signal.alarm(PATIENCE)
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
             inside(path)
 
