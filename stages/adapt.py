@@ -18,7 +18,7 @@ from stages.banks.files import replacing, require_writable, resuming
 from stages.banks.images import Images, Written, images_provenance, note_count, piece_path, seals_of, write_shard
 from stages.banks.provenance import key_of, provenance, require
 from stages.banks.table import write_table
-from stages.batches import fitting
+from stages.batches import Batching, even_batches, fitting
 from stages.command import command, progress
 from stages.crafting import craft_shard
 from stages.defending import prepared_by
@@ -27,7 +27,7 @@ from stages.engine import Work, engine
 from stages.judging import Study, accuracy_of, judged, made_as, prompt_paths, read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import AutoAttack, Batching, Params, PromptPgd, Square, load_params, threat_of
+from stages.params import AutoAttack, Params, PromptPgd, Square, load_params, threat_of
 
 
 def main(dataset: str, threat: str, study: str | None = None) -> str:
@@ -112,7 +112,7 @@ class Adapter:
 
     def _batching(self, count: int) -> Batching:
         if isinstance(self._settings, PromptPgd):
-            return self._runtime.batching(count, self._device.type)
+            return even_batches(self._runtime, count, self._device.type)
         batches = ceil(count / self._settings.batch_size)
         return Batching(batches, 1, whole=True)  # who is together matters to the package's noise
 

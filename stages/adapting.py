@@ -15,12 +15,13 @@ from stages.attacks.objectives import cross_entropy, dlr, margin
 from stages.attacks.pgd import pgd
 from stages.attacks.survivors import attack_survivors
 from stages.banks.images import Images, read_column, shard_paths
+from stages.batches import SMALLEST_BATCH
 from stages.crafting import Attack, steps_of
 from stages.defences.bpda import expectation
 from stages.defending import Encoder, Victim, victim_behind
 from stages.judging import Study
 from stages.models.clip import Clip
-from stages.params import SMALLEST_BATCH, AutoAttack, PromptPgd, ResizePad, Square
+from stages.params import AutoAttack, PromptPgd, ResizePad, Square
 from stages.prompts.classify import cosine_logits
 
 OBJECTIVES = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}

@@ -16,7 +16,7 @@ from stages.banks.files import explaining, require_writable, resuming, whole
 from stages.banks.images import Images, images_provenance, piece_path, seals_of
 from stages.banks.provenance import Provenance, key_of, provenance, require
 from stages.banks.table import read_table, write_table
-from stages.batches import fitting
+from stages.batches import even_batches, fitting
 from stages.command import command
 from stages.engine import Work, engine
 from stages.judging import Study, made_as, prompt_paths, read_study
@@ -77,7 +77,7 @@ class Measurer:
     def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
         """Attacks a shard's share in all ways and writes what each image did."""
         part = part_of(shard, self._study, self._shares[piece])
-        batching = self._runtime.batching(len(part), self._device.type)
+        batching = even_batches(self._runtime, len(part), self._device.type)
         assessor = Assessor(
             self._logits_of, part, self._settings, self._seed, self._device, batching, self._autoattack_images[piece]
         )

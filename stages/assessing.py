@@ -25,10 +25,11 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy
 from stages.attacks.pgd import pgd
 from stages.banks.images import Images, read_all_images, write_images
+from stages.batches import Batching
 from stages.crafting import Attack, craft_shard, steps_of
 from stages.defending import Encoder
 from stages.models.device import to_tensor
-from stages.params import Assess, Batching, PromptPgd
+from stages.params import Assess, PromptPgd
 
 STEP_RATIO = 2.5  # of PGD, in eps / steps
 PIXELS = (1, 2, 3)  # axes of images (N, H, W, C)

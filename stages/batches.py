@@ -1,8 +1,11 @@
-"""Batch after batch, several side by side, back in order; no larger than memory allows."""
+"""Split shards into batches, run several side by side, and put the results back in order."""
 
+import math
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +14,28 @@ from torch import Tensor
 from stages.banks.images import Images
 from stages.command import is_out_of_memory, progress
 from stages.models.device import largest_batch
-from stages.params import Batching, Runtime
+from stages.params import Runtime
 
 Encoder = Callable[[Tensor], Tensor]
+SMALLEST_BATCH = 32  # matrix products of fewer rows take other kernels, whose sums differ in the last bit
+
+
+class Batching(NamedTuple):
+    """How many even batches a shard is split into, how many go side by side, and whether each must stay whole."""
+
+    batches: int
+    workers: int
+    whole: bool = False
+
+
+def even_batches(runtime: Runtime, count: int, device: str) -> Batching:
+    """Return even batches of at most `runtime.batch_size` images that keep all workers busy to the end.
+
+    Workers alone never make a batch smaller than SMALLEST_BATCH.
+    """
+    workers = runtime.workers_on(device)
+    busy = workers * math.ceil(count / (workers * runtime.batch_size))
+    return Batching(max(math.ceil(count / runtime.batch_size), min(busy, count // SMALLEST_BATCH)), workers)
 
 
 def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: Batching) -> np.ndarray:
@@ -62,6 +84,11 @@ def fitting(runtime: Runtime, encode: Encoder, image_size: int, device: torch.de
         samples: How often an image goes through before one step back, as where the expectation over a defence is taken.
     """
     image = torch.zeros(1, 3, image_size, image_size, device=device)
-    side_by_side = runtime.workers_on(device.type) * runtime.neighbours_on(device.type)
-    most = largest_batch(encode, image, workers=side_by_side)
+    workers = runtime.workers_on(device.type) * processes_on(runtime, device.type)
+    most = largest_batch(encode, image, workers=workers)
     return runtime.model_copy(update={"batch_size": min(runtime.batch_size, max(most // samples, 1))})
+
+
+def processes_on(runtime: Runtime, device: str) -> int:
+    """Return how many processes like this one may share the machine's memory."""
+    return max((os.cpu_count() or 1) // runtime.actor_cpus, 1) if (runtime.engine, device) == ("ray", "cpu") else 1

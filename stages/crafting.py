@@ -12,9 +12,9 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.banks.images import Images, write_shard
 from stages.banks.provenance import Provenance
-from stages.batches import fitting, over_batches
+from stages.batches import Batching, even_batches, fitting, over_batches
 from stages.models.device import to_tensor
-from stages.params import Batching, Params
+from stages.params import Params
 
 # Maps images (N, C, H, W), labels (N,) and the images' noise to adversarial images inside the ball.
 Attack = Callable[[Tensor, Tensor, ImageNoise], Tensor]
@@ -91,7 +91,7 @@ class Crafter:
 
     def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
         """Attacks a shard."""
-        batching = self._runtime.batching(len(shard), self.device.type)
+        batching = even_batches(self._runtime, len(shard), self.device.type)
         crafted = craft_shard(
             self._attack, shard, ball=self._ball, seed=self._seed, device=self.device, batching=batching
         )

@@ -13,7 +13,7 @@ from stages.banks.bank import Bank, read_bank, write_bank
 from stages.banks.files import resuming, whole
 from stages.banks.images import Images, Written, piece_path, seals_of
 from stages.banks.provenance import Provenance, key_of
-from stages.batches import over_batches
+from stages.batches import even_batches, over_batches
 from stages.engine import Engine, Work
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
@@ -86,5 +86,5 @@ def embed_shard(
             images = prepare(images, part.ids)
         return clip.encode_image(images).float().cpu().numpy()
 
-    batching = runtime.batching(len(shard), device.type)
+    batching = even_batches(runtime, len(shard), device.type)
     return Bank(shard.ids, shard.labels, over_batches(embed_batch, shard, batching))

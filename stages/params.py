@@ -1,14 +1,14 @@
 """The typed blocks of params.yaml; unknown, missing or impossible values stop here, before any work.
 
-No stage lists this file as a dependency: the values are keys of the stages already.
+No stage lists this file as a dependency: the values are keys of the stages already. What computes with them
+belongs into another file, which a stage runs again for when it changes.
 """
 
-import math
 import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -28,8 +28,6 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # tuning draws from 1000 seeds for each of these
-
-SMALLEST_BATCH = 32
 
 
 def no_fraction(eps: Any) -> Any:
@@ -69,14 +67,6 @@ class Block(BaseModel):
         return values
 
 
-class Batching(NamedTuple):
-    """How many even batches a shard is split into, how many go side by side, and whether each must stay whole."""
-
-    batches: int
-    workers: int
-    whole: bool = False
-
-
 class Runtime(Block):
     """How to run; changes no result."""
 
@@ -93,20 +83,6 @@ class Runtime(Block):
         Two, so that the noise of one batch is drawn and its result stored while the GPU has the other one.
         """
         return self.workers or ((os.cpu_count() or 1) if device == "cpu" else 2)
-
-    def neighbours_on(self, device: str) -> int:
-        """Processes like this one that may share the machine's memory."""
-        return max((os.cpu_count() or 1) // self.actor_cpus, 1) if (self.engine, device) == ("ray", "cpu") else 1
-
-    def batching(self, count: int, device: str) -> Batching:
-        """Even batches of at most `batch_size` images that keep all workers busy to the end.
-
-        Workers alone never make a batch smaller than SMALLEST_BATCH: below that, matrix products take other kernels,
-        whose sums differ in the last bit.
-        """
-        workers = self.workers_on(device)
-        busy = workers * math.ceil(count / (workers * self.batch_size))
-        return Batching(max(math.ceil(count / self.batch_size), min(busy, count // SMALLEST_BATCH)), workers)
 
 
 class Model(Block):

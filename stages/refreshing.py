@@ -14,6 +14,7 @@ from stages.attacks.objectives import cross_entropy, margin, runner_up
 from stages.attacks.pgd import Objective, pgd
 from stages.banks.bank import Bank
 from stages.banks.images import Images
+from stages.batches import even_batches
 from stages.crafting import Attack, craft_shard, steps_of
 from stages.embedding import embed_shard
 from stages.models.clip import Clip
@@ -66,7 +67,7 @@ class Refresher:
                 ball=LinfBall(radius / 255),
                 seed=self.seed,
                 device=self.device,
-                batching=self.runtime.batching(len(part), self.device.type),
+                batching=even_batches(self.runtime, len(part), self.device.type),
             )
             attacked[eps == radius] = crafted.pixels
         images = Images(shard.ids, shard.labels, attacked)

@@ -24,6 +24,7 @@ from stages.attacks.objectives import cross_entropy, margin
 from stages.attacks.pgd import pgd
 from stages.banks.images import Images, read_images
 from stages.banks.prompts import load_prompts
+from stages.batches import even_batches
 from stages.carding import read_card
 from stages.crafting import craft_shard, steps_of
 from stages.embedding import embed_shard
@@ -152,7 +153,7 @@ class Laboratory:
         def attack(pixels: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
             return pgd(objective(logits_of, labels), pixels, ball=ball, step_size=step_size, steps=steps, noise=noise)
 
-        batching = self.params.runtime.batching(len(images), CPU.type)
+        batching = even_batches(self.params.runtime, len(images), CPU.type)
         return craft_shard(attack, images, ball=LinfBall(eps / 255), seed=1, device=CPU, batching=batching)
 
 

@@ -9,7 +9,8 @@ from stages.assess import of_the_first
 from stages.assessing import Assessor, outcomes_table, summarised
 from stages.banks.images import Images
 from stages.banks.table import write_table
-from stages.params import Assess, Batching
+from stages.batches import Batching
+from stages.params import Assess
 from stages.reading import Found, read_assessment
 from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results
 from stages.report.vocabulary import Threat

@@ -14,13 +14,14 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.banks.images import read_all_images, write_images
 from stages.banks.notes import read_note, write_note
+from stages.batches import Batching
 from stages.crafting import craft_shard
 from stages.datasets.card import Card
 from stages.datasets.catalogue import CATALOGUE, source_of
 from stages.datasets.checks import few_classes
 from stages.feature_attacking import feature_attack
 from stages.models.device import to_tensor
-from stages.params import AutoAttack, Batching, Square, load_params
+from stages.params import AutoAttack, Square, load_params
 from stages.prompts.context import handwritten
 from stages.prompts.text import TextTower
 from stages.report.origins import datasets_table

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.banks.images import Images
-from stages.batches import over_batches
-from stages.params import SMALLEST_BATCH, Batching, load_params
+from stages.batches import Batching, even_batches, over_batches
+from stages.params import load_params
 
 RUNTIME = load_params().runtime
 any_case = settings(max_examples=100, deadline=None, derandomize=True)
@@ -23,7 +23,7 @@ def numbered(count: int) -> Images:
 @any_case
 @given(counts, sizes, workers)
 def test_every_image_is_in_one_batch_in_order_and_no_batch_is_too_large(count, size, side_by_side):
-    batching = RUNTIME.model_copy(update={"batch_size": size, "workers": side_by_side}).batching(count, "cpu")
+    batching = even_batches(RUNTIME.model_copy(update={"batch_size": size, "workers": side_by_side}), count, "cpu")
     seen, lock = [], Lock()
 
     def work(part: Images) -> np.ndarray:
@@ -41,11 +41,12 @@ def test_every_image_is_in_one_batch_in_order_and_no_batch_is_too_large(count, s
 @any_case
 @given(counts, sizes, workers)
 def test_all_workers_are_busy_to_the_end_unless_batches_would_become_too_small(count, size, side_by_side):
-    batches, found, _ = RUNTIME.model_copy(update={"batch_size": size, "workers": side_by_side}).batching(count, "cpu")
+    runtime = RUNTIME.model_copy(update={"batch_size": size, "workers": side_by_side})
+    batches, found, _ = even_batches(runtime, count, "cpu")
     fewest = -(-count // size)
     assert found == side_by_side
-    assert batches % side_by_side == 0 or count // (batches + 1) < SMALLEST_BATCH
-    assert batches == fewest or count // batches >= SMALLEST_BATCH
+    assert batches % side_by_side == 0 or count // (batches + 1) < 32
+    assert batches == fewest or count // batches >= 32
     assert batches < fewest + side_by_side
 
 

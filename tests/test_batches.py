@@ -7,10 +7,13 @@ import psutil
 import pytest
 import torch
 
-from stages.batches import fitting, over_batches
+from stages.adapting import among_copies
+from stages.banks.images import Images
+from stages.batches import Batching, even_batches, fitting, over_batches
 from stages.command import is_out_of_memory
+from stages.embedding import embed_shard
 from stages.models.device import largest_batch
-from stages.params import Batching, load_params
+from stages.params import load_params
 
 CPU = torch.device("cpu")
 
@@ -55,6 +58,38 @@ def test_the_batch_fits_half_of_the_free_memory(monkeypatch):
     assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=1) == 100
     assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=4) == 25
     assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=1000) == 1
+
+
+@pytest.mark.parametrize("side_by_side", [2, 3, 8, 16])
+def test_workers_change_no_bit_of_a_feature(clip, side_by_side):
+    """However many there are, no batch becomes so small that matrix products take other kernels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 32, 32, 3), np.uint8)
+    shard = Images([str(index) for index in range(96)], np.zeros(96, np.int64), pixels)
+
+    def features(workers):
+        runtime = load_params().runtime.model_copy(update={"workers": workers})
+        return embed_shard(clip, shard, device=CPU, runtime=runtime).embeddings
+
+    assert np.array_equal(features(side_by_side), features(1))
+
+
+@pytest.mark.parametrize(("count", "workers", "batches"), [(31, 8, 1), (63, 8, 1), (64, 8, 2), (250, 16, 7)])
+def test_batches_that_workers_make_have_32_images_or_more(count, workers, batches):
+    runtime = load_params().runtime.model_copy(update={"batch_size": 250, "workers": workers})
+    assert even_batches(runtime, count, "cpu").batches == batches
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, 32), (8, 32), (31, 32), (32, 32), (33, 33)])
+def test_a_victim_of_adaptive_attacks_sees_32_images_or_more(count, shown):
+    seen = []
+
+    def logits_of(images):
+        seen.append(len(images))
+        return images.mean((2, 3))
+
+    images = torch.rand(count, 3, 4, 4)
+    torch.testing.assert_close(among_copies(logits_of)(images), images.mean((2, 3)))
+    assert seen == [shown]
 
 
 def test_an_expectation_over_samples_makes_batches_smaller(monkeypatch):

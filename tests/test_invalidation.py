@@ -196,6 +196,18 @@ def test_changed_code_reruns_what_imports_it(project, file, stages):
     assert project.repro() == {"code", *stages}
 
 
+def test_another_smallest_batch_reruns_what_adds_up_batches(project):
+    """How images are split decides the last bit of sums, and from there where an attack goes."""
+    source = project.folder / "stages/batches.py"
+    changed = source.read_text().replace("SMALLEST_BATCH = 32", "SMALLEST_BATCH = 8")
+    assert changed != source.read_text()
+    source.write_text(changed)
+    assert project.repro("code") == {"code"}
+    status = json.loads(project.run("dvc", "status", "--json"))
+    batchwise = {"extract", "craft", "embed", "refresh", "craft-test", "adapt", "assess"}
+    assert {name.split("@")[0] for name in status} == batchwise
+
+
 def test_code_that_is_imported_anew_counts(project):
     """What no stage has imported before is read where it is imported now."""
     (project.folder / "stages/attacks/new.py").write_text('"""New."""\n')

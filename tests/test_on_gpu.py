@@ -13,11 +13,12 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
 from stages.banks.images import Images
+from stages.batches import Batching
 from stages.crafting import craft_shard
 from stages.embedding import embed_shard
 from stages.models.clip import Clip
 from stages.models.device import choose_device, graphed, largest_batch, to_tensor
-from stages.params import AutoAttack, Batching, load_params
+from stages.params import AutoAttack, load_params
 from stages.prompts.context import assemble, initial_context
 from stages.prompts.text import TextTower
 from stages.tuning import tuned

@@ -13,6 +13,7 @@ from stages.attacks.objectives import cross_entropy
 from stages.banks.bank import Bank
 from stages.banks.images import write_images
 from stages.banks.prompts import PromptFile, save_prompts
+from stages.batches import even_batches
 from stages.crafting import craft_shard
 from stages.defending import prepared_by
 from stages.embedding import embed_shard
@@ -29,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 def attacked(attack, shard, eps):
-    batching = load_params().runtime.batching(len(shard), "cpu")
+    batching = even_batches(load_params().runtime, len(shard), "cpu")
     return craft_shard(attack, shard, ball=LinfBall(eps / 255), seed=0, device=CPU, batching=batching)
 
 

@@ -13,6 +13,7 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
 from stages.banks.images import Images
+from stages.batches import even_batches
 from stages.crafting import craft_shard
 from stages.models.clip import Clip, load_clip
 from stages.params import load_params
@@ -45,7 +46,7 @@ def lines(name: str, clip: Clip, count: int, device: torch.device) -> list[dict]
 
     def craft(workers: int):
         runtime = load_params().runtime.model_copy(update={"workers": workers})
-        batching = runtime.batching(count, device.type)
+        batching = even_batches(runtime, count, device.type)
         return lambda: craft_shard(attack, shard, ball=ball, seed=0, device=device, batching=batching)
 
     seconds = medians({workers: craft(workers) for workers in (1, 2)}, rounds=3, device=device)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from stages.batches import even_batches
 from stages.embedding import embed_shard
 from stages.models.clip import load_clip, weights_digest
 from stages.models.device import choose_device, to_tensor
@@ -76,7 +77,7 @@ def test_only_open_clips_resnet_is_folded(tmp_path):
 )
 def test_batches_are_even_and_not_too_small(count, batch_size, workers, batches):
     runtime = load_params().runtime.model_copy(update={"batch_size": batch_size, "workers": workers})
-    assert runtime.batching(count, "cpu").batches == batches
+    assert even_batches(runtime, count, "cpu").batches == batches
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 2), (12, 3)])
