@@ -2,20 +2,20 @@
 
 import pytest
 import torch
-import torchattacks
+from pyautoattack.autopgd_base import APGDAttack
 from torch import nn
-from torchattacks.attacks.apgd import APGD
 
 from stages.attacks.directions import TranslationInvariant
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, dlr, max_logit, runner_up
 from stages.attacks.pgd import Momentum, pgd
+from tests.attacks import oracles
 
 IDS = [f"image/{index}" for index in range(6)]
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
 BALL, STEP_SIZE, STEPS = LinfBall(8 / 255), 2 / 255, 10
-BUDGET = {"eps": BALL.eps, "alpha": STEP_SIZE, "steps": STEPS}
+BUDGET = {"eps": BALL.eps, "step_size": STEP_SIZE, "steps": STEPS}
 
 
 @pytest.fixture(scope="module")
@@ -50,38 +50,33 @@ def assert_same_pixels(found, oracle):
 
 
 def test_pgd_from_the_clean_images(images, network):
-    oracle = torchattacks.PGD(network, **BUDGET, random_start=False)(images, LABELS)
-    assert_same_pixels(attack(network, images), oracle)
+    assert_same_pixels(attack(network, images), oracles.pgd(network, images, LABELS, start=images, **BUDGET))
 
 
 def test_pgd_from_the_same_random_start(images, network):
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        oracle = torchattacks.PGD(network, **BUDGET, random_start=True)(images, LABELS)
-        torch.manual_seed(1)
-        noise = torch.empty_like(images).uniform_(-BALL.eps, BALL.eps) / BALL.eps
+    noise = 2 * torch.rand(images.shape, generator=torch.Generator().manual_seed(1)) - 1
+    oracle = oracles.pgd(network, images, LABELS, start=(images + BALL.eps * noise).clamp(0, 1), **BUDGET)
     assert_same_pixels(attack(network, images, start=BALL.random_start(images, noise)), oracle)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
 def test_momentum_is_mifgsm(images, network, decay):
-    oracle = torchattacks.MIFGSM(network, **BUDGET, decay=decay)(images, LABELS)
+    oracle = oracles.mi_fgsm(network, images, LABELS, momentum=decay, **BUDGET)
     assert_same_pixels(attack(network, images, direction=Momentum(decay)), oracle)
 
 
 @pytest.mark.parametrize("kernel_size", [1, 5, 15])
 def test_translation_invariant_momentum_is_tifgsm(images, network, kernel_size):
-    with torch.random.fork_rng():
-        tifgsm = torchattacks.TIFGSM(network, **BUDGET, decay=1.0, len_kernel=kernel_size, diversity_prob=0)
-        oracle = tifgsm(images, LABELS)
+    smooth = oracles.gaussian_filter(kernel_size)
+    oracle = oracles.mi_fgsm(network, images, LABELS, momentum=1.0, gradient_filter=smooth, **BUDGET)
     direction = TranslationInvariant(kernel_size, Momentum(1.0))
     assert_same_pixels(attack(network, images, direction=direction), oracle)
 
 
-def test_dlr_and_its_gradient_equal_torchattacks(network):
+def test_dlr_and_its_gradient_equal_autoattack(network):
     logits = torch.randn(200, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()
     labels = torch.randint(0, 5, (200,), generator=torch.Generator().manual_seed(3))
-    found, oracle = dlr(lambda _: logits, labels)(None), APGD(network).dlr_loss(logits, labels)
+    found, oracle = dlr(lambda _: logits, labels)(None), APGDAttack(network, eps=BALL.eps).dlr_loss(logits, labels)
     torch.testing.assert_close(found, oracle)
     torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), logits) for loss in (found, oracle)))
 
@@ -104,7 +99,7 @@ def test_dlr_needs_three_classes():
 
 
 def test_the_runner_up_is_a_targeted_attack_at_the_best_wrong_class(images, network):
-    """torchattacks' targeted PGD, told the same targets; whether the clean image is right does not matter."""
+    """foolbox's targeted PGD, given the same targets; whether the clean image is right does not matter."""
     logits = network(images)
     best_wrong = torch.tensor(
         [
@@ -112,7 +107,5 @@ def test_the_runner_up_is_a_targeted_attack_at_the_best_wrong_class(images, netw
             for row, right in zip(logits.tolist(), LABELS.tolist(), strict=True)
         ]
     )
-    oracle = torchattacks.PGD(network, **BUDGET, random_start=False)
-    oracle.set_mode_targeted_by_label(quiet=True)
     found = attack(network, images, objective=runner_up(network, LABELS, images))
-    assert_same_pixels(found, oracle(images, best_wrong))
+    assert_same_pixels(found, oracles.targeted_pgd(network, images, best_wrong, **BUDGET))

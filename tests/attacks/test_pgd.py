@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-import torchattacks
 from torch import nn
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, diverse, feature_cosine, feature_kl, feature_l2, margin, shrink
 from stages.attacks.pgd import Momentum, pgd
+from tests.attacks import oracles
 
 IDS = [f"image/{index}" for index in range(6)]
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
@@ -41,14 +41,14 @@ def test_reaches_the_corner_of_the_ball_on_a_linear_objective(images):
     torch.testing.assert_close(found, (images + BALL.eps * weight.sign()).clamp(0, 1))
 
 
-def test_equals_torchattacks_from_the_same_start(images, network):
-    oracle = torchattacks.PGD(network, eps=8 / 255, alpha=1 / 255, steps=7, random_start=False)(images, LABELS)
+def test_equals_foolbox_from_the_same_start(images, network):
+    oracle = oracles.pgd(network, images, LABELS, start=images, eps=8 / 255, step_size=1 / 255, steps=7)
     found = pgd(cross_entropy(network, LABELS), images, ball=BALL, step_size=1 / 255, steps=7, noise=NoNoise(0, IDS))
     torch.testing.assert_close(found, oracle)
 
 
-def test_momentum_equals_torchattacks_mifgsm(images, network):
-    oracle = torchattacks.MIFGSM(network, eps=8 / 255, alpha=1 / 255, steps=7, decay=0.9)(images, LABELS)
+def test_momentum_equals_foolbox_mifgsm(images, network):
+    oracle = oracles.mi_fgsm(network, images, LABELS, eps=8 / 255, step_size=1 / 255, steps=7, momentum=0.9)
     found = pgd(
         cross_entropy(network, LABELS),
         images,
