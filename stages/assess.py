@@ -1,4 +1,4 @@
-"""assess: a prompt's first tuning seed, some test images -> data/assessment/<dataset>.parquet: the evaluation attacked.
+"""assess: a prompt's first tuning seed, some test images -> data/test/<dataset>/assessment.parquet.
 
 Whether a robustness number can be trusted is a question to its attack; `plot` judges what is measured here.
 """
@@ -29,7 +29,7 @@ def main(dataset: str) -> str:
     """Attacks the evaluation of one data set."""
     params = load_params()
     settings = params.assess
-    out = Path(f"data/assessment/{dataset}.parquet")
+    out = Path(f"data/test/{dataset}/assessment.parquet")
     require_writable(out)
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)

@@ -92,7 +92,22 @@ def main() -> str:
     notes = [findings(results, name, threats[name]) for name in found]
     trust, cost = assessment_list(tables["assessment"]), costs_list(tables["costs"])
     write("index.html", page(said, wide, by_study, notes, pictures, trust, cost, origins_of(found, of_own)))
-    return f"wrote {REPORTS}, {headline(results, params.datasets[0], [CLEAN, *seen])}"
+    return f"wrote {REPORTS}, {headline(results, params.datasets[0], [CLEAN, *seen])}{left_over(threats)}"
+
+
+def left_over(threats: dict[str, list[Threat]]) -> str:
+    """Say which rows no stage makes any more, for dvc.lock lists all files of data/rows; empty if there are none.
+
+    Args:
+        threats: The threats of each study.
+    """
+    made = {Path(f"data/rows/{study}/{threat.name}.parquet") for study, names in threats.items() for threat in names}
+    if not (found := sorted(set(Path("data/rows").glob("*/*.parquet")) - made)):
+        return ""
+    return (
+        f"; no stage makes {', '.join(map(str, found))} any more: run "
+        "`dvc checkout --allow-missing`, which removes such files, then `dvc repro`, else dvc.lock lists them"
+    )
 
 
 def tables_of_classes(own: dict[str, Found], shown: Threat) -> dict[str, pd.DataFrame]:

@@ -48,7 +48,7 @@ def read_assessment(dataset: str, study: Found, settings: dict[str, Any]) -> pd.
     Raises:
         ValueError: If it is missing or damaged, or was measured on other prompts or by other parameters.
     """
-    path = Path(f"data/assessment/{dataset}.parquet")
+    path = Path(f"data/test/{dataset}/assessment.parquet")
     table, made_by = read_table(path)
     require(made_by, path, assess=settings, prompts=study.prompts[settings["prompt"]])
     return table.to_pandas().assign(prompt=settings["prompt"])

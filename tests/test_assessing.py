@@ -186,13 +186,13 @@ def test_what_was_measured_says_on_which_prompt(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {"prompt": "advpt_refreshed", "images": 8}
     study = Found("d", None, [], {"advpt": {"seed": 0}, "advpt_refreshed": {"seed": 1}}, None, {})
-    (tmp_path / "data/assessment").mkdir(parents=True)
+    (tmp_path / "data/test/d").mkdir(parents=True)
     about = {"assess": settings, "prompts": {"seed": 1}}
-    write_table(tmp_path / "data/assessment/d.parquet", [pa.table({"value": [0.5, 0.25]})], about)
+    write_table(tmp_path / "data/test/d/assessment.parquet", [pa.table({"value": [0.5, 0.25]})], about)
     found = read_assessment("d", study, settings)
     assert found.to_dict("list") == {"value": [0.5, 0.25], "prompt": ["advpt_refreshed"] * 2}
     about["prompts"] = {"seed": 0}
-    write_table(tmp_path / "data/assessment/d.parquet", [pa.table({"value": [0.5]})], about)
+    write_table(tmp_path / "data/test/d/assessment.parquet", [pa.table({"value": [0.5]})], about)
     with pytest.raises(ValueError, match=r"made with prompts = {'seed': 0}, but this run has prompts = {'seed': 1}"):
         read_assessment("d", study, settings)
 

@@ -2,6 +2,7 @@
 
 import ast
 import ctypes
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from stages.banks.prompts import load_prompts, save_prompts
 from stages.models.clip import weights_digest
 from stages.prompts.sources import tuning_generators
 from tests.imports import ROOT
+from tests.micro import Project, ran, yaml
 
 NO_MORE_CAPABILITY, OVERRIDE, READ_SEARCH = 24, 1, 2  # of prctl: what lets root write where nobody may
 
@@ -35,6 +37,79 @@ def test_forced_with_other_batches_and_workers_the_bytes_are_the_same(project):
     assert project.lock() == before
     assert "params.yaml" in project.run("git", "status", "--porcelain")
     assert "reports" not in project.run("git", "status", "--porcelain")
+
+
+def clone_of(project: Project, folder: Path, *, cache: Path | None = None) -> Project:
+    """A clone of what is committed, in which no stage has run; with a cache of its own or a shared one."""
+    project.run("git", "clone", "-q", str(project.folder), str(folder))
+    clone = Project(folder, project.environment)
+    if cache:
+        clone.run("dvc", "cache", "dir", "--local", str(cache))
+    return clone
+
+
+@pytest.mark.parametrize("empty", [("oblivious", "adaptive"), ("oblivious",), ("adaptive",)], ids=" and ".join)
+@pytest.mark.parametrize("defences", [{}, {"bits4": {"method": "bits", "bits": 4}}], ids=["undefended", "defended"])
+def test_a_fresh_clone_without_threats_makes_its_report(project, tmp_path, empty, defences):
+    clone = clone_of(project, tmp_path / "clone", cache=project.folder / ".dvc/cache")
+    clone.change(defences=defences, **{block: {} for block in empty})
+    assert "plot" in clone.repro()
+    assert "up to date" in clone.run("dvc", "status")
+    metrics = json.loads((clone.folder / "reports/metrics.json").read_text())["fashion"]
+    oblivious = [] if "oblivious" in empty else ["pgd_eps8", "transfer_eps8"]
+    expected = {threat + end for threat in ("clean", *oblivious) for end in ("", *(f"+{name}" for name in defences))}
+    assert set(metrics) == expected | ({"adaptive_eps4"} if "adaptive" not in empty else set())
+
+
+@pytest.mark.parametrize("commands", [["exp run"], ["checkout --allow-missing", "repro"]], ids=" and ".join)
+def test_a_clone_is_up_to_date_after_threats_defences_and_data_sets_went_or_were_renamed(project, tmp_path, commands):
+    """`dvc exp run` and `dvc checkout` both remove what DVC has made and no stage makes any more."""
+    first = clone_of(project, tmp_path / "first", cache=project.folder / ".dvc/cache")
+    first.change(datasets=["fashion", "fashion2"], defences={"bits4": {"method": "bits", "bits": 4}})
+    first.repro()
+    commit(first, "more")
+    oblivious = yaml.load(first.folder / "params.yaml")["oblivious"]
+    first.change(datasets=["fashion"], defences={}, oblivious={"black_box": oblivious["transfer_eps8"]})
+    mine = first.folder / "data/rows/fashion/of_mine.csv"
+    mine.write_text("1\n")
+    for command in commands:
+        printed = first.run("dvc", *command.split())
+    assert "no stage makes" not in printed
+    assert mine.read_text() == "1\n"
+    mine.unlink()
+    first.repro()
+    first.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    commit(first, "fewer")
+    first.run("dvc", "push")
+    second = clone_of(first, tmp_path / "second")
+    second.run("dvc", "pull", "--allow-missing")
+    assert json.loads(second.run("dvc", "status", "--json")).keys() == {
+        "fetch@fashion"
+    }  # its raw images are never cached
+
+
+def test_the_report_says_which_files_no_stage_makes_any_more(project):
+    project.change(adaptive={})
+    printed = project.run("dvc", "repro")
+    assert "no stage makes data/rows/fashion/adaptive_eps4.parquet any more: run `dvc checkout" in printed
+    project.run("dvc", "checkout")
+    assert "no stage makes" not in project.run("dvc", "repro")
+
+
+def test_an_experiment_runs_in_a_git_worktree(project, tmp_path):
+    """An old dulwich knows no worktrees: DVC then does nothing, and says nothing."""
+    project.run("git", "worktree", "add", "-q", str(tmp_path / "tree"), "HEAD")
+    tree = Project(tmp_path / "tree", project.environment)
+    try:
+        assert "fetch" in ran(tree.run("dvc", "exp", "run", "-S", "fetch.held_out=0.3", "fetch@fashion"))
+        assert yaml.load(tree.folder / "params.yaml")["fetch"]["held_out"] == 0.3
+    finally:
+        project.run("git", "worktree", "remove", "--force", str(tree.folder))
+
+
+def commit(project: Project, message: str) -> None:
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", message)
 
 
 def test_stored_adversarial_images_are_inside_the_ball(project):

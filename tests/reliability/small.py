@@ -164,6 +164,6 @@ def outs_of(stage: str, *arguments: str) -> list[str]:
         "tune": [f"prompts/{dataset}/{threat}"],
         "refresh": [f"prompts/{dataset}/advpt_refreshed", f"bank/{dataset}/refreshed.parquet"],
         "extract": [f"clean/{dataset}/{split}/{out}" for out in CLEAN for split in ("train", "test")],
-        "assess": [f"assessment/{dataset}.parquet"],
+        "assess": [f"test/{dataset}/assessment.parquet"],
         "adapt": [f"test/{dataset}/{threat}/images", f"rows/{dataset}/{threat}.parquet"],
     }[stage]

@@ -30,7 +30,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "test/fashion/transfer_eps8/images/surrogate.json": read_note,
     "rows/fashion/clean.parquet": read_table,
     "rows/fashion/adaptive_eps4.parquet": read_table,
-    "assessment/fashion.parquet": read_table,
+    "test/fashion/assessment.parquet": read_table,
     "words/fashion/words.parquet": read_table,
 }
 STAGES = {
@@ -48,7 +48,7 @@ STAGES = {
     "prompts/fashion/advpt/prompts.safetensors": ("assess", "fashion"),
     "test/fashion/transfer_eps8/features.parquet": ("evaluate", "fashion", "transfer_eps8"),
     "rows/fashion/clean.parquet": ("plot",),
-    "assessment/fashion.parquet": ("plot",),
+    "test/fashion/assessment.parquet": ("plot",),
     "test/fashion/transfer_eps8/images/surrogate.json": ("plot",),
 }
 

@@ -68,9 +68,10 @@ def finish(process: subprocess.Popen, *, code: int = 0) -> str:
 def remove_results(small: Small) -> None:
     """Takes away what the stages make that run on Ray, and what is made of that."""
     made = ("bank/fashion", "test/fashion/adaptive_eps4", "test/fashion/pgd_eps8", "test/fashion/transfer_eps8")
-    for name in (*made, "assessment", "prompts/fashion/advpt_refreshed"):
+    for name in (*made, "prompts/fashion/advpt_refreshed"):
         shutil.rmtree(small.folder / "data" / name)
-    (small.folder / "data/rows/fashion/adaptive_eps4.parquet").unlink()
+    for name in ("test/fashion/assessment.parquet", "rows/fashion/adaptive_eps4.parquet"):
+        (small.folder / "data" / name).unlink()
 
 
 def processes(cluster, kind: str = "Actor") -> list[psutil.Process]:

@@ -39,7 +39,7 @@ def test_51_a_stage_beside_itself_says_so_at_once(small, stage):
     out = {
         "extract": "clean/fashion/test/images",
         "hand": "prompts/fashion/hand",
-        "assess": "assessment/fashion.parquet",
+        "assess": "test/fashion/assessment.parquet",
         "words": "words/fashion",
         "craft": "bank/fashion/images",
         "embed": "bank/fashion/embeddings.parquet",
