@@ -17,7 +17,7 @@ from stages.batches import over_batches
 from stages.engine import Engine, Work
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
-from stages.params import Runtime
+from stages.params import SMALLEST_BATCH, Runtime
 
 Prepare = Callable[[Tensor, list[str]], Tensor]
 
@@ -68,6 +68,9 @@ def embed_shard(
 ) -> Bank:
     """Embeds a shard of stored images.
 
+    Fewer than SMALLEST_BATCH are joined by copies: small matrix products take other kernels, whose sums differ in the
+    last bit, and it must not matter to an image how many others of its shard were drawn.
+
     Args:
         clip: Whose image tower.
         shard: N images.
@@ -86,5 +89,7 @@ def embed_shard(
             images = prepare(images, part.ids)
         return clip.encode_image(images).float().cpu().numpy()
 
-    batching = runtime.batching(len(shard), device.type)
-    return Bank(shard.ids, shard.labels, over_batches(embed_batch, shard, batching))
+    count = max(len(shard), min(SMALLEST_BATCH, runtime.batch_size))
+    enough = shard.take(np.arange(count) % len(shard))
+    embeddings = over_batches(embed_batch, enough, runtime.batching(count, device.type))
+    return Bank(shard.ids, shard.labels, embeddings[: len(shard)])
