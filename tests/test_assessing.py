@@ -195,4 +195,4 @@ def line_of():
     from stages.report.tables import Accuracy
 
     nan = float("nan")
-    return lambda accuracy: Accuracy("d", "t", "k", "advpt", accuracy, 0, 1, nan, 300, 1, nan, nan, nan)
+    return lambda accuracy: Accuracy("d", "t", "k", "advpt", accuracy, 0, 1, nan, 300, 1, nan, nan, nan, nan)

@@ -39,7 +39,7 @@ PRICE = (
 )
 BY_CLASS = (
     "A class has few images: bars are 95 % Wilson intervals for them, and single classes are not tested. Of more than "
-    "20 classes, each panel shows its ten largest gains and ten largest losses; classes.csv holds all."
+    "20 classes, each panel shows the ten largest gains and ten largest losses of AdvPT; classes.csv holds all."
 )
 CELLS = (
     "Rows are actual classes, columns predicted ones, in percent of the actual class, over all tuning seeds. At most "
