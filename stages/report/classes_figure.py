@@ -49,7 +49,7 @@ def classes_figure(table: pd.DataFrame, datasets: list[str], threats: list[Threa
 
 
 def chosen(part: pd.DataFrame, common: pd.DataFrame) -> pd.DataFrame:
-    """The lines to draw, by AdvPT's gain: all in the order of `common`, of many classes the largest and smallest gains."""
+    """The lines to draw by AdvPT's gain: all in the order of `common`, of many classes the largest and smallest."""
     if len(part) <= MOST_CLASSES:
         order = common.sort_values("gain_advpt", ascending=False, kind="stable")["class"]
         return part.set_index("class").reindex(order).dropna().reset_index()
