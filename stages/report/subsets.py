@@ -6,6 +6,7 @@ from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import Threat
 
 MARK = "†"
+MEANING = f"{MARK} of a class-balanced draw of the test images; n and clean accuracy stand in the table of each study."
 
 
 def is_subset(results: Results, line: Accuracy) -> bool:
@@ -22,6 +23,12 @@ def counted(results: Results, lines: Iterable[Accuracy]) -> str:
     """Return the number of images of one threat, marked if it is a subset."""
     counts = {line.n: MARK if is_subset(results, line) else "" for line in lines}
     return "/".join(f"{n}{mark}" for n, mark in counts.items())
+
+
+def mark_of(results: Results, studies: Iterable[str], threat: Threat) -> str:
+    """Return the mark if a threat attacks a subset in one of the studies, else nothing."""
+    lines = (line for line in results.values() if line.dataset in studies and line.threat == threat.name)
+    return MARK if any(is_subset(results, line) for line in lines) else ""
 
 
 def clean_beside(results: Results, line: Accuracy) -> str:
