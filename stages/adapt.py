@@ -8,10 +8,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 
-from stages.adapting import adaptive_attack, left_out, logits_through, part_of, shares_of
+from stages.adapting import adaptive_attack, left_out, logits_through, part_of, subset_of
 from stages.attacks.linf import LinfBall
 from stages.banks.bank import read_bank
 from stages.banks.files import replacing, require_writable, resuming
@@ -41,7 +42,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
     compared = read_study(dataset, study or dataset, made_as(params), dataset_sha256=clean["dataset_sha256"])
-    shares = shares_of(source, compared, settings.images)
+    subset = subset_of(source, compared, settings.images, seed=params.seed)
     work = [
         (prompt, seed)
         for prompt, prompts in compared.prompts.items()
@@ -50,7 +51,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     defence = settings.defence.method if settings.defence else "none"
     rows: dict[str, list[pa.Table]] = {}
     written = []
-    with engine(params, Adapter, settings, compared, list(shares.values()), shards=len(shares)) as run:
+    with engine(params, Adapter, settings, compared, list(subset.values()), shards=len(subset)) as run:
         made_by = {**clean, "attack": settings.model_dump(), "victim": run.facts["model"]}
         for prompt, path in prompt_paths(dataset, study or dataset).items():
             require(compared.prompts[prompt].provenance, path, model=run.facts["model"])
@@ -61,7 +62,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
                 name = f"{prompt}-{seed}"
                 folder, features = pieces / images.name / name, pieces / "features" / name
                 about = {"made_by": made_by, "prompt": prompt, "seed": seed}
-                written.append(run.write(Work(folder, source, about, f"attack {name}", chosen=list(shares))))
+                written.append(run.write(Work(folder, source, about, f"attack {name}", chosen=list(subset))))
                 note_count(folder, written[-1].pieces)
                 embedded = run.write(Work(features, folder, about, f"embed {name}", method="embed"))
                 rows[name] = [
@@ -82,13 +83,13 @@ class Adapter:
         params: The parameters.
         settings: The attack.
         study: The prompts.
-        shares: How many images of each chosen shard, see `shares_of`.
+        subset: Positions of the images in each chosen shard, see `subset_of`.
     """
 
     def __init__(
-        self, params: Params, settings: PromptPgd | AutoAttack | Square, study: Study, shares: list[int]
+        self, params: Params, settings: PromptPgd | AutoAttack | Square, study: Study, subset: list[np.ndarray]
     ) -> None:
-        self._settings, self._study, self._shares, self._seed = settings, study, shares, params.seed
+        self._settings, self._study, self._subset, self._seed = settings, study, subset, params.seed
         self._device = choose_device(params.runtime.device)
         self._clip = load_clip(**params.model.model_dump(), device=self._device)
         self._runtime = fitting(
@@ -104,7 +105,7 @@ class Adapter:
         text_features = torch.tensor(prompts.text_features[seed], device=self._device)
         logits_of = logits_through(self._clip, text_features, prompts.logit_scale)
         attack = adaptive_attack(self._settings, logits_of, seed=self._seed)
-        part = part_of(shard, self._study, self._shares[piece])
+        part = part_of(shard, self._study, self._subset[piece])
         ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(part))
         crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
         made_by = {**about["made_by"], "prompts": prompts.provenance, "tuning_seed": seed, "shard": piece}

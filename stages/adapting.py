@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from stages.attacks.survivors import attack_survivors
 from stages.banks.images import Images, read_column, shard_paths
 from stages.batches import SMALLEST_BATCH
 from stages.crafting import Attack, steps_of
+from stages.datasets.fewshot import balanced_ranking
 from stages.defences.bpda import expectation
 from stages.defending import Encoder, Victim, victim_behind
 from stages.judging import Study
@@ -120,36 +122,36 @@ def package_attack(victim: Victim, *, eps: float, version: str, seed: int, queri
     return attack
 
 
-def shares_of(source: Path, study: Study, count: int | str) -> dict[int, int]:
-    """How many images of each shard of a folder are among the first `count` that show a class of the study.
+def subset_of(source: Path, study: Study, count: int | str, *, seed: int) -> dict[int, np.ndarray]:
+    """Draws images of a folder of shards that show a class of the study, equally many of each class.
 
     Args:
         source: The folder.
         study: Whose classes.
         count: How many at most, or `all`.
+        seed: Of the draw, which depends on ids and labels beside it, not on the shards.
 
     Returns:
-        By the indices of the shards that have any, ascending.
+        Positions in their shard, ascending, by the indices of the shards that have any, ascending.
 
     Raises:
         ValueError: If there is none.
     """
-    left = float("inf") if count == "all" else count
-    shares = {}
+    ids, labels, places = [], [], []
     for index, path in enumerate(shard_paths(source)):
-        showing = int(study.takes_part(read_column(path, "label").to_numpy()).sum()) if left else 0
-        if share := int(min(left, showing)):
-            shares[index] = share
-        left -= share
-    if not shares:
+        label, names = read_column(path, "label").to_numpy(), read_column(path, "id").to_pylist()
+        showing = np.flatnonzero(study.takes_part(label))
+        ids += [names[position] for position in showing]
+        labels.append(label[showing])
+        places += [(index, position) for position in showing]
+    if not places:
         raise ValueError(f"{source}: no image shows a class of {study.name}; raise data.test_images")
-    return shares
+    drawn = balanced_ranking(ids, np.concatenate(labels), seed)[: None if count == "all" else count]
+    shards, positions = np.array(places)[np.sort(drawn)].T
+    return {int(index): positions[shards == index] for index in np.unique(shards)}
 
 
-def part_of(shard: Images, study: Study, share: int) -> Images:
-    """The first `share` images of a shard that show a class of the study, as it labels them.
-
-    `extract` put the images into a random order, so the first ones are a random choice.
-    """
-    part = shard.take(study.takes_part(shard.labels)).take(slice(0, share))
+def part_of(shard: Images, study: Study, positions: np.ndarray) -> Images:
+    """The images at these positions of a shard, labelled as the study does."""
+    part = shard.take(positions)
     return replace(part, labels=study.relabel(part.labels))

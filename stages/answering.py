@@ -11,7 +11,7 @@ from stages.banks.provenance import Provenance, require
 from stages.models.clip import Clip, load_clip, weights_digest
 from stages.models.device import to_tensor
 from stages.params import Model
-from stages.prompts.classify import cosine_logits
+from stages.prompts.classify import exact_logits
 
 FILE = "prompts.safetensors"
 
@@ -87,12 +87,12 @@ def load_model(model: Provenance, place: Path, device: torch.device) -> Clip:
 def answers_to(image: Image.Image, voices: list[Voice], clip: Clip, *, top: int) -> list[Answer]:
     """What each prompt says of an RGB image of any size; all classes if there are fewer than `top`."""
     images = to_tensor(clip.fit(image)[None], next(clip.model.parameters()).device)
-    features = clip.encode_image(images).cpu()
+    features = clip.encode_image(images).cpu().numpy()
     answers = []
     for voice in voices:
-        text_features = torch.from_numpy(voice.prompts.text_features[voice.seed])
-        logits = cosine_logits(features, text_features, voice.prompts.logit_scale)
-        best = logits[0].double().softmax(-1).topk(min(top, len(text_features)))
+        text_features = voice.prompts.text_features[voice.seed]
+        logits = torch.from_numpy(exact_logits(features, text_features, voice.prompts.logit_scale))
+        best = logits[0].softmax(-1).topk(min(top, len(text_features)))
         names = [voice.prompts.class_names[label] for label in best.indices.tolist()]
         answers.append(Answer(voice, names, best.values.tolist()))
     return answers

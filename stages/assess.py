@@ -3,14 +3,14 @@
 Whether a robustness number can be trusted is a question to its attack; `plot` judges what is measured here.
 """
 
-from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pyarrow as pa
 import torch
 
-from stages.adapting import logits_through, part_of, shares_of
+from stages.adapting import logits_through, part_of, subset_of
 from stages.assessing import Assessor, outcomes_table, summarised
 from stages.banks.files import explaining, require_writable, resuming, whole
 from stages.banks.images import Images, images_provenance, piece_path, seals_of
@@ -36,13 +36,15 @@ def main(dataset: str) -> str:
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
     study = read_study(dataset, dataset, made_as(params), dataset_sha256=clean["dataset_sha256"])
     prompts = study.prompts[settings.prompt].provenance
-    shares = shares_of(source, study, settings.images)
-    with engine(params, Measurer, study, list(shares.values()), shards=len(shares)) as run:
+    subset = subset_of(source, study, settings.images, seed=params.seed)
+    few = subset_of(source, study, settings.autoattack_images, seed=params.seed)
+    is_few = [np.isin(positions, few.get(index, ())) for index, positions in subset.items()]
+    with engine(params, Measurer, study, list(subset.values()), is_few, shards=len(subset)) as run:
         require(prompts, prompt_paths(dataset, dataset)[settings.prompt], model=run.facts["model"])
         made_by = provenance(images=clean, prompts=prompts, victim=run.facts["model"], assess=settings.model_dump())
         inputs = [*seals_of(source), *study.seals]
         with resuming(out, key_of(made_by, inputs, device=run.facts["device"])) as pieces:
-            written = run.write(Work(pieces / "shards", source, made_by, "assess", chosen=list(shares)))
+            written = run.write(Work(pieces / "shards", source, made_by, "assess", chosen=list(subset)))
             parts = [read_table(piece_path(pieces / "shards", piece))[0] for piece in range(written.pieces)]
             measured = summarised(pa.concat_tables(parts))
             with whole(pieces / out.name) as temporary:
@@ -60,37 +62,31 @@ class Measurer:
     Args:
         params: The parameters.
         study: The prompts, one of which is attacked.
-        shares: How many images of each chosen shard, see `shares_of`.
+        subset: Positions of the images in each chosen shard, see `subset_of`.
+        is_few: Which of them AutoAttack attacks, too: a smaller draw.
     """
 
-    def __init__(self, params: Params, study: Study, shares: list[int]) -> None:
+    def __init__(self, params: Params, study: Study, subset: list[np.ndarray], is_few: list[np.ndarray]) -> None:
         self._device, self._settings, self._seed = choose_device(params.runtime.device), params.assess, params.seed
         clip = load_clip(**params.model.model_dump(), device=self._device)
         self._runtime = fitting(params.runtime, clip.encode_image, clip.image_size, self._device)
         prompts = study.prompts[self._settings.prompt]
         text_features = torch.tensor(prompts.text_features[0], device=self._device)
         self._logits_of = logits_through(clip, text_features, prompts.logit_scale)
-        self._study, self._shares = study, shares
-        self._autoattack_images = of_the_first(shares, self._settings.autoattack_images)
+        self._study, self._subset, self._is_few = study, subset, is_few
         self.facts = {"device": self._device.type, "model": clip.fingerprint}
 
     def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
-        """Attacks a shard's share in all ways and writes what each image did."""
-        part = part_of(shard, self._study, self._shares[piece])
+        """Attacks a shard's part of the subset in all ways and writes what each image did."""
+        few_first = np.argsort(~self._is_few[piece], kind="stable")
+        part = part_of(shard, self._study, self._subset[piece][few_first])
         batching = even_batches(self._runtime, len(part), self._device.type)
         assessor = Assessor(
-            self._logits_of, part, self._settings, self._seed, self._device, batching, self._autoattack_images[piece]
+            self._logits_of, part, self._settings, self._seed, self._device, batching, int(self._is_few[piece].sum())
         )
         with TemporaryDirectory() as folder, explaining(Path(folder)):
             measured = list(assessor.measurements(Path(folder)))
         write_table(path, [outcomes_table(measured)], {**about, "shard": piece})
-
-
-def of_the_first(shares: list[int], count: int) -> list[int]:
-    """How many of each share are among the first `count` of all."""
-    return [
-        min(share, max(count - so_far + share, 0)) for share, so_far in zip(shares, accumulate(shares), strict=True)
-    ]
 
 
 if __name__ == "__main__":

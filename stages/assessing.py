@@ -186,7 +186,8 @@ class Assessor:
     @torch.no_grad()
     def logits(self, shard: Images) -> np.ndarray:
         """Logits (N, K) of stored images."""
-        parts = (self.logits_of(to_tensor(part.pixels, self.device)) for part in shard.split(self.batching.batches))
+        logits_of = among_copies(self.logits_of)
+        parts = (logits_of(to_tensor(part.pixels, self.device)) for part in shard.split(self.batching.batches))
         return torch.cat(list(parts)).cpu().numpy()
 
     @cached_property

@@ -13,7 +13,7 @@ from stages.banks.bank import Bank, read_bank, write_bank
 from stages.banks.files import resuming, whole
 from stages.banks.images import Images, Written, piece_path, seals_of
 from stages.banks.provenance import Provenance, key_of
-from stages.batches import even_batches, over_batches
+from stages.batches import SMALLEST_BATCH, even_batches, over_batches
 from stages.engine import Engine, Work
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
@@ -68,6 +68,9 @@ def embed_shard(
 ) -> Bank:
     """Embeds a shard of stored images.
 
+    Fewer than SMALLEST_BATCH are joined by copies: small matrix products take other kernels, whose sums differ in the
+    last bit, and it must not matter to an image how many others of its shard were drawn.
+
     Args:
         clip: Whose image tower.
         shard: N images.
@@ -86,5 +89,7 @@ def embed_shard(
             images = prepare(images, part.ids)
         return clip.encode_image(images).float().cpu().numpy()
 
-    batching = even_batches(runtime, len(shard), device.type)
-    return Bank(shard.ids, shard.labels, over_batches(embed_batch, shard, batching))
+    count = max(len(shard), min(SMALLEST_BATCH, runtime.batch_size))
+    enough = shard.take(np.arange(count) % len(shard))
+    embeddings = over_batches(embed_batch, enough, even_batches(runtime, count, device.type))
+    return Bank(shard.ids, shard.labels, embeddings[: len(shard)])

@@ -12,9 +12,10 @@ from stages.banks.prompts import PromptFile, load_prompts
 from stages.banks.provenance import Provenance, require
 from stages.banks.tensors import seal_of
 from stages.params import Params
-from stages.prompts.classify import cosine_logits, judge
+from stages.prompts.classify import exact_logits, judge
 
 TUNED = ("coop", "advpt", "advpt_refreshed")
+ROWS_AT_A_TIME = 4096  # bounds the memory of their logits
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,12 @@ def judged(bank: Bank, study: Study, *, threat: str, prompt: str, seed: int, def
         N rows: id, dataset (the study's name), threat, defence, prompt, seed, label, prediction, correct, margin.
     """
     prompts = study.prompts[prompt]
-    logits = cosine_logits(bank.embeddings, prompts.text_features[seed], prompts.logit_scale)
-    predictions, margins = judge(logits, bank.labels)
     count = len(bank.ids)
+    predictions, margins = np.empty(count, np.int64), np.empty(count, np.float32)
+    for start in range(0, count, ROWS_AT_A_TIME):
+        rows = slice(start, start + ROWS_AT_A_TIME)
+        logits = exact_logits(bank.embeddings[rows], prompts.text_features[seed], prompts.logit_scale)
+        predictions[rows], margins[rows] = judge(logits, bank.labels[rows])
     columns = {
         "id": pa.array(bank.ids, pa.string()),
         "dataset": pa.repeat(study.name, count),
@@ -121,7 +125,7 @@ def judged(bank: Bank, study: Study, *, threat: str, prompt: str, seed: int, def
         "label": pa.array(bank.labels, pa.int64()),
         "prediction": pa.array(predictions, pa.int64()),
         "correct": pa.array(predictions == bank.labels, pa.bool_()),
-        "margin": pa.array(margins.astype(np.float32)),
+        "margin": pa.array(margins),
     }
     return pa.table(columns)
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from stages.banks.bank import Bank
 from stages.judging import Study
+from stages.prompts.classify import cosines
 from stages.prompts.moves import moves
 from stages.prompts.plane import first_of_each, principal_plane, unit
 
@@ -26,7 +27,7 @@ def moves_table(study: Study, prompts: Sequence[str]) -> pa.Table:
     for prompt in prompts:
         for seed, after in enumerate(study.prompts[prompt].text_features):
             moved = moves(before, after)
-            numbers = [np.round(column, DIGITS).tolist() for column in (moved.cosine, moved.gain, moved.common)]
+            numbers = [rounded(column).tolist() for column in (moved.cosine, moved.gain, moved.common)]
             for name, towards, cosine, gain, common in zip(names, moved.towards, *numbers, strict=True):
                 ways = {"cosine": cosine, "towards": names[towards], "gain": gain, "common": common}
                 rows.append({"prompt": prompt, "seed": seed, "class": name, **ways})
@@ -41,8 +42,8 @@ def cosines_table(study: Study) -> pa.Table:
     """
     rows = []
     for prompt, file in study.prompts.items():
-        features, names = file.text_features[0, :MOST_CLASSES].astype(np.float64), file.class_names
-        for (label, other), cosine in np.ndenumerate(np.round(features @ features.T, DIGITS)):
+        features, names = file.text_features[0, :MOST_CLASSES], file.class_names
+        for (label, other), cosine in np.ndenumerate(rounded(cosines(features, features))):
             pair = {"label": label, "class": names[label], "other_label": other, "other": names[other]}
             rows.append({"prompt": prompt, **pair, "cosine": float(cosine)})
     return pa.Table.from_pylist(rows)
@@ -70,6 +71,11 @@ def plane_table(clean: Bank, attacked: Bank, study: Study) -> pa.Table:
     for kind, (features, labels) in kinds.items():
         coordinates, distances = plane.coordinates(unit(features))
         columns = {"x": coordinates[:, 0], "y": coordinates[:, 1], "distance": distances}
-        rounded = {name: np.round(values, DIGITS) for name, values in columns.items()}
-        parts.append(pa.table({"kind": [kind] * len(labels), "label": labels.astype(np.int64), **rounded}))
+        numbers = {name: rounded(values) for name, values in columns.items()}
+        parts.append(pa.table({"kind": [kind] * len(labels), "label": labels.astype(np.int64), **numbers}))
     return pa.concat_tables(parts)
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Values to 6 digits; zero has no sign, which would be that of the rounding error."""
+    return np.round(values, DIGITS) + 0.0

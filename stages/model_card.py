@@ -6,6 +6,7 @@ from stages.banks.files import replacing, require_writable
 from stages.command import command
 from stages.params import load_params
 from stages.reading import read_study
+from stages.report.classes import classes_table
 from stages.report.findings import headline
 from stages.report.model_card import model_card
 from stages.report.tables import results_of
@@ -22,7 +23,8 @@ def main(dataset: str, study: str | None = None) -> str:
     threats = threats_of(params.oblivious, params.adaptive, params.defences if name == dataset else {})
     found = read_study(name, dataset, threats, params)
     results = results_of({name: found.rows}, threats)
-    card = model_card(name, found.card.model_dump(), found.class_names, found.prompts, results, threats)
+    classes = classes_table(found.rows, found.class_names, [CLEAN])
+    card = model_card(name, found.card.model_dump(), found.class_names, found.prompts, results, threats, classes)
     with replacing(out) as temporary:
         temporary.write_text(card, encoding="utf-8")
     return f"wrote {out}, {headline(results, name, [CLEAN])}"

@@ -15,7 +15,7 @@ from stages.command import command
 from stages.params import Params, load_params
 from stages.reading import Found, count_training_images, read_assessment, read_pixels, read_study, read_words
 from stages.report.assessment import Check, assessment_list, assessment_table, checks_of, checks_of_results
-from stages.report.classes import classes_table
+from stages.report.classes import classes_table, prices
 from stages.report.costs import Cost, Sizes, costs_list, costs_of, costs_table
 from stages.report.findings import findings, headline
 from stages.report.gallery import Sample
@@ -84,12 +84,16 @@ def main() -> str:
     for name, picture in pictures.items():
         write(f"{name}.png", picture.png)
     refreshed_eps = max(found[params.datasets[0]].prompts["advpt_refreshed"]["refresh"]["eps"])
-    said = verdict(results, params.datasets, of_own, shown, refreshed_eps=refreshed_eps) + caution(
-        tables["assessment"]["status"].tolist(), validation=params.data.validation
-    )
+    said = [
+        *verdict(results, params.datasets, of_own, shown, refreshed_eps=refreshed_eps, classes=tables["classes"]),
+        *caution(tables["assessment"]["status"].tolist(), validation=params.data.validation),
+    ]
     wide = [*overviews(results, overviews_of(params), threats), *harmonics(results, balances, threats)]
     by_study = [results_table(results, name, threats[name]) for name in found]
-    notes = [findings(results, name, threats[name]) for name in found]
+    notes = [
+        [*findings(results, name, threats[name]), *prices(classes_table(study.rows, study.class_names, [CLEAN]))]
+        for name, study in found.items()
+    ]
     trust, cost = assessment_list(tables["assessment"]), costs_list(tables["costs"])
     write("index.html", page(said, wide, by_study, notes, pictures, trust, cost, origins_of(found, of_own)))
     return f"wrote {REPORTS}, {headline(results, params.datasets[0], [CLEAN, *seen])}{left_over(threats)}"

@@ -64,21 +64,27 @@ NAMES = {
 }
 
 
-def cell(numbers: dict) -> str:
-    """One accuracy: percent, ± std over seeds where there are several, interval."""
+def cell(numbers: dict, *, subset: bool) -> str:
+    """One accuracy: percent, ± std over seeds where there are several, interval; of a subset also clean accuracy."""
     spread = "" if numbers["std"] is None else f" ± {100 * numbers['std']:.1f}"
-    return f"{100 * numbers['accuracy']:.1f}{spread} ({100 * numbers['low']:.1f}-{100 * numbers['high']:.1f})"
+    clean = f", clean {100 * numbers['clean_accuracy']:.1f}" if subset else ""
+    return f"{100 * numbers['accuracy']:.1f}{spread} ({100 * numbers['low']:.1f}-{100 * numbers['high']:.1f}){clean}"
 
 
 def table(metrics: dict) -> str:
-    """The table of the default data set in Markdown."""
+    """The table of the default data set in Markdown; threats that attack a subset of the test images are marked."""
     params = load_params()
     knowledge = dict.fromkeys(params.oblivious, "oblivious") | dict.fromkeys(params.adaptive, "adaptive")
     lines = [f"| threat | its attacker | n | {' | '.join(PROMPTS.values())} |", f"|{'---|' * (3 + len(PROMPTS))}"]
+    everything, counts = metrics["fashion"]["clean"]["hand"]["n"], set()
     for threat, prompts in metrics["fashion"].items():
-        cells = " | ".join(cell(prompts[prompt]) for prompt in PROMPTS)
-        lines.append(f"| {threat} | {knowledge.get(threat, '')} | {prompts['hand']['n']} | {cells} |")
-    return "\n".join(lines) + "\n"
+        n = prompts["hand"]["n"]
+        cells = " | ".join(cell(prompts[prompt], subset=n < everything) for prompt in PROMPTS)
+        lines.append(f"| {threat} | {knowledge.get(threat, '')} | {n}{'†' * (n < everything)} | {cells} |")
+        counts |= {n} - {everything}
+    some = " or ".join(map(str, sorted(counts)))
+    note = f"† {some} of {everything} test images, a class-balanced draw; clean: the same images without attack."
+    return "\n".join([*lines, *(["", note] if counts else [])]) + "\n"
 
 
 def benchmark(path: Path) -> str:

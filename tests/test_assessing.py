@@ -5,7 +5,6 @@ import pyarrow as pa
 import pytest
 import torch
 
-from stages.assess import of_the_first
 from stages.assessing import Assessor, outcomes_table, summarised
 from stages.banks.images import Images
 from stages.banks.table import write_table
@@ -67,11 +66,6 @@ def test_shards_measured_apart_come_to_what_the_whole_does(shard, tmp_path):
     same = ~found["measure"].isin(["autoattack", "square_gain"])
     assert found[same].equals(whole[same])
     assert found.set_index("measure").loc[["autoattack", "pgd_of_autoattack_images"], "n"].tolist() == [10, 10]
-
-
-def test_autoattack_meets_the_first_images_over_all_shards():
-    assert of_the_first([5, 5, 7], 7) == [5, 2, 0]
-    assert of_the_first([5, 5, 7], 40) == [5, 5, 7]
 
 
 def test_counts_are_summed_and_shares_are_means():
@@ -202,4 +196,4 @@ def line_of():
     from stages.report.tables import Accuracy
 
     nan = float("nan")
-    return lambda accuracy: Accuracy("d", "t", "k", "advpt", accuracy, 0, 1, nan, 300, 1, nan, nan, nan)
+    return lambda accuracy: Accuracy("d", "t", "k", "advpt", accuracy, 0, 1, nan, 300, 1, nan, nan, nan, nan)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.adapting import part_of, shares_of
+from stages.adapting import part_of, subset_of
 from stages.banks.images import read_column, write_images
 from stages.banks.provenance import key_of
 from stages.banks.table import read_table, write_table
@@ -71,12 +71,14 @@ def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
         read_column(tmp_path / "a.parquet", "label")
 
 
-def test_shares_count_only_images_of_the_study(shard, tmp_path):
+def test_a_subset_holds_only_images_of_the_study(shard, tmp_path):
     write_images(tmp_path / "source", shard.split(4), {})
     study = SimpleNamespace(takes_part=lambda labels: labels != 1, relabel=lambda labels: labels // 2)
-    assert shares_of(tmp_path / "source", study, 3) == {0: 2, 1: 1}
-    assert shares_of(tmp_path / "source", study, "all") == {0: 2, 1: 2, 2: 2, 3: 2}
-    part = part_of(shard, study, 3)
+    whole = subset_of(tmp_path / "source", study, "all", seed=0)
+    assert {index: positions.tolist() for index, positions in whole.items()} == {index: [0, 2] for index in range(4)}
+    few = subset_of(tmp_path / "source", study, 3, seed=0)
+    assert sum(map(len, few.values())) == 3 and all(set(few[index]) <= {0, 2} for index in few)
+    part = part_of(shard, study, np.array([0, 2, 3]))
     assert part.ids == [shard.ids[index] for index in (0, 2, 3)] and np.array_equal(part.labels, [0, 1, 0])
 
 

@@ -6,7 +6,7 @@ import pytest
 from stages.banks.bank import Bank
 from stages.banks.prompts import PromptFile
 from stages.judging import Study
-from stages.mapping import MOST_CLASSES, MOST_POINTS, cosines_table, moves_table, plane_table
+from stages.mapping import MOST_CLASSES, MOST_POINTS, cosines_table, moves_table, plane_table, rounded
 
 TUNED = ("coop", "advpt", "advpt_refreshed")
 
@@ -22,6 +22,26 @@ def study_of(classes: int, *, width=8) -> Study:
     prompts = {"hand": prompts_of(draw(size=(1, classes, width)), names)}
     prompts |= {prompt: prompts_of(draw(size=(2, classes, width)), names) for prompt in TUNED}
     return Study("tiny", prompts, np.arange(classes))
+
+
+def tables_made_by_numpy():
+    """Every table that this file makes, of more images and classes than a kernel takes at once."""
+    study, draw = study_of(30, width=64), np.random.default_rng(2).normal
+    labels = np.arange(600) % 30
+    clean, attacked = (Bank([str(at) for at in range(600)], labels, embeddings.astype(np.float32)) for embeddings in (
+        study.prompts["hand"].text_features[0][labels] + draw(size=(600, 64)), draw(size=(600, 64))
+    ))  # fmt: skip
+    made = (moves_table(study, TUNED), cosines_table(study), plane_table(clean, attacked, study))
+    return [table.to_pandas() for table in made]
+
+
+def test_zero_has_no_sign():
+    """The prompts stay where they were: differences are zero, up to rounding errors that could have either sign."""
+    hand = study_of(5).prompts["hand"]
+    table = moves_table(Study("tiny", {"hand": hand, "advpt": hand}, np.arange(5)), ["advpt"]).to_pandas()
+    assert not np.signbit(table[["gain", "common"]].to_numpy()).any()
+    assert rounded(np.array([-1e-9, 1e-9, -0.5])).tolist() == [0, 0, -0.5]
+    assert not np.signbit(rounded(np.array([-1e-9]))).any()
 
 
 def test_moves_belong_to_their_prompt_seed_and_class():

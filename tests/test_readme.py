@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stages.report.vocabulary import PROMPTS
 from tests.compare_metrics import differences
-from tests.readme import with_tables
+from tests.readme import table, with_tables
 
 
 def readme() -> str:
@@ -25,6 +26,19 @@ def committed() -> dict:
 
 def test_the_results_table_is_that_of_the_committed_metrics():
     assert readme() == with_tables(readme(), committed()), "run `python -m tests.readme`"
+
+
+def test_a_threat_on_a_subset_is_marked_and_has_the_clean_accuracy_of_its_images_beside_it():
+    whole = {"accuracy": 0.9, "n": 1000, "low": 0.88, "high": 0.92, "std": None, "seeds": 1, "clean_accuracy": 0.9}
+    some = {**whole, "accuracy": 0.3, "n": 300, "low": 0.25, "high": 0.35, "clean_accuracy": 0.85}
+    metrics = {"fashion": {"clean": dict.fromkeys(PROMPTS, whole), "adaptive_eps4": dict.fromkeys(PROMPTS, some)}}
+    *_, clean, adaptive, empty, note = table(metrics).splitlines()
+    assert clean.startswith("| clean |  | 1000 | 90.0 (88.0-92.0) |") and "clean 9" not in clean
+    assert adaptive.startswith("| adaptive_eps4 | adaptive | 300† | 30.0 (25.0-35.0), clean 85.0 |")
+    assert not empty
+    assert note == "† 300 of 1000 test images, a class-balanced draw; clean: the same images without attack."
+    metrics["fashion"]["adaptive_eps4"] = dict.fromkeys(PROMPTS, whole)
+    assert "†" not in table(metrics)
 
 
 def test_files_that_it_names_exist():

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.adapting import adaptive_attack, left_out, logits_through, part_of, shares_of
+from stages.adapting import adaptive_attack, left_out, logits_through, part_of, subset_of
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import cross_entropy
 from stages.banks.bank import Bank
-from stages.banks.images import write_images
+from stages.banks.images import Images, write_images
 from stages.banks.prompts import PromptFile, save_prompts
 from stages.batches import even_batches
 from stages.crafting import craft_shard
@@ -251,16 +251,50 @@ def test_a_prompt_of_rounds_is_made_by_them_and_by_what_they_start_with(start):
     assert list(made) == ["hand", "coop", "advpt", "advpt_refreshed"]
 
 
-def test_the_first_images_are_those_of_the_study_over_all_shards(shard, prompts, tmp_path):
+def drawn_from(shards, folder, study, count, seed=0):
+    """The images (id, label in the study) that a draw takes of these shards, in order."""
+    write_images(folder, shards, {})
+    subset = subset_of(folder, study, count, seed=seed)
+    parts = [part_of(shards[index], study, positions) for index, positions in subset.items()]
+    return [pair for part in parts for pair in zip(part.ids, part.labels.tolist(), strict=True)]
+
+
+def test_a_subset_is_drawn_over_all_shards_and_takes_as_many_of_each_class_of_the_study(shard, prompts, tmp_path):
     shards = [shard.take(np.arange(0, 5)), shard.take(np.arange(5, 12))]
-    write_images(tmp_path / "images", shards, {})
     study = Study("s", {"p": prompts}, np.array([1, 2]))
-    shares = shares_of(tmp_path / "images", study, 6)
-    found = [part_of(part, study, share) for part, share in zip(shards, shares.values(), strict=True)]
-    assert [id for part in found for id in part.ids] == [f"test/{index}" for index in (1, 2, 4, 5, 7, 8)]
-    assert [label for part in found for label in part.labels.tolist()] == [0, 1, 0, 1, 0, 1]
-    assert sum(shares_of(tmp_path / "images", study, "all").values()) == 8
-    assert sum(shares_of(tmp_path / "images", study, 9).values()) == 8  # there are no more
+    found = drawn_from(shards, tmp_path / "6", study, 6)
+    assert np.bincount([label for _, label in found]).tolist() == [3, 3]
+    assert all(shard.labels[shard.ids.index(id)] == label + 1 for id, label in found)
+    assert len(drawn_from(shards, tmp_path / "all", study, "all")) == 8
+    assert len(drawn_from(shards, tmp_path / "9", study, 9)) == 8  # there are no more
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [3, 4, 9], list(range(1, 12))])
+def test_a_subset_does_not_depend_on_shards(shard, prompts, tmp_path, cuts):
+    study = Study("s", {"p": prompts}, np.arange(3))
+    parts = [shard.take(places) for places in np.split(np.arange(12), cuts)]
+    for count in (1, 5, 7):
+        whole = drawn_from([shard], tmp_path / f"whole{count}", study, count)
+        assert drawn_from(parts, tmp_path / f"parts{count}", study, count) == whole
+        assert set(whole) <= set(drawn_from([shard], tmp_path / f"more{count}", study, count + 2))
+
+
+def test_another_seed_draws_other_images(shard, prompts, tmp_path):
+    study = Study("s", {"p": prompts}, np.arange(3))
+    draws = {tuple(drawn_from([shard], tmp_path / str(seed), study, 6, seed=seed)) for seed in range(5)}
+    assert len(draws) > 1
+
+
+@pytest.mark.parametrize("count", [1, 3, 31])
+def test_an_image_is_embedded_alike_with_however_few_beside_it(clip, count):
+    """Copies fill a small batch up, for small matrix products take other kernels; not beyond `runtime.batch_size`."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, clip.image_size, clip.image_size, 3), np.uint8)
+    images = Images([str(at) for at in range(64)], np.zeros(64, int), pixels)
+    runtime = load_params().runtime
+    whole = embed_shard(clip, images, device=CPU, runtime=runtime)
+    part = embed_shard(clip, images.take(slice(5, 5 + count)), device=CPU, runtime=runtime)
+    assert part.ids == whole.ids[5 : 5 + count]
+    assert part.embeddings.tobytes() == whole.embeddings[5 : 5 + count].tobytes()
 
 
 def test_31_autoattack_says_what_too_few_classes_leave_out():

@@ -1,4 +1,4 @@
-"""Choosing images without regard to their order: by a digest of seed and id."""
+"""Choosing images without regard to their order: by a digest of seed and id, equally many of each class."""
 
 import hashlib
 from collections import Counter
@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 
 
-def choose(ids: list[str], count: int, *, seed: int) -> np.ndarray:
-    """Chooses `count` of the images at random, the same ones in whatever order they come.
+def choose(ids: list[str], labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """Chooses `count` of the images at random, see `balanced_ranking`.
 
     Returns:
         Mask (N,), bool.
@@ -17,7 +17,7 @@ def choose(ids: list[str], count: int, *, seed: int) -> np.ndarray:
     """
     if count > len(ids):
         raise ValueError(f"data.test_images: {count} asked for, but there are {len(ids)}; fewer, or `all`, is allowed")
-    return np.isin(np.arange(len(ids)), ranking(ids, seed)[:count])
+    return np.isin(np.arange(len(ids)), balanced_ranking(ids, labels, seed)[:count])
 
 
 def few_shot(ids: list[str], labels: np.ndarray, shots: int, *, seed: int) -> np.ndarray:
@@ -29,18 +29,32 @@ def few_shot(ids: list[str], labels: np.ndarray, shots: int, *, seed: int) -> np
     Raises:
         ValueError: If a class has fewer images; the message names its label and count.
     """
-    few = {int(label): count for label, count in Counter(labels.tolist()).items() if count < shots}
+    counts = Counter(labels.tolist())
+    few = {label: count for label, count in counts.items() if count < shots}
     if few:
         raise ValueError(
             f"data.shots: {shots} asked for, but some classes have fewer images (label: count): {few}; "
             f"at most {min(few.values())}, or `all`, is allowed"
         )
-    taken: Counter[int] = Counter()
-    chosen = np.zeros(len(ids), bool)
-    for index in ranking(ids, seed):
-        taken[labels[index]] += 1
-        chosen[index] = taken[labels[index]] <= shots
-    return chosen
+    return np.isin(np.arange(len(ids)), balanced_ranking(ids, labels, seed)[: shots * len(counts)])
+
+
+def balanced_ranking(ids: list[str], labels: np.ndarray, seed: int) -> np.ndarray:
+    """Orders images so that the first n are a class-balanced random draw, for every n.
+
+    One image of each class comes first, then a second of each, and so on; a class that has no more is left out. Of a
+    class, and among the classes, the images follow the order of their digests. Smaller draws lie in larger ones.
+
+    Returns:
+        Positions (N,): the same images in the same order in whatever order they came.
+    """
+    ranked = ranking(ids, seed)
+    seen: Counter[int] = Counter()
+    turns = []
+    for label in labels[ranked].tolist():
+        turns.append(seen[label])
+        seen[label] += 1
+    return ranked[np.argsort(turns, kind="stable")]
 
 
 def ranking(ids: list[str], seed: int) -> np.ndarray:

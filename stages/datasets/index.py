@@ -89,7 +89,7 @@ def index_of(listing: Listing, digests: list[bytes]) -> Index:
 
 
 def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: int) -> Index:
-    """The images of one split that take part: few shots of each class to tune on, some of the test images.
+    """The images of one split that take part: few shots of each class to tune on, a class-balanced draw of test images.
 
     Args:
         part: One split of a data set.
@@ -104,5 +104,5 @@ def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: 
     if split == "train" and shots != "all":
         return part.take(few_shot(part.ids, part.labels, shots, seed=seed))
     if split == "test" and test_images != "all":
-        return part.take(choose(part.ids, test_images, seed=seed))
+        return part.take(choose(part.ids, part.labels, test_images, seed=seed))
     return part

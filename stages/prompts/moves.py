@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.prompts.classify import cosines
+
 SMALLEST = 1e-12  # a length below which a way has no direction
 
 
@@ -32,7 +34,7 @@ def moves(before: np.ndarray, after: np.ndarray) -> Moves:
         after: Of the same classes, (K, D), unit norm.
     """
     before, after = before.astype(np.float64), after.astype(np.float64)
-    gains = (after - before) @ before.T  # (K, K)
+    gains = cosines(after, before) - cosines(before, before)  # (K, K)
     np.fill_diagonal(gains, -np.inf)
     towards = gains.argmax(1)
     ways = after - before

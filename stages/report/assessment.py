@@ -141,10 +141,11 @@ def checks_of_results(
     for strong, weak in pairs:
         one, other = (results[dataset, threat.name, prompt] for threat in (strong, weak))
         error = sum(line.accuracy * (1 - line.accuracy) / line.n for line in (one, other)) ** 0.5
+        sizes = ["" if one.n == other.n else f" (n = {line.n})" for line in (one, other)]
         checks.append(
             graded(
                 f"{strong.name} is no weaker than {weak.name}", one.accuracy - other.accuracy, warn=0, fail=2 * error,
-                found=f"{one.accuracy:.1%} against {other.accuracy:.1%}",
+                found=f"{one.accuracy:.1%}{sizes[0]} against {other.accuracy:.1%}{sizes[1]}",
             )
         )  # fmt: skip
     for about in surrogates:

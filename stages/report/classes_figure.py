@@ -1,4 +1,4 @@
-"""Accuracy class by class, the hand-written prompt beside AdvPT."""
+"""Accuracy class by class, the hand-written prompt beside AdvPT and the refreshed one."""
 
 from html import unescape
 
@@ -14,9 +14,9 @@ from stages.report.statistics import wilson
 from stages.report.style import COLOURS, GRID, PERCENT_TICKS, png, short, styled
 from stages.report.vocabulary import PROMPTS, Threat
 
-SIDE_BY_SIDE = {"hand": -0.17, "advpt": 0.17}  # where in its line
+SIDE_BY_SIDE = {"hand": -0.24, "advpt": 0.0, "advpt_refreshed": 0.24}  # where in its line
 MOST_CLASSES = 20  # more lines than this cannot be read
-INCHES_PER_CLASS = 0.25
+INCHES_PER_CLASS = 0.28
 
 
 def classes_figure(table: pd.DataFrame, datasets: list[str], threats: list[Threat]) -> bytes:
@@ -28,7 +28,8 @@ def classes_figure(table: pd.DataFrame, datasets: list[str], threats: list[Threa
         threats: The threats of the table; the last one orders the classes, of more than 20 each orders its own.
 
     Returns:
-        A PNG. Marks are accuracies, bars 95 % Wilson intervals for the images of the class, numbers what AdvPT gains.
+        A PNG. Marks are accuracies, bars 95 % Wilson intervals for the images of the class, numbers what AdvPT and the
+        refreshed prompt gain.
     """
     by_dataset = {name: table[table["dataset"] == name] for name in datasets}
     lines = [min(part["class"].nunique(), MOST_CLASSES) for part in by_dataset.values()]
@@ -43,16 +44,16 @@ def classes_figure(table: pd.DataFrame, datasets: list[str], threats: list[Threa
                 known = f" ({threat.knowledge})" if threat.attack else ""
                 panel.set_title(f"{dataset}, {threat.name}{known}")
         handles = [Line2D([], [], **look(prompt), label=PROMPTS[prompt]) for prompt in SIDE_BY_SIDE]
-        figure.legend(handles=handles, loc="outside upper left", ncols=2)
+        figure.legend(handles=handles, loc="outside upper left", ncols=3)
         return png(figure)
 
 
 def chosen(part: pd.DataFrame, common: pd.DataFrame) -> pd.DataFrame:
-    """The lines to draw, from top to bottom: all by the gain in `common`, of many its own largest gains and losses."""
+    """The lines to draw by AdvPT's gain: all in the order of `common`, of many classes the largest and smallest."""
     if len(part) <= MOST_CLASSES:
-        order = common.sort_values("gain", ascending=False, kind="stable")["class"]
+        order = common.sort_values("gain_advpt", ascending=False, kind="stable")["class"]
         return part.set_index("class").reindex(order).dropna().reset_index()
-    ordered = part.sort_values("gain", ascending=False, kind="stable")
+    ordered = part.sort_values("gain_advpt", ascending=False, kind="stable")
     return pd.concat([ordered.head(MOST_CLASSES // 2), ordered.tail(MOST_CLASSES // 2)])
 
 
@@ -63,10 +64,12 @@ def draw(panel: Axes, lines: pd.DataFrame) -> None:
         low, high = wilson(lines[prompt].to_numpy(), lines["n"].to_numpy())
         panel.hlines(places + offset, low, high, color=COLOURS[prompt], linewidth=1, alpha=0.6, clip_on=False)
         panel.plot(lines[prompt], places + offset, **look(prompt), clip_on=False)
-    for place, gain in zip(places, lines["gain"], strict=True):
-        panel.text(1.04, place, whole_points(gain), va="center", fontsize=7)
+    for place, gains in zip(places, lines[["gain_advpt", "gain_advpt_refreshed"]].to_numpy(), strict=True):
+        panel.text(1.04, place, " / ".join(map(whole_points, gains)), va="center", fontsize=7)
     panel.set_yticks(places, [short(unescape(name)) for name in lines["class"]], fontsize=8)
-    panel.set(xlim=(0, 1), ylim=(len(lines) - 0.4, -0.6), xlabel="accuracy in %; right: AdvPT's gain in points")
+    panel.set(
+        xlim=(0, 1), ylim=(len(lines) - 0.4, -0.6), xlabel="accuracy in %; right: gains in points, AdvPT / refreshed"
+    )
     panel.set_xticks(*PERCENT_TICKS)
     panel.grid(axis="x", **GRID)
     panel.set_axisbelow(True)

@@ -7,8 +7,9 @@ from matplotlib.ticker import MaxNLocator
 
 from stages.report.accuracy_figure import look
 from stages.report.findings import effect
+from stages.report.statistics import wilson
 from stages.report.style import COLOURS, GRID, GROUNDS, PERCENT_TICKS, png, styled
-from stages.report.tables import Results
+from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import CLEAN, PROMPTS, Threat
 
 ACROSS = 3  # panels beside each other
@@ -59,7 +60,9 @@ def draw(panel: Axes, results: Results, dataset: str, family: list[Threat]) -> N
         lowest: dict[float, float] = {}
         for threat in [CLEAN, *family]:
             line, hand = (results[dataset, threat.name, name] for name in (prompt, "hand"))
-            hollow = line is not hand and effect(line, hand) == "noise"
+            if threat is CLEAN and family:
+                line = on_clean_images(results[dataset, family[0].name, prompt], line)
+            hollow = prompt != "hand" and effect(line, hand) == "noise"
             panel.vlines(threat.eps, line.low, line.high, color=COLOURS[prompt], linewidth=1.2)
             panel.plot(threat.eps, line.accuracy, **look(prompt, hollow=hollow), zorder=3, clip_on=False)
             lowest[threat.eps] = min(line.accuracy, lowest.get(threat.eps, 1))
@@ -69,3 +72,11 @@ def draw(panel: Axes, results: Results, dataset: str, family: list[Threat]) -> N
     panel.set_yticks(*PERCENT_TICKS)
     panel.grid(**GRID)
     panel.set_axisbelow(True)
+
+
+def on_clean_images(attacked: Accuracy, clean: Accuracy) -> Accuracy:
+    """The clean accuracy, on the images that were attacked if these are fewer."""
+    if attacked.n == clean.n:
+        return clean
+    low, high = wilson(attacked.clean_accuracy, attacked.n)
+    return clean._replace(accuracy=attacked.clean_accuracy, low=low, high=high, n=attacked.n)

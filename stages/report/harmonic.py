@@ -5,6 +5,7 @@ from typing import Any
 
 from stages.report.region import region
 from stages.report.statistics import DIGITS
+from stages.report.subsets import MEANING, mark_of
 from stages.report.tables import Results
 from stages.report.vocabulary import PROMPTS, Threat
 
@@ -42,16 +43,17 @@ def harmonic_table(results: Results, dataset: str, base: str, new: str, threats:
         for threat in threats
     )
     title = f"{dataset}: tuned on the base classes, judged on both halves"
-    head = f"<caption>{escape(title)}</caption><thead><tr>{columns}</tr></thead>"
+    small = f"<small> {MEANING}</small>" if any(mark_of(results, (base, new), threat) for threat in threats) else ""
+    head = f"<caption>{escape(title)}{small}</caption><thead><tr>{columns}</tr></thead>"
     return region(f'<table class="results">{head}{rows}</table>', title)
 
 
 def threat_rows(results: Results, base: str, new: str, threat: Threat) -> str:
     """One threat: a line for each prompt."""
-    lines = []
+    lines, mark = [], mark_of(results, (base, new), threat)
     for prompt, name in PROMPTS.items():
         one, other = (results[study, threat.name, prompt].accuracy for study in (base, new))
         cells = "".join(f"<td>{100 * value:.1f}</td>" for value in (one, other, harmonic_mean(one, other)))
-        first = f'<th scope="row">{escape(threat.name)}</th>' if not lines else "<td></td>"
+        first = f'<th scope="row">{escape(threat.name)}{mark}</th>' if not lines else "<td></td>"
         lines.append(f'<tr>{first}<th scope="row">{escape(name)}</th>{cells}</tr>')
     return "".join(lines)

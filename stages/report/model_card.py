@@ -4,8 +4,10 @@ from typing import Any
 
 import pandas as pd
 
+from stages.report.classes import prices
 from stages.report.findings import findings
 from stages.report.markdown import markdown
+from stages.report.subsets import clean_beside, counted, footnote
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import PROMPTS, Threat
 
@@ -60,6 +62,7 @@ def model_card(
     made_by: dict[str, dict[str, Any]],
     results: Results,
     threats: list[Threat],
+    classes: pd.DataFrame,
 ) -> str:
     """The whole card of the prompts of one study.
 
@@ -70,9 +73,11 @@ def model_card(
         made_by: Provenance of the tuned prompts.
         results: Accuracies; the study's are chosen.
         threats: Its threats, in their order.
+        classes: Its accuracies by class, see `classes.classes_table`.
     """
     described = description(study, facts, class_names, made_by)
-    said = "\n".join(f"- {markdown(sentence)}" for sentence in findings(results, study, threats))
+    notes = [footnote(results, study, threats), *findings(results, study, threats), *prices(classes)]
+    said = "\n".join(f"- {markdown(note)}" for note in notes if note)
     table = results_lines(results, study, threats)
     warning = "" if any(threat.knowledge == "adaptive" for threat in threats) else f"{UNTESTED}\n\n"
     title = f"# Model card: AdvPT prompts, {markdown(study)}"
@@ -109,16 +114,18 @@ def results_lines(results: Results, study: str, threats: list[Threat]) -> str:
     rows = [titles, ["---"] * len(titles)]
     for threat in threats:
         found = [results[study, threat.name, prompt] for prompt in PROMPTS]
-        counts = "/".join(str(n) for n in dict.fromkeys(line.n for line in found))
         attacker = threat.knowledge if threat.attack else ""
-        rows.append([markdown(f"{threat.name}: {threat.recipe}"), attacker, counts, *map(cell, found)])
+        cells = [cell(line, clean_beside(results, line)) for line in found]
+        rows.append([markdown(f"{threat.name}: {threat.recipe}"), attacker, counted(results, found), *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def cell(line: Accuracy) -> str:
-    """One accuracy with its spread and its interval."""
+def cell(line: Accuracy, beside: str) -> str:
+    """One accuracy with its spread, its interval and what stands beside it."""
     spread = "" if pd.isna(line.std) else f" ± {100 * line.std:.1f}"
-    return f"{100 * line.accuracy:.1f}{spread} ({100 * line.low:.1f}-{100 * line.high:.1f})"
+    return f"{100 * line.accuracy:.1f}{spread} ({100 * line.low:.1f}-{100 * line.high:.1f})" + (
+        beside and f", {beside}"
+    )
 
 
 def names(class_names: list[str]) -> str:

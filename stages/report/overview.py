@@ -5,6 +5,7 @@ from html import escape
 import numpy as np
 
 from stages.report.region import region
+from stages.report.subsets import MEANING, mark_of
 from stages.report.tables import Results
 from stages.report.vocabulary import PROMPTS, Threat
 
@@ -26,7 +27,8 @@ def overview_table(results: Results, title: str, names: list[str], threats: list
     bodies = "".join(
         f'<tbody class="{escape(threat.knowledge)}">{threat_rows(results, names, threat)}</tbody>' for threat in threats
     )
-    caption = f"<caption>{escape(title)}</caption>"
+    small = f"<small> {MEANING}</small>" if any(mark_of(results, names, threat) for threat in threats) else ""
+    caption = f"<caption>{escape(title)}{small}</caption>"
     return region(f'<table class="results">{caption}<thead>{head}</thead>{bodies}</table>', title)
 
 
@@ -35,10 +37,11 @@ def threat_rows(results: Results, names: list[str], threat: Threat) -> str:
     values = np.array([[results[name, threat.name, prompt].accuracy for name in names] for prompt in PROMPTS])
     values = 100 * np.column_stack([values, values.mean(1)])
     best = values.round(1).max(0)
+    mark = mark_of(results, names, threat)
     lines = []
     for prompt, line in zip(PROMPTS.values(), values, strict=True):
         cells = "".join(cell(value, value.round(1) == top) for value, top in zip(line, best, strict=True))
-        name = f'<th scope="row">{escape(threat.name)}</th>' if not lines else "<td></td>"
+        name = f'<th scope="row">{escape(threat.name)}{mark}</th>' if not lines else "<td></td>"
         lines.append(f'<tr>{name}<th scope="row">{escape(prompt)}</th>{cells}</tr>')
     return "".join(lines)
 

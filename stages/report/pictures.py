@@ -30,16 +30,17 @@ STRENGTH = (
     "oblivious attacks: on all test images."
 )
 BY_EPS = (
-    "Lines begin at clean accuracy, eps 0, and join the strongest attack of each eps; bars are 95 % Wilson intervals; "
-    "hollow: within noise of the hand-written prompt. An adaptive attack may judge fewer images."
+    "Lines begin at clean accuracy on the images attacked, eps 0, and join the strongest attack of each eps; bars are "
+    "95 % Wilson intervals; hollow: within noise of the hand-written prompt."
 )
 PRICE = (
-    "Up is more robust, right is better on clean images (behind a defence, through it). A grey line joins the prompts "
-    "under one threat; crosses are 95 % Wilson intervals; hollow: within noise of the hand-written prompt."
+    "Up is more robust, right is better on the same images without attack (behind a defence, through it). A grey line "
+    "joins the prompts under one threat; crosses are 95 % Wilson intervals; hollow: within noise of the hand-written "
+    "prompt."
 )
 BY_CLASS = (
     "A class has few images: bars are 95 % Wilson intervals for them, and single classes are not tested. Of more than "
-    "20 classes, each panel shows its ten largest gains and ten largest losses; classes.csv holds all."
+    "20 classes, each panel shows the ten largest gains and ten largest losses of AdvPT; classes.csv holds all."
 )
 CELLS = (
     "Rows are actual classes, columns predicted ones, in percent of the actual class, over all tuning seeds. At most "

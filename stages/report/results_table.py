@@ -7,6 +7,7 @@ import pandas as pd
 
 from stages.report.findings import effect, points, reason, signed
 from stages.report.region import region
+from stages.report.subsets import clean_beside, counted, footnote
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import EFFECTS, KNOWLEDGE, PROMPTS, Threat
 
@@ -19,7 +20,7 @@ COMPARED = (  # a tuned prompt, and what its gain is counted from
 
 
 def results_table(results: Results, dataset: str, threats: list[Threat]) -> str:
-    """The table of one data set; accuracies in percent, differences in points."""
+    """The table of one data set, with a footnote if a threat attacks a subset; accuracies in percent."""
     prompts = "".join(f'<th scope="col">{escape(name)}</th>' for name in PROMPTS.values())
     gains = "".join(
         f'<th scope="col">{escape(PROMPTS[one])} − {escape(PROMPTS[other])}</th>' for one, other in COMPARED
@@ -33,7 +34,8 @@ def results_table(results: Results, dataset: str, threats: list[Threat]) -> str:
     legend = ", ".join(f"{mark} {words}" for mark, words in EFFECTS.values())
     caption = f"<caption>{escape(dataset)}<small> {escape(legend)}</small></caption>"
     table = f'<table class="results">{caption}<thead>{head}</thead>{"".join(bodies)}</table>'
-    return region(table, f"Results on {dataset}")
+    note = footnote(results, dataset, threats)
+    return region(table, f"Results on {dataset}") + (f"<p>{escape(note)}</p>" if note else "")
 
 
 def title_row(knowledge: str) -> str:
@@ -45,20 +47,21 @@ def title_row(knowledge: str) -> str:
 def threat_row(results: Results, dataset: str, threat: Threat) -> str:
     """One threat: its accuracies, then what is gained or lost."""
     lines = {prompt: results[dataset, threat.name, prompt] for prompt in PROMPTS}
-    counts = "/".join(str(n) for n in dict.fromkeys(line.n for line in lines.values()))
+    counts = counted(results, lines.values())
     name = f'<th scope="row">{escape(threat.name)}<small>{escape(threat.recipe)}</small></th>'
     eps = f"<td>{threat.eps:g}/255</td>" if threat.attack else "<td>0</td>"
-    accuracies = "".join(accuracy_cell(line, lines["hand"]) for line in lines.values())
+    accuracies = "".join(accuracy_cell(line, lines["hand"], clean_beside(results, line)) for line in lines.values())
     gains = "".join(gain_cell(lines[one], lines[other]) for one, other in COMPARED)
     return f"<tr>{name}{eps}<td>{counts}</td>{accuracies}{gains}</tr>"
 
 
-def accuracy_cell(line: Accuracy, hand: Accuracy) -> str:
-    """Accuracy, 95 % interval, standard deviation over the tuning seeds; of a tuned prompt also its mark."""
+def accuracy_cell(line: Accuracy, hand: Accuracy, beside: str) -> str:
+    """Accuracy, 95 % interval, deviation over the tuning seeds, what stands beside; of a tuned prompt also its mark."""
     interval = f"[{100 * line.low:.1f}, {100 * line.high:.1f}]"
     seeds = "1 seed" if pd.isna(line.std) else f"± {100 * line.std:.1f}<br>{line.seeds} seeds"
     mark = "" if line is hand else marked(line, hand)
-    return f"<td>{mark}<b>{100 * line.accuracy:.1f}</b><small>{interval}<br>{seeds}</small></td>"
+    below = f"<br>{beside}" if beside else ""
+    return f"<td>{mark}<b>{100 * line.accuracy:.1f}</b><small>{interval}<br>{seeds}{below}</small></td>"
 
 
 def marked(line: Accuracy, hand: Accuracy) -> str:

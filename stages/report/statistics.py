@@ -48,6 +48,16 @@ def accuracies(rows: pd.DataFrame) -> pd.DataFrame:
     return found.round(DIGITS)
 
 
+def clean_accuracies(rows: pd.DataFrame) -> pd.Series:
+    """Return the clean accuracy of each prompt on the images and by the tuning seeds of these rows.
+
+    Args:
+        rows: prompt, seed, correct_clean, as `robust_rows` makes them.
+    """
+    per_seed = rows.astype({"correct_clean": float}).groupby(["prompt", "seed"])["correct_clean"].mean()
+    return per_seed.groupby("prompt").mean().round(DIGITS)
+
+
 def wilson(share: np.ndarray | float, n: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     """The 95 % Wilson score interval of a share found among n independent examples.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from stages.report.significance import comparisons
-from stages.report.statistics import DIGITS, accuracies, robust_rows
+from stages.report.statistics import DIGITS, accuracies, clean_accuracies, robust_rows
 from stages.report.vocabulary import CLEAN, Threat
 
 BASELINES = ("hand", "coop", "advpt")  # of the columns p_...
@@ -17,6 +17,7 @@ Rows = dict[str, pd.DataFrame]  # threat name -> rows, `clean` among them
 class Accuracy(NamedTuple):
     """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`.
 
+    clean_accuracy is that on the same images without attack (behind a defence, through it), by the same tuning seeds.
     p_hand, p_coop and p_advpt are what `significance.comparisons` says of the prompt against the hand-written one,
     CoOp and AdvPT; NaN where it is not compared.
     """
@@ -31,6 +32,7 @@ class Accuracy(NamedTuple):
     std: float
     n: int
     seeds: int
+    clean_accuracy: float
     p_hand: float
     p_coop: float
     p_advpt: float
@@ -49,9 +51,11 @@ def results_of(rows: dict[str, Rows], threats: list[Threat]) -> Results:
         judged = {threat.name: robust_of(by_threat, by_threat[threat.name]) for threat in threats}
         tested = comparisons(judged)
         for threat in threats:
+            clean = clean_accuracies(judged[threat.name])
             for line in accuracies(judged[threat.name]).itertuples(index=False):
                 p = (tested.get((threat.name, line.prompt, baseline), float("nan")) for baseline in BASELINES)
-                results[dataset, threat.name, line.prompt] = Accuracy(dataset, threat.name, threat.knowledge, *line, *p)
+                about = (dataset, threat.name, threat.knowledge, *line, float(clean[line.prompt]), *p)
+                results[dataset, threat.name, line.prompt] = Accuracy(*about)
     return results
 
 
@@ -70,7 +74,9 @@ def metrics_of(results: Results) -> dict[str, Any]:
     """The results nested dataset.threat.prompt; an undefined std is None, p stands where hand-written is compared."""
     nested: dict[str, Any] = {}
     for (dataset, threat, prompt), line in results.items():
-        values = {name: getattr(line, name) for name in ("accuracy", "n", "low", "high", "std", "seeds")}
+        values = {
+            name: getattr(line, name) for name in ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
+        }
         values["std"] = None if pd.isna(line.std) else line.std
         if not pd.isna(line.p_hand):
             values["p"] = line.p_hand

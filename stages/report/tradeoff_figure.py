@@ -6,9 +6,10 @@ from matplotlib.lines import Line2D
 
 from stages.report.accuracy_figure import look
 from stages.report.findings import effect
+from stages.report.statistics import wilson
 from stages.report.style import COLOURS, GRID, GROUNDS, PERCENT_TICKS, png, styled
 from stages.report.tables import Accuracy, Results
-from stages.report.vocabulary import CLEAN, PROMPTS, Threat
+from stages.report.vocabulary import PROMPTS, Threat
 
 APART = 0.05  # names of threats on the axis of fractions
 LOWEST = 0.02  # and how far from its ends
@@ -39,12 +40,11 @@ def draw(panel: Axes, results: Results, dataset: str, threats: list[Threat]) -> 
     """Draws the threats of one kind of attacker."""
     places = {}
     for threat in threats:
-        before = CLEAN.name if threat.defence == "none" else f"{CLEAN.name}+{threat.defence}"
-        points = [[results[dataset, name, prompt] for name in (before, threat.name)] for prompt in PROMPTS]
-        ends = sorted((clean.accuracy, robust.accuracy) for clean, robust in points)
+        lines = [results[dataset, threat.name, prompt] for prompt in PROMPTS]
+        ends = sorted((line.clean_accuracy, line.accuracy) for line in lines)
         panel.plot(*zip(*ends, strict=True), color="#b8bfc7", linewidth=0.9, zorder=1)
-        for clean, robust in points:
-            draw_point(panel, clean, robust, results[dataset, threat.name, "hand"])
+        for line in lines:
+            draw_point(panel, line, results[dataset, threat.name, "hand"])
         places[threat.name] = ends[0]
     left = min((clean for clean, _ in places.values()), default=1)
     for name, height in spread({name: robust for name, (_, robust) in places.items()}).items():
@@ -56,14 +56,14 @@ def draw(panel: Axes, results: Results, dataset: str, threats: list[Threat]) -> 
     panel.set_axisbelow(True)
 
 
-def draw_point(panel: Axes, clean: Accuracy, robust: Accuracy, hand: Accuracy) -> None:
-    """Draws one prompt under one threat with both intervals."""
-    colour = COLOURS[robust.prompt]
-    hollow = robust is not hand and effect(robust, hand) == "noise"
-    panel.hlines(robust.accuracy, clean.low, clean.high, color=colour, linewidth=1.2)
-    panel.vlines(clean.accuracy, robust.low, robust.high, color=colour, linewidth=1.2)
-    on_top = 4 if robust is hand else 3
-    panel.plot(clean.accuracy, robust.accuracy, **look(robust.prompt, hollow=hollow), zorder=on_top)
+def draw_point(panel: Axes, line: Accuracy, hand: Accuracy) -> None:
+    """Draws one prompt under one threat with both intervals; clean accuracy is that on the images attacked."""
+    colour = COLOURS[line.prompt]
+    hollow = line is not hand and effect(line, hand) == "noise"
+    panel.hlines(line.accuracy, *wilson(line.clean_accuracy, line.n), color=colour, linewidth=1.2)
+    panel.vlines(line.clean_accuracy, line.low, line.high, color=colour, linewidth=1.2)
+    on_top = 4 if line is hand else 3
+    panel.plot(line.clean_accuracy, line.accuracy, **look(line.prompt, hollow=hollow), zorder=on_top)
 
 
 def spread(heights: dict[str, float]) -> dict[str, float]:

@@ -2,6 +2,9 @@
 
 from collections import Counter
 
+import pandas as pd
+
+from stages.report.classes import worst_class
 from stages.report.findings import effect, points, reason
 from stages.report.tables import Results
 from stages.report.vocabulary import CLEAN, PROMPTS, Threat
@@ -27,7 +30,13 @@ COUNTED = {"gain": "gains under", "loss": "loses under", "noise": "is within noi
 
 
 def verdict(
-    results: Results, datasets: list[str], threats: list[Threat], shown: Threat, *, refreshed_eps: float
+    results: Results,
+    datasets: list[str],
+    threats: list[Threat],
+    shown: Threat,
+    *,
+    refreshed_eps: float,
+    classes: pd.DataFrame,
 ) -> list[str]:
     """Four sentences on AdvPT against the hand-written prompt, the last on the refreshed one; plain text.
 
@@ -37,12 +46,13 @@ def verdict(
         threats: All threats of the report.
         shown: The oblivious threat that is most like the bank's attack, or `clean` if there is none.
         refreshed_eps: Largest eps of the refreshed bank, in 1/255.
+        classes: Accuracies by class of these data sets, see `classes.classes_table`.
     """
     return [
         gained(results, datasets, threats, shown),
-        f"{told(results, datasets, CLEAN, 'On clean images')}.",
+        f"{told(results, datasets, CLEAN, 'On clean images')}; by class it {worst_class(classes, 'advpt')}.",
         left(results, datasets, threats, shown),
-        refreshed(results, datasets, threats, refreshed_eps),
+        refreshed(results, datasets, threats, refreshed_eps, classes),
     ]
 
 
@@ -65,14 +75,15 @@ def left(results: Results, datasets: list[str], threats: list[Threat], shown: Th
     return f"{told(results, datasets, nearest, where)}{missing}{tally(results, datasets, threats, 'adaptive')}."
 
 
-def refreshed(results: Results, datasets: list[str], threats: list[Threat], eps: float) -> str:
+def refreshed(results: Results, datasets: list[str], threats: list[Threat], eps: float, classes: pd.DataFrame) -> str:
     """The fourth sentence: a bank crafted through the prompts, under the adaptive eps nearest to its own, and clean."""
     nearest = nearest_adaptive(threats, eps)
     if nearest is None:
         return "No adaptive attack was run, so nothing says what a bank crafted through the prompts gains."
     where = f"With a bank crafted through the prompts themselves, at eps {nearest.eps:g}/255 ({nearest.name}),"
     clean = told(results, datasets, CLEAN, "on clean images", "advpt_refreshed")
-    return f"{told(results, datasets, nearest, where, 'advpt_refreshed')}; {clean}."
+    lost = worst_class(classes, "advpt_refreshed")
+    return f"{told(results, datasets, nearest, where, 'advpt_refreshed')}; {clean}; by class it {lost}."
 
 
 def nearest_adaptive(threats: list[Threat], eps: float) -> Threat | None:

@@ -36,6 +36,6 @@ def pointwise_worst(rows_by_threat: list[pd.DataFrame], name: str) -> pd.DataFra
     assert rows["defence"].nunique() == 1, "a worst is taken over threats through the same defence"
     attacked_by = rows.groupby(EXAMPLE)["threat"].transform("nunique")
     shared = rows[attacked_by == len(rows_by_threat)]
-    assert len(shared), "every threat attacks the first images and the first seeds"
+    assert len(shared), "every threat attacks a draw of images that lies in the larger ones, and the first seeds"
     worst = shared.sort_values(["correct", "margin"]).drop_duplicates(EXAMPLE)
     return rows_by_threat[0][EXAMPLE].merge(worst, on=EXAMPLE).assign(threat=name)[list(rows.columns)]

@@ -1,13 +1,16 @@
 """Data sets: the embedded one is what it says, choices do not depend on order, halves of the classes."""
 
 import shutil
+from hashlib import sha256
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages.datasets.card import Card
 from stages.datasets.embedded import FOLDER, SOURCES, content_of, copy_files, images_of, list_rows, open_rows
-from stages.datasets.fewshot import choose, few_shot
+from stages.datasets.fewshot import balanced_ranking, choose, few_shot
 from stages.datasets.index import Index, index_of, taking_part
 from stages.datasets.listing import Item, Listing
 from stages.datasets.parts import labels_of
@@ -97,7 +100,8 @@ def test_the_digest_of_an_index_minds_content_label_and_split_but_not_order(inde
 def test_shots_count_for_training_and_test_images_for_the_test(index):
     chosen = {"shots": 2, "test_images": 3, "seed": 0}
     assert np.bincount(taking_part(index.part("train"), **chosen).labels).tolist() == [2, 2, 2, 2]
-    assert len(taking_part(index.part("test"), **chosen).ids) == 3
+    test = taking_part(index.part("test"), **chosen)
+    assert len(test.ids) == 3 and len(set(test.labels.tolist())) == 3
     assert len(taking_part(index.part("train"), shots="all", test_images="all", seed=0).ids) == 40
 
 
@@ -141,12 +145,37 @@ def test_choices_do_not_depend_on_order():
     order = np.random.default_rng(0).permutation(40)
     shuffled = [IDS[i] for i in order]
     for mask, again in (
-        (choose(IDS, 7, seed=1), choose(shuffled, 7, seed=1)),
+        (choose(IDS, LABELS, 7, seed=1), choose(shuffled, LABELS[order], 7, seed=1)),
         (few_shot(IDS, LABELS, 2, seed=1), few_shot(shuffled, LABELS[order], 2, seed=1)),
     ):
         assert {IDS[i] for i in np.flatnonzero(mask)} == {shuffled[i] for i in np.flatnonzero(again)}
-    assert choose(IDS, 7, seed=1).sum() == 7
-    assert not np.array_equal(choose(IDS, 7, seed=1), choose(IDS, 7, seed=2))
+    assert choose(IDS, LABELS, 7, seed=1).sum() == 7
+    assert not np.array_equal(choose(IDS, LABELS, 7, seed=1), choose(IDS, LABELS, 7, seed=2))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(0, 9), st.data())
+def test_a_draw_is_balanced_lies_in_every_larger_one_and_minds_no_order(labels, seed, data):
+    labels, ids = np.array(labels), [f"test/{at}" for at in range(len(labels))]
+    order = balanced_ranking(ids, labels, seed)
+    assert sorted(order) == list(range(len(labels)))
+    of_class = np.bincount(labels)
+    for count in range(1, len(labels) + 1):
+        taken = np.bincount(labels[order[:count]], minlength=len(of_class))
+        most = taken.max()  # a class that has fewer than the others has given all
+        assert all(some >= most - 1 or some == there for some, there in zip(taken, of_class, strict=True))
+    moved = np.array(data.draw(st.permutations(range(len(labels)))))
+    again = balanced_ranking([ids[at] for at in moved], labels[moved], seed)
+    assert [ids[moved[at]] for at in again] == [ids[at] for at in order]
+
+
+def test_of_a_class_the_images_follow_their_digests():
+    """The first of each class stand in the order of their digests, too."""
+    digests = {id: sha256(f"0/{id}".encode()).hexdigest() for id in "abcd"}
+    labels = np.array([0, 0, 0, 1])
+    order = ["abcd"[at] for at in balanced_ranking(list("abcd"), labels, 0)]
+    first, *rest = sorted("abc", key=digests.__getitem__)
+    assert order == [*sorted([first, "d"], key=digests.__getitem__), *rest]
 
 
 def test_few_shot_takes_as_many_of_each_class():
@@ -161,7 +190,7 @@ def test_38_fewer_images_of_a_class_than_shots_are_an_error_that_names_it():
 
 def test_38_more_test_images_than_there_are_is_an_error():
     with pytest.raises(ValueError, match=r"data\.test_images: 41 asked for, but there are 40; .*`all`"):
-        choose(IDS, 41, seed=0)
+        choose(IDS, LABELS, 41, seed=0)
 
 
 @pytest.mark.parametrize(

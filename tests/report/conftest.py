@@ -38,14 +38,18 @@ def class_names():
 
 @pytest.fixture
 def line():
-    """Makes one accuracy with an interval of ± 0.05; p is that of every comparison with a lesser prompt."""
+    """Makes one accuracy with an interval of ± 0.05; p is that of every comparison with a lesser prompt.
 
-    def make(threat, prompt, accuracy, *, n=100, seeds=1, p=0.0001234):
+    Without `clean`, clean accuracy on the same images is the accuracy itself.
+    """
+
+    def make(threat, prompt, accuracy, *, n=100, seeds=1, p=0.0001234, clean=None):
         std = NAN if seeds == 1 else 0.01
         low, high = accuracy - 0.05, accuracy + 0.05
         against = {"hand": (NAN, NAN, NAN), "coop": (p, NAN, NAN), "advpt": (p, p, NAN), "advpt_refreshed": (p, NAN, p)}
         place = ("tiny", threat.name, threat.knowledge, prompt)
-        return Accuracy(*place, accuracy, low, high, std, n, seeds, *against[prompt])
+        clean = accuracy if clean is None else clean
+        return Accuracy(*place, accuracy, low, high, std, n, seeds, clean, *against[prompt])
 
     return make
 
@@ -61,6 +65,7 @@ def results(threats, line):
             prompt,
             accuracy,
             n=30 if threat is KNOWING else 100,
+            clean=values["clean"][PROMPTS.index(prompt)] - (0.15 if threat is KNOWING else 0),
             seeds=3 if prompt != "hand" and threat is not KNOWING else 1,
             p=0.25 if prompt in noise[threat.name] else 0.0001234,
         )

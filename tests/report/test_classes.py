@@ -4,12 +4,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from stages.report.classes import classes_table, extremes
+from stages.report.classes import classes_table, extremes, prices, worst_class
 from stages.report.classes_figure import chosen, classes_figure, draw
 from stages.report.vocabulary import CLEAN
 from tests.report.conftest import PGD
 
-COLUMNS = ["dataset", "threat", "class", "n", "hand", "coop", "advpt", "advpt_refreshed", "gain"]
+GAINS = ["gain_coop", "gain_advpt", "gain_advpt_refreshed"]
+COLUMNS = ["dataset", "threat", "class", "n", "hand", "coop", "advpt", "advpt_refreshed", *GAINS]
 
 
 @pytest.fixture
@@ -39,19 +40,46 @@ def table(rows, class_names):
 def test_a_class_has_the_share_of_its_images_over_all_seeds(table):
     assert table.columns.tolist() == COLUMNS
     assert table.drop(columns=["dataset", "class"]).to_numpy().tolist() == [
-        ["clean", 2, 1.0, 1.0, 1.0, 0.0, 0.0],
-        ["clean", 1, 1.0, 0.0, 0.0, 1.0, -1.0],
-        ["pgd_eps8", 2, 0.0, 0.0, 0.25, 0.0, 0.25],
-        ["pgd_eps8", 1, 1.0, 0.0, 0.0, 1.0, -1.0],
+        ["clean", 2, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, -1.0],
+        ["clean", 1, 1.0, 0.0, 0.0, 1.0, -1.0, -1.0, 0.0],
+        ["pgd_eps8", 2, 0.0, 0.0, 0.25, 0.0, 0.0, 0.25, 0.0],
+        ["pgd_eps8", 1, 1.0, 0.0, 0.0, 1.0, -1.0, -1.0, 0.0],
     ]
 
 
 def test_names_are_written_as_in_html_and_told_as_they_are(table):
     assert table["class"].tolist()[:2] == ["&lt;script&gt;alert(1)&lt;/script&gt;", "$\\frac$"]
     assert extremes(table) == (
-        "In points, tiny, clean, largest gains: none; tiny, clean, largest losses: “$\\frac$” −100; "
-        "tiny, pgd_eps8, largest gains: “<script>alert(1)</script>” +25; "
-        "tiny, pgd_eps8, largest losses: “$\\frac$” −100."
+        "In points, tiny, clean, CoOp, largest gains: none; tiny, clean, CoOp, largest losses: “$\\frac$” −100; "
+        "tiny, clean, AdvPT, largest gains: none; tiny, clean, AdvPT, largest losses: “$\\frac$” −100; "
+        "tiny, clean, AdvPT refreshed, largest gains: none; "
+        "tiny, clean, AdvPT refreshed, largest losses: “<script>alert(1)</script>” −100; "
+        "tiny, pgd_eps8, CoOp, largest gains: none; tiny, pgd_eps8, CoOp, largest losses: “$\\frac$” −100; "
+        "tiny, pgd_eps8, AdvPT, largest gains: “<script>alert(1)</script>” +25; "
+        "tiny, pgd_eps8, AdvPT, largest losses: “$\\frac$” −100; "
+        "tiny, pgd_eps8, AdvPT refreshed, largest gains: none; tiny, pgd_eps8, AdvPT refreshed, largest losses: none."
+    )
+
+
+def test_each_tuned_prompt_names_the_class_that_it_loses_most_on_without_attack(table):
+    assert prices(table) == [
+        "clean, by class: CoOp loses most on “$\\frac$”: 0.0 % instead of 100.0 % (n = 1).",
+        "clean, by class: AdvPT loses most on “$\\frac$”: 0.0 % instead of 100.0 % (n = 1).",
+        "clean, by class: AdvPT refreshed loses most on “<script>alert(1)</script>”: 0.0 % instead of 100.0 % (n = 2).",
+    ]
+
+
+def test_what_is_lost_under_attack_is_no_price(table):
+    """All is lost under attack, and the last rows are not the first of their frame."""
+    harmless = table.assign(gain_advpt=[0.0, 0.5, -1.0, -1.0])
+    assert worst_class(harmless.iloc[::-1], "advpt") == "loses on no class"
+
+
+def test_of_several_data_sets_the_worst_class_says_whose_it_is(table):
+    other = table.assign(dataset="other", advpt_refreshed=[0.5, 1, 0, 1], gain_advpt_refreshed=[-0.5, 0, 0, 0])
+    both = pd.concat([other, table])
+    assert worst_class(both, "advpt_refreshed") == (
+        "loses most on “<script>alert(1)</script>” of tiny: 0.0 % instead of 100.0 % (n = 2)"
     )
 
 
@@ -59,7 +87,8 @@ def many(count, *, threat="clean"):
     """Classes whose gain rises from -0.5 to 0.5."""
     gains = [index / (count - 1) - 0.5 for index in range(count)]
     lines = [
-        ("tiny", threat, f"class {index}", 50, 0.5, 0.5, 0.5 + gain, 0.9, gain) for index, gain in enumerate(gains)
+        ("tiny", threat, f"class {index}", 50, 0.5, 0.5, 0.5 + gain, 0.9, 0.0, gain, 0.4)
+        for index, gain in enumerate(gains)
     ]
     return pd.DataFrame(lines, columns=COLUMNS)
 
@@ -71,16 +100,16 @@ def test_of_many_classes_the_largest_gains_and_losses_are_drawn():
 
 def test_few_classes_stand_in_one_order_in_all_panels():
     common = many(3)
-    other = many(3).assign(gain=[3, 1, 2])
+    other = many(3).assign(gain_advpt=[3, 1, 2])
     assert chosen(other, common)["class"].tolist() == ["class 2", "class 1", "class 0"]
-    assert chosen(other, common)["gain"].tolist() == [2, 1, 3]
+    assert chosen(other, common)["gain_advpt"].tolist() == [2, 1, 3]
 
 
 def test_marks_stand_where_the_accuracies_are():
     panel = Figure().subplots()
     draw(panel, many(3))
-    assert [mark.get_xdata().tolist() for mark in panel.lines] == [[0.5, 0.5, 0.5], [0.0, 0.5, 1.0]]
-    assert [text.get_text() for text in panel.texts] == ["−50", "+0", "+50"]
+    assert [mark.get_xdata().tolist() for mark in panel.lines] == [[0.5, 0.5, 0.5], [0.0, 0.5, 1.0], [0.9, 0.9, 0.9]]
+    assert [text.get_text() for text in panel.texts] == ["−50 / +40", "+0 / +40", "+50 / +40"]
     assert panel.get_xlim() == (0, 1)
 
 

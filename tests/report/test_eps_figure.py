@@ -38,6 +38,15 @@ def test_lines_begin_at_clean_and_join_the_strongest_attack_of_each_eps(results,
     assert panel.get_xlim()[0] == 0 and panel.get_ylim() == (0, 1)
 
 
+def test_lines_of_a_subset_begin_at_the_clean_accuracy_of_its_images(results):
+    panel = Figure().subplots()
+    draw(panel, results, "tiny", [KNOWING])
+    joined = [drawn.get_xydata().tolist() for drawn in panel.lines if drawn.get_linestyle() != "None"]
+    assert [line[0] for line in joined] == [pytest.approx([0, clean]) for clean in (0.75, 0.75, 0.55, 0.7)]
+    low, high = panel.collections[0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((0.5667, 0.8736), abs=2e-2)  # 75 % of 30 images
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
 def test_more_than_three_kinds_take_another_line(results, line, count):
     kinds = [Threat(f"kind{index}", "oblivious", {"method": f"method_{index}", "eps": 8.0}) for index in range(count)]

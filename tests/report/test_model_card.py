@@ -11,6 +11,7 @@ from stages.report.markdown import markdown
 from stages.report.model_card import CITATION, model_card
 from stages.report.vocabulary import CLEAN, Threat
 from tests.report.conftest import PGD
+from tests.report.test_classes import many
 
 HOSTILE = "<script>alert(1)</script> | `x` [a](http://b.c) www.h.i **d** _e_ $f$ \\* &amp;\n# g \x1b[2J"
 FACTS = {"sha256": "d" * 64, "origin": "a book", "licence": "CC BY 4.0", "splits": "the official ones"}
@@ -36,6 +37,7 @@ def card(results, threats, class_names):
 
     def make(**other):
         told = {"facts": FACTS, "class_names": class_names, "made_by": MADE_BY, "results": results, "threats": threats}
+        told["classes"] = many(2).assign(**{"class": "a &amp; b"})
         return model_card("tiny", **{**told, **other})
 
     return make
@@ -67,8 +69,19 @@ def test_every_accuracy_has_its_n_and_its_interval(card):
         r"| pgd\_eps8: feature pgd, eps 8/255, 40 steps | oblivious | 100 | 30.0 (25.0-35.0) | "
         "31.0 ± 1.0 (26.0-36.0) | 50.0 ± 1.0 (45.0-55.0) | 35.0 ± 1.0 (30.0-40.0) |"
     )
-    assert adaptive.split(" | ")[1:5] == ["adaptive", "30", "10.0 (5.0-15.0)", "10.0 (5.0-15.0)"]
-    assert adaptive.split(" | ")[5:] == ["12.0 (7.0-17.0)", "20.0 (15.0-25.0) |"]
+    assert adaptive.split(" | ")[1:5] == [
+        "adaptive", "30†", "10.0 (5.0-15.0), clean 75.0", "10.0 (5.0-15.0), clean 75.0"
+    ]  # fmt: skip
+    assert adaptive.split(" | ")[5:] == ["12.0 (7.0-17.0), clean 55.0", "20.0 (15.0-25.0), clean 70.0 |"]
+    assert "\n- † 30 of 100 test images, a class-balanced draw; " in card()
+    assert "†" not in card(threats=[CLEAN, PGD])
+
+
+def test_every_tuned_prompt_names_the_class_that_it_loses_most_on(card):
+    told = card()
+    assert "\n- clean, by class: AdvPT loses most on “a &amp; b”: 0.0 % instead of 50.0 % (n = 50).\n" in told
+    assert "\n- clean, by class: CoOp loses on no class.\n" in told
+    assert "\n- clean, by class: AdvPT refreshed loses on no class.\n" in told
 
 
 def test_what_an_adaptive_attacker_leaves_is_said(card):

@@ -43,3 +43,15 @@ def test_harmonic_means(two, threats):
     assert metrics["d_base_to_new"]["clean"]["advpt"]["accuracy"] == pytest.approx(2 * 0.7 * 0.6 / 1.3, abs=1e-6)
     html = harmonic_table(two, "d", "tiny", HOSTILE, threats)
     assert cells(html)[2:4] == [["70.0", "60.0", "64.6"], ["85.0", "75.0", "79.7"]]
+
+
+def test_a_threat_on_a_subset_is_marked_in_tables_that_show_no_n(two, threats):
+    for html in (
+        overview_table(two, "All", ["tiny", HOSTILE], threats),
+        harmonic_table(two, "d", "tiny", HOSTILE, threats),
+    ):
+        assert re.findall(r'<th scope="row">([\w]+)†</th>', html) == ["knowing"]
+        assert html.count("† of a class-balanced draw of the test images; n and clean accuracy stand in the table") == 1
+    equal = {key: line for key, line in two.items() if key[1] != "knowing"}
+    assert "†" not in overview_table(equal, "All", ["tiny", HOSTILE], threats[:2])
+    assert "†" not in harmonic_table(equal, "d", "tiny", HOSTILE, threats[:2])

@@ -1,13 +1,14 @@
 """The page: escaped, self-contained, results first."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from stages.report.origins import datasets_table
 from stages.report.page import LEADS, SECTIONS
 from stages.report.results_table import results_table
 from stages.report.stylesheet import STYLE
-from tests.report.conftest import HOSTILE
+from tests.report.conftest import HOSTILE, PROMPTS
 
 
 class Reader(HTMLParser):
@@ -91,8 +92,26 @@ def test_a_threat_row_holds_every_number(results, threats):
     assert re.findall("<b>([+−].*?)</b><small>(.*?)<", clean) == [
         ("−20.0", "loss"), ("−20.0", "loss"), ("−5.0", "loss"), ("+15.0", "gain")
     ]  # fmt: skip
-    assert adaptive.count("<small>within noise") == 2 and "<td>30</td>" in adaptive
+    assert adaptive.count("<small>within noise") == 2 and "<td>30†</td>" in adaptive
     assert re.findall("<b>([+−].*?)</b><small>gain", adaptive) == ["+10.0", "+8.0"]
+
+
+def test_a_subset_is_marked_and_has_its_own_clean_accuracy_beside_it(results, threats):
+    html = results_table(results, "tiny", threats)
+    clean, oblivious, adaptive = re.findall(r'<tr><th scope="row">.*?</tr>', html)
+    assert re.findall("<br>(clean .*?)</small>", adaptive) == ["clean 75.0", "clean 75.0", "clean 55.0", "clean 70.0"]
+    assert "<br>clean" not in clean + oblivious and "†" not in clean + oblivious
+    assert html.endswith(
+        "<p>† 30 of 100 test images, a class-balanced draw; “clean” is the accuracy on these images without attack, of "
+        "the same prompts and tuning seeds.</p>"
+    )
+    assert "†" not in results_table(results, "tiny", threats[:2])
+
+
+def test_two_subsets_stand_in_one_footnote(results, threats, line):
+    other = replace(threats[2], name="other")
+    lines = {("tiny", "other", prompt): line(other, prompt, 0.1, n=20, clean=0.5) for prompt in PROMPTS}
+    assert "<p>† 20 or 30 of 100 test images" in results_table(results | lines, "tiny", [*threats, other])
 
 
 def test_every_difference_says_between_which_prompts(results, threats):

@@ -10,6 +10,8 @@ from stages.report.tables import accuracy_table, confusion_table, metrics_of, re
 from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
 from tests.report.conftest import PROMPTS
 
+NUMBERS = ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
+
 
 def by_all(*lines):
     """The same (id, label, prediction) by every prompt."""
@@ -28,6 +30,21 @@ def test_results_join_each_threat_with_clean(rows, threats):
     assert [line.knowledge for line in found] == ["clean", "oblivious", "adaptive"]
 
 
+def test_clean_accuracy_is_that_on_the_same_images_by_the_same_seeds(rows, threats):
+    """Of the images a to d the adaptive threat attacks a and b, and of AdvPT the first seed alone."""
+    right = {("hand", 0): "acd", ("coop", 0): "abcd", ("advpt", 0): "ab", ("advpt", 1): "", ("advpt_refreshed", 0): "d"}
+    lines = [(*whose, id, 0, int(id not in ids)) for whose, ids in right.items() for id in "abcd"]
+    few = [line for line in lines if line[2] in "ab" and line[1] == 0]
+    by_threat = {"clean": rows("clean", *lines), "pgd_eps8": rows("pgd_eps8", *lines), "knowing": rows("knowing", *few)}
+    results = results_of({"tiny": by_threat}, threats)
+    found = {
+        threat.name: [results["tiny", threat.name, prompt].clean_accuracy for prompt in PROMPTS] for threat in threats
+    }
+    assert found["clean"] == [results["tiny", "clean", prompt].accuracy for prompt in PROMPTS] == [0.75, 1, 0.25, 0.25]
+    assert found["pgd_eps8"] == found["clean"]
+    assert found["knowing"] == [0.5, 1, 1, 0]
+
+
 def test_a_threat_through_a_defence_is_joined_with_clean_through_that_defence(rows):
     """`a` is right clean, wrong through the defence; `b` the other way round. Under attack both are right."""
     right = by_all(("a", 0, 0), ("b", 1, 1))
@@ -44,6 +61,7 @@ def test_a_threat_through_a_defence_is_joined_with_clean_through_that_defence(ro
     by_threat["pgd+jpeg75"] = rows("pgd+jpeg75", *right, defence="jpeg75")
     judged = results_of({"tiny": by_threat}, [Threat("pgd+jpeg75", "oblivious", {}, "jpeg75")])
     assert judged["tiny", "pgd+jpeg75", "advpt"].accuracy == 0.5
+    assert judged["tiny", "pgd+jpeg75", "advpt"].clean_accuracy == 0.5  # through the defence, where `a` is wrong
 
 
 def test_results_hold_the_p_of_each_comparison(rows):
@@ -66,8 +84,9 @@ def test_metrics_nest_dataset_threat_prompt(results):
     assert metrics["tiny"]["pgd_eps8"]["hand"]["std"] is None
     assert metrics["tiny"]["pgd_eps8"]["advpt"]["p"] == 0.0001234 and metrics["tiny"]["knowing"]["coop"]["p"] == 0.25
     assert metrics["tiny"]["knowing"]["advpt_refreshed"]["p"] == 0.0001234
-    assert set(metrics["tiny"]["clean"]["hand"]) == {"accuracy", "n", "low", "high", "std", "seeds"}
-    assert set(metrics["tiny"]["clean"]["coop"]) == {"accuracy", "n", "low", "high", "std", "seeds", "p"}
+    assert set(metrics["tiny"]["clean"]["hand"]) == {*NUMBERS}
+    assert set(metrics["tiny"]["clean"]["coop"]) == {*NUMBERS, "p"}
+    assert metrics["tiny"]["knowing"]["hand"]["clean_accuracy"] == 0.75
 
 
 def test_the_summary_has_few_columns(results, threats):
@@ -83,6 +102,7 @@ def test_the_summary_has_few_columns(results, threats):
 def test_accuracy_table_is_tidy(results):
     table = accuracy_table(results)
     columns = ["dataset", "threat", "knowledge", "prompt", "accuracy", "low", "high", "std", "n", "seeds"]
+    columns += ["clean_accuracy"]
     assert table.columns.tolist() == [*columns, "p_hand", "p_coop", "p_advpt"]
     assert len(table) == 12
 

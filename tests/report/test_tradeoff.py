@@ -17,10 +17,17 @@ def test_a_mark_stands_at_clean_and_robust_accuracy(results):
     assert [mark.get_markerfacecolor() == "white" for mark in marks] == [False, True, False, True]
     assert panel.get_xlim() == panel.get_ylim() == (0, 1)
     spans = [interval.get_segments()[0].tolist() for interval in panel.collections[:2]]
-    assert spans == [
-        [pytest.approx([0.85, 0.3]), pytest.approx([0.95, 0.3])],
+    assert spans == [  # the interval of 90 % of 100 images
+        [pytest.approx([0.8256, 0.3], abs=1e-4), pytest.approx([0.9448, 0.3], abs=1e-4)],
         [[0.9, 0.25], pytest.approx([0.9, 0.35])],
     ]
+
+
+def test_a_subset_stands_at_the_clean_accuracy_of_its_own_images(results):
+    panel = Figure().subplots()
+    draw(panel, results, "tiny", [KNOWING])
+    found = [mark.get_xydata()[0].tolist() for mark in panel.lines[1:]]
+    assert found == [pytest.approx(at) for at in ([0.75, 0.1], [0.75, 0.1], [0.55, 0.12], [0.7, 0.2])]
 
 
 def test_behind_a_defence_clean_images_go_through_it_too(results, line):

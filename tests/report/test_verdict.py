@@ -8,6 +8,10 @@ from stages.report.verdict import caution, verdict
 from stages.report.vocabulary import CLEAN, Threat
 from stages.report.worst import worst_threat
 from tests.report.conftest import KNOWING, PGD
+from tests.report.test_classes import many
+
+CLASSES = many(3)  # AdvPT loses half of class 0, the refreshed prompt nothing
+LOST = "; by class it loses most on “class 0”: 0.0 % instead of 50.0 % (n = 50)."
 
 
 @pytest.fixture
@@ -20,7 +24,7 @@ def said(line):
             for threat, hand, advpt, p in cases
             for prompt, accuracy in (("hand", hand), ("advpt", advpt), ("advpt_refreshed", 0.0))
         }
-        return verdict(results, ["tiny"], [threat for threat, *_ in cases], shown, refreshed_eps=4)[:3]
+        return verdict(results, ["tiny"], [threat for threat, *_ in cases], shown, refreshed_eps=4, classes=CLASSES)[:3]
 
     return say
 
@@ -35,7 +39,9 @@ def said_of_rounds(line):
             for threat, hand, refreshed, p in cases
             for prompt, accuracy in (("hand", hand), ("advpt", 0.0), ("advpt_refreshed", refreshed))
         }
-        *_, last = verdict(results, ["tiny"], [threat for threat, *_ in cases], CLEAN, refreshed_eps=eps)
+        *_, last = verdict(
+            results, ["tiny"], [threat for threat, *_ in cases], CLEAN, refreshed_eps=eps, classes=CLASSES
+        )
         return last
 
     return say
@@ -47,7 +53,7 @@ def test_a_gain_that_costs_and_that_a_knowing_attacker_removes(said):
         "Under the paper's attack at eps 8/255, made without the prompts (pgd_eps8), AdvPT gains 20.0 points: 50.0 % "
         "instead of 30.0 % (n = 100, p < 0.001)."
     )
-    assert cost == "On clean images it costs 20.0 points: 70.0 % instead of 90.0 % (n = 100, p < 0.001)."
+    assert cost == "On clean images it costs 20.0 points: 70.0 % instead of 90.0 % (n = 100, p < 0.001)" + LOST
     assert left == (
         "Under an attacker at eps 8/255 who knows the prompt (knowing), there is no gain that could be told from "
         "noise: 12.0 % instead of 10.0 % (n = 100, p = 0.3)."
@@ -123,15 +129,18 @@ def test_of_several_data_sets_effects_are_counted_and_accuracies_averaged(line):
         for threat in (CLEAN, PGD, KNOWING)
         for prompt, accuracy in (("hand", hand), ("advpt", advpt), ("advpt_refreshed", advpt))
     }
-    gain, cost, left, rounds = verdict(results, list(lines), [CLEAN, PGD, KNOWING], PGD, refreshed_eps=8)
+    gain, cost, left, rounds = verdict(
+        results, list(lines), [CLEAN, PGD, KNOWING], PGD, refreshed_eps=8, classes=CLASSES
+    )
     counts = "a gain on 1, a loss on 1, within noise on 1"
     both = f"AdvPT reaches 30.0 % instead of 26.7 % on average over 3 data sets ({counts})"
     assert gain == f"Under the paper's attack at eps 8/255, made without the prompts (pgd_eps8), {both}."
-    assert cost == f"On clean images {both}."
+    assert cost == f"On clean images {both}" + LOST
     assert left == f"Under an attacker at eps 8/255 who knows the prompt (knowing), {both}."
     both = both.replace("AdvPT", "AdvPT refreshed")
     assert rounds == (
-        f"With a bank crafted through the prompts themselves, at eps 8/255 (knowing), {both}; on clean images {both}."
+        f"With a bank crafted through the prompts themselves, at eps 8/255 (knowing), {both}; on clean images {both}"
+        "; by class it loses on no class."
     )
 
 
@@ -139,7 +148,7 @@ def test_what_rounds_gain_and_cost(said_of_rounds):
     assert said_of_rounds((CLEAN, 0.9, 0.8, 0.01), (KNOWING, 0.1, 0.3, 0.001)) == (
         "With a bank crafted through the prompts themselves, at eps 8/255 (knowing), AdvPT refreshed gains 20.0 "
         "points: 30.0 % instead of 10.0 % (n = 100, p = 0.001); on clean images it costs 10.0 points: 80.0 % instead "
-        "of 90.0 % (n = 100, p = 0.01)."
+        "of 90.0 % (n = 100, p = 0.01); by class it loses on no class."
     )
 
 
