@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from stages.models.checkpoints import misfit
 from stages.models.device import has_bf16_units
 from stages.models.image_tower import quicken
 from stages.models.lazily import import_open_clip, import_timm
@@ -124,7 +125,8 @@ def load_clip(
         tokenizer = open_clip.get_tokenizer(here)
         model = open_clip.create_model(**source.arguments, device=device, require_pretrained=True, weights_only=True)
     except Exception as error:  # open_clip, safetensors and torch raise a dozen kinds for a damaged or foreign file
-        raise ValueError(f"model: {described} cannot be loaded from {source.file}: {brief(error)}") from error
+        reason = misfit(source.file) or brief(error)
+        raise ValueError(f"model: {described} cannot be loaded from {source.file}: {reason}") from error
     check_end(name, configuration, tokenizer.eot_token_id)
     for key, weight in model.state_dict().items():
         if not weight.isfinite().all():

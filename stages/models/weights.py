@@ -140,6 +140,11 @@ def own_file(name: str, pretrained: str | None) -> Path:
     """The user's own file of weights."""
     if pretrained and Path(pretrained).is_file():
         return Path(pretrained).resolve()
+    if pretrained and Path(pretrained).is_dir():
+        raise ValueError(
+            f"model.pretrained: {pretrained!r} is a folder; a file of weights is allowed, or, for a folder with an "
+            f"{CONFIGURATION}, model.name={LOCAL}{pretrained} and model.pretrained=null"
+        )
     tags = ", ".join(import_open_clip().list_pretrained_tags_by_model(name)) or "none"
     raise ValueError(f"model.pretrained: {pretrained!r} is neither a file nor a tag of {name}; tags: {tags}")
 
