@@ -1,7 +1,6 @@
 """Say what is wrong with a file of weights that open_clip could not load, and what to do about it."""
 
 import json
-import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -36,13 +35,13 @@ def misfit(path: Path) -> str | None:
         if is_torchscript(path):
             return f"the file is a TorchScript archive, which holds code and is not run; {conversion(path)}"
         content = content_of(path)
-    except pickle.UnpicklingError:
+    except Exception as error:  # the same as open_clip met, of any kind
+        if type(error).__name__ != "UnpicklingError":
+            return None
         return (
             "the file is damaged, or holds Python objects beside tensors, as a whole pickled model does; only tensors "
             "are read, because unpickling can run code: save `model.state_dict()` instead"
         )
-    except Exception:  # the same as open_clip met, of any kind
-        return None
     return misfit_of(list(parts_of(content)))
 
 
