@@ -34,7 +34,7 @@ EMPTY = {  # what pydantic calls the fault of a key with nothing behind it
     "dict_type": "nothing stands there; blocks by name are allowed, {} for none",
     "list_type": "nothing stands there; a list is allowed",
     "model_type": "nothing stands there; a block of keys is allowed",
-    "model_attributes_type": "nothing stands there; a block of keys is allowed; remove the name if there should be none",
+    "model_attributes_type": "nothing stands there; a block of keys is allowed, or no such name",
 }
 
 
