@@ -1,5 +1,6 @@
 """What prompts say of one image: the hand-written ones and the tuned ones, through the model they were made with."""
 
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,9 +61,14 @@ def read_voices(place: Path, seed: int) -> tuple[list[Voice], Provenance]:
     if beside.is_file() and not beside.samefile(path):
         hand = load_prompts(beside)
         require(hand.provenance, beside, model=model)
-        if hand.class_names == prompts.class_names:
+        if composed(hand.class_names) == composed(prompts.class_names):
             voices.insert(0, Voice("hand", 0, hand))
     return voices, model
+
+
+def composed(class_names: list[str]) -> list[str]:
+    """Names in one Unicode form, for comparisons: a letter and its accent may be one character or two."""
+    return [unicodedata.normalize("NFC", name) for name in class_names]
 
 
 def load_model(model: Provenance, place: Path, device: torch.device) -> Clip:

@@ -29,6 +29,13 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # tuning draws from 1000 seeds for each of these
 
+EMPTY = {  # what pydantic calls the fault of a key with nothing behind it
+    "dict_type": "nothing stands there; blocks by name are allowed, {} for none",
+    "list_type": "nothing stands there; a list is allowed",
+    "model_type": "nothing stands there; a block of keys is allowed",
+    "model_attributes_type": "nothing stands there; a block of keys is allowed, or no such name",
+}
+
 
 def no_fraction(eps: Any) -> Any:
     """Refuses an eps that was meant as a fraction of the pixel range."""
@@ -477,13 +484,16 @@ def read_yaml(path: Path) -> Any:
 
 def describe(fault: dict[str, Any]) -> str:
     """One fault as `key: what is allowed (got ...)`."""
-    loc = [part for part in fault["loc"] if part not in ("int", "literal['all']")]
+    loc = [part for part in fault["loc"] if part not in ("int", "constrained-int", "literal['all']")]
     # by the method, pydantic tells kinds of blocks apart: it stands behind a threat's name and behind these two keys
     tagged = {2} if loc and loc[0] in ("oblivious", "adaptive", "defences") else set()
     tagged |= {index + 1 for index, part in enumerate(loc) if part in ("defence", "surrogate")}
     key = ".".join(str(part) for index, part in enumerate(loc) if index not in tagged)
     got = "" if isinstance(fault["input"], dict | list) else f" (got {fault['input']!r})"
-    return f"{key or 'top level'}: {fault['msg'].removeprefix('Value error, ')}{got}"
+    allowed = fault["msg"].removeprefix("Value error, ")
+    if fault["input"] is None:
+        allowed = EMPTY.get(fault["type"], allowed)
+    return f"{key or 'top level'}: {allowed}{got}"
 
 
 def threat_of(threats: dict[str, Any], name: str) -> Any:

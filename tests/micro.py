@@ -104,7 +104,7 @@ def fresh(tmp_path_factory, environment) -> Project:
     ignored = shutil.ignore_patterns("cache", "tmp", "__pycache__", "make.py")
     for name in ("stages", "data/embedded", ".dvc"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+    for name in ("dvc.yaml", "params.yaml", ".gitattributes", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
     catalogue = folder / "stages/datasets/catalogue.py"
     added = '\nCATALOGUE["fashion2"] = CATALOGUE["fashion"]\n'

@@ -1,5 +1,7 @@
 """What the pipeline needs to know of a data set besides its images."""
 
+import unicodedata
+
 from pydantic import BaseModel, ConfigDict, field_validator
 
 
@@ -33,7 +35,11 @@ class Card(BaseModel):
     @field_validator("class_names")
     @classmethod
     def distinct(cls, names: list[str]) -> list[str]:
-        """Classes must differ once underscores are read as spaces, or no prompt could tell them apart."""
+        """Classes must differ once underscores are read as spaces, or no prompt could tell them apart.
+
+        Names come out in one Unicode form (NFC): a letter and its accent may be one character on disk, or two.
+        """
+        names = [unicodedata.normalize("NFC", name) for name in names]
         spoken = [name.replace("_", " ") for name in names]
         if len(names) < 2:
             raise ValueError(f"{len(names)} class; a classifier needs at least 2")

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.models.checkpoints import misfit
 from stages.models.clip import brief
 from stages.models.digests import file_digest
 from stages.models.hub import PATIENCE, hub_file
@@ -147,12 +148,12 @@ def of_timm(model: str, pretrained: Pretrained, described: str) -> Backbone:
 def of_open_clip(model: str, pretrained: Pretrained, described: str) -> Backbone:
     """The image tower of open_clip's: raw image features, before they are brought to unit norm."""
     open_clip = import_open_clip()
-    digest, arguments = None, {"model_name": model}
+    digest, file, arguments = None, None, {"model_name": model}
     if pretrained or model.startswith((HUB, LOCAL)):
         source = find_source(model, str(pretrained) if pretrained else None)
-        digest, arguments = source.digest, {**source.arguments, "require_pretrained": True}
+        digest, file, arguments = source.digest, source.file, {**source.arguments, "require_pretrained": True}
     import_timm()  # some image towers are timm's
-    with building(described):
+    with building(described, file):
         network = open_clip.create_model(**arguments, weights_only=True).visual
         network.output_tokens = False  # CoCa's gives tokens beside its features
         own = open_clip.transform.PreprocessCfg(**network.preprocess_cfg)
@@ -232,11 +233,17 @@ def load_own(network: nn.Module, file: Path, *, classifier: set[str]) -> None:
 
 
 @contextmanager
-def building(described: str) -> Iterator[None]:
-    """Inside, random weights are always the same, and whatever a library raises becomes one ValueError."""
+def building(described: str, file: Path | None = None) -> Iterator[None]:
+    """Inside, random weights are always the same, and whatever a library raises becomes one ValueError.
+
+    Args:
+        described: The model in words.
+        file: Weights of open_clip's, which the error then looks into.
+    """
     try:
         with torch.random.fork_rng(devices=[]), without_compiler():
             torch.default_generator.manual_seed(0)
             yield
     except Exception as error:  # timm, torchvision, open_clip, safetensors and torch raise a dozen kinds
-        raise ValueError(f"surrogate: {described} cannot be loaded: {brief(error)}") from error
+        reason = (file and misfit(file)) or brief(error)
+        raise ValueError(f"surrogate: {described} cannot be loaded: {reason}") from error

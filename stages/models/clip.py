@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from stages.models.checkpoints import misfit
 from stages.models.device import has_bf16_units
 from stages.models.image_tower import quicken
 from stages.models.lazily import import_open_clip, import_timm
@@ -116,14 +117,16 @@ def load_clip(
     described = f"{name} ({pretrained or 'its own weights'})"
     if sha256 != source.digest and (sha256 is not None or name.startswith(LOCAL)):
         raise ValueError(
-            f"model.sha256: {described} has digest {source.digest}, but {sha256} is expected. "
-            "If these are the weights you mean, put that digest there; then a change of the weights is noticed."
+            f"model.sha256: {described} has digest {source.digest}, but {sha256} is expected. If these are the weights "
+            "you mean, put that digest there; then a change of the weights is noticed. It is what this prints:\n"
+            f"{source.command}"
         )
     try:
         tokenizer = open_clip.get_tokenizer(here)
         model = open_clip.create_model(**source.arguments, device=device, require_pretrained=True, weights_only=True)
     except Exception as error:  # open_clip, safetensors and torch raise a dozen kinds for a damaged or foreign file
-        raise ValueError(f"model: {described} cannot be loaded from {source.file}: {brief(error)}") from error
+        reason = misfit(source.file) or brief(error)
+        raise ValueError(f"model: {described} cannot be loaded from {source.file}: {reason}") from error
     check_end(name, configuration, tokenizer.eot_token_id)
     for key, weight in model.state_dict().items():
         if not weight.isfinite().all():
@@ -139,8 +142,8 @@ def load_clip(
 def weights_digest(name: str, pretrained: str | None) -> str:
     """The sha256 that stands for a model.
 
-    For a local folder, that of what `sha256sum *` prints in it, so that the configuration counts too; for `hf-hub:`
-    the same of the two files that are read, configuration and weights; otherwise that of the weights' file.
+    For a folder, local or of the hub, that of what `sha256sum` prints for the files that open_clip reads in it, in
+    alphabetical order (`files_of` in weights.py), so that the configuration counts too; otherwise that of the file.
     """
     return find_source(name, pretrained).digest
 

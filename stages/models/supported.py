@@ -17,7 +17,8 @@ def check_configuration(name: str, configuration: dict) -> None:
         configuration: The `model_cfg` of open_clip.
 
     Raises:
-        ValueError: If no learnable context fits into the text tower, or images are not square; the reason is named.
+        ValueError: If no learnable context fits into the text tower, a tower gives more than features, or images are
+            not square; the reason is named.
     """
     text = configuration.get("text_cfg", {})
     pool = text.get("pool_type", "argmax")
@@ -34,9 +35,17 @@ def check_configuration(name: str, configuration: dict) -> None:
             f"model.name: no learnable context fits into the text tower of {name}: it {', it '.join(found)}. "
             "What fits is open_clip's own causal text tower with its own tokenizer, such as that of ViT-B-16"
         )
-    size = configuration.get("vision_cfg", {}).get("image_size", 224)
-    if not isinstance(size, int) and len(set(size)) > 1:
-        raise ValueError(f"model.name: {name} takes images of {size[0]}x{size[1]} pixels; only square ones are allowed")
+    vision = configuration.get("vision_cfg", {})
+    if chatty := [key for key, tower in {"vision_cfg": vision, "text_cfg": text}.items() if tower.get("output_tokens")]:
+        raise ValueError(
+            f"model.name: the {chatty[0]} of {name} has output_tokens: true, so that open_clip gives tokens beside "
+            "features; false is allowed, with the same weights"
+        )
+    size = vision.get("image_size", 224)
+    sides = [size] if isinstance(size, int) else size
+    if not isinstance(sides, list | tuple) or len(set(sides)) != 1:
+        told = "x".join(map(str, sides)) if isinstance(sides, list | tuple) else sides
+        raise ValueError(f"model.name: {name} takes images of {told} pixels; only square ones are allowed")
 
 
 def check_end(name: str, configuration: dict, end: int) -> None:

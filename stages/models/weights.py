@@ -1,10 +1,13 @@
 """Where a model's configuration and weights lie or come from, and the digest that stands for them."""
 
+import codecs
 import difflib
+import json
 from pathlib import Path
-from typing import NamedTuple
+from shlex import quote
+from typing import Any, NamedTuple
 
-from stages.models.digests import file_digest, listing_digest
+from stages.models.digests import file_digest, listing_command, listing_digest
 from stages.models.hub import hub_file
 from stages.models.lazily import import_open_clip
 
@@ -20,12 +23,14 @@ class Source(NamedTuple):
     Attributes:
         arguments: What open_clip's `create_model` takes to build and to load it.
         digest: The sha256 that stands for it, see `weights_digest` in clip.py.
-        file: The file or the folder of its weights.
+        file: The file of its weights; the folder if it holds none.
+        command: A shell command that prints the digest.
     """
 
     arguments: dict
     digest: str
     file: Path
+    command: str
 
 
 def local_name(name: str, *, sha256: str | None = None) -> str:
@@ -52,11 +57,46 @@ def local_name(name: str, *, sha256: str | None = None) -> str:
 
 
 def read_configuration(here: str) -> dict:
-    """The `model_cfg` of a model, by its `local_name`."""
-    try:
+    """The `model_cfg` of a model, by its `local_name`.
+
+    Raises:
+        ValueError: If it is no JSON in plain UTF-8, or describes no model of two towers.
+    """
+    if not here.startswith(LOCAL):
         return import_open_clip().get_model_config(here)
-    except ValueError as error:
+    path = Path(here.removeprefix(LOCAL)) / CONFIGURATION
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"model.name: {path} begins with a byte-order mark; save it as UTF-8 without one")
+    try:
+        found: Any = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"model.name: the {CONFIGURATION} of {here} is no JSON: {error}") from error
+    configuration = found.get("model_cfg") if isinstance(found, dict) else None
+    towers = ("vision_cfg", "text_cfg")
+    if not isinstance(configuration, dict) or not all(isinstance(configuration.get(key), dict) for key in towers):
+        raise ValueError(
+            f"model.name: {path} describes no model of open_clip: it needs a `model_cfg` with the blocks "
+            f"{' and '.join(towers)} (got {found!s:.80})"
+        )
+    return configuration
+
+
+def files_of(folder: Path, configuration: dict, weights: Path | None) -> list[Path]:
+    """The files that open_clip reads, which are all that counts for a model's digest.
+
+    They are configuration, weights, and the tokenizer's table of merges, if the configuration names one. A README,
+    hidden files, lock files and weights in other formats do not count.
+    """
+    merges = (configuration["text_cfg"].get("tokenizer_kwargs") or {}).get("bpe_path")
+    table = [Path(merges)] if isinstance(merges, str) and Path(merges).is_file() else []
+    return [folder / CONFIGURATION, *([weights] if weights else []), *table]
+
+
+def weights_in(folder: Path) -> Path | None:
+    """The file of weights that open_clip takes of a folder."""
+    found = import_open_clip().factory._find_checkpoint_in_dir(folder)  # no public function says which
+    return Path(found) if found else None
 
 
 def find_source(name: str, pretrained: str | None, *, sha256: str | None = None) -> Source:
@@ -78,12 +118,12 @@ def find_source(name: str, pretrained: str | None, *, sha256: str | None = None)
         raise ValueError(f"model.pretrained: {name} carries its own weights, so only null is allowed; got {pretrained}")
     if here.startswith(LOCAL):
         folder = Path(here.removeprefix(LOCAL))
-        files = [path for path in folder.iterdir() if path.is_file()]
         if name.startswith(HUB):
             repository, revision = name.removeprefix(HUB), folder.name
-            weights = hub_file(repository, WEIGHTS, wanted=wanted(name, None, sha256), revision=revision)
-            files = [folder / CONFIGURATION, weights]
-        return Source({"model_name": here}, listing_digest(files), folder)
+            hub_file(repository, WEIGHTS, wanted=wanted(name, None, sha256), revision=revision)
+        weights = weights_in(folder)
+        files = files_of(folder, read_configuration(here), weights)
+        return Source({"model_name": here}, listing_digest(files), weights or folder, listing_command(files))
     tag = import_open_clip().get_pretrained_cfg(name, pretrained or "")
     if tag:
         repository, _, file = tag["hf_hub"].rpartition("/")
@@ -92,13 +132,19 @@ def find_source(name: str, pretrained: str | None, *, sha256: str | None = None)
     else:
         path = own_file(name, pretrained)
     settings = {"force_quick_gelu": tag.get("quick_gelu", False), "force_preprocess_cfg": tag}
-    return Source({"model_name": name, "pretrained": str(path), **settings}, file_digest(path), path)
+    arguments = {"model_name": name, "pretrained": str(path), **settings}
+    return Source(arguments, file_digest(path), path, f"sha256sum {quote(str(path))}")
 
 
 def own_file(name: str, pretrained: str | None) -> Path:
     """The user's own file of weights."""
     if pretrained and Path(pretrained).is_file():
         return Path(pretrained).resolve()
+    if pretrained and Path(pretrained).is_dir():
+        raise ValueError(
+            f"model.pretrained: {pretrained!r} is a folder; a file of weights is allowed, or, for a folder with an "
+            f"{CONFIGURATION}, model.name={LOCAL}{pretrained} and model.pretrained=null"
+        )
     tags = ", ".join(import_open_clip().list_pretrained_tags_by_model(name)) or "none"
     raise ValueError(f"model.pretrained: {pretrained!r} is neither a file nor a tag of {name}; tags: {tags}")
 

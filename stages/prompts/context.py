@@ -1,5 +1,6 @@
 """Prompts with learnable context: [start] [context] class name . [end], and its other arrangements."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from stages.prompts.packed import Packing
 from stages.prompts.text import TextTower
 
 Part = str | slice  # a text, or the context vectors of that range
+RENAME = "rename one (a folder of your own: in its classes.json)"
+FREE = -1  # instead of a token: a context vector goes there
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,15 @@ def assemble(
         class_specific: Whether each class has a context of its own.
 
     Raises:
-        ValueError: If a prompt is longer than the tower takes, or a word unknown; the message names the class.
+        ValueError: If a prompt is longer than the tower takes, a word unknown, nothing left of a name, or two prompts
+            the same; the message names the class.
 
     Source: CoOp (Zhou et al. 2022), sec. 3.2.
     """
     parts = arrangement(context_length, class_position)
-    rows, slots = zip(*[arrange(parts, name, tower) for name in class_names], strict=True)
+    prompts = [prompt_tokens(parts, name, tower) for name in class_names]
+    require_distinct(class_names, prompts, tower)
+    rows, slots = zip(*[embed_prompt(tokens, tower) for tokens in prompts], strict=True)
     leading = sum(place == index + 1 for index, place in enumerate(slots[0]))  # context right behind the start
     shared = 1 if class_specific else 1 + leading
     vectors = []
@@ -101,24 +107,61 @@ def readable(parts: list[Part]) -> str:
     return " ".join(words).replace(" .", ".")
 
 
-def arrange(parts: list[Part], class_name: str, tower: TextTower) -> tuple[Tensor, list[int]]:
-    """One prompt: embeddings (T, D_token) with zeros for the context, and the positions of the context."""
-    start, end = tower.frame()
+def prompt_tokens(parts: list[Part], class_name: str, tower: TextTower) -> list[int]:
+    """Return the tokens of one prompt, FREE for each context vector, without start and end.
+
+    Raises:
+        ValueError: If the prompt is longer than the tower takes; nothing is ever cut.
+    """
     name = class_name.replace("_", " ")
-    pieces, slots = [start], []
+    tokens = []
     for part in parts:
-        if isinstance(part, slice):
-            first = sum(map(len, pieces))
-            slots += range(first, first + part.stop - part.start)
-            pieces.append(start.new_zeros(part.stop - part.start, tower.width))
-        else:
-            pieces.append(tower.embed(tower.tokens(part.replace("{}", name))))
-    row = torch.cat([*pieces, end])
-    if len(row) > tower.context_length:
-        context = f"{len(slots)} context vectors (context_length) and " if slots else ""
+        free = isinstance(part, slice)
+        tokens += [FREE] * (part.stop - part.start) if free else tower.tokens(part.replace("{}", name))
+    if len(tokens) + 2 > tower.context_length:
+        free = tokens.count(FREE)
+        context = f"{free} context vectors (context_length) and " if free else ""
         raise ValueError(
-            f"class {name!r}: {context}the words make {len(row)} tokens; the text tower takes {tower.context_length}"
+            f"class {name!r}: {context}the words make {len(tokens) + 2} tokens; the text tower takes "
+            f"{tower.context_length}"
         )
+    return tokens
+
+
+def require_distinct(class_names: list[str], prompts: list[list], tower: TextTower) -> None:
+    """Refuse classes that the tokenizer makes equal, as it does with "Crane" and "crane": the second would never win.
+
+    Args:
+        class_names: K names.
+        prompts: The tokens of each class's prompts, K entries.
+        tower: The text tower.
+
+    Raises:
+        ValueError: If two classes have the same tokens, or nothing is left of a name; the message names them.
+    """
+    seen: dict[str, str] = {}
+    for name, tokens in zip(class_names, prompts, strict=True):
+        if tower.is_silent(name.replace("_", " ")):
+            raise ValueError(f"class {name!a}: the model's tokenizer leaves nothing of this name; {RENAME}")
+        if (other := seen.get(str(tokens))) is not None:
+            look_alike = unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name)
+            both = " and ".join(ascii(each) if look_alike else repr(each) for each in (other, name))
+            raise ValueError(
+                f"classes {both}: the model's tokenizer makes the same tokens of both names, so no prompt can tell "
+                f"them apart; {RENAME}, or join the classes"
+            )
+        seen[str(tokens)] = name
+
+
+def embed_prompt(tokens: list[int], tower: TextTower) -> tuple[Tensor, list[int]]:
+    """Return the embeddings (T, D_token) of one prompt, start and end included, and the positions of its context.
+
+    The rows of the context are zero.
+    """
+    start, end = tower.frame()
+    row = torch.cat([start, tower.embed(tokens), end])
+    slots = [1 + index for index, token in enumerate(tokens) if token == FREE]
+    row[slots] = 0
     return row, slots
 
 
@@ -168,18 +211,21 @@ def handwritten(templates: str | list[str], class_names: list[str], tower: TextT
         tower: The text tower.
 
     Raises:
-        ValueError: If a prompt is longer than the tower takes, or a word unknown; the message names the class.
+        ValueError: If a prompt is longer than the tower takes, a word unknown, nothing left of a name, or the prompts
+            of two classes the same; the message names the class.
 
     Source: Radford et al. 2021, sec. 3.1.4.
     """
     templates = [templates] if isinstance(templates, str) else templates
-    features = torch.stack([encode_class(templates, name, tower) for name in class_names])  # (K, templates, D)
+    prompts = [[prompt_tokens([template], name, tower) for template in templates] for name in class_names]
+    require_distinct(class_names, prompts, tower)
+    features = torch.stack([encode_class(of_class, tower) for of_class in prompts])  # (K, templates, D)
     if len(templates) == 1:
         return features.transpose(0, 1)
     return F.normalize(features.mean(1), dim=-1)[None]
 
 
-def encode_class(templates: list[str], class_name: str, tower: TextTower) -> Tensor:
-    """Text features (templates, D), unit norm, of one class, in one batch."""
-    rows = [arrange([template], class_name, tower)[0] for template in templates]
+def encode_class(prompts: list[list[int]], tower: TextTower) -> Tensor:
+    """Text features (templates, D), unit norm, of the prompts of one class, in one batch."""
+    rows = [embed_prompt(tokens, tower)[0] for tokens in prompts]
     return tower.encode(pack(rows, shared=1)[None], packing_of(rows, shared=1))[0]

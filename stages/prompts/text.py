@@ -44,6 +44,10 @@ class TextTower:
         unknown = [word for word in words if self._is_unknown(self._tokenizer.encode(word))]
         raise ValueError(f"{text!r}: the model never learnt {', '.join(map(repr, unknown)) or 'it'}; use other words")
 
+    def is_silent(self, text: str) -> bool:
+        """Whether the tokenizer leaves nothing of a text, as of blanks."""
+        return not self._tokenizer.encode(text)
+
     def _is_unknown(self, tokens: list[int]) -> bool:
         return bool((self._tower.token_embedding.weight[tokens] == 0).all(-1).any())
 

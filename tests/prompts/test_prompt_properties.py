@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stages.banks.prompts import PromptFile, load_prompts, save_prompts
-from stages.prompts.context import arrange, arrangement, assemble
+from stages.prompts.context import arrangement, assemble, embed_prompt, prompt_tokens
 from stages.prompts.text import TextTower
 
 LENGTH = 24
@@ -54,10 +54,10 @@ def test_a_prompt_is_start_context_name_and_end_in_the_order_of_its_arrangement(
         with pytest.raises(
             ValueError, match=f"{context_length} context vectors .* the text tower takes {LENGTH}"
         ) as error:
-            arrange(parts, name, tower)
+            prompt_tokens(parts, name, tower)
         assert repr(name.replace("_", " ")) in str(error.value)
         return
-    row, slots = arrange(parts, name, tower)
+    row, slots = embed_prompt(prompt_tokens(parts, name, tower), tower)
     assert len(row) == len(words) + context_length and slots == expected
     assert (row[slots] == 0).all()
     rest = [place for place in range(len(row)) if place not in slots]
@@ -74,6 +74,12 @@ def test_each_prompt_of_a_pack_takes_the_context_in_its_places(tower, class_name
         with pytest.raises(ValueError, match="the text tower takes") as error:
             assemble(class_names, tower, **options)
         assert repr(class_names[too_long.index(True)].replace("_", " ")) in str(error.value)
+        return
+    told = [name.replace("_", " ") for name in class_names]
+    tokens = [str([tower.tokens(part.replace("{}", name)) for part in ("{}", "{}.")]) for name in told]
+    if len(set(tokens)) < len(tokens) or not all(map(tower.tokens, told)):
+        with pytest.raises(ValueError, match=r"the model's tokenizer (makes the same tokens|leaves nothing)"):
+            assemble(class_names, tower, **options)
         return
     prompts = assemble(class_names, tower, **options)
     context = torch.arange(1, 1 + context_length * (len(class_names) if specific else 1))[:, None].expand(-1, 8).float()

@@ -1,0 +1,120 @@
+"""Say what is wrong with a file of weights that open_clip could not load, and what to do about it."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from shlex import quote
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+TEXT, IMAGE = "token_embedding.weight", ("conv1.weight", "class_embedding", "patch_embed.proj.weight")
+OPEN_CLIP_LOOKS = ("", "state_dict")  # keys of a checkpoint under which open_clip finds a model's weights
+SETTINGS = ("input_resolution", "context_length", "vocab_size")  # beside the weights in OpenAI's archives
+
+
+def misfit(path: Path) -> str | None:
+    """Describe why open_clip cannot load a file and what would help; None if its own error says it better."""
+    if path.is_dir():
+        return "the folder holds no weights; a file such as open_clip_model.safetensors is allowed"
+    with path.open("rb") as file:
+        head = file.read(9)
+    if not head:
+        return "the file is empty"
+    is_safetensors, is_torch = head[8:] == b"{", head.startswith((b"PK\x03\x04", b"\x80"))
+    if is_safetensors != (path.suffix == ".safetensors"):
+        if is_safetensors:
+            return "the file holds safetensors; let its name end in .safetensors"
+        if is_torch:
+            return "the file holds a checkpoint of PyTorch and no safetensors; let its name end in .pt"
+    elif not is_safetensors and not is_torch:
+        return f"it is no file of weights: it begins with {head!r}"
+    try:
+        if is_torchscript(path):
+            return f"the file is a TorchScript archive, which holds code and is not run; {conversion(path)}"
+        content = content_of(path)
+    except Exception as error:  # the same as open_clip met, of any kind
+        if type(error).__name__ != "UnpicklingError":
+            return None
+        return (
+            "the file is damaged, or holds Python objects beside tensors, as a whole pickled model does; only tensors "
+            "are read, because unpickling can run code: save `model.state_dict()` instead"
+        )
+    return misfit_of(list(parts_of(content)))
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive of `torch.jit.save`, such as OpenAI published its models in."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(PurePosixPath(name).name == "constants.pkl" for name in archive.namelist())
+
+
+def conversion(path: Path) -> str:
+    """Say how to get the weights of a TorchScript archive."""
+    code = (
+        f'import torch; weights = torch.jit.load({json.dumps(str(path))}, map_location="cpu").state_dict(); '
+        f'torch.save({{key: weights[key] for key in weights if key not in {json.dumps(SETTINGS)}}}, "weights.pt")'
+    )
+    return (
+        "OpenAI's weights come by model.pretrained=openai; an archive that you trust becomes a checkpoint by\n"
+        f"python -c {quote(code)}\n"
+        "(OpenAI's weights in a file need the model's name that ends in -quickgelu)"
+    )
+
+
+def content_of(path: Path) -> Any:
+    """What a file holds; of safetensors the names alone, each as an empty tensor."""
+    if path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", weights_only=True)
+    with safe_open(path, "pt") as file:
+        return dict.fromkeys(file.keys(), torch.empty(0))
+
+
+def parts_of(content: Any, place: str = "", *, depth: int = 3) -> Iterator[tuple[str, list[str]]]:
+    """Every dictionary of tensors in a checkpoint: the key under which it lies, and its own keys."""
+    if not isinstance(content, dict) or not depth:
+        return
+    if keys := [str(key) for key, value in content.items() if isinstance(value, torch.Tensor)]:
+        yield place, keys
+    for key, value in content.items():
+        yield from parts_of(value, f"{place}.{key}" if place else str(key), depth=depth - 1)
+
+
+def misfit_of(parts: list[tuple[str, list[str]]]) -> str | None:
+    """The same for the dictionaries of tensors in a file."""
+    names = [name for _, keys in parts for name in keys]
+    if not names:
+        return "the file holds no tensors by name; what `torch.save(model.state_dict(), ...)` writes is allowed"
+    if foreign := [name for name in names if name.startswith(("vision_model.", "text_model."))]:
+        return (
+            f"the file is of transformers' CLIPModel ({foreign[0]}); take the same model in open_clip's form, "
+            "such as open_clip_model.safetensors beside it on the hub"
+        )
+    whole = {place: name.removesuffix(TEXT) for place, keys in parts for name in keys if name.endswith(TEXT)}
+    if not whole:
+        return without_text_tower(parts)
+    if not whole.keys() & set(OPEN_CLIP_LOOKS):
+        return (
+            f"the model lies under the key {next(iter(whole))!r} of the file; save what lies there as a file of its own"
+        )
+    prefix = next(whole[place] for place in OPEN_CLIP_LOOKS if place in whole).removesuffix("text.")
+    if prefix not in ("", "module."):
+        return f"the names of the weights begin with {prefix!r}; save them without it"
+    return None
+
+
+def without_text_tower(parts: list[tuple[str, list[str]]]) -> str | None:
+    """The same where no dictionary holds a text tower."""
+    for place, keys in parts:
+        if found := [name for name in keys if name.endswith(IMAGE)]:
+            under = f", under the key {place!r}" if place else ""
+            return (
+                f"the file holds an image tower alone ({found[0]}{under}), as those of FARE and TeCoA do, but a CLIP "
+                "has a text tower, too. Load it into `model.visual` of the open_clip model that it was fine-tuned from "
+                "and save the `model.state_dict()` of the whole"
+            )
+    return None

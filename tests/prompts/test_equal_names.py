@@ -1,0 +1,118 @@
+"""Class names that a tokenizer makes equal are refused, whichever tokenizer it is, wherever text features are made."""
+
+import re
+import unicodedata
+
+import open_clip
+import pytest
+import torch
+
+from stages.prompts.context import assemble, handwritten
+from stages.prompts.templates import openai_templates
+from stages.prompts.text import TextTower
+from tests.models.random_models import KINDS, random_model
+
+MODEL = random_model(KINDS["vit_b_32"][0]).requires_grad_(False)
+NFC, NFD = (unicodedata.normalize(form, "café au lait") for form in ("NFC", "NFD"))
+EQUAL = [
+    ("cat", "cat"),
+    ("Crane", "crane"),
+    ("cat", "cat "),
+    ("sea lion", "sea_lion"),
+    ("sea lion", " sea \t lion"),
+    ("sea lion", "sea\u00a0lion"),
+    ("caf&eacute;", "café"),
+    ("AT&T", "AT&amp;amp;T"),
+    (NFC, NFD),
+    ("ﬁsh", "fish"),
+    ("ＦＩＳＨ", "fish"),
+    ("McDonald\u2019s", "McDonald's"),
+    ("schÃ¶n", "schön"),  # UTF-8 that was read as Latin-1, which ftfy mends
+]
+EQUAL_WITHOUT_PUNCTUATION = [
+    ("T-shirt/top", "tshirttop"),
+    ("dahlia?", "dahlia"),
+    ("St. Bernard", "st bernard"),
+]
+
+
+def tower(clean: str = "lower") -> TextTower:
+    return TextTower(MODEL, open_clip.SimpleTokenizer(clean=clean))
+
+
+def encode_by_template(names: list[str], tower: TextTower) -> None:
+    handwritten("a photo of a {}.", names, tower)
+
+
+def encode_by_ensemble(names: list[str], tower: TextTower) -> None:
+    handwritten(openai_templates(), names, tower)
+
+
+def encode_behind_context(names: list[str], tower: TextTower, *, position: str = "end", specific: bool = False) -> None:
+    assemble(names, tower, context_length=4, class_position=position, class_specific=specific)
+
+
+def encode_in_the_middle(names: list[str], tower: TextTower) -> None:
+    encode_behind_context(names, tower, position="middle")
+
+
+def encode_in_front_of_own_contexts(names: list[str], tower: TextTower) -> None:
+    encode_behind_context(names, tower, position="front", specific=True)
+
+
+WAYS = [
+    encode_by_template,
+    encode_by_ensemble,
+    encode_behind_context,
+    encode_in_the_middle,
+    encode_in_front_of_own_contexts,
+]
+
+
+@pytest.mark.parametrize("encode", WAYS)
+@pytest.mark.parametrize(
+    ("clean", "first", "second"),
+    [("lower", *pair) for pair in EQUAL] + [("canonicalize", *pair) for pair in [*EQUAL, *EQUAL_WITHOUT_PUNCTUATION]],
+)
+def test_names_with_the_same_tokens_are_refused_with_both_of_them(encode, clean, first, second):
+    with pytest.raises(ValueError, match="makes the same tokens of both names") as caught:
+        encode(["dog", first, "cow", second], tower(clean))
+    said = str(caught.value)
+    assert "dog" not in said and "cow" not in said
+    for name in (first, second):
+        assert repr(name) in said or ascii(name) in said
+
+
+@pytest.mark.parametrize("encode", WAYS)
+def test_names_that_differ_in_their_tokens_are_not_refused(encode):
+    for clean in ("lower", "whitespace"):
+        names = ["cat", "cats", "T-shirt/top", "Tshirt", "dahlia?", "dahlia", "cafe", "café"]
+        encode([*names, "Cat"] if clean == "whitespace" else names, tower(clean))
+
+
+def test_two_spellings_that_look_alike_are_told_apart():
+    with pytest.raises(ValueError, match=re.escape(r"'caf\xe9 au lait' and 'cafe\u0301 au lait'")):
+        encode_by_template([NFC, NFD], tower())
+
+
+@pytest.mark.parametrize("encode", WAYS)
+@pytest.mark.parametrize(
+    ("clean", "name"), [("lower", " "), ("lower", "_"), ("lower", "&nbsp;"), ("canonicalize", "?!")]
+)
+def test_a_name_of_which_nothing_is_left_is_refused(encode, clean, name):
+    with pytest.raises(ValueError, match=r"class .*the model's tokenizer leaves nothing of this name"):
+        encode(["dog", name], tower(clean))
+
+
+def test_names_that_differ_behind_the_last_place_of_the_tower_are_too_long_and_never_cut():
+    long = " ".join(["fish"] * 75)
+    with pytest.raises(ValueError, match="the text tower takes 77"):
+        encode_by_template([f"{long} cat", f"{long} dog"], tower())
+
+
+@torch.no_grad()
+def test_what_is_refused_would_have_had_the_same_features():
+    tokenizer = open_clip.SimpleTokenizer()
+    for pair in EQUAL:
+        first, second = MODEL.encode_text(tokenizer([f"a photo of a {name.replace('_', ' ')}." for name in pair]))
+        assert torch.equal(first, second)
