@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
-from stages.banks.files import explaining, replacing, require_writable
+from stages.banks.files import explaining, remove, replacing, require_writable
 from stages.carding import path_of_card, write_card
 from stages.command import command, progress
 from stages.datasets.card import Card
@@ -64,11 +64,9 @@ def main(dataset: str) -> str:
         write_index(index_file, index, dataset=dataset)
         write_card(card_file, card)
     told = "".join(f"; {note}" for note in notes)
-    if passed_over := names_passed_over(raw):
-        told += f"; {len(passed_over)} passed over, as no images:\n{shortened(passed_over)}\n"
     return (
         f"wrote {out}, {len(listing.train)} + {len(listing.test)} images, {len(listing.class_names)} classes, "
-        f"splits: {listing.splits}{told}"
+        f"splits: {listing.splits}{told}{told_of_passed_over(raw)}"
     )
 
 
@@ -104,14 +102,21 @@ def get(source: Source, raw: Path) -> Listing:
         ValueError: If a link in the folder leads to another folder, out of it or nowhere, or the download or the
             listing fails.
     """
-    with explaining(raw):
-        raw.resolve().parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(raw.resolve().with_name(f".{raw.name}.lock.partial")):  # experiments may share the folder
-            files = files_in(raw)
-            if all(path.name.startswith("split_zhou_") for path in files):
-                source.download(raw)
-                files_in(raw)
+    if no_images(files_in(raw)):
+        lock = raw.resolve().with_name(f".{raw.name}.download.partial")
+        with explaining(raw):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock):  # experiments of one workspace share the folder: one downloads, the others wait
+                if no_images(files_in(raw)):
+                    source.download(raw)
+                remove(lock)
+        files_in(raw)
     return source.list_images(raw)
+
+
+def no_images(files: list[Path]) -> bool:
+    """Whether there is nothing but CoOp's split file, which comes without the images."""
+    return all(path.name.startswith("split_zhou_") for path in files)
 
 
 def files_in(raw: Path) -> list[Path]:
@@ -120,6 +125,8 @@ def files_in(raw: Path) -> list[Path]:
     Raises:
         ValueError: If a link leads to another folder, out of the raw folder or nowhere.
     """
+    if raw.is_symlink() and not raw.exists():
+        raise ValueError(f"{raw}: a link to {raw.readlink()}, which is missing; mount or make it, or remove the link")
     files = list(files_below(raw)) if raw.is_dir() else []
     faults = []
     for path in filter(Path.is_symlink, files):
@@ -166,7 +173,14 @@ def all_whole(examined: Iterable[bytes | ValueError], count: int, raw: Path, sou
             f"the lists of a published data set name these files: get them again from {source.origin}, or empty {raw} "
             "and run `dvc repro`, which downloads the data set or says what to put there"
         )
-    raise ValueError(f"{raw}: {len(faults)} of {count} images cannot be used; {remedy}\n{shortened(faults)}")
+    told = f"{shortened(faults)}{told_of_passed_over(raw)}"
+    raise ValueError(f"{raw}: {len(faults)} of {count} images cannot be used; {remedy}\n{told}")
+
+
+def told_of_passed_over(raw: Path) -> str:
+    """Names the files that are not taken for images, in lines of their own; empty if there are none."""
+    names = names_passed_over(raw)
+    return f"\n{len(names)} passed over, hidden or left behind by the system:\n{shortened(names)}\n" if names else ""
 
 
 if __name__ == "__main__":
