@@ -173,7 +173,7 @@ def all_whole(examined: Iterable[bytes | ValueError], count: int, raw: Path, sou
             f"the lists of a published data set name these files: get them again from {source.origin}, or empty {raw} "
             "and run `dvc repro`, which downloads the data set or says what to put there"
         )
-    told = f"{shortened(faults)}{told_of_passed_over(raw)}"
+    told = f"{shortened(faults)}{told_of_passed_over(raw)}".rstrip("\n")
     raise ValueError(f"{raw}: {len(faults)} of {count} images cannot be used; {remedy}\n{told}")
 
 
