@@ -107,9 +107,11 @@ def get(source: Source, raw: Path) -> Listing:
         with explaining(raw):
             lock.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(lock):  # experiments of one workspace share the folder: one downloads, the others wait
-                if no_images(files_in(raw)):
-                    source.download(raw)
-                remove(lock)
+                try:
+                    if no_images(files_in(raw)):
+                        source.download(raw)
+                finally:
+                    remove(lock)
         files_in(raw)
     return source.list_images(raw)
 

@@ -58,7 +58,7 @@ def test_a_clone_runs_what_needs_no_raw_image(own, tmp_path):
     own.run("git", "clone", "-q", str(own.folder), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone", own.environment)
     clone.run("dvc", "remote", "add", "--local", "-d", "there", str(tmp_path / "remote"))
-    clone.run("dvc", "pull", "-q")
+    clone.run("dvc", "pull", "-q", "extract@mine", "--with-deps")
     printed = clone.run("dvc", "exp", "run", "--allow-missing", "-S", "attack.eps=4", "craft@mine")
     assert "Ran experiment" in printed
     shutil.rmtree(clone.folder / ".dvc/tmp")
