@@ -34,7 +34,8 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-os.environ.pop("DVC_STAGE", None)  # of whoever runs the tests; DVC sets it for its stages
+for name in ("DVC_STAGE", "DVC_ROOT"):  # of whoever runs the tests; DVC sets them for its stages
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ CLIENT = """#!{python} -IS
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    socket.send_fds(server, [json.dumps([os.getcwd(), sys.argv[1:], os.environ.get("DVC_STAGE", "")]).encode()], [1, 2])
+    told = [os.environ.get(name, "") for name in ("DVC_STAGE", "DVC_ROOT")]
+    socket.send_fds(server, [json.dumps([os.getcwd(), sys.argv[1:], *told]).encode()], [1, 2])
     sys.exit(int(server.recv(16) or b"1"))
 """
 
@@ -40,7 +41,7 @@ def serve(address: str) -> None:
         while True:
             connection, _ = server.accept()
             request, fds, _, _ = socket.recv_fds(connection, 65536, 2)
-            folder, arguments, os.environ["DVC_STAGE"] = json.loads(request)
+            folder, arguments, os.environ["DVC_STAGE"], os.environ["DVC_ROOT"] = json.loads(request)
             if (child := os.fork()) == 0:
                 run(folder, arguments, fds)
             _, status = os.waitpid(child, 0)

@@ -56,6 +56,7 @@ def source_of(name: str, raw: Path, *, held_out: float) -> Source:
     if not raw.is_dir():
         raise ValueError(
             f"datasets: no data set called {name!r} and no folder {raw} with images of your own; the catalogue has: "
-            f"{', '.join(CATALOGUE)}"
+            f"{', '.join(CATALOGUE)}. If the folder lies on another machine, copy it; what needs no raw image runs "
+            "with `--allow-missing`"
         )
     return folder_source(raw, held_out=held_out)

@@ -5,6 +5,7 @@ Colour profiles are ignored, as open_clip's own preprocessing does.
 
 import mmap
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ LARGEST = 64_000_000  # pixels; below the number from which Pillow warns
 LARGEST_FILE = 2**30  # bytes; so many pixels take 0.77e9 in the bulkiest format, a PPM that writes numbers as text
 SMALLEST_SIDE = 16  # pixels
 STEEPEST_ASPECT = 20  # longer side over shorter side
+IN_CACHE = re.compile(r".*/files/md5/[0-9a-f]{2}/[0-9a-f]{30}")  # a file in a cache of DVC, named by its content
 
 BITS, COMPRESSION, BLACK, ORIENTATION = 258, 259, 262, 274  # TIFF and EXIF tags; BLACK is PhotometricInterpretation
 TURNS = {
@@ -54,13 +56,13 @@ def path_of(raw: Path, id: str) -> Path:
     """The file of an id.
 
     Raises:
-        ValueError: If it lies outside the raw folder, by `..` or through a link.
+        ValueError: If it lies outside the raw folder, by `..` or through a link that does not end in a cache of DVC.
     """
     path = raw / id
     real = Path(os.path.realpath(path))  # unlike `resolve`, no error for links in a circle
-    if not real.is_relative_to(os.path.realpath(raw)):
-        raise ValueError(f"{path}: leads out of {raw} to {real}; put the file itself there")
-    return path
+    if real.is_relative_to(os.path.realpath(raw)) or (path.is_symlink() and IN_CACHE.fullmatch(real.as_posix())):
+        return path
+    raise ValueError(f"{path}: leads out of {raw} to {real}; put the file itself there")
 
 
 def read_content(raw: Path, id: str) -> bytes:

@@ -1,10 +1,10 @@
 """The user's own images: a folder for each split and class, taken as they lie.
 
-    data/raw/<dataset>/train/<class>/*      images to tune on
+    data/raw/<dataset>/train/<class>/*      images to tune on; not needed for a data set under `test_only`
     data/raw/<dataset>/test/<class>/*       images to judge; without this folder, a part of train is held out
     data/raw/<dataset>/classes.json         optional: {"template": "a photo of a {}.", "names": {"<class>": "<name>"}}
 
-Hidden files and folders are skipped; anything else that is not expected is an error, so that a misspelt name is no
+What counts as a file is said in `places.py`; anything that is not expected is an error, so that a misspelt name is no
 silent loss.
 """
 
@@ -17,9 +17,10 @@ from typing import Any
 
 from stages.datasets.decode import path_of, read_content
 from stages.datasets.listing import Item, Listing, Source
+from stages.datasets.places import entries_of, shortened
 
 TEMPLATE = "a photo of a {}."
-LAYOUT = "train/<class>/* and test/<class>/*, or train/<class>/* alone"
+LAYOUT = "train/<class>/* and test/<class>/*, or one of them alone"
 ALLOWED = ("train", "test", "classes.json")
 
 
@@ -53,7 +54,7 @@ def refuse(raw: Path) -> None:
 
 
 def list_folder(raw: Path, *, held_out: float) -> Listing:
-    """Lists the images; labels follow the sorted names of the folders in train.
+    """Lists the images; labels follow the sorted names of the folders in train, without train of those in test.
 
     Args:
         raw: The folder.
@@ -64,25 +65,27 @@ def list_folder(raw: Path, *, held_out: float) -> Listing:
     """
     if unknown := [name for name in entries(raw) if name not in ALLOWED]:
         raise ValueError(f"{raw / unknown[0]}: not expected; allowed are {', '.join(ALLOWED)}")
-    folders = entries(raw / "train")
-    class_names = spoken_names(raw, folders)
-    found = items_in(raw, "train", folders)
-    if "test" in entries(raw):
-        return Listing(class_names, found, items_in(raw, "test", folders), splits="the user's folders train and test")
-    train, test = hold_out(raw, found, held_out)
-    splits = f"a share of {held_out:g} of the user's folder train held out from each class, by the sha256 of the images"
-    return Listing(class_names, train, test, splits)
+    splits = [name for name in ("train", "test") if name in entries(raw)] or ["train"]
+    folders = entries(raw / splits[0])
+    class_names = spoken_names(raw / splits[0], folders)
+    items = {split: items_in(raw, split, folders) for split in splits}
+    if "test" in splits:
+        told = f"the user's folder{'s' * (len(splits) - 1)} {' and '.join(splits)}"
+        return Listing(class_names, items.get("train", []), items["test"], splits=told)
+    train, test = hold_out(raw, items["train"], held_out)
+    told = f"a share of {held_out:g} of the user's folder train held out from each class, by the sha256 of the images"
+    return Listing(class_names, train, test, splits=told)
 
 
 def entries(folder: Path) -> list[str]:
-    """Names in a folder, sorted, without the hidden ones.
+    """Names in a folder, sorted.
 
     Raises:
-        ValueError: If it is no folder, or a name is not Unicode.
+        ValueError: If it is no folder, a name is not Unicode, or as `entries_of` does.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: missing or no folder; allowed are {LAYOUT}")
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = [entry.name for entry in entries_of(folder)]
     if foreign := [name for name in names if name.encode(errors="replace").decode() != name]:
         raise ValueError(f"{folder}: the name {foreign[0]!r} is not valid Unicode; rename it")
     return names
@@ -124,15 +127,16 @@ def hold_out(raw: Path, items: list[Item], share: float) -> tuple[list[Item], li
         Those that stay, those held out.
 
     Raises:
-        ValueError: If the share is out of range, or the images of a class are all the same.
+        ValueError: If the share is out of range, an image cannot be read, or those of a class are all the same.
     """
     if not 0 < share < 1:
         raise ValueError(
             f"fetch.held_out: {share!r}; more than 0 and less than 1 is allowed, or a folder {raw / 'test'}"
         )
+    digest_of = digests_of(raw, items)
     held: set[Item] = set()
     for _, of_class in groupby(items, key=lambda item: item.label):
-        digests = {item: hashlib.sha256(read_content(raw, item.id)).digest() for item in of_class}
+        digests = {item: digest_of[item] for item in of_class}
         contents = sorted(set(digests.values()))
         if len(contents) < 2:
             folder = (raw / next(iter(digests)).id).parent
@@ -142,23 +146,46 @@ def hold_out(raw: Path, items: list[Item], share: float) -> tuple[list[Item], li
     return [item for item in items if item not in held], [item for item in items if item in held]
 
 
-def spoken_names(raw: Path, folders: list[str]) -> list[str]:
+def digests_of(raw: Path, items: list[Item]) -> dict[Item, bytes]:
+    """The sha256 of each image.
+
+    Raises:
+        ValueError: If some cannot be read; the message names them.
+    """
+    digests, faults = {}, []
+    for item in items:
+        try:
+            digests[item] = hashlib.sha256(read_content(raw, item.id)).digest()
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError(f"{raw}: {len(faults)} of {len(items)} images cannot be read\n{shortened(faults)}")
+    return digests
+
+
+def spoken_names(split: Path, folders: list[str]) -> list[str]:
     """Names of the classes as a prompt says them, in the order of the folders.
+
+    Args:
+        split: The folder train or test of the raw folder, which holds the folders of the classes.
+        folders: Their names.
 
     Raises:
         ValueError: If there are fewer than two, two are the same, or `classes.json` names a folder that does not exist.
     """
+    raw = split.parent
     _, names = read_naming(raw)
     if unknown := [folder for folder in names if folder not in folders]:
-        raise ValueError(f"{raw / 'classes.json'}: no folder {unknown[0]!r} in train; there are: {', '.join(folders)}")
+        there = ", ".join(folders)
+        raise ValueError(f"{raw / 'classes.json'}: no folder {unknown[0]!r} in {split.name}; there are: {there}")
     if len(folders) < 2:
-        raise ValueError(f"{raw / 'train'}: {len(folders)} class; at least 2 are allowed")
+        raise ValueError(f"{split}: {len(folders)} class; at least 2 are allowed")
     class_names = [names.get(folder, folder) for folder in folders]
     seen: dict[str, str] = {}
     for folder, name in zip(folders, class_names, strict=True):
         other = seen.setdefault(name.replace("_", " "), folder)
         if other != folder:
-            raise ValueError(f"{raw / 'train'}: {other!r} and {folder!r} are both spoken {name.replace('_', ' ')!r}")
+            raise ValueError(f"{split}: {other!r} and {folder!r} are both spoken {name.replace('_', ' ')!r}")
     return class_names
 
 

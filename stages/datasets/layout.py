@@ -1,7 +1,8 @@
 """Where the files of a data set lie below its raw folder."""
 
-import os
 from pathlib import Path
+
+from stages.datasets.places import entries_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")  # in lower case; all that the published data sets use
 
@@ -42,28 +43,28 @@ def beside(raw: Path, images: Path, name: str) -> Path | None:
 
 
 def images_in(folder: Path) -> list[str]:
-    """Names of the image files in a folder, sorted; hidden files are passed over.
+    """Names of the image files in a folder, sorted.
 
     Args:
         folder: Of the images of one class.
 
     Raises:
-        ValueError: If there is no such folder or no image in it.
+        ValueError: If there is no such folder or no image in it, or as `entries_of` does.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: missing; each class has a folder")
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES))
-    if not (names := [name for name in names if not name.startswith(".")]):
+    if not (names := [entry.name for entry in entries_of(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES)]):
         raise ValueError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return names
 
 
 def folders_in(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are passed over.
+    """Names of the folders in a folder, sorted.
 
     Args:
         folder: Of the classes of one data set.
+
+    Raises:
+        ValueError: As `entries_of` does.
     """
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return [entry.name for entry in entries_of(folder) if entry.is_dir()]

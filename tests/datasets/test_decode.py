@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -280,6 +281,23 @@ def raw(tmp_path):
 def test_27_no_way_leads_out_of_the_raw_folder(raw, id, read):
     with pytest.raises(ValueError, match=rf"raw/{id}: leads out of .*raw to .*secret\.png; put the file itself"):
         read(raw, id)
+
+
+def test_27_links_into_a_cache_of_dvc_are_followed_and_what_only_looks_like_one_is_not(raw, tmp_path):
+    """DVC makes such links where `cache.type` is symlink; a path with `..` there is no link."""
+    cached = tmp_path / "cache/files/md5/ab" / ("0" * 30)
+    for name in (cached, cached.with_name("passwd"), tmp_path / "files/md5/abc" / ("0" * 30)):
+        name.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(raw / "a" / "2.png", name)
+    (raw / "a" / "cached.png").symlink_to(cached)
+    assert next(read_files(raw, ["a/cached.png"])).getpixel((0, 0))[0] == 2
+    for target in (cached.with_name("passwd"), tmp_path / "files/md5/abc" / ("0" * 30)):
+        (raw / "a" / "other.png").unlink(missing_ok=True)
+        (raw / "a" / "other.png").symlink_to(target)
+        with pytest.raises(ValueError, match="leads out"):
+            read_content(raw, "a/other.png")
+    with pytest.raises(ValueError, match="leads out"):
+        read_content(raw, f"../cache/files/md5/ab/{'0' * 30}")
 
 
 def test_27_an_absolute_path_leads_out_too(raw):

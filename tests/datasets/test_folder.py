@@ -39,9 +39,10 @@ def pairs(items):
     return [(item.id, item.label) for item in items]
 
 
-def test_train_and_test_are_listed_in_order_hidden_ones_skipped(raw):
+def test_train_and_test_are_listed_in_order_hidden_ones_and_leftovers_skipped(raw):
     build(raw)
-    for hidden in (".DS_Store", "train/.DS_Store", "train/jay/.hidden.png", ".git/HEAD", "test/.cache/x"):
+    left = ("train/jay/Thumbs.db", "train/jay/desktop.ini", "test/ehthumbs.db", "__MACOSX/x", "train/jay/._a.png")
+    for hidden in (".DS_Store", "train/.DS_Store", "train/jay/.hidden.png", ".git/HEAD", "test/.cache/x", *left):
         (raw / hidden).parent.mkdir(exist_ok=True)
         (raw / hidden).touch()
     listing = listed(raw)
@@ -55,6 +56,38 @@ def test_train_and_test_are_listed_in_order_hidden_ones_skipped(raw):
 def test_labels_follow_train_when_a_class_has_no_test_images(raw):
     build(raw, {**BIRDS, "test": {"wren": "m"}})
     assert pairs(listed(raw).test) == [("test/wren/m.png", 1)]
+
+
+def test_test_images_alone_are_listed_by_their_own_classes(raw):
+    build(raw, {"test": BIRDS["test"]}, naming={"names": {"wren": "house wren"}})
+    listing = listed(raw)
+    assert listing.class_names == ["jay", "house wren"] and listing.splits == "the user's folder test"
+    assert not listing.train and pairs(listing.test) == [
+        ("test/jay/k.png", 0), ("test/jay/l.png", 0), ("test/wren/m.png", 1)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"test": {"jay": "k", "owl": ""}}, "raw/test/owl: no images"),
+        ({"test": {"jay": "k"}}, "raw/test: 1 class; at least 2"),
+        ({"test": {"sea lion": "k", "sea_lion": "l"}}, "raw/test: 'sea lion' and 'sea_lion' are both spoken"),
+    ],
+)
+def test_a_mistake_among_test_images_alone_is_named(raw, splits, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        listed(build(raw, splits))
+
+
+def test_every_file_that_cannot_be_read_is_named_before_a_share_is_held_out(raw):
+    build(raw, {"train": BIRDS["train"]})
+    for name in ("x", "y"):
+        (raw / "train" / "jay" / f"{name}.png").symlink_to("missing.png")
+    with pytest.raises(
+        ValueError, match=r"2 of 12 images cannot be read\n.*jay/x\.png: cannot .*\n.*jay/y\.png: cannot"
+    ):
+        listed(raw)
 
 
 def test_the_source_says_whose_images_they_are(raw):
@@ -97,8 +130,9 @@ def test_a_wrong_classes_json_is_named(raw, naming, message):
         folder_source(raw, held_out=0.2).list_images(raw)
 
 
-def no_train(raw):
+def no_images(raw):
     shutil.rmtree(raw / "train")
+    shutil.rmtree(raw / "test")
 
 
 def empty_class(raw):
@@ -156,12 +190,31 @@ def folder_link_out(raw):
     (raw / "train" / "jay").symlink_to(raw.parent / "jay")
 
 
+def folder_link_within(raw):
+    (raw / "train" / "owl").symlink_to("jay")
+
+
+def split_link(raw):
+    (raw / "test").rename(raw.parent / "elsewhere")
+    (raw / "test").symlink_to("../elsewhere")
+
+
+def both_linked(raw):
+    for split in ("train", "test"):
+        (raw / split).rename(raw.parent / split)
+        (raw / split).symlink_to(raw.parent / split)
+
+
+def circle(raw):
+    (raw / "train" / "jay" / "up").symlink_to("..")
+
+
 def not_unicode(raw):
     (raw / "train" / "jay" / os.fsdecode(b"\xff.png")).touch()
 
 
 MISTAKES = {
-    "no train": (no_train, "raw/train: missing or no folder; allowed are train/<class>/*"),
+    "neither train nor test": (no_images, "raw/train: missing or no folder; allowed are train/<class>/*"),
     "29 empty": (empty_class, "raw/train/owl: no images; each class needs at least one"),
     "29 hidden files only": (hidden_only, "raw/train/owl: no images"),
     "29 empty in test": (empty_test_class, "raw/test/jay: no images"),
@@ -173,7 +226,11 @@ MISTAKES = {
     "file beside the classes": (stray, "raw/train/notes.txt: missing or no folder"),
     "misspelt test": (misspelt, "raw/tets: not expected; allowed are train, test, classes.json"),
     "27 link": (link_out, "raw/train/jay/x.png: leads out of"),
-    "27 linked class": (folder_link_out, "raw/train/jay/a.png: leads out of"),
+    "27 linked class": (folder_link_out, "raw/train/jay: leads out of its folder to "),
+    "27 linked class, within": (folder_link_within, "raw/train/owl: leads out of its folder to "),
+    "27 linked split": (split_link, "raw/test: leads out of its folder to "),
+    "27 linked folders": (both_linked, "(one of 2 such links in "),
+    "27 circle": (circle, "raw/train/jay/up: leads out of its folder to "),
     "name that is not Unicode": (not_unicode, r"the name '\udcff.png' is not valid Unicode"),
 }
 
