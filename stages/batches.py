@@ -1,7 +1,6 @@
 """Split shards into batches, run several side by side, and put the results back in order."""
 
 import math
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from stages.banks.images import Images
 from stages.command import is_out_of_memory, progress
+from stages.cores import available_cores
 from stages.models.device import largest_batch
 from stages.params import Runtime
 
@@ -91,4 +91,4 @@ def fitting(runtime: Runtime, encode: Encoder, image_size: int, device: torch.de
 
 def processes_on(runtime: Runtime, device: str) -> int:
     """Return how many processes like this one may share the machine's memory."""
-    return max((os.cpu_count() or 1) // runtime.actor_cpus, 1) if (runtime.engine, device) == ("ray", "cpu") else 1
+    return max(available_cores() // runtime.actor_cpus, 1) if (runtime.engine, device) == ("ray", "cpu") else 1

@@ -112,8 +112,13 @@ def engine(params: Params, worker: Callable[..., Worker], *arguments: Any, shard
         return
     try:
         from stages.on_ray import cluster
-    except ModuleNotFoundError as error:
-        raise ValueError(f"runtime.engine: {error}; pip install -e '.[ray]'") from error
+    except ImportError as error:
+        if (error.name or "").startswith("stages"):
+            raise
+        raise ValueError(
+            f"runtime.engine: ray wants Ray, which cannot be imported ({error}); run pip install -e '.[ray]', or set "
+            "runtime.engine to local"
+        ) from error
     with cluster(params, worker, *arguments, shards=shards) as found:
         yield found
 

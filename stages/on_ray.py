@@ -25,6 +25,7 @@ from stages.command import progress
 from stages.dispatch import DEATHS, LOOK, Dispatch, Task, answer, carried, died_too_often, tasks_of
 from stages.engine import ShardFolder, Work, Worker, as_paths
 from stages.params import Params
+from stages.ray_cluster import connect
 from stages.storage import AT_ONCE, Storage, StoredFolder, naming
 
 PLACE = 60.0  # seconds before somebody is told that there seems to be no place for a worker
@@ -113,11 +114,7 @@ def cluster(params: Params, worker: Callable[..., Worker], *arguments: Any, shar
     Raises:
         ValueError: If there is no such cluster or no place in it, or if the worker says that it cannot start.
     """
-    address = os.environ.get("RAY_ADDRESS") or "local"
-    try:
-        ray.init(address=address, logging_level="ERROR")
-    except ConnectionError as error:
-        raise ValueError(f"runtime.engine: no Ray cluster at RAY_ADDRESS = {address} ({error})") from error
+    connect()
     try:
         yield OnRay(params, worker, *arguments, shards=shards)
     finally:

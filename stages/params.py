@@ -23,6 +23,8 @@ from pydantic import (
 )
 from ruamel.yaml import YAML  # the parser of DVC, so that both read the same numbers
 
+from stages.cores import available_cores
+
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -85,11 +87,11 @@ class Runtime(Block):
     storage: str | None
 
     def workers_on(self, device: str) -> int:
-        """Batches side by side: as many as stated, else one per core on the CPU and two on a GPU.
+        """Batches side by side: as many as stated, else one per core that may be used on the CPU, and two on a GPU.
 
         Two, so that the noise of one batch is drawn and its result stored while the GPU has the other one.
         """
-        return self.workers or ((os.cpu_count() or 1) if device == "cpu" else 2)
+        return self.workers or (available_cores() if device == "cpu" else 2)
 
 
 class Model(Block):

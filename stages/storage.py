@@ -72,8 +72,8 @@ class Storage:
     @contextmanager
     def fetched(self, seal: str) -> Iterator[Path]:
         """A copy here of the shard with a seal."""
-        with TemporaryDirectory() as here:
-            path = Path(here) / f"{seal}.parquet"
+        with temporary_folder() as here:
+            path = here / f"{seal}.parquet"
             with explaining(path):
                 self._fetch(seal, path)
             yield path
@@ -81,8 +81,7 @@ class Storage:
     @contextmanager
     def fetched_folder(self, stored: StoredFolder) -> Iterator[Path]:
         """A copy here of a folder; an error of the block that names it names the folder instead."""
-        with TemporaryDirectory() as name:
-            here = Path(name)
+        with temporary_folder() as here:
             paths = [piece_path(here, index) for index in range(len(stored.seals))]
             with explaining(here), ThreadPoolExecutor(AT_ONCE) as threads:
                 list(threads.map(self._fetch, stored.seals, paths))
@@ -97,8 +96,8 @@ class Storage:
     @contextmanager
     def delivered(self, name: str) -> Iterator[Path]:
         """Where to write a result, which is there once the block has succeeded."""
-        with TemporaryDirectory() as here:
-            path = Path(here) / f"{name}.parquet"
+        with temporary_folder() as here:
+            path = here / f"{name}.parquet"
             with explaining(path):
                 yield path
             with self._opened() as (files, folder):
@@ -122,6 +121,23 @@ class Storage:
         """Removes a result there, if there is one."""
         with self._opened() as (files, folder), suppress(FileNotFoundError):
             files.rm_file(f"{folder}/results/{name}.parquet")
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder of the system's temporary ones, which goes with the block.
+
+    Raises:
+        ValueError: If none can be made.
+    """
+    try:
+        folder = TemporaryDirectory()
+    except OSError as error:
+        raise ValueError(
+            f"TMPDIR: no temporary folder can be made ({error}); set it to a folder with space that can be written to"
+        ) from error
+    with folder as name:
+        yield Path(name)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 other, but for what a cluster does too seldom to be waited for.
 """
 
+import socket
+import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -278,3 +281,103 @@ def ray_error(cause):
     from ray.exceptions import RayTaskError
 
     return RayTaskError("call", "", cause).as_instanceof_cause()
+
+
+@pytest.mark.parametrize("missing", ["ray", "ray.util.scheduling_strategies"])
+def test_without_ray_the_message_says_how_to_install_it(monkeypatch, missing):
+    """Whether all of it is missing or a part."""
+    for name in [name for name in sys.modules if name in ("stages.on_ray", "stages.dispatch", "stages.ray_cluster")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    params = load_params().with_runtime({"engine": "ray"})
+    message = r"runtime\.engine: .*pip install -e '\.\[ray\]', or set runtime\.engine to local"
+    with pytest.raises(ValueError, match=message), engine(params, Counter, shards=1):
+        pass
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["nonsense", "host:port", "127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1", "http://127.0.0.1:8265", ":6379", "a b:c"],
+)
+def test_an_address_that_is_none_is_refused_with_what_is_allowed(monkeypatch, address):
+    ray_cluster = pytest.importorskip("stages.ray_cluster")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ValueError, match=r"RAY_ADDRESS: got '.*'; allowed are auto, local, and host:port"):
+        ray_cluster.connect()
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:{}", "localhost:{}", "ray://127.0.0.1:{}", "nobody.invalid:{}", "a..b:{}"]
+)
+def test_a_head_that_is_not_there_is_named_at_once(monkeypatch, address):
+    ray_cluster = pytest.importorskip("stages.ray_cluster")
+    with socket.socket() as taken:  # bound, so that nobody else takes it, and not listening
+        taken.bind(("127.0.0.1", 0))
+        address = address.format(taken.getsockname()[1])
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ValueError, match=rf"no Ray head at RAY_ADDRESS = {address} \(.+\); start one there"):
+            ray_cluster.connect()
+
+
+def test_a_host_that_drops_packets_is_not_waited_for(monkeypatch):
+    ray_cluster = pytest.importorskip("stages.ray_cluster")
+    waited = []
+
+    def drops(address, timeout):
+        waited.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(ray_cluster.socket, "create_connection", drops)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(ValueError, match=r"no Ray head at RAY_ADDRESS = 10\.0\.0\.1:6379 \(timed out\)"):
+        ray_cluster.connect()
+    assert waited and sum(waited) <= 30
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("Failed to connect"),
+        RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.1.0"),
+        RuntimeError("Failed to connect to GCS. Last connection error: Traceback (most recent call last):\n  File"),
+        Exception("The current node timed out"),
+        OSError(28, "No space left on device"),
+        PermissionError(13, "Permission denied", "/home/somebody/.ray"),
+    ],
+)
+@pytest.mark.parametrize("address", ["local", "auto"])
+def test_whatever_ray_raises_is_one_message_with_a_remedy(monkeypatch, address, error):
+    ray_cluster = pytest.importorskip("stages.ray_cluster")
+
+    def fails(**_):
+        raise error
+
+    monkeypatch.setattr(ray_cluster.ray, "init", fails)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setenv("RAY_gcs_server_port_wait_time_s", "1")  # which would stay set
+    with pytest.raises(ValueError, match=r"^runtime\.engine: ") as caught:
+        ray_cluster.connect()
+    told = str(caught.value)
+    assert "Traceback" not in told and "\n" not in told
+    assert str(error).split("\n")[0].split(". ")[0] in told
+    assert ("RAY_TMPDIR" if address == "local" else "unset RAY_ADDRESS") in told
+
+
+def test_sessions_go_where_their_sockets_fit_and_files_can_be_made(monkeypatch, tmp_path):
+    ray_cluster = pytest.importorskip("stages.ray_cluster")
+    short = tempfile.mkdtemp(prefix="r", dir="/tmp")
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{'long' * 30}")
+        assert ray_cluster.folder_of_sessions() == Path("/tmp/ray")
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        assert ray_cluster.folder_of_sessions() == Path(short) / "ray"
+        monkeypatch.setenv("RAY_TMPDIR", "/proc/nowhere")
+        assert ray_cluster.folder_of_sessions() == Path(short) / "ray"
+        assert len(str(Path(short) / "ray" / ray_cluster.SOCKET)) < ray_cluster.LONGEST_SOCKET
+        monkeypatch.setattr(ray_cluster.os, "access", lambda *_: False)
+        with pytest.raises(
+            ValueError, match=r"set RAY_TMPDIR to one that can be written to, whose path has at most \d\d"
+        ):
+            ray_cluster.folder_of_sessions()
+    finally:
+        Path(short).rmdir()

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import tempfile
 from dataclasses import replace
 
 import pyarrow as pa
@@ -99,6 +100,20 @@ def test_a_disk_that_is_full_is_no_fault_of_the_store(storage, tmp_path, monkeyp
         storage.collect("result", tmp_path / "here.parquet")
     for copy in (storage.fetched("seal"), storage.fetched_folder(StoredFolder(tmp_path, ["seal"]))):
         with pytest.raises(ValueError, match="cannot be made: the disk is full"), copy:
+            pass
+
+
+def test_where_no_temporary_folder_can_be_made_the_remedy_is_told(storage, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    for copy in (
+        storage.fetched("seal"),
+        storage.delivered("result"),
+        storage.fetched_folder(StoredFolder(tmp_path, [])),
+    ):
+        with (
+            pytest.raises(ValueError, match=r"TMPDIR: no temporary folder can be made .*gone.*; set it to a folder"),
+            copy,
+        ):
             pass
 
 

@@ -3,7 +3,6 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
 from stages.report.style import COLOURS, GRID, MARKERS, png, short, styled
@@ -59,7 +58,7 @@ def draw_words(panel: Axes, lines: pd.DataFrame, prompt: str) -> None:
     panel.plot(lines["random"], lines["position"], "|k", markersize=8, label="a random vector of the same size")
     panel.plot(lines["value"], lines["position"], MARKERS[prompt], markersize=4.5, label=PROMPTS[prompt], **look)
     names = [
-        f"{at}  “{drawable(word)}”, “{drawable(start)}”"
+        f"{at}  “{short(word)}”, “{short(start)}”"
         for at, word, start in lines[["position", "word", "start_word"]].itertuples(index=False)
     ]
     panel.set_yticks(lines["position"], names, fontsize=8)
@@ -67,9 +66,3 @@ def draw_words(panel: Axes, lines: pd.DataFrame, prompt: str) -> None:
     panel.set_xlabel("Euclidean distance")
     panel.grid(axis="x", **GRID)
     panel.set_axisbelow(True)
-
-
-def drawable(word: str) -> str:
-    """A word that the figure's letters can write: others by their number, as U+1F984 for a unicorn."""
-    known = get_font(findfont(FontProperties())).get_char_index
-    return short("".join(letter if known(ord(letter)) else f"U+{ord(letter):X}" for letter in word))

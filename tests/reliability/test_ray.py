@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -49,9 +50,14 @@ def raylets(count: int) -> Iterator:
 
 def on_ray(small: Small, cluster, *stage: str) -> subprocess.Popen:
     """Starts a stage whose engine is that cluster."""
+    return begin(small, *stage, RAY_ADDRESS=cluster.address)
+
+
+def begin(small: Small, *stage: str, **environment: str) -> subprocess.Popen:
+    """Starts a stage whose engine is the Ray cluster that the environment says."""
     small.params["runtime"] |= {"engine": "ray", "device": "cpu"}
     small.write_params()
-    environment = {**os.environ, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", f"stages.{stage[0]}", *stage[1:]]
     return subprocess.Popen(
         command, cwd=small.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -184,6 +190,46 @@ def test_a_damaged_shard_stops_the_run_with_its_name(small, cluster):
     path.write_bytes(content)
     said = finish(on_ray(small, cluster, "craft", "fashion"), code=1)
     assert str(path.relative_to(small.folder)) in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("folder", ["a_job_of_a_batch_system/" * 6, "no_such_folder"])
+def test_a_temporary_folder_that_will_not_do_is_no_obstacle(small, tmp_path, folder):
+    """Neither one whose name is too long for a socket nor one that is not there."""
+    expected = {name: digest for name, digest in crafted(small).items() if "/images" in name}
+    remove_bank(small)
+    place = tmp_path / folder
+    if len(folder) > 100:
+        place.mkdir(parents=True)
+    finish(begin(small, "craft", "fashion", TMPDIR=str(place), RAY_ADDRESS=""))
+    assert crafted(small) == expected
+
+
+def test_a_port_that_is_no_head_is_told_within_a_minute(small):
+    """It accepts connections, and never says a word."""
+    remove_bank(small)
+    with socket.create_server(("", 0)) as mute:
+        address, start = f"127.0.0.1:{mute.getsockname()[1]}", time.monotonic()
+        said = finish(begin(small, "craft", "fashion", RAY_ADDRESS=address), code=1)
+    assert f"no connection to a Ray cluster at RAY_ADDRESS = {address}" in said and "Traceback" not in said
+    assert time.monotonic() - start < 60
+
+
+def test_a_head_of_another_ray_is_refused_with_both_versions(small, tmp_path):
+    remove_bank(small)
+    port = free_port()
+    program = "import ray; ray.__version__ = '2.1.0'; from ray.scripts.scripts import main; main()"
+    arguments = ["start", "--head", "--block", f"--port={port}", "--num-cpus=1", "--include-dashboard=false"]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": tempfile.mkdtemp(prefix="r", dir="/tmp")}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", program, *arguments], env=environment, **quiet) as head:
+        try:
+            wait_for(port)
+            process = begin(small, "craft", "fashion", RAY_ADDRESS=f"127.0.0.1:{port}", RAY_AUTH_MODE="disabled")
+            said = finish(process, code=1)
+        finally:
+            head.terminate()
+    shutil.rmtree(environment["RAY_TMPDIR"], ignore_errors=True)
+    assert "Version mismatch" in said and "Ray: 2.1.0" in said and ray.__version__ in said and "Traceback" not in said
 
 
 @pytest.fixture(scope="module")

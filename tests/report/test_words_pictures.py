@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from stages.report.moves_figure import map_of, mean_of_others, written
 from stages.report.plane_figure import draw_images, draw_texts, label_texts, share_of
-from stages.report.words_figure import draw_words, drawable, shown_of
+from stages.report.words_figure import draw_words, shown_of
 from stages.report.words_pictures import nearer_than_random, told_moves, words_pictures, words_tables
 from tests.report.conftest import PROMPTS
 
@@ -102,17 +102,14 @@ def test_figures_are_the_same_bytes_again_whatever_the_names(said, class_names):
     assert "An illustration, not a meaning" in pictures["words"].caption
 
 
-def test_letters_that_the_font_lacks_are_told_by_number():
-    assert drawable("shoe é") == "shoe é" and drawable("字") == "U+5B57" and drawable("a$") == "a$"
-
-
 def test_of_the_words_the_nearest_of_the_first_seed_and_context_are_drawn(class_names):
     shown = shown_of(words_of(classes=class_names))
     assert shown["class"].unique().tolist() == class_names[:1] and len(shown) == 3 * 2
     assert set(zip(shown["measure"], shown["rank"], shown["seed"], strict=True)) == {("euclidean", 1, 0)}
 
 
-def test_a_vector_stands_beside_its_word_and_its_random_twin():
+def test_a_vector_stands_beside_its_word_and_its_random_twin(monkeypatch):
+    monkeypatch.setattr("stages.report.style.FALLBACK_FONTS", ())  # whatever is installed
     panel = Figure().subplots()
     lines = shown_of(words_of())
     draw_words(panel, lines[lines["prompt"] == "advpt"], "advpt")
