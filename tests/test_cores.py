@@ -67,10 +67,11 @@ def test_without_control_groups_and_affinity_all_cores_count(tmp_path, monkeypat
 def test_workers_follow_the_affinity_of_the_process():
     program = """
 import os
+from stages.batches import processes_on
 from stages.params import load_params
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 runtime = load_params().runtime.model_copy(update={"engine": "ray"})
-print(runtime.workers_on("cpu"), runtime.workers_on("cuda"), runtime.neighbours_on("cpu"))
+print(runtime.workers_on("cpu"), runtime.workers_on("cuda"), processes_on(runtime, "cpu"))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "2", "1"]
