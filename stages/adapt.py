@@ -28,7 +28,7 @@ from stages.engine import Work, engine
 from stages.judging import Study, accuracy_of, judged, made_as, prompt_paths, read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import AutoAttack, Params, PromptPgd, Square, load_params, threat_of
+from stages.params import AdaptiveAttack, AutoAttack, Params, Square, load_params, threat_of
 
 
 def main(dataset: str, threat: str, study: str | None = None) -> str:
@@ -86,9 +86,7 @@ class Adapter:
         subset: Positions of the images in each chosen shard, see `subset_of`.
     """
 
-    def __init__(
-        self, params: Params, settings: PromptPgd | AutoAttack | Square, study: Study, subset: list[np.ndarray]
-    ) -> None:
+    def __init__(self, params: Params, settings: AdaptiveAttack, study: Study, subset: list[np.ndarray]) -> None:
         self._settings, self._study, self._subset, self._seed = settings, study, subset, params.seed
         self._device = choose_device(params.runtime.device)
         self._clip = load_clip(**params.model.model_dump(), device=self._device)
@@ -112,7 +110,7 @@ class Adapter:
         write_shard(path, crafted, made_by)
 
     def _batching(self, count: int) -> Batching:
-        if isinstance(self._settings, PromptPgd):
+        if not isinstance(self._settings, AutoAttack | Square):
             return even_batches(self._runtime, count, self._device.type)
         batches = ceil(count / self._settings.batch_size)
         return Batching(batches, 1, whole=True)  # who is together matters to the package's noise

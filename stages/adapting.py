@@ -11,10 +11,12 @@ from torch import Tensor
 
 from stages.attacks.autoattack import ATTACKS, attacks_for, auto_attack
 from stages.attacks.eight_bit import through_8_bits
+from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import cross_entropy, dlr, margin
-from stages.attacks.pgd import pgd
+from stages.attacks.objectives import cross_entropy, dlr, margin, towards
+from stages.attacks.pgd import Objective, pgd
 from stages.attacks.survivors import attack_survivors
+from stages.attacks.targets import CANDIDATES, nearest_classes
 from stages.banks.images import Images, read_column, shard_paths
 from stages.batches import SMALLEST_BATCH
 from stages.crafting import Attack, steps_of
@@ -23,12 +25,13 @@ from stages.defences.bpda import expectation
 from stages.defending import Encoder, Victim, victim_behind
 from stages.judging import Study
 from stages.models.clip import Clip
-from stages.params import AutoAttack, PromptPgd, ResizePad, Square
+from stages.params import AdaptiveAttack, AutoAttack, PromptPgd, ResizePad, Square, Suite
 from stages.prompts.classify import cosine_logits
 
 OBJECTIVES = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}
 OFFICIAL = 5001  # queries of AutoAttack's Square, its first guess included
 ROUND = 10  # steps of PGD between two looks at who is fooled already
+QUARTERS = 4  # of each attack of the suite, with a step size of their own; between them it looks at who is fooled
 
 
 def logits_through(clip: Clip, text_features: Tensor, logit_scale: float) -> Encoder:
@@ -50,11 +53,13 @@ def among_copies(logits_of: Encoder) -> Encoder:
     return encoder
 
 
-def adaptive_attack(settings: PromptPgd | AutoAttack | Square, logits_of: Encoder, *, seed: int) -> Attack:
+def adaptive_attack(settings: AdaptiveAttack, logits_of: Encoder, *, seed: int) -> Attack:
     """The attack that a block of params.yaml describes, through a prompt and the block's defence."""
     match settings:
         case PromptPgd():
             return pgd_attack(settings, victim_behind(settings.defence, among_copies(logits_of)))
+        case Suite():
+            return suite_attack(settings, victim_behind(settings.defence, among_copies(logits_of)))
         case AutoAttack():
             victim = victim_behind(settings.defence, logits_of)
             return package_attack(victim, eps=settings.eps, version=settings.version, seed=seed)
@@ -63,7 +68,7 @@ def adaptive_attack(settings: PromptPgd | AutoAttack | Square, logits_of: Encode
             return package_attack(victim, eps=settings.eps, version="square", queries=settings.queries, seed=seed)
 
 
-def left_out(settings: PromptPgd | AutoAttack | Square, classes: int) -> str:
+def left_out(settings: AdaptiveAttack, classes: int) -> str:
     """What of an attack such few classes leave out, in words; empty if nothing."""
     if not isinstance(settings, AutoAttack):
         return ""
@@ -93,6 +98,51 @@ def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
         rounds = [partial(go_on, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
         fooled = nobody if isinstance(settings.defence, ResizePad) else fooled_by(victim, labels, noise)
         return attack_survivors(rounds * settings.restarts, images, fooled=fooled)
+
+    return attack
+
+
+def suite_attack(settings: Suite, victim: Victim) -> Attack:
+    """Cross-entropy, then the logits of the nearest wrong classes, one after the other, on the images that are left.
+
+    Each attack begins with a step of 2 eps, which is halved after each quarter of its steps; every further restart
+    begins with half the first step of the one before.
+    """
+    ball = LinfBall(settings.eps / 255)
+    bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        with torch.no_grad():
+            classes = victim(noise)(images[:1]).shape[1]
+        aims = range(min(settings.targets, CANDIDATES, classes - 1))
+        nearest = torch.full((len(images), len(aims)), -1, device=images.device)
+
+        def objective_of(places: Tensor, logits_of: Encoder, aim: int | None) -> Objective:
+            if aim is None:
+                return cross_entropy(logits_of, labels[places])
+            if (nearest[places] < 0).any():  # the first time that an image is aimed at
+                nearest[places] = nearest_classes(logits_of, images[places], labels[places], len(aims))
+            return towards(logits_of, labels[places], nearest[places, aim])
+
+        def go_on(images_adv: Tensor, places: Tensor, *, aim: int | None, restart: int, quarter: int) -> Tensor:
+            of_these = noise.take(places)
+            return pgd(
+                objective_of(places, victim(of_these), aim),
+                images[places],
+                ball=ball,
+                step_size=2 * ball.eps / 2 ** (restart + quarter),
+                steps=bounds[quarter + 1] - bounds[quarter],
+                noise=of_these,
+                start=images_adv if quarter else None,
+            )
+
+        rounds = [
+            partial(go_on, aim=aim, restart=restart, quarter=quarter)
+            for restart in range(settings.restarts)
+            for aim in (None, *aims)
+            for quarter in range(QUARTERS)
+        ]
+        return attack_survivors(rounds, images, fooled=fooled_by(victim, labels, noise))
 
     return attack
 

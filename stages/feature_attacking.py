@@ -4,13 +4,14 @@ from torch import Tensor
 
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import Encoder, feature_cosine, feature_kl, feature_l2
-from stages.attacks.pgd import pgd
+from stages.attacks.pgd import pgd, strongest
 from stages.crafting import Attack, Crafter, steps_of
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.params import FeaturePgd, Model, Params
 
 OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
+STARTS = {"uniform": -1, "one_sided": 0}  # where the uniform noise of the start begins, in units of eps; it ends at 1
 
 
 class FeatureCrafter(Crafter):
@@ -41,11 +42,22 @@ class FeatureCrafter(Crafter):
 
 
 def feature_attack(settings: FeaturePgd, encode: Encoder) -> Attack:
-    """The attack that a block of params.yaml describes, on a network: images (N, C, H, W) -> features (N, D)."""
+    """The attack that a block of params.yaml describes, on a network: images (N, C, H, W) -> features (N, D).
+
+    A start is not clipped to [0, 1] before the first gradient: on dark images that would make it one-sided, and the
+    attack weaker. Of several starts the one with the largest objective is kept; labels play no part.
+    """
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         objective = OBJECTIVES[settings.objective](encode, encode(images))
-        return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise)
+
+        def attempt() -> Tensor:
+            drawn = noise.uniform(tuple(images.shape[1:]), low=STARTS[settings.start], high=1).to(images.device)
+            start = images + ball.eps * drawn
+            return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start)
+
+        attempts = (attempt() for _ in range(settings.restarts))
+        return attempt() if settings.restarts == 1 else strongest(attempts, objective, images, ball=ball)
 
     return attack

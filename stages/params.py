@@ -140,10 +140,12 @@ class Stepped(Attack):
 
 
 class FeaturePgd(Stepped):
-    """PGD on the raw image embedding, without label or text."""
+    """PGD on the raw image embedding, without label or text; of several starts the one that its objective prefers."""
 
     method: Literal["feature_pgd"]
     objective: Literal["kl", "cosine", "l2"]
+    start: Literal["uniform", "one_sided"] = "uniform"
+    restarts: Count = 1
 
 
 class SmallCnn(Block):
@@ -266,6 +268,15 @@ class PromptPgd(Adaptive, Stepped):
     restarts: Count
 
 
+class Suite(Adaptive):
+    """Cross-entropy, then one nearby wrong class after the other, each on the images that are left."""
+
+    method: Literal["suite"]
+    steps: Annotated[int, Field(ge=4)]
+    restarts: Count
+    targets: Count
+
+
 class AutoAttack(Adaptive):
     """AutoAttack: `fast` is APGD on the cross-entropy and targeted APGD, `standard` adds FAB and Square."""
 
@@ -280,6 +291,9 @@ class Square(Adaptive):
     method: Literal["square"]
     queries: Count
     batch_size: Count
+
+
+AdaptiveAttack = PromptPgd | Suite | AutoAttack | Square
 
 
 class Assess(Block):
@@ -385,7 +399,7 @@ class Params(Block):
     refresh: Refresh
     oblivious: dict[str, Annotated[FeaturePgd | Transfer, Field(discriminator="method")]]
     defences: dict[str, Defence]
-    adaptive: dict[str, Annotated[PromptPgd | AutoAttack | Square, Field(discriminator="method")]]
+    adaptive: dict[str, Annotated[AdaptiveAttack, Field(discriminator="method")]]
     assess: Assess
 
     def with_runtime(self, changes: dict[str, Any]) -> "Params":

@@ -1,13 +1,13 @@
 """The threats of a report, in its order, from their blocks in params.yaml."""
 
-from stages.params import AutoAttack, Defence, FeaturePgd, PromptPgd, Square, Transfer
+from stages.params import AdaptiveAttack, Defence, FeaturePgd, Transfer
 from stages.report.vocabulary import CLEAN, Threat
 from stages.report.worst import worst_threats
 
 
 def threats_of(
     oblivious: dict[str, FeaturePgd | Transfer],
-    adaptive: dict[str, PromptPgd | AutoAttack | Square],
+    adaptive: dict[str, AdaptiveAttack],
     defences: dict[str, Defence],
 ) -> list[Threat]:
     """Clean, oblivious, adaptive, the worst of these; each through the defences, too.

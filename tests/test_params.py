@@ -55,7 +55,7 @@ REFUSED = {
     "03 assess": ("assess.at_eps", 0.03, rf"assess\.at_eps: {UNIT}"),
     "03 one of several": ("assess.eps", [4, 0.03], rf"assess\.eps\.1: {UNIT}"),
     "05 steps": ("attack.steps", 0, r"attack\.steps: .*greater than or equal to 1 \(got 0\)"),
-    "05 adaptive steps": ("adaptive.adaptive_eps4.steps", 0, r"adaptive_eps4\.steps: .*greater than or equal to 1"),
+    "05 adaptive steps": ("adaptive.adaptive_eps4.steps", 0, r"adaptive_eps4\.steps: .*greater than or equal to 4"),
     "05 refreshing steps": ("refresh.steps", 0, r"refresh\.steps: .*greater than or equal to 1 \(got 0\)"),
     "06 refreshing step size": ("refresh.step_ratio", 0, r"refresh\.step_ratio: .*greater than 0 \(got 0\)"),
     "06 step size 0": ("attack.step_ratio", 0, r"attack\.step_ratio: .*greater than 0 \(got 0\)"),
@@ -79,7 +79,7 @@ REFUSED = {
     ),
     "12 oblivious attack": ("oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'transfer'"),
     "12 adaptive attack": (
-        "adaptive.adaptive_eps4.method", "fab", "adaptive.adaptive_eps4: .*'pgd', 'autoattack', 'square'"
+        "adaptive.adaptive_eps4.method", "fab", "adaptive.adaptive_eps4: .*'pgd', 'suite', 'autoattack', 'square'"
     ),
     "12 defence": ("defences.weak", {"method": "blur"}, "defences.weak: .*'jpeg', 'bits', 'median'"),
     "12 surrogate": (
@@ -170,13 +170,19 @@ def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):
     defence = {"method": "resize_pad", "smallest": 0.8}
     path = changed(tmp_path, "defences", {"pad": defence})
     params = yaml.load(path)
-    params["adaptive"]["adaptive_eps4"] |= {"defence": defence, "samples": 4}
-    params["adaptive"]["square"] = {
-        "method": "square", "eps": 4, "images": 5, "tuning_seeds": 1, "queries": 5, "batch_size": 5, "defence": defence
-    }  # fmt: skip
+    shared = {"eps": 4, "images": 5, "tuning_seeds": 1, "defence": defence}
+    pgd = {"method": "pgd", "objective": "margin", "steps": 2, "step_ratio": 2.0, "restarts": 1, "samples": 4}
+    params["adaptive"] = {"pgd": pgd | shared}
     yaml.dump(params, path)
-    with pytest.raises(ValueError, match=r"adaptive\.square: square is no attack on a random defence"):
-        load_params(path)
+    load_params(path)
+    square = {"method": "square", "queries": 5, "batch_size": 5}
+    suite = {"method": "suite", "steps": 4, "restarts": 1, "targets": 1}
+    for block in (square, suite):
+        name = block["method"]
+        params["adaptive"] = {name: block | shared}
+        yaml.dump(params, path)
+        with pytest.raises(ValueError, match=rf"adaptive\.{name}: {name} is no attack on a random defence"):
+            load_params(path)
 
 
 def test_one_name_cannot_be_two_threats(tmp_path):

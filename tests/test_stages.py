@@ -21,12 +21,17 @@ from stages.feature_attacking import OBJECTIVES as OBLIVIOUS
 from stages.feature_attacking import feature_attack
 from stages.judging import Study, accuracy_of, judged, made_as, read_study
 from stages.models.device import to_tensor
-from stages.params import AutoAttack, Jpeg, ResizePad, Reverse, load_params
+from stages.params import AutoAttack, FeaturePgd, Jpeg, PromptPgd, ResizePad, Reverse, Suite, load_params
 from stages.prompts.context import handwritten
 from stages.prompts.text import TextTower
 from stages.transferring import fit_to, judged_by_surrogate, transfer_attack
 
 CPU = torch.device("cpu")
+PGD = PromptPgd(
+    method="pgd", objective="cross_entropy", eps=4, steps=40, step_ratio=2.5, restarts=1, images="all", tuning_seeds=1
+)
+SUITE = Suite(method="suite", eps=4, steps=20, restarts=2, targets=2, images="all", tuning_seeds=1)
+LABEL_FREE = FeaturePgd(method="feature_pgd", objective="kl", eps=8, steps=5, step_ratio=2.5)
 
 
 def attacked(attack, shard, eps):
@@ -62,7 +67,7 @@ def test_the_feature_attack_moves_every_embedding_further_than_noise(clip, shard
 @pytest.mark.parametrize("objective", ["cross_entropy", "margin"])
 def test_the_adaptive_attack_goes_through_the_prompt_of_its_seed(clip, shard, prompts, objective):
     """Images that are wrong already stay as they are, so each is judged against what its prompt took it for."""
-    settings = load_params().adaptive["adaptive_eps4"].model_copy(update={"objective": objective})
+    settings = PGD.model_copy(update={"objective": objective})
     taken_for = through(clip, prompts, 1)(to_tensor(shard.pixels, CPU)).argmax(-1).numpy()
     shard = replace(shard, labels=taken_for)
     moved = attacked(adaptive_attack(settings, through(clip, prompts, 1), seed=0), shard, 4)
@@ -77,7 +82,7 @@ def test_the_adaptive_attack_goes_through_the_prompt_of_its_seed(clip, shard, pr
 
 def test_an_image_that_is_fooled_rests_and_the_others_meet_the_same_attack(clip, shard, prompts):
     """In company or alone, in rounds or all at once: PGD of 25 steps ends at the same bytes for each survivor."""
-    settings = load_params().adaptive["adaptive_eps4"].model_copy(update={"eps": 1.0, "steps": 25})
+    settings = PGD.model_copy(update={"eps": 1.0, "steps": 25})
     logits_of = through(clip, prompts, 0)
     shard = replace(shard, labels=logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
     attack = adaptive_attack(settings, logits_of, seed=0)
@@ -95,7 +100,7 @@ def test_an_image_that_is_fooled_rests_and_the_others_meet_the_same_attack(clip,
 def test_the_attack_through_a_defence_beats_the_one_that_ignores_it(clip, shard, prompts, defence):
     """Judged through the defence, with chance that the attacker has not seen."""
     logits_of = through(clip, prompts, 0)
-    settings = load_params().adaptive["adaptive_eps4"].model_copy(update={"steps": 20, "samples": 4})
+    settings = PGD.model_copy(update={"steps": 20, "samples": 4})
     prepare = prepared_by(defence, seed=0)
 
     def lost(images):
@@ -114,15 +119,15 @@ def test_the_attack_through_a_defence_beats_the_one_that_ignores_it(clip, shard,
 def test_a_wrong_image_is_left_as_it_is(clip, shard, prompts):
     logits_of = through(clip, prompts, 0)
     wrong = (logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy() + 1) % 3
-    settings = load_params().adaptive["adaptive_eps4"]
-    moved = attacked(adaptive_attack(settings, logits_of, seed=0), replace(shard, labels=wrong), 4)
-    assert np.array_equal(moved.pixels, shard.pixels)
+    for settings in (PGD, SUITE):
+        moved = attacked(adaptive_attack(settings, logits_of, seed=0), replace(shard, labels=wrong), 4)
+        assert np.array_equal(moved.pixels, shard.pixels)
 
 
 def test_restarts_are_no_weaker(clip, shard, prompts):
     logits_of = through(clip, prompts, 0)
     shard = replace(shard, labels=logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
-    once = load_params().adaptive["adaptive_eps4"].model_copy(update={"steps": 2, "eps": 2.0})
+    once = PGD.model_copy(update={"steps": 2, "eps": 2.0})
     fooled = {}
     for restarts in (1, 4):
         attack = adaptive_attack(once.model_copy(update={"restarts": restarts}), logits_of, seed=0)
@@ -194,13 +199,88 @@ def test_no_stage_moves_a_weight_or_leaves_a_gradient(clip, shard, prompts):
 
 def test_steps_are_the_stated_share_of_eps(clip, shard):
     """One step of ratio 0.25 from a random start moves at most the start and a quarter of eps."""
-    settings = load_params().oblivious["pgd_eps8"].model_copy(update={"steps": 1, "step_ratio": 0.25})
+    settings = LABEL_FREE.model_copy(update={"steps": 1, "step_ratio": 0.25})
     still = settings.model_copy(update={"step_ratio": 1e-9})
     start, stepped = (
         attacked(feature_attack(s, clip.gradient_encoder()), shard, 8).pixels.astype(int) for s in (still, settings)
     )
     assert abs(stepped - start).max() in (2, 3)
     assert np.mean(abs(stepped - start)) > 1
+
+
+def farthest(clip, shard, settings):
+    """What the feature attack reaches of its own objective, image by image, on what is stored."""
+    clean = clip.encode_image(to_tensor(shard.pixels, CPU))
+    moved = attacked(feature_attack(settings, clip.gradient_encoder()), shard, 8)
+    return OBLIVIOUS["kl"](clip.encode_image, clean)(to_tensor(moved.pixels, CPU)), moved.pixels
+
+
+def test_more_starts_of_the_feature_attack_get_farther(clip, shard):
+    one, _ = farthest(clip, shard, LABEL_FREE)
+    four, _ = farthest(clip, shard, LABEL_FREE.model_copy(update={"restarts": 4}))
+    assert (four >= one).all() and (four > one).any()
+
+
+def test_labels_do_not_choose_among_starts(clip, shard):
+    settings = LABEL_FREE.model_copy(update={"restarts": 3})
+    _, pixels = farthest(clip, shard, settings)
+    _, again = farthest(clip, replace(shard, labels=shard.labels[::-1].copy()), settings)
+    assert np.array_equal(pixels, again)
+
+
+@pytest.mark.parametrize(("start", "low"), [("uniform", -8), ("one_sided", 0)])
+def test_a_start_fills_its_side_of_the_ball_and_is_not_clipped(clip, shard, start, low):
+    """On black images: the first gradient is taken at pixels below 0, the result lies in [0, 1]."""
+    seen = []
+
+    def encode(images):
+        seen.append(images.detach())
+        return clip.encode_image(images)
+
+    black = replace(shard, pixels=np.zeros_like(shard.pixels))
+    moved = attacked(feature_attack(LABEL_FREE.model_copy(update={"start": start}), encode), black, 8)
+    begun = 255 * torch.cat([images for images in seen if images.any()])[: len(shard)]
+    assert begun.min() == pytest.approx(low, abs=0.1) and begun.max() == pytest.approx(8, abs=0.1)
+    assert moved.pixels.max() <= 8
+
+
+def test_the_suite_finds_what_a_linear_model_allows():
+    """On linear logits it is known which images can be fooled: each must be, and no other."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(5, 3 * 8 * 8, generator=generator)
+
+    def logits_of(images):
+        return images.flatten(1) @ weights.T
+
+    pixels = np.random.default_rng(0).integers(60, 196, (64, 8, 8, 3)).astype(np.uint8)
+    logits = logits_of(to_tensor(pixels, CPU))
+    labels = logits.argmax(1)
+    norms = (weights[:, None] - weights[None]).abs().sum(-1)
+    needed = 255 * (logits.gather(1, labels[:, None]) - logits) / norms[labels].clamp_min(1e-12)
+    nearest = needed.scatter(1, labels[:, None], torch.inf).amin(1).numpy()
+    shard = Images([f"image/{index}" for index in range(64)], labels.numpy(), pixels)
+    eps = int(np.median(nearest))
+    attack = adaptive_attack(SUITE.model_copy(update={"eps": eps, "steps": 4, "restarts": 1}), logits_of, seed=0)
+    fooled = logits_of(to_tensor(attacked(attack, shard, eps).pixels, CPU)).argmax(1).numpy() != shard.labels
+    assert np.array_equal(fooled, nearest < eps) and 10 < fooled.sum() < 54
+
+
+def test_each_part_of_the_suite_counts(clip, shard, prompts):
+    """Targets and restarts fool no fewer images, and an image meets the same attack alone as in company."""
+    logits_of = through(clip, prompts, 0)
+    shard = replace(shard, labels=logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
+
+    def pixels(shard, **changes):
+        settings = SUITE.model_copy(update={"eps": 1.0, "steps": 8, **changes})
+        return attacked(adaptive_attack(settings, logits_of, seed=0), shard, 1).pixels
+
+    def fooled(pixels):
+        return logits_of(to_tensor(pixels, CPU)).argmax(-1).numpy() != shard.labels
+
+    whole = pixels(shard)
+    assert (fooled(whole) >= fooled(pixels(shard, restarts=1))).all()
+    for index in range(3):
+        assert np.array_equal(pixels(shard.take(np.array([index])))[0], whole[index])
 
 
 def test_rows_are_those_of_the_seed(prompts):

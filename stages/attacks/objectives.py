@@ -75,6 +75,22 @@ def runner_up(logits_of: Encoder, labels: Tensor, images: Tensor) -> Objective:
     return lambda images: -towards(images)
 
 
+def towards(logits_of: Encoder, labels: Tensor, targets: Tensor) -> Objective:
+    """Logit of a target class minus the right logit: a targeted attack that no large logit scale can flatten.
+
+    Args:
+        logits_of: As for `cross_entropy`.
+        labels: As for `cross_entropy`.
+        targets: Wrong classes (N,) to aim at.
+    """
+
+    def objective(images: Tensor) -> Tensor:
+        logits = logits_of(images)
+        return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None]))[:, 0]
+
+    return objective
+
+
 def dlr(logits_of: Encoder, labels: Tensor) -> Objective:
     """Margin over the distance from the first to the third logit: no scale of the logits can flatten its gradient.
 

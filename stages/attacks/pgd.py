@@ -1,6 +1,6 @@
 """Projected gradient ascent: the one attack loop of this project."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -33,7 +33,8 @@ def pgd(
         steps: Gradient steps, each one forward and one backward pass.
         noise: Source of the random start, uniform in the ball.
         direction: What to follow instead of the gradient, for example its momentum.
-        start: Points of the ball (N, C, H, W) to begin from instead; then no noise is drawn.
+        start: Points (N, C, H, W) to begin from instead; then no noise is drawn. Pixels may lie outside [0, 1]: the
+            first step projects them.
 
     Returns:
         Adversarial images (N, C, H, W), detached, inside the ball around images.
@@ -56,6 +57,31 @@ def pgd(
         step = ball.steepest(direction(gradient) if direction else gradient)
         images_adv = ball.project(images_adv.detach() + step_size * step, images)
     return images_adv.detach()
+
+
+def strongest(attacks: Iterable[Tensor], objective: Objective, images: Tensor, *, ball: LinfBall) -> Tensor:
+    """Keep of several results, image by image, the one whose stored form has the largest objective.
+
+    Args:
+        attacks: Adversarial images (N, C, H, W), one tensor for each attempt, at least one.
+        objective: Maps images (N, C, H, W) to one value each (N,).
+        images: Clean images (N, C, H, W), multiples of 1/255.
+        ball: Of the attempts; decides how they are rounded to 8 bits.
+
+    Returns:
+        Adversarial images (N, C, H, W); the first attempt wins a tie.
+    """
+    best = highest = None
+    for images_adv in attacks:
+        with torch.no_grad():
+            values = objective(ball.quantise(images_adv, images) / 255)
+        if best is None:
+            best, highest = images_adv, values
+            continue
+        better = values > highest
+        highest = torch.where(better, values, highest)
+        best = torch.where(better[:, None, None, None], images_adv, best)
+    return best
 
 
 class Momentum:

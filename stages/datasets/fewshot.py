@@ -43,12 +43,13 @@ def balanced_ranking(ids: list[str], labels: np.ndarray, seed: int) -> np.ndarra
     """Orders images so that the first n are a class-balanced random draw, for every n.
 
     One image of each class comes first, then a second of each, and so on; a class that has no more is left out. Of a
-    class, and among the classes, the images follow the order of their digests. Smaller draws lie in larger ones.
+    class, and among the classes, the images follow the order of digests that serve nothing else: not that in which
+    `Index.part` lays them into shards. Smaller draws lie in larger ones.
 
     Returns:
         Positions (N,): the same images in the same order in whatever order they came.
     """
-    ranked = ranking(ids, seed)
+    ranked = ranking([f"draw/{id}" for id in ids], seed)
     seen: Counter[int] = Counter()
     turns = []
     for label in labels[ranked].tolist():

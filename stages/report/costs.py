@@ -84,9 +84,10 @@ def costs_of(
     oblivious = [threat for threat in threats if threat.knowledge == "oblivious" and threat.defence == "none"]
     adaptive = [threat for threat in threats if threat.name in sizes.attacked]
     defended = sum(threat.defence != "none" and threat.knowledge != "adaptive" for threat in threats)
+    bank_passes = 1 + (bank["restarts"] if bank["restarts"] > 1 else 0)
     parts = [
         Cost(dataset, "extract", passes=train + test),
-        Cost(dataset, "craft", gradients=train * bank["steps"], passes=train),
+        Cost(dataset, "craft", gradients=train * bank["steps"] * bank["restarts"], passes=train * bank_passes),
         Cost(dataset, "embed", passes=train),
         Cost(dataset, "tune", text_steps=steps),
         Cost(dataset, "tune-clean", text_steps=steps),
@@ -116,7 +117,9 @@ def crafting(dataset: str, threat: Threat, sizes: Sizes) -> Cost:
     stage, attack = f"craft-test {threat.name}", threat.attack
     gradients = sizes.test * attack["steps"]
     if attack["method"] == "feature_pgd":
-        return Cost(dataset, stage, gradients=gradients, passes=2 * sizes.test)  # clean and attacked embeddings
+        looks = attack["restarts"] if attack["restarts"] > 1 else 0  # at which start went farthest
+        passes = (2 + looks) * sizes.test  # clean and attacked embeddings
+        return Cost(dataset, stage, gradients=gradients * attack["restarts"], passes=passes)
     if reverse := attack.get("reverse"):
         gradients += sizes.test * reverse["steps"] * max(attack["steps"] - reverse["from_step"], 0)
     surrogate = attack["surrogate"]
@@ -129,6 +132,11 @@ def adapting(dataset: str, threat: Threat, sizes: Sizes) -> Cost:
     stage, attack, images = f"adapt {threat.name}", threat.attack, sizes.attacked[threat.name]
     if attack["method"] == "pgd":
         gradients = images * attack["steps"] * attack["restarts"] * attack["samples"]
+        return Cost(dataset, stage, gradients=gradients, at_most=True)
+    if attack["method"] == "suite":
+        targets = min(attack["targets"], TARGETS, sizes.classes - 1)
+        aiming = min(TARGETS, sizes.classes - 1)  # a gradient for each class whose distance is estimated
+        gradients = images * (attack["restarts"] * attack["steps"] * (1 + targets) + aiming)
         return Cost(dataset, stage, gradients=gradients, at_most=True)
     if attack["method"] == "square":
         return Cost(dataset, stage, passes=images * attack["queries"], at_most=True)

@@ -7,7 +7,7 @@ from torch import nn
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, diverse, feature_cosine, feature_kl, feature_l2, margin, shrink
-from stages.attacks.pgd import Momentum, pgd
+from stages.attacks.pgd import Momentum, pgd, strongest
 from tests.attacks import oracles
 
 IDS = [f"image/{index}" for index in range(6)]
@@ -139,3 +139,13 @@ def test_diversity_of_probability_zero_is_the_objective_itself(images, network):
     changed = diverse(plain, probability=1.0, smallest=0.5, noise=ImageNoise(0, IDS))
     torch.testing.assert_close(same(images), plain(images))
     assert not torch.allclose(changed(images), plain(images))
+
+
+def test_the_strongest_of_several_results_is_kept_image_by_image(images):
+    """As it is stored: what rounding takes away does not count, and the first of equal ones stays."""
+    stored = (images * 255).round() / 255
+    moves = torch.tensor([[1.0, 0.0, 2.0, 0.0, 0.3, 0.0], [0.0, 1.0, 1.0, 0.0, 0.4, -1.0]]) / 255
+    attempts = [(stored + move[:, None, None, None]).clamp(0, 1) for move in moves]
+    kept = strongest(attempts, lambda x: (x - stored).abs().sum((1, 2, 3)), stored, ball=BALL)
+    expected = torch.stack([attempts[which][index] for index, which in enumerate([0, 1, 0, 0, 0, 1])])
+    assert torch.equal(kept, expected)

@@ -171,7 +171,7 @@ def test_a_draw_is_balanced_lies_in_every_larger_one_and_minds_no_order(labels, 
 
 def test_of_a_class_the_images_follow_their_digests():
     """The first of each class stand in the order of their digests, too."""
-    digests = {id: sha256(f"0/{id}".encode()).hexdigest() for id in "abcd"}
+    digests = {id: sha256(f"0/draw/{id}".encode()).hexdigest() for id in "abcd"}
     labels = np.array([0, 0, 0, 1])
     order = ["abcd"[at] for at in balanced_ranking(list("abcd"), labels, 0)]
     first, *rest = sorted("abc", key=digests.__getitem__)

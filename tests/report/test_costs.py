@@ -8,7 +8,8 @@ import pytest
 from stages.report.costs import Cost, Sizes, autoattack_gradients, costs_list, costs_of, costs_table, refreshing
 from stages.report.vocabulary import CLEAN, Threat
 
-PGD = Threat("pgd", "oblivious", {"method": "feature_pgd", "eps": 8, "steps": 40})
+PGD = Threat("pgd", "oblivious", {"method": "feature_pgd", "eps": 8, "steps": 40, "restarts": 1})
+RESTARTED = Threat("restarted", "oblivious", {"method": "feature_pgd", "eps": 8, "steps": 20, "restarts": 2})
 RAP = {"eps": 16, "steps": 8, "from_step": 100}
 SMALL, LARGE = {"name": "small_cnn", "epochs": 10}, {"name": "torchvision:resnet50", "epochs": 90}
 TRANSFER = Threat(
@@ -16,6 +17,7 @@ TRANSFER = Threat(
 )
 REVERSE = Threat("rap", "oblivious", {"method": "transfer", "eps": 8, "steps": 400, "reverse": RAP, "surrogate": LARGE})
 KNOWING = Threat("knowing", "adaptive", {"method": "pgd", "eps": 8, "steps": 40, "restarts": 2, "samples": 3})
+SUITE = Threat("suite", "adaptive", {"method": "suite", "eps": 8, "steps": 20, "restarts": 2, "targets": 3})
 AUTO = Threat("auto", "adaptive", {"method": "autoattack", "version": "fast", "eps": 4})
 SQUARE = Threat("square", "adaptive", {"method": "square", "queries": 500, "eps": 4})
 REFRESHED = {
@@ -39,10 +41,11 @@ MEASURED = pd.DataFrame(
 @pytest.fixture
 def costs():
     """2,000 training and 1,000 test images of 10 classes; two of three batches of 1,500 are whole."""
-    sizes = Sizes(2000, 1000, 10, {"knowing": 900, "auto": 30, "square": 20})
+    sizes = Sizes(2000, 1000, 10, {"knowing": 900, "auto": 30, "square": 20, "suite": 50})
     tune = {"tuning_seeds": 3, "epochs": 100, "batch_size": 1500}
-    threats = [CLEAN, PGD, TRANSFER, REVERSE, KNOWING, AUTO, SQUARE]
-    return {cost.stage: cost for cost in costs_of("tiny", sizes, {"steps": 10}, tune, REFRESHED, threats, MEASURED)}
+    bank = {"steps": 10, "restarts": 1}
+    threats = [CLEAN, PGD, TRANSFER, REVERSE, KNOWING, AUTO, SQUARE, RESTARTED, SUITE]
+    return {cost.stage: cost for cost in costs_of("tiny", sizes, bank, tune, REFRESHED, threats, MEASURED)}
 
 
 def test_costs_by_hand(costs):
@@ -51,6 +54,8 @@ def test_costs_by_hand(costs):
     assert costs["tune"].text_steps == costs["tune-clean"].text_steps == 3 * 100 * 2
     assert costs["refresh"] == Cost("tiny", "refresh", 2000 * 10 * 5, 2000 * 10, text_steps=4 * 3 * 50 * 2)
     assert costs["craft-test pgd"] == Cost("tiny", "craft-test pgd", gradients=40000, passes=2000)
+    assert costs["craft-test restarted"] == Cost("tiny", "craft-test restarted", gradients=40000, passes=4000)
+    assert costs["adapt suite"] == Cost("tiny", "adapt suite", gradients=50 * (2 * 20 * 4 + 9), at_most=True)
     assert costs["craft-test transfer"].passes == costs["craft-test rap"].passes == 1000
     assert costs["craft-test transfer"].surrogate == 1000 * 20 + 2000 * 10
     assert costs["craft-test rap"].surrogate == 1000 * (400 + 8 * 300) + 2000
