@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from stages.adapting import among_copies, package_attack, pgd_attack
+from stages.adapting import among_copies, package_attack, pgd_attack, suite_attack
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy
@@ -29,9 +29,10 @@ from stages.batches import Batching
 from stages.crafting import Attack, craft_shard, steps_of
 from stages.defending import Encoder
 from stages.models.device import to_tensor
-from stages.params import Assess, PromptPgd
+from stages.params import Assess, PromptPgd, Suite
 
 STEP_RATIO = 2.5  # of PGD, in eps / steps
+SUITE = {"steps": 20, "restarts": 2, "targets": 3}  # as in params.yaml
 PIXELS = (1, 2, 3)  # axes of images (N, H, W, C)
 FEW_STEPS = 10  # where the ball is a point, and over which the loss has to rise
 COUNTED = ("changed_at_eps_0", "outside", "reload_differs", "logits_differ")  # summed; of the others the mean
@@ -140,7 +141,7 @@ class Assessor:
         yield Measured("loss_rises", "pgd", self.settings.at_eps, FEW_STEPS, rises)
 
     def rivals(self) -> Iterator[Measured]:
-        """AutoAttack against PGD on the same images; Square on those that resist PGD."""
+        """AutoAttack against PGD and the suite on the same images; Square on those that resist PGD."""
         eps, most = self.settings.at_eps, self.settings.steps[-1]
         few = self.shard.take(slice(0, self.autoattack_images))
         auto = package_attack(lambda noise: self.logits_of, eps=eps, version="fast", seed=self.seed)
@@ -148,6 +149,7 @@ class Assessor:
         resist = self.hits(self.after_pgd(eps, most))  # kept: the accuracies want it, too
         yield Measured("pgd_of_autoattack_images", "pgd", eps, most, resist[: len(few)])
         yield Measured("autoattack", "autoattack", eps, 100, found)
+        yield Measured("suite_of_autoattack_images", "suite", eps, SUITE["steps"], self.hits(self.after_suite(few)))
         queries = self.settings.queries
         square = package_attack(
             lambda noise: self.logits_of, eps=eps, version="square", queries=queries, seed=self.seed
@@ -163,6 +165,12 @@ class Assessor:
         if key not in self.kept:
             self.kept[key] = self.attacked(self.pgd(*key), eps=eps)
         return self.kept[key]
+
+    def after_suite(self, shard: Images) -> Images:
+        """What the suite of adaptive threats makes of some of the images."""
+        settings = Suite(method="suite", eps=self.settings.at_eps, images="all", tuning_seeds=1, **SUITE)
+        attack = suite_attack(settings, lambda noise: among_copies(self.logits_of))
+        return self.attacked(attack, eps=self.settings.at_eps, shard=shard, together=True) if len(shard) else shard
 
     def pgd(self, eps: int, steps: int, objective: str) -> Attack:
         """Adaptive PGD."""

@@ -65,7 +65,8 @@ def test_shards_measured_apart_come_to_what_the_whole_does(shard, tmp_path):
     assert found.drop(columns="value").equals(whole.drop(columns="value"))
     same = ~found["measure"].isin(["autoattack", "square_gain"])
     assert found[same].equals(whole[same])
-    assert found.set_index("measure").loc[["autoattack", "pgd_of_autoattack_images"], "n"].tolist() == [10, 10]
+    of_few = ["autoattack", "pgd_of_autoattack_images", "suite_of_autoattack_images"]
+    assert found.set_index("measure").loc[of_few, "n"].tolist() == [10, 10, 10]
 
 
 def test_counts_are_summed_and_shares_are_means():

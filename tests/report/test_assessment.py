@@ -38,7 +38,7 @@ BARS = [  # check, attack or measure, eps, steps, the statuses of its values; th
         {0.0: "pass", 0.3: "pass", 0.3001: "warn", 0.3099: "warn", 0.3101: "fail"},
     ),
     (
-        "PGD comes near AutoAttack", "autoattack", 4, 100,
+        "the adaptive suite comes near AutoAttack", "autoattack", 4, 100,
         {1.0: "pass", 0.2501: "pass", 0.2499: "warn", 0.1001: "warn", 0.0999: "fail"},
     ),
     (
@@ -58,7 +58,7 @@ def measured(images: int = IMAGES) -> pd.DataFrame:
     lines += [("accuracy", "margin", 4, steps, 0.3) for steps in (5, 10, 20, 40)]
     lines += [("zero_gradients", "pgd", 4, 1, 0.0), ("loss_rises", "pgd", 4, 10, 1.0)]
     lines += [("pgd_of_autoattack_images", "pgd", 4, 40, 0.3), ("autoattack", "autoattack", 4, 100, 0.3)]
-    lines += [("square_gain", "square", 4, 500, 0.0)]
+    lines += [("suite_of_autoattack_images", "suite", 4, 20, 0.3), ("square_gain", "square", 4, 500, 0.0)]
     return pd.DataFrame(lines, columns=["measure", "attack", "eps", "steps", "value"]).assign(n=images)
 
 
