@@ -145,11 +145,14 @@ class Assessor:
         eps, most = self.settings.at_eps, self.settings.steps[-1]
         few = self.shard.take(slice(0, self.autoattack_images))
         auto = package_attack(lambda noise: self.logits_of, eps=eps, version="fast", seed=self.seed)
-        found = self.hits(self.attacked(auto, eps=eps, shard=few, together=True)) if len(few) else np.zeros(0, bool)
+        found, withstood = np.zeros((2, 0), bool)
+        if len(few):
+            found = self.hits(self.attacked(auto, eps=eps, shard=few, together=True))
+            withstood = self.hits(self.attacked(self.suite(), eps=eps, shard=few))
         resist = self.hits(self.after_pgd(eps, most))  # kept: the accuracies want it, too
         yield Measured("pgd_of_autoattack_images", "pgd", eps, most, resist[: len(few)])
         yield Measured("autoattack", "autoattack", eps, 100, found)
-        yield Measured("suite_of_autoattack_images", "suite", eps, SUITE["steps"], self.hits(self.after_suite(few)))
+        yield Measured("suite_of_autoattack_images", "suite", eps, SUITE["steps"], withstood)
         queries = self.settings.queries
         square = package_attack(
             lambda noise: self.logits_of, eps=eps, version="square", queries=queries, seed=self.seed
@@ -166,11 +169,10 @@ class Assessor:
             self.kept[key] = self.attacked(self.pgd(*key), eps=eps)
         return self.kept[key]
 
-    def after_suite(self, shard: Images) -> Images:
-        """What the suite of adaptive threats makes of some of the images."""
+    def suite(self) -> Attack:
+        """The suite of adaptive threats."""
         settings = Suite(method="suite", eps=self.settings.at_eps, images="all", tuning_seeds=1, **SUITE)
-        attack = suite_attack(settings, lambda noise: among_copies(self.logits_of))
-        return self.attacked(attack, eps=self.settings.at_eps, shard=shard, together=True) if len(shard) else shard
+        return suite_attack(settings, lambda noise: among_copies(self.logits_of))
 
     def pgd(self, eps: int, steps: int, objective: str) -> Attack:
         """Adaptive PGD."""

@@ -84,7 +84,8 @@ def lines(dataset: str = "fashion") -> Iterator[dict[str, object]]:
                     low, high = wilson(accuracy, len(shard))
                     yield {
                         "eps": eps, "attack": kind, "starts": count, "prompt": prompt, "accuracy": round(accuracy, 4),
-                        "low": round(low, 4), "high": round(high, 4), "n": len(shard), "objective": round(highest.mean(), 4),
+                        "low": round(low, 4), "high": round(high, 4), "n": len(shard),
+                        "objective": round(highest.mean(), 4),
                     }  # fmt: skip
 
 
