@@ -1,4 +1,4 @@
-"""What prompts say of one image: the hand-written ones and the tuned ones, through the model they were made with."""
+"""Classify one image with hand-written and tuned prompts, through the model that they were made with."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class Voice(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one prompt says of one image: the likeliest classes, best first, and their probabilities."""
+    """The likeliest classes of one image by one prompt, best first, and their probabilities."""
 
     voice: Voice
     classes: list[str]
@@ -86,7 +86,7 @@ def load_model(model: Provenance, place: Path, device: torch.device) -> Clip:
 
 @torch.inference_mode()
 def answers_to(image: Image.Image, voices: list[Voice], clip: Clip, *, top: int) -> list[Answer]:
-    """What each prompt says of an RGB image of any size; all classes if there are fewer than `top`."""
+    """Classify an RGB image of any size with each prompt; all classes if there are fewer than `top`."""
     images = to_tensor(clip.fit(image)[None], next(clip.model.parameters()).device)
     features = clip.encode_image(images).cpu().numpy()
     answers = []
