@@ -4,8 +4,8 @@
     data/raw/<dataset>/test/<class>/*       images to judge; without this folder, a part of train is held out
     data/raw/<dataset>/classes.json         optional: {"template": "a photo of a {}.", "names": {"<class>": "<name>"}}
 
-A class may be written in one Unicode form here, in another there. What counts as a file is said in `places.py`;
-anything that is not expected is an error, so that a misspelt name is no silent loss.
+Class names are compared in one Unicode form (NFC). What counts as a file is said in `places.py`; anything that is not
+expected is an error, so that a misspelt name is no silent loss.
 """
 
 import hashlib

@@ -1,17 +1,22 @@
 """A name is one name in either Unicode form: among folders, in `classes.json`, and in split files beside folders."""
 
 import json
+import shutil
 import unicodedata
 from itertools import product
 
 import pytest
 
+from stages.carding import read_card
 from stages.datasets import dtd, eurosat, fgvc_aircraft, food101, oxford_pets, sun397
 from stages.datasets.decode import decode, path_of
 from stages.datasets.folder import list_folder
 from stages.datasets.splits import label_of
 from stages.datasets.zhou import zhou
+from stages.fetch import main
+from stages.indexing import read_index
 from tests.datasets.miniatures import write_image, write_lists
+from tests.imports import ROOT
 
 FORMS = ("NFC", "NFD")
 NAMES = ["café", "cafz", "Übung"]  # in NFD "café" would come before "cafz", in NFC it comes after it
@@ -184,3 +189,15 @@ def test_the_split_by_digest_of_the_path_is_the_same_in_either_form(tmp_path):
 def test_an_unknown_class_stays_unknown():
     with pytest.raises(ValueError, match="unknown class 'cafe'"):
         label_of(["café", "flan"], "cafe")
+
+
+def test_fetch_takes_folders_of_two_forms_and_opens_the_real_files(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    for (split, form), name in product({"train": "NFD", "test": "NFC"}.items(), NAMES):
+        write_image(tmp_path / "data/raw/mine" / split / written(form, name) / written(form, f"é {split} {name}.jpg"))
+    assert "3 + 3 images, 3 classes" in main("mine")
+    assert read_card("mine").class_names == ["cafz", "café", "Übung"]
+    index = read_index("mine")
+    assert index.labels.tolist() == [0, 1, 2] * 2 and written("NFD", "train/café/é train café.jpg") in index.ids
