@@ -1,6 +1,5 @@
-"""What prompts say of one image: the hand-written ones and the tuned ones, through the model they were made with."""
+"""Classify one image with hand-written and tuned prompts, through the model that they were made with."""
 
-import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ from PIL import Image
 
 from stages.banks.prompts import PromptFile, load_prompts
 from stages.banks.provenance import Provenance, require
+from stages.datasets.names import composed
 from stages.models.clip import Clip, load_clip, weights_digest
 from stages.models.device import to_tensor
 from stages.params import Model
@@ -32,7 +32,7 @@ class Voice(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one prompt says of one image: the likeliest classes, best first, and their probabilities."""
+    """The likeliest classes of one image by one prompt, best first, and their probabilities."""
 
     voice: Voice
     classes: list[str]
@@ -61,14 +61,9 @@ def read_voices(place: Path, seed: int) -> tuple[list[Voice], Provenance]:
     if beside.is_file() and not beside.samefile(path):
         hand = load_prompts(beside)
         require(hand.provenance, beside, model=model)
-        if composed(hand.class_names) == composed(prompts.class_names):
+        if [*map(composed, hand.class_names)] == [*map(composed, prompts.class_names)]:
             voices.insert(0, Voice("hand", 0, hand))
     return voices, model
-
-
-def composed(class_names: list[str]) -> list[str]:
-    """Names in one Unicode form, for comparisons: a letter and its accent may be one character or two."""
-    return [unicodedata.normalize("NFC", name) for name in class_names]
 
 
 def load_model(model: Provenance, place: Path, device: torch.device) -> Clip:
@@ -91,7 +86,7 @@ def load_model(model: Provenance, place: Path, device: torch.device) -> Clip:
 
 @torch.inference_mode()
 def answers_to(image: Image.Image, voices: list[Voice], clip: Clip, *, top: int) -> list[Answer]:
-    """What each prompt says of an RGB image of any size; all classes if there are fewer than `top`."""
+    """Classify an RGB image of any size with each prompt; all classes if there are fewer than `top`."""
     images = to_tensor(clip.fit(image)[None], next(clip.model.parameters()).device)
     features = clip.encode_image(images).cpu().numpy()
     answers = []

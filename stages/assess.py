@@ -77,7 +77,7 @@ class Measurer:
         self.facts = {"device": self._device.type, "model": clip.fingerprint}
 
     def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
-        """Attacks a shard's part of the subset in all ways and writes what each image did."""
+        """Attacks the images of the subset in a shard in all ways and writes the outcome of each."""
         few_first = np.argsort(~self._is_few[piece], kind="stable")
         part = part_of(shard, self._study, self._subset[piece][few_first])
         batching = even_batches(self._runtime, len(part), self._device.type)

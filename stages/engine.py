@@ -60,7 +60,7 @@ class Work:
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """An argument for a worker that needs all shards of a folder: it gets a path, good while the call lasts.
+    """An argument for a worker that needs all shards of a folder: it gets a path that is valid during the call.
 
     Attributes:
         path: The folder, on the disk of the driver.
@@ -116,8 +116,8 @@ def engine(params: Params, worker: Callable[..., Worker], *arguments: Any, shard
         if (error.name or "").startswith("stages"):
             raise
         raise ValueError(
-            f"runtime.engine: ray wants Ray, which cannot be imported ({error}); run pip install -e '.[ray]', or set "
-            "runtime.engine to local"
+            f"runtime.engine: ray needs the package Ray, which cannot be imported ({error}); run "
+            "pip install -e '.[ray]', or set runtime.engine to local"
         ) from error
     with cluster(params, worker, *arguments, shards=shards) as found:
         yield found

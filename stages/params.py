@@ -1,7 +1,7 @@
 """The typed blocks of params.yaml; unknown, missing or impossible values stop here, before any work.
 
-No stage lists this file as a dependency: the values are keys of the stages already. What computes with them
-belongs into another file, which a stage runs again for when it changes.
+No stage lists this file as a dependency: the values are keys of the stages already. Code that computes with
+them belongs in another file, whose changes make a stage run again.
 """
 
 import os

@@ -63,7 +63,7 @@ def main() -> str:
         results |= results_of({name: study.rows}, threats[name])
     measured = {name: read_assessment(name, study, params.assess.model_dump()) for name, study in own.items()}
     said_by_vectors = {name: read_words(name, study) for name, study in own.items()}
-    checks = {name: checks_on(name, table, results, of_own, params) for name, table in measured.items()}
+    checks = {name: checks_on(study, measured[name], of_own, params) for name, study in own.items()}
     tables = {
         "accuracy": accuracy_table(results),
         "tuning": tuning_table(pd.concat([study.curves for study in found.values() if study.curves is not None])),
@@ -159,12 +159,10 @@ def overviews_of(params: Params) -> dict[str, list[str]]:
     return overviews
 
 
-def checks_on(
-    dataset: str, measured: pd.DataFrame, results: Results, threats: list[Threat], params: Params
-) -> list[Check]:
+def checks_on(study: Found, measured: pd.DataFrame, threats: list[Threat], params: Params) -> list[Check]:
     """All that is asked of the attacks on one data set."""
-    surrogates = surrogates_of(params, dataset)
-    of_results = checks_of_results(results, dataset, threats, surrogates, prompt=params.assess.prompt)
+    surrogates = surrogates_of(params, study.dataset)
+    of_results = checks_of_results(study.rows, threats, surrogates, prompt=params.assess.prompt)
     return [*checks_of(measured), *of_results]
 
 

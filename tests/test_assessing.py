@@ -1,6 +1,7 @@
 """The assessment passes an honest model and fails two whose gradients are masked on purpose."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
@@ -143,36 +144,43 @@ def test_each_check_has_its_bar(shard, tmp_path, name, measure, values, where):
         assert status[name] == expected, value
 
 
-def test_an_adaptive_attack_weaker_than_an_oblivious_one_is_found(line_of):
+def rows_of(threat, right):
+    """Rows of a threat: by prompt, how many of 100 images are classified correctly."""
+    lines = [(f"{number}", prompt, 0, number < count) for prompt, count in right.items() for number in range(100)]
+    table = pd.DataFrame(lines, columns=["id", "prompt", "seed", "correct"])
+    return table.assign(threat=threat, defence="none")
+
+
+def test_an_adaptive_attack_weaker_than_an_oblivious_one_is_found():
     by_queries = Threat("queries", "adaptive", {"method": "square", "eps": 4})  # sees no gradient, may be weaker
     strong_one = Threat("strong", "adaptive", {"method": "pgd", "eps": 4})
     threats = [Threat("weak", "oblivious", {"eps": 4}), by_queries, strong_one]
-    for strong, expected in ((0.3, "pass"), (0.42, "warn"), (0.6, "fail")):
-        results = {("d", "weak", "advpt"): line_of(0.4), ("d", "strong", "advpt"): line_of(strong)}
-        (check,) = checks_of_results(results, "d", threats, [], prompt="advpt")
+    rows = {"clean": rows_of("clean", {"advpt": 100}), "weak": rows_of("weak", {"advpt": 40})}
+    for strong, expected in ((30, "pass"), (42, "warn"), (60, "fail")):
+        rows["strong"] = rows_of("strong", {"advpt": strong})
+        (check,) = checks_of_results(rows, threats, [], prompt="advpt")
         assert check.status == expected
     about = {"threat": "transfer", "name": "cnn", "clean_accuracy": 0.8, "robust_accuracy": 0.6}
-    (check,) = checks_of_results({}, "d", [], [about], prompt="advpt")
+    (check,) = checks_of_results({}, [], [about], prompt="advpt")
     assert check.status == "fail"  # it does not even fool the network that it was made on
     assert assessment_table({"d": [Check("a", "warn", "b")]}).to_dict("list") == {
         "dataset": ["d"], "check": ["a"], "status": ["warn"], "found": ["b"],
     }  # fmt: skip
 
 
-def test_the_results_that_are_checked_are_those_of_the_assessed_prompt(line_of):
+def test_the_results_that_are_checked_are_those_of_the_assessed_prompt():
     """The adaptive attack is as strong as it must be on AdvPT, too weak on the refreshed prompt."""
     threats = [Threat("weak", "oblivious", {"eps": 4}), Threat("strong", "adaptive", {"method": "pgd", "eps": 4})]
-    left = {"advpt": (0.4, 0.3), "advpt_refreshed": (0.2, 0.6)}
-    results = {
-        ("d", threat.name, prompt): line_of(accuracy)
-        for prompt, accuracies in left.items()
-        for threat, accuracy in zip(threats, accuracies, strict=True)
+    rows = {
+        "clean": rows_of("clean", {"advpt": 100, "advpt_refreshed": 100}),
+        "weak": rows_of("weak", {"advpt": 40, "advpt_refreshed": 20}),
+        "strong": rows_of("strong", {"advpt": 30, "advpt_refreshed": 60}),
     }
     for prompt, expected in {
-        "advpt": ("pass", "30.0% against 40.0%"),
-        "advpt_refreshed": ("fail", "60.0% against 20.0%"),
+        "advpt": ("pass", "30.0% against 40.0% on the same 100 images"),
+        "advpt_refreshed": ("fail", "60.0% against 20.0% on the same 100 images"),
     }.items():
-        (check,) = checks_of_results(results, "d", threats, [], prompt=prompt)
+        (check,) = checks_of_results(rows, threats, [], prompt=prompt)
         assert (check.status, check.found) == expected
 
 
@@ -190,11 +198,3 @@ def test_what_was_measured_says_on_which_prompt(tmp_path, monkeypatch):
     write_table(tmp_path / "data/test/d/assessment.parquet", [pa.table({"value": [0.5]})], about)
     with pytest.raises(ValueError, match=r"made with prompts = {'seed': 0}, but this run has prompts = {'seed': 1}"):
         read_assessment("d", study, settings)
-
-
-@pytest.fixture
-def line_of():
-    from stages.report.tables import Accuracy
-
-    nan = float("nan")
-    return lambda accuracy: Accuracy("d", "t", "k", "advpt", accuracy, 0, 1, nan, 300, 1, nan, nan, nan, nan)

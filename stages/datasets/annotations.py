@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
+from stages.datasets.names import composed
+
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
@@ -27,7 +29,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads a list: its lines without the empty ones.
+    """Reads a list: its lines in NFC, without the empty ones.
 
     Args:
         path: A text file, UTF-8.
@@ -36,7 +38,7 @@ def read_lines(path: Path) -> list[str]:
         ValueError: If the file is missing or no text; the message names it.
     """
     with naming(existing(path)):
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [composed(line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def read_json(path: Path) -> Any:

@@ -1,8 +1,8 @@
 """What the pipeline needs to know of a data set besides its images."""
 
-import unicodedata
-
 from pydantic import BaseModel, ConfigDict, field_validator
+
+from stages.datasets.names import composed
 
 
 class Card(BaseModel):
@@ -37,9 +37,9 @@ class Card(BaseModel):
     def distinct(cls, names: list[str]) -> list[str]:
         """Classes must differ once underscores are read as spaces, or no prompt could tell them apart.
 
-        Names come out in one Unicode form (NFC): a letter and its accent may be one character on disk, or two.
+        Names come out in NFC.
         """
-        names = [unicodedata.normalize("NFC", name) for name in names]
+        names = [composed(name) for name in names]
         spoken = [name.replace("_", " ") for name in names]
         if len(names) < 2:
             raise ValueError(f"{len(names)} class; a classifier needs at least 2")

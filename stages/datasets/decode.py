@@ -47,11 +47,6 @@ def open_files(raw: Path) -> Callable[[str], Image.Image]:
     return lambda id: decode(path_of(raw, id))
 
 
-def read_files(raw: Path, ids: list[str]) -> Iterator[Image.Image]:
-    """Decodes the images of the given ids, in their order, one at a time."""
-    return map(open_files(raw), ids)
-
-
 def path_of(raw: Path, id: str) -> Path:
     """The file of an id.
 

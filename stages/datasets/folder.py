@@ -4,8 +4,8 @@
     data/raw/<dataset>/test/<class>/*       images to judge; without this folder, a part of train is held out
     data/raw/<dataset>/classes.json         optional: {"template": "a photo of a {}.", "names": {"<class>": "<name>"}}
 
-What counts as a file is said in `places.py`; anything that is not expected is an error, so that a misspelt name is no
-silent loss.
+Class names are compared in one Unicode form (NFC). What counts as a file is said in `places.py`; anything that is not
+expected is an error, so that a misspelt name is no silent loss.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from typing import Any
 
 from stages.datasets.decode import path_of, read_content
 from stages.datasets.listing import Item, Listing, Source
+from stages.datasets.names import by_composed, composed
 from stages.datasets.places import entries_of, shortened
 
 TEMPLATE = "a photo of a {}."
@@ -54,7 +55,7 @@ def refuse(raw: Path) -> None:
 
 
 def list_folder(raw: Path, *, held_out: float) -> Listing:
-    """Lists the images; labels follow the sorted names of the folders in train, without train of those in test.
+    """Lists the images; labels follow the sorted names (NFC) of the folders in train, without train of those in test.
 
     Args:
         raw: The folder.
@@ -66,7 +67,7 @@ def list_folder(raw: Path, *, held_out: float) -> Listing:
     if unknown := [name for name in entries(raw) if name not in ALLOWED]:
         raise ValueError(f"{raw / unknown[0]}: not expected; allowed are {', '.join(ALLOWED)}")
     splits = [name for name in ("train", "test") if name in entries(raw)] or ["train"]
-    folders = entries(raw / splits[0])
+    folders = list(classes_in(raw / splits[0]))
     class_names = spoken_names(raw / splits[0], folders)
     items = {split: items_in(raw, split, folders) for split in splits}
     if "test" in splits:
@@ -91,6 +92,15 @@ def entries(folder: Path) -> list[str]:
     return names
 
 
+def classes_in(split: Path) -> dict[str, str]:
+    """Map the name of each class (NFC, sorted) to its folder in a split.
+
+    Raises:
+        ValueError: If two folders differ in Unicode form alone, or as `entries` does.
+    """
+    return by_composed(entries(split), split)
+
+
 def items_in(raw: Path, split: str, folders: list[str]) -> list[Item]:
     """Lists the images of one split.
 
@@ -98,9 +108,9 @@ def items_in(raw: Path, split: str, folders: list[str]) -> list[Item]:
         ValueError: If a class is unknown or empty, or its folder holds another folder or a link out of `raw`.
     """
     items = []
-    for folder in entries(raw / split):
+    for called, folder in classes_in(raw / split).items():
         path = raw / split / folder
-        if folder not in folders:
+        if called not in folders:
             raise ValueError(f"{path}: {folder!r} is missing from {raw / 'train'}; every class needs images to tune on")
         names = entries(path)
         if not names:
@@ -108,7 +118,7 @@ def items_in(raw: Path, split: str, folders: list[str]) -> list[Item]:
         ids = [f"{split}/{folder}/{name}" for name in names]
         if nested := [id for id in ids if path_of(raw, id).is_dir()]:
             raise ValueError(f"{raw / nested[0]}: a folder inside a class; only images are allowed there")
-        label = folders.index(folder)
+        label = folders.index(called)
         items += [Item(id, label) for id in ids]
     if not items:
         raise ValueError(f"{raw / split}: no class folders; allowed are {LAYOUT}")
@@ -168,7 +178,7 @@ def spoken_names(split: Path, folders: list[str]) -> list[str]:
 
     Args:
         split: The folder train or test of the raw folder, which holds the folders of the classes.
-        folders: Their names.
+        folders: Their names, in NFC.
 
     Raises:
         ValueError: If there are fewer than two, two are the same, or `classes.json` names a folder that does not exist.
@@ -190,7 +200,7 @@ def spoken_names(split: Path, folders: list[str]) -> list[str]:
 
 
 def read_naming(raw: Path) -> tuple[str, dict[str, str]]:
-    """Reads the template and the names by folder from `classes.json`; without it, the defaults.
+    """Reads the template and the names by folder from `classes.json`, the names in NFC; without it, the defaults.
 
     Raises:
         ValueError: If it is not as described above.
@@ -209,4 +219,4 @@ def read_naming(raw: Path) -> tuple[str, dict[str, str]]:
         raise ValueError(f"{path}: template {template!r}; text with exactly one {{}} is allowed")
     if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
         raise ValueError(f"{path}: names {names!r:.80}; an object that maps folders to text is allowed")
-    return template, names
+    return template, {folder: composed(names[own]) for folder, own in by_composed(names, path).items()}

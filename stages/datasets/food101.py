@@ -6,6 +6,7 @@ from stages.datasets.annotations import naming, read_json
 from stages.datasets.downloads import by_torchvision
 from stages.datasets.layout import place
 from stages.datasets.listing import Listing, Source
+from stages.datasets.names import composed
 from stages.datasets.splits import Split, label_of, listing_of
 from stages.datasets.zhou import zhou
 
@@ -28,7 +29,7 @@ def official(raw: Path, images: Path) -> Listing:
     meta = images.parent / "meta"
     content = read_json(meta / "train.json")
     with naming(meta / "train.json"):
-        class_names = sorted(content)
+        class_names = sorted(set(map(composed, content)))
     train, test = (split_of(meta / f"{name}.json", class_names) for name in ("train", "test"))
     return listing_of(raw, images, class_names, train, test, told="official (meta/train.json, test.json)")
 

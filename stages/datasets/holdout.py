@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stages.datasets.fewshot import ranking
 from stages.datasets.layout import images_in
+from stages.datasets.names import composed
 from stages.datasets.splits import Split
 
 HELD_OUT = 0.3  # of each class is judged: the share of CoOp's own test lists
@@ -25,7 +26,7 @@ def hold_out(images: Path, folders: list[str]) -> tuple[Split, Split]:
     """
     train, test = Split(images, []), Split(images, [])
     for label, folder in enumerate(folders):
-        paths = [f"{folder}/{name}" for name in images_in(images / folder)]
+        paths = [composed(f"{folder}/{name}") for name in images_in(images / folder)]
         entries = [(paths[index], label) for index in ranking(paths, seed=0)]
         count = round(HELD_OUT * len(entries))
         test.entries.extend(sorted(entries[:count]))

@@ -9,6 +9,7 @@ from typing import Any
 from stages.datasets.annotations import read_json
 from stages.datasets.layout import beside
 from stages.datasets.listing import Listing
+from stages.datasets.names import composed
 from stages.datasets.splits import Split, listing_of
 
 PAGE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
@@ -42,7 +43,7 @@ def zhou(raw: Path, images: Path, name: str) -> Listing | None:
 
 
 def rows_of(path: Path, content: Any, split: str) -> list[Row]:
-    """Rows of one list of a split file.
+    """Rows of one list of a split file, the class names in NFC.
 
     Raises:
         ValueError: If there is no such list, or a row is not [path, label, class name].
@@ -58,7 +59,7 @@ def rows_of(path: Path, content: Any, split: str) -> list[Row]:
                 pass
             case _:
                 raise ValueError(f"{path}: malformed entry {row!r} of {split}; expected [path, label, class name]")
-    return [tuple(row) for row in rows]
+    return [(image, label, composed(name)) for image, label, name in rows]
 
 
 def names_of(path: Path, rows: list[Row]) -> list[str]:

@@ -234,7 +234,7 @@ def load_own(network: nn.Module, file: Path, *, classifier: set[str]) -> None:
 
 @contextmanager
 def building(described: str, file: Path | None = None) -> Iterator[None]:
-    """Inside, random weights are always the same, and whatever a library raises becomes one ValueError.
+    """Make random weights repeatable inside the block, and turn whatever a library raises into one ValueError.
 
     Args:
         described: The model in words.

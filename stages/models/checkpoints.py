@@ -67,7 +67,7 @@ def conversion(path: Path) -> str:
 
 
 def content_of(path: Path) -> Any:
-    """What a file holds; of safetensors the names alone, each as an empty tensor."""
+    """Return what a file holds; of safetensors only the names, each with an empty tensor."""
     if path.suffix != ".safetensors":
         return torch.load(path, map_location="cpu", weights_only=True)
     with safe_open(path, "pt") as file:
@@ -75,7 +75,7 @@ def content_of(path: Path) -> Any:
 
 
 def parts_of(content: Any, place: str = "", *, depth: int = 3) -> Iterator[tuple[str, list[str]]]:
-    """Every dictionary of tensors in a checkpoint: the key under which it lies, and its own keys."""
+    """Yield every dictionary of tensors in a checkpoint: the key under which it lies, and its own keys."""
     if not isinstance(content, dict) or not depth:
         return
     if keys := [str(key) for key, value in content.items() if isinstance(value, torch.Tensor)]:
@@ -85,7 +85,7 @@ def parts_of(content: Any, place: str = "", *, depth: int = 3) -> Iterator[tuple
 
 
 def misfit_of(parts: list[tuple[str, list[str]]]) -> str | None:
-    """The same for the dictionaries of tensors in a file."""
+    """Describe what is wrong with the names of the tensors in a file; None if nothing is known to be."""
     names = [name for _, keys in parts for name in keys]
     if not names:
         return "the file holds no tensors by name; what `torch.save(model.state_dict(), ...)` writes is allowed"
@@ -108,7 +108,7 @@ def misfit_of(parts: list[tuple[str, list[str]]]) -> str | None:
 
 
 def without_text_tower(parts: list[tuple[str, list[str]]]) -> str | None:
-    """The same where no dictionary holds a text tower."""
+    """Describe what a file without a text tower holds; None if that is not known."""
     for place, keys in parts:
         if found := [name for name in keys if name.endswith(IMAGE)]:
             under = f", under the key {place!r}" if place else ""

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pandas as pd
 
 from stages.report.region import region
-from stages.report.tables import Results
+from stages.report.tables import Rows, robust_of
 from stages.report.vocabulary import Threat
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
@@ -116,39 +116,25 @@ def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
     ]  # fmt: skip
 
 
-def checks_of_results(
-    results: Results, dataset: str, threats: list[Threat], surrogates: list[dict], *, prompt: str
-) -> list[Check]:
+def checks_of_results(rows: Rows, threats: list[Threat], surrogates: list[dict], *, prompt: str) -> list[Check]:
     """What the reported numbers of a prompt must be among each other.
 
-    Attacks that know the prompt are held against those that do not, but for Square, which sees no gradient of it.
+    Attacks that know the prompt are compared with those that do not, except Square, which sees no gradient of it.
 
     Args:
-        results: Every accuracy.
-        dataset: Whose.
+        rows: Of one data set.
         threats: All threats of that data set.
         surrogates: Of each transfer attack: threat, clean_accuracy, robust_accuracy.
         prompt: Which one is assessed.
     """
     knowing = (threat for threat in threats if threat.knowledge == "adaptive")
     adaptive = [threat for threat in knowing if threat.attack["method"] != "square"]
-    pairs = [
-        (strong, weak)
+    checks = [
+        check_of_pair(rows, strong, weak, prompt=prompt)
         for weak in threats
         for strong in adaptive
         if weak.knowledge == "oblivious" and (weak.eps, weak.defence) == (strong.eps, strong.defence)
     ]
-    checks = []
-    for strong, weak in pairs:
-        one, other = (results[dataset, threat.name, prompt] for threat in (strong, weak))
-        error = sum(line.accuracy * (1 - line.accuracy) / line.n for line in (one, other)) ** 0.5
-        sizes = ["" if one.n == other.n else f" (n = {line.n})" for line in (one, other)]
-        checks.append(
-            graded(
-                f"{strong.name} is no weaker than {weak.name}", one.accuracy - other.accuracy, warn=0, fail=2 * error,
-                found=f"{one.accuracy:.1%}{sizes[0]} against {other.accuracy:.1%}{sizes[1]}",
-            )
-        )  # fmt: skip
     for about in surrogates:
         clean, robust = about["clean_accuracy"], about["robust_accuracy"]
         checks.append(
@@ -158,6 +144,28 @@ def checks_of_results(
             )
         )  # fmt: skip
     return checks
+
+
+def check_of_pair(rows: Rows, strong: Threat, weak: Threat, *, prompt: str) -> Check:
+    """Compare two threats on the images and tuning seeds that both attack; often `strong` attacks a subset.
+
+    It fails where `strong` leaves more images right than `weak` by over two standard errors of the paired difference.
+    """
+    one, other = (robust_examples(rows, threat, prompt) for threat in (strong, weak))
+    both = pd.concat([one, other], axis=1, join="inner", keys=["strong", "weak"]).groupby("id").mean()
+    assert len(both), f"{strong.name} and {weak.name} attack no image in common"
+    difference = both["strong"] - both["weak"]
+    return graded(
+        f"{strong.name} is no weaker than {weak.name}", difference.mean(), warn=0,
+        fail=2 * difference.std(ddof=0) / len(both) ** 0.5,
+        found=f"{both['strong'].mean():.1%} against {both['weak'].mean():.1%} on the same {len(both)} images",
+    )  # fmt: skip
+
+
+def robust_examples(rows: Rows, threat: Threat, prompt: str) -> pd.Series:
+    """Whether a prompt is right on the clean image and under the threat, by id and tuning seed."""
+    robust = robust_of(rows, rows[threat.name])
+    return robust[robust["prompt"] == prompt].set_index(["id", "seed"])["robust"]
 
 
 def assessment_list(table: pd.DataFrame) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from stages.report.assessment import checks_of, checks_of_results
-from stages.report.vocabulary import Threat
+from stages.report.vocabulary import CLEAN, Threat
 
 IMAGES = 400  # two standard errors of an accuracy are at most 0.05
 EXACT = {
@@ -115,23 +115,70 @@ WEAK, STRONG = (
 )
 
 
+def judged(threat: Threat, right: dict[int, list[bool]], prompt: str = "advpt") -> pd.DataFrame:
+    """Rows of a threat: by tuning seed, whether each of the first images is classified correctly."""
+    lines = [(f"{number}", prompt, seed, correct) for seed in right for number, correct in enumerate(right[seed])]
+    table = pd.DataFrame(lines, columns=["id", "prompt", "seed", "correct"])
+    return table.assign(threat=threat.name, defence=threat.defence)
+
+
+def check_of(weak: dict[int, list[bool]], strong: dict[int, list[bool]], *, clean: dict[int, list[bool]] | None = None):
+    """The one check of two threats, where the clean images are classified correctly."""
+    clean = clean or {seed: [True] * len(right) for seed, right in weak.items()}
+    rows = {"clean": judged(CLEAN, clean), "weak": judged(WEAK, weak), "s": judged(STRONG, strong)}
+    (check,) = checks_of_results(rows, [WEAK, STRONG], [], prompt="advpt")
+    return check
+
+
 @pytest.mark.parametrize(
-    ("accuracy", "status"),
-    [(0.3, "pass"), (0.5, "pass"), (0.5001, "warn"), (0.5999, "warn"), (0.6001, "fail")],
-)
-def test_an_adaptive_attack_may_be_weaker_by_two_standard_errors_of_both(line, accuracy, status):
-    """Of 196 images each, sqrt(0.25 / 196 + 0.24 / 196) = 0.05."""
-    results = {("tiny", "weak", "advpt"): line(WEAK, "advpt", 0.5, n=196)}
-    results["tiny", "s", "advpt"] = line(STRONG, "advpt", accuracy, n=196)
-    (check,) = checks_of_results(results, "tiny", [WEAK, STRONG], [], prompt="advpt")
+    ("more", "less", "status"),
+    [(0, 0, "pass"), (12, 12, "pass"), (12, 30, "pass"), (1, 0, "warn"), (3, 0, "warn"), (4, 0, "fail"),
+     (23, 12, "warn"), (24, 12, "fail")],
+)  # fmt: skip
+def test_an_adaptive_attack_may_be_weaker_by_two_standard_errors_of_the_paired_difference(more, less, status):
+    """Of 100 images, 24 more and 12 fewer: 0.12 > 2 * sqrt((0.36 - 0.12**2) / 100) = 0.1176."""
+    weak = [False] * more + [True] * less + [True] * 30 + [False] * (70 - more - less)
+    strong = [True] * more + [False] * less + [True] * 30 + [False] * (70 - more - less)
+    check = check_of({0: weak}, {0: strong})
     assert check.status == status
+    assert check.found == f"{0.3 + more / 100:.1%} against {0.3 + less / 100:.1%} on the same 100 images"
 
 
-def test_unequal_numbers_of_images_are_said(line):
-    results = {("tiny", "weak", "advpt"): line(WEAK, "advpt", 0.5, n=1000)}
-    results["tiny", "s", "advpt"] = line(STRONG, "advpt", 0.4, n=300)
-    (check,) = checks_of_results(results, "tiny", [WEAK, STRONG], [], prompt="advpt")
-    assert check.found == "40.0% (n = 300) against 50.0% (n = 1000)"
+def test_a_subset_is_compared_with_the_same_images_not_with_all_of_them():
+    """Where the subset is easy the accuracies of all images would fail the attack, where it is hard pass it."""
+    easy = [True] * 210 + [False] * 90 + [True] * 290 + [False] * 410  # 70 % of the subset, 50 % of all
+    check = check_of({0: easy}, {0: [True] * 180 + [False] * 120})
+    assert (check.status, check.found) == ("pass", "60.0% against 70.0% on the same 300 images")
+    hard = [True] * 60 + [False] * 240 + [True] * 440 + [False] * 260  # 20 % of the subset, 50 % of all
+    check = check_of({0: hard}, {0: [True] * 120 + [False] * 180})
+    assert (check.status, check.found) == ("fail", "40.0% against 20.0% on the same 300 images")
+
+
+def test_an_attack_on_one_tuning_seed_is_compared_by_that_seed():
+    weak = {0: [True] * 50 + [False] * 50, 1: [False] * 100, 2: [False] * 100}
+    check = check_of(weak, {0: [True] * 40 + [False] * 10})
+    assert (check.status, check.found) == ("pass", "80.0% against 100.0% on the same 50 images")
+
+
+def test_tuning_seeds_that_both_attack_count_as_one_image():
+    """Two seeds of 4 images: the standard error is that of 4 means, sqrt(0.25 / 4) = 0.25, not of 8 rows."""
+    strong = {seed: [True, True, False, False] for seed in (0, 1)}
+    check = check_of({0: [False] * 4, 1: [False] * 4}, strong)
+    assert (check.status, check.found) == ("warn", "50.0% against 0.0% on the same 4 images")
+
+
+def test_an_image_that_is_wrong_without_attack_is_not_robust():
+    clean = {0: [False] * 4 + [True] * 96}
+    check = check_of({0: [False] * 100}, {0: [True] * 4 + [False] * 96}, clean=clean)
+    assert (check.status, check.found) == ("pass", "0.0% against 0.0% on the same 100 images")
+
+
+def test_threats_through_a_defence_are_compared_behind_it():
+    defended = [Threat(threat.name, threat.knowledge, threat.attack, "jpeg75") for threat in (WEAK, STRONG)]
+    rows = {"clean+jpeg75": judged(Threat("clean+jpeg75", "clean", {}, "jpeg75"), {0: [True] * 10})}
+    rows |= {threat.name: judged(threat, {0: [True] * 5 + [False] * 5}) for threat in defended}
+    (check,) = checks_of_results(rows, defended, [], prompt="advpt")
+    assert (check.status, check.found) == ("pass", "50.0% against 50.0% on the same 10 images")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +192,7 @@ def test_unequal_numbers_of_images_are_said(line):
     ids=["eps", "defence", "square", "oblivious"],
 )
 def test_only_gradients_through_the_prompt_of_the_same_ball_and_defence_are_held_against_it(other):
-    assert checks_of_results({}, "tiny", [WEAK, other], [], prompt="advpt") == []
+    assert checks_of_results({}, [WEAK, other], [], prompt="advpt") == []
 
 
 @pytest.mark.parametrize(
@@ -153,5 +200,5 @@ def test_only_gradients_through_the_prompt_of_the_same_ball_and_defence_are_held
 )
 def test_a_surrogate_may_keep_a_fifth_of_its_accuracy(robust, status):
     about = {"threat": "transfer", "name": "cnn", "clean_accuracy": 0.8, "robust_accuracy": robust}
-    (check,) = checks_of_results({}, "tiny", [], [about], prompt="advpt")
+    (check,) = checks_of_results({}, [], [about], prompt="advpt")
     assert check.status == status
