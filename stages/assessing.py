@@ -32,7 +32,7 @@ from stages.models.device import to_tensor
 from stages.params import Assess, PromptPgd, Suite
 
 STEP_RATIO = 2.5  # of PGD, in eps / steps
-SUITE = {"steps": 20, "restarts": 2, "targets": 3}  # as in params.yaml
+SUITE = {"steps": 32, "restarts": 2, "targets": 3}  # as in params.yaml
 PIXELS = (1, 2, 3)  # axes of images (N, H, W, C)
 FEW_STEPS = 10  # where the ball is a point, and over which the loss has to rise
 COUNTED = ("changed_at_eps_0", "outside", "reload_differs", "logits_differ")  # summed; of the others the mean

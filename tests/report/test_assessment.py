@@ -58,7 +58,7 @@ def measured(images: int = IMAGES) -> pd.DataFrame:
     lines += [("accuracy", "margin", 4, steps, 0.3) for steps in (5, 10, 20, 40)]
     lines += [("zero_gradients", "pgd", 4, 1, 0.0), ("loss_rises", "pgd", 4, 10, 1.0)]
     lines += [("pgd_of_autoattack_images", "pgd", 4, 40, 0.3), ("autoattack", "autoattack", 4, 100, 0.3)]
-    lines += [("suite_of_autoattack_images", "suite", 4, 20, 0.3), ("square_gain", "square", 4, 500, 0.0)]
+    lines += [("suite_of_autoattack_images", "suite", 4, 32, 0.3), ("square_gain", "square", 4, 500, 0.0)]
     return pd.DataFrame(lines, columns=["measure", "attack", "eps", "steps", "value"]).assign(n=images)
 
 
