@@ -272,7 +272,7 @@ class Suite(Adaptive):
     """Cross-entropy, then one nearby wrong class after the other, each on the images that are left."""
 
     method: Literal["suite"]
-    steps: Annotated[int, Field(ge=4)]
+    steps: Count
     restarts: Count
     targets: Count
 

@@ -55,7 +55,7 @@ REFUSED = {
     "03 assess": ("assess.at_eps", 0.03, rf"assess\.at_eps: {UNIT}"),
     "03 one of several": ("assess.eps", [4, 0.03], rf"assess\.eps\.1: {UNIT}"),
     "05 steps": ("attack.steps", 0, r"attack\.steps: .*greater than or equal to 1 \(got 0\)"),
-    "05 adaptive steps": ("adaptive.adaptive_eps4.steps", 0, r"adaptive_eps4\.steps: .*greater than or equal to 4"),
+    "05 adaptive steps": ("adaptive.adaptive_eps4.steps", 0, r"adaptive_eps4\.steps: .*greater than or equal to 1"),
     "05 refreshing steps": ("refresh.steps", 0, r"refresh\.steps: .*greater than or equal to 1 \(got 0\)"),
     "06 refreshing step size": ("refresh.step_ratio", 0, r"refresh\.step_ratio: .*greater than 0 \(got 0\)"),
     "06 step size 0": ("attack.step_ratio", 0, r"attack\.step_ratio: .*greater than 0 \(got 0\)"),
