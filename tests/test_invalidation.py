@@ -7,7 +7,7 @@ import pytest
 
 from stages.banks.bank import read_bank
 from stages.banks.table import read_table
-from tests.micro import ran
+from tests.micro import ran, yaml
 
 PROMPTS_AND_ROWS = {
     "tune",
@@ -85,7 +85,7 @@ def test_a_new_data_set_reruns_nothing_that_exists(project):
 
 def test_a_transfer_reruns_nothing_that_exists(project):
     """A data set without training images, judged with the contexts of another one."""
-    pgd = {"method": "feature_pgd", "objective": "kl", "eps": 8, "steps": 2, "step_ratio": 1.25}
+    pgd = yaml.load(project.folder / "params.yaml")["oblivious"]["pgd_eps8"]
     project.change(oblivious={"pgd_eps8": pgd}, test_only=["fashion2"])
     project.change(transfer={"sources": ["fashion"], "targets": ["fashion2"]})
     assert project.repro("--no-run-cache") == {
