@@ -105,8 +105,8 @@ def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
 def suite_attack(settings: Suite, victim: Victim) -> Attack:
     """Cross-entropy, then the logits of the nearest wrong classes, one after the other, on the images that are left.
 
-    Each attack begins with a step of 2 eps, which is halved after each quarter of its steps; every further restart
-    begins with half the first step of the one before.
+    Each attack begins with a step of 2 eps, in every second restart with one of eps, which is halved after each quarter
+    of its steps.
     """
     ball = LinfBall(settings.eps / 255)
     bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
@@ -130,7 +130,7 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
                 objective_of(places, victim(of_these), aim),
                 images[places],
                 ball=ball,
-                step_size=2 * ball.eps / 2 ** (restart + quarter),
+                step_size=2 * ball.eps / 2 ** (restart % 2 + quarter),
                 steps=bounds[quarter + 1] - bounds[quarter],
                 noise=of_these,
                 start=images_adv if quarter else None,

@@ -436,6 +436,8 @@ class Params(Block):
         for name, threat in self.adaptive.items():
             if threat.defence and threat.defence not in self.defences.values():
                 raise ValueError(f"adaptive.{name}.defence: the same block has to stand under `defences`, by some name")
+            if threat.samples > 1 and not isinstance(threat, PromptPgd):
+                raise ValueError(f"adaptive.{name}.samples: {threat.method} takes no samples; 1 is allowed, or pgd")
             if isinstance(threat.defence, ResizePad) and not isinstance(threat, PromptPgd):
                 raise ValueError(
                     f"adaptive.{name}: {threat.method} is no attack on a random defence; use pgd, samples > 1"

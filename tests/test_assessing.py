@@ -6,13 +6,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from stages.assessing import Assessor, outcomes_table, summarised
+from stages.assessing import SUITE, Assessor, outcomes_table, summarised
 from stages.banks.images import Images
 from stages.banks.table import write_table
 from stages.batches import Batching
-from stages.params import Assess
+from stages.params import Assess, load_params
 from stages.reading import Found, read_assessment
 from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results
+from stages.report.costs import SUITE as COSTED
 from stages.report.vocabulary import Threat
 
 CLASSES, SIDE = 4, 8
@@ -68,6 +69,11 @@ def test_shards_measured_apart_come_to_what_the_whole_does(shard, tmp_path):
     assert found[same].equals(whole[same])
     of_few = ["autoattack", "pgd_of_autoattack_images", "suite_of_autoattack_images"]
     assert found.set_index("measure").loc[of_few, "n"].tolist() == [10, 10, 10]
+
+
+def test_the_suite_of_the_assessment_is_that_of_the_default_threats():
+    threats = load_params().adaptive.values()
+    assert all({key: getattr(threat, key) for key in SUITE} == SUITE == COSTED for threat in threats)
 
 
 def test_counts_are_summed_and_shares_are_means():

@@ -175,6 +175,12 @@ def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):
     params["adaptive"] = {"pgd": pgd | shared}
     yaml.dump(params, path)
     load_params(path)
+    params["adaptive"]["pgd"] |= {"method": "suite", "targets": 1}
+    for key in ("objective", "step_ratio"):
+        del params["adaptive"]["pgd"][key]
+    yaml.dump(params, path)
+    with pytest.raises(ValueError, match=r"adaptive\.pgd\.samples: suite takes no samples; 1 is allowed, or pgd"):
+        load_params(path)
     square = {"method": "square", "queries": 5, "batch_size": 5}
     suite = {"method": "suite", "steps": 4, "restarts": 1, "targets": 1}
     for block in (square, suite):

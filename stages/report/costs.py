@@ -17,6 +17,7 @@ from stages.report.vocabulary import Threat
 
 APGD_STEPS = 100  # of AutoAttack, for the cross-entropy and for each class that it aims at
 TARGETS = 9
+SUITE = {"steps": 32, "restarts": 2, "targets": 3}  # of the assessment
 OFFICIAL_QUERIES = 5000  # of Square in AutoAttack's `standard`
 COLUMNS = {
     "gradients": "image gradients",
@@ -134,15 +135,18 @@ def adapting(dataset: str, threat: Threat, sizes: Sizes) -> Cost:
         gradients = images * attack["steps"] * attack["restarts"] * attack["samples"]
         return Cost(dataset, stage, gradients=gradients, at_most=True)
     if attack["method"] == "suite":
-        targets = min(attack["targets"], TARGETS, sizes.classes - 1)
-        aiming = min(TARGETS, sizes.classes - 1)  # a gradient for each class whose distance is estimated
-        gradients = images * (attack["restarts"] * attack["steps"] * (1 + targets) + aiming)
-        return Cost(dataset, stage, gradients=gradients, at_most=True)
+        return Cost(dataset, stage, gradients=images * suite_gradients(attack, sizes.classes), at_most=True)
     if attack["method"] == "square":
         return Cost(dataset, stage, passes=images * attack["queries"], at_most=True)
     asked = OFFICIAL_QUERIES if attack["version"] == "standard" else 0
     gradients = images * autoattack_gradients(attack["version"], sizes.classes)
     return Cost(dataset, stage, gradients=gradients, passes=images * asked, at_most=True)
+
+
+def suite_gradients(attack: dict[str, Any], classes: int) -> int:
+    """Of one image: the attacks of each restart, and one for each class whose distance is estimated."""
+    near = min(TARGETS, classes - 1)
+    return attack["restarts"] * attack["steps"] * (1 + min(attack["targets"], near)) + near
 
 
 def autoattack_gradients(version: str, classes: int) -> int:
@@ -153,11 +157,12 @@ def autoattack_gradients(version: str, classes: int) -> int:
 
 
 def assessing(dataset: str, measured: pd.DataFrame, sizes: Sizes) -> Cost:
-    """Every line of PGD's is one attack; AutoAttack and Square have one each."""
+    """Every line of PGD's is one attack; AutoAttack, the suite on the same images, and Square have one each."""
     of_pgd = (measured["measure"] == "accuracy") & measured["attack"].isin(["pgd", "margin"])
     pgd = measured[of_pgd | (measured["measure"] == "loss_rises")]
     auto, square = (measured[measured["measure"] == name].iloc[0] for name in ("autoattack", "square_gain"))
-    gradients = int((pgd["steps"] * pgd["n"]).sum()) + int(auto["n"]) * autoattack_gradients("fast", sizes.classes)
+    rivals = autoattack_gradients("fast", sizes.classes) + suite_gradients(SUITE, sizes.classes)
+    gradients = int((pgd["steps"] * pgd["n"]).sum()) + int(auto["n"]) * rivals
     return Cost(dataset, "assess", gradients=gradients, passes=int(square["steps"] * square["n"]), at_most=True)
 
 

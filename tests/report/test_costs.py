@@ -62,7 +62,9 @@ def test_costs_by_hand(costs):
     assert costs["adapt knowing"] == Cost("tiny", "adapt knowing", gradients=900 * 40 * 6, at_most=True)
     assert costs["adapt auto"].gradients == 30 * 1000
     assert costs["adapt square"] == Cost("tiny", "adapt square", passes=20 * 500, at_most=True)
-    assert costs["assess"] == Cost("tiny", "assess", gradients=150 + 2 * 1000, passes=5000, at_most=True)
+    assert costs["assess"] == Cost(
+        "tiny", "assess", gradients=150 + 2 * (1000 + 2 * 32 * 4 + 9), passes=5000, at_most=True
+    )
     assert "defend" not in costs
 
 
