@@ -73,8 +73,8 @@ def test_shards_do_not_change_what_is_in_them(expected, tmp_path, shard_rows):
         assert found.sort_values(order, ignore_index=True).equals(right.sort_values(order, ignore_index=True))
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
-def test_batches_of_a_few_images_round_differently(expected, tmp_path, batch_size):
+@pytest.mark.parametrize(("batch_size", "most"), [(1, 0.1), (7, 0.02)])
+def test_batches_of_a_few_images_round_differently(expected, tmp_path, batch_size, most):
     """Features move by 2e-6, few images are attacked another way, no prediction on a stored one changes."""
     small = made_with(tmp_path / "run", batch_size=batch_size)
     ours, theirs = (run.folder / "data" for run in (small, expected))
@@ -83,7 +83,7 @@ def test_batches_of_a_few_images_round_differently(expected, tmp_path, batch_siz
         difference = read_bank(ours / path)[0].embeddings - read_bank(theirs / path)[0].embeddings
         assert abs(difference).max() < 2e-6
     moved = read_all_images(ours / IMAGES[1]).pixels != read_all_images(theirs / IMAGES[1]).pixels
-    assert moved.any(axis=(1, 2, 3)).mean() <= 0.1  # measured: 5 of 120 one at a time, none seven at a time
+    assert moved.any(axis=(1, 2, 3)).mean() <= most  # measured: 5 of 120 one at a time, none seven at a time
     found, right = (read_table(data / "rows/fashion/clean.parquet")[0].to_pandas() for data in (ours, theirs))
     by_hand = right["prompt"] == "hand"
     assert (found["prediction"] == right["prediction"])[by_hand].all()
