@@ -10,19 +10,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from stages.adapting import logits_through, part_of, subset_of
-from stages.assessing import Assessor, outcomes_table, summarised
-from stages.banks.files import explaining, require_writable, resuming, whole
-from stages.banks.images import Images, images_provenance, piece_path, seals_of
-from stages.banks.provenance import Provenance, key_of, provenance, require
-from stages.banks.table import read_table, write_table
-from stages.batches import even_batches, fitting
-from stages.command import command
-from stages.engine import Work, engine
-from stages.judging import Study, made_as, prompt_paths, read_study
+from stages.crafting.adaptive import logits_through, part_of, subset_of
+from stages.crafting.batching import even_batches, fitting
+from stages.evaluation.diagnostics import Diagnostics, outcomes_table, summarised
+from stages.evaluation.study import Study, expected_provenance, prompt_paths, read_study
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import Params, load_params
+from stages.runtime.cli import command
+from stages.runtime.engine import Work, engine
+from stages.runtime.params import Params, load_params
+from stages.storage.files import explaining, require_writable, resuming, whole
+from stages.storage.images import Images, checksums_of, images_provenance, piece_path
+from stages.storage.parquet import read_table, write_table
+from stages.storage.provenance import Provenance, key_of, provenance, require
 
 
 def main(dataset: str) -> str:
@@ -34,15 +34,15 @@ def main(dataset: str) -> str:
     source = Path(f"data/clean/{dataset}/test/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
-    study = read_study(dataset, dataset, made_as(params), dataset_sha256=clean["dataset_sha256"])
+    study = read_study(dataset, dataset, expected_provenance(params), dataset_sha256=clean["dataset_sha256"])
     prompts = study.prompts[settings.prompt].provenance
     subset = subset_of(source, study, settings.images, seed=params.seed)
     few = subset_of(source, study, settings.autoattack_images, seed=params.seed)
     is_few = [np.isin(positions, few.get(index, ())) for index, positions in subset.items()]
-    with engine(params, Measurer, study, list(subset.values()), is_few, shards=len(subset)) as run:
+    with engine(params, DiagnosticsWorker, study, list(subset.values()), is_few, shards=len(subset)) as run:
         require(prompts, prompt_paths(dataset, dataset)[settings.prompt], model=run.facts["model"])
         made_by = provenance(images=clean, prompts=prompts, victim=run.facts["model"], assess=settings.model_dump())
-        inputs = [*seals_of(source), *study.seals]
+        inputs = [*checksums_of(source), *study.seals]
         with resuming(out, key_of(made_by, inputs, device=run.facts["device"])) as pieces:
             written = run.write(Work(pieces / "shards", source, made_by, "assess", chosen=list(subset)))
             parts = [read_table(piece_path(pieces / "shards", piece))[0] for piece in range(written.pieces)]
@@ -56,8 +56,8 @@ def main(dataset: str) -> str:
     )
 
 
-class Measurer:
-    """Measures what would betray a weak attack, shard by shard: a worker, see stages/engine.py.
+class DiagnosticsWorker:
+    """Measures what would betray a weak attack, shard by shard: a worker, see stages/runtime/engine.py.
 
     Args:
         params: The parameters.
@@ -81,7 +81,7 @@ class Measurer:
         few_first = np.argsort(~self._is_few[piece], kind="stable")
         part = part_of(shard, self._study, self._subset[piece][few_first])
         batching = even_batches(self._runtime, len(part), self._device.type)
-        assessor = Assessor(
+        assessor = Diagnostics(
             self._logits_of, part, self._settings, self._seed, self._device, batching, int(self._is_few[piece].sum())
         )
         with TemporaryDirectory() as folder, explaining(Path(folder)):

@@ -9,15 +9,15 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from stages.banks.files import replacing
-from stages.banks.notes import write_note
-from stages.command import command
+from stages.runtime.cli import command
+from stages.storage.files import replacing
+from stages.storage.notes import write_note
 
 ROOT = Path(__file__).parent.parent
 STAGES = ROOT / "stages"
 CODE = Path("data/code")
 CHANGES_NOTHING = {
-    STAGES / name for name in ("params.py", "command.py", "cores.py")
+    STAGES / name for name in ("runtime/params.py", "runtime/cli.py", "runtime/cores.py")
 }  # values are keys; the rest changes no result
 
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from stages.banks.files import require_writable, resuming
-from stages.banks.images import images_provenance, note_count, seals_of, shard_paths
-from stages.banks.provenance import key_of, require
-from stages.command import command
-from stages.engine import Work, engine
-from stages.feature_attacking import FeatureCrafter
-from stages.params import load_params
+from stages.crafting.feature import FeatureAttackWorker
+from stages.runtime.cli import command
+from stages.runtime.engine import Work, engine
+from stages.runtime.params import load_params
+from stages.storage.files import require_writable, resuming
+from stages.storage.images import checksums_of, images_provenance, note_count, shard_paths
+from stages.storage.provenance import key_of, require
 
 
 def main(dataset: str) -> str:
@@ -21,9 +21,9 @@ def main(dataset: str) -> str:
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="train", seed=params.seed, data=params.data.model_dump())
     size = clean["shape"][0]
-    with engine(params, FeatureCrafter, attack, params.model, size, shards=len(shard_paths(source))) as run:
+    with engine(params, FeatureAttackWorker, attack, params.model, size, shards=len(shard_paths(source))) as run:
         made_by = {**clean, "attack": attack.model_dump(), **run.facts["knows"]}
-        with resuming(out, key_of(made_by, seals_of(source), device=run.facts["device"])) as pieces:
+        with resuming(out, key_of(made_by, checksums_of(source), device=run.facts["device"])) as pieces:
             written = run.write(Work(pieces / out.name, source, made_by, "craft bank"))
             note_count(pieces / out.name, written.pieces)
     return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{run.facts['note']}"

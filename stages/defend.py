@@ -5,16 +5,16 @@ The threat `clean` stands for the clean test images: a defence costs something t
 
 from pathlib import Path
 
-from stages.banks.files import require_writable
-from stages.banks.images import images_provenance
-from stages.banks.provenance import require
-from stages.command import command
-from stages.defending import prepared_by
-from stages.embedding import Embedder, embedding
-from stages.engine import Local
+from stages.crafting.defended import prepared_by
+from stages.crafting.embedding import EmbeddingWorker, embedding
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import load_params, threat_of
+from stages.runtime.cli import command
+from stages.runtime.engine import Local
+from stages.runtime.params import load_params, threat_of
+from stages.storage.files import require_writable
+from stages.storage.images import images_provenance
+from stages.storage.provenance import require
 
 
 def main(dataset: str, threat: str, defence: str) -> str:
@@ -37,7 +37,7 @@ def main(dataset: str, threat: str, defence: str) -> str:
 
     made_by["defence"] = settings.model_dump()
     prepare = prepared_by(settings, seed=params.seed)
-    embedder = Embedder(clip, device=device, runtime=params.runtime, prepare=prepare)
+    embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime, prepare=prepare)
     with embedding(Local(embedder), source, out, made_by) as written:
         return f"wrote {out}, {written}"
 

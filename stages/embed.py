@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from stages.banks.files import require_writable
-from stages.banks.images import images_provenance, shard_paths
-from stages.banks.provenance import require
-from stages.command import command
-from stages.embedding import Embedder, embedding
-from stages.engine import engine
+from stages.crafting.embedding import EmbeddingWorker, embedding
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.params import Params, load_params
+from stages.runtime.cli import command
+from stages.runtime.engine import engine
+from stages.runtime.params import Params, load_params
+from stages.storage.files import require_writable
+from stages.storage.images import images_provenance, shard_paths
+from stages.storage.provenance import require
 
 
 def main(dataset: str) -> str:
@@ -27,10 +27,10 @@ def main(dataset: str) -> str:
             return f"wrote {out}, {written}"
 
 
-def embedder(params: Params) -> Embedder:
+def embedder(params: Params) -> EmbeddingWorker:
     """Loads the model."""
     device = choose_device(params.runtime.device)
-    return Embedder(load_clip(**params.model.model_dump(), device=device), device=device, runtime=params.runtime)
+    return EmbeddingWorker(load_clip(**params.model.model_dump(), device=device), device=device, runtime=params.runtime)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ the data set itself unless its prompts were tuned elsewhere (imagenet_to_dtd) or
 from dataclasses import replace
 from pathlib import Path
 
-from stages.banks.bank import read_bank
-from stages.banks.files import replacing, require_writable
-from stages.banks.provenance import provenance, require
-from stages.banks.table import write_table
-from stages.command import command
-from stages.judging import accuracy_of, judged, made_as, read_study
-from stages.params import load_params, threat_of
+from stages.evaluation.study import accuracy_of, expected_provenance, judged, read_study
+from stages.runtime.cli import command
+from stages.runtime.params import load_params, threat_of
+from stages.storage.embeddings import read_bank
+from stages.storage.files import replacing, require_writable
+from stages.storage.parquet import write_table
+from stages.storage.provenance import provenance, require
 
 
 def main(dataset: str, threat: str, study: str | None = None, defence: str | None = None) -> str:
@@ -36,7 +36,7 @@ def main(dataset: str, threat: str, study: str | None = None, defence: str | Non
     require(made_by, path, dataset=dataset, split="test", data=data, seed=seed, **expected)
 
     same = {"model": made_by["model"], "dataset_sha256": made_by["dataset_sha256"]}
-    compared = read_study(dataset, study or dataset, made_as(params), **same)
+    compared = read_study(dataset, study or dataset, expected_provenance(params), **same)
     bank = bank.take(compared.takes_part(bank.labels))
     bank = replace(bank, labels=compared.relabel(bank.labels))
     rows = {

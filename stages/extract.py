@@ -10,22 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.banks.files import require_writable, resuming
-from stages.banks.images import Images, write_images
-from stages.banks.provenance import key_of, provenance, require
-from stages.banks.table import seal_of
-from stages.carding import read_card
-from stages.command import command, progress
+from stages.crafting.embedding import EmbeddingWorker, embedding
 from stages.datasets.card import Card
+from stages.datasets.card_file import read_card
 from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, taking_part
-from stages.embedding import Embedder, embedding
-from stages.engine import Local
-from stages.indexing import path_of_index, read_index
+from stages.datasets.index_file import path_of_index, read_index
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
-from stages.params import Params, load_params
+from stages.runtime.cli import command, progress
+from stages.runtime.engine import Local
+from stages.runtime.params import Params, load_params
+from stages.storage.files import require_writable, resuming
+from stages.storage.images import Images, write_images
+from stages.storage.parquet import checksum_of
+from stages.storage.provenance import key_of, provenance, require
 
 SPLITS = ("train", "test")
 
@@ -46,7 +46,7 @@ def main(dataset: str, split: str | None = None) -> str:
     require_writable(*outs)
     parts = {name: images_of_split(index, name, params, dataset) for name in splits}
     clip = load_clip(**params.model.model_dump(), device=device)
-    embedder = Embedder(clip, device=device, runtime=params.runtime)
+    embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime)
     decode = decoder(card, clip, params.runtime.workers_on("cpu"))
     told = []
     with ExitStack() as together:  # all four take their places at the end: DVC would remove those of an interrupted run
@@ -55,7 +55,9 @@ def main(dataset: str, split: str | None = None) -> str:
                 dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
             )
             images = Path(f"data/clean/{dataset}/{name}/images")
-            key = key_of({**made_by, "model": clip.fingerprint}, [seal_of(path_of_index(dataset))], device=device.type)
+            key = key_of(
+                {**made_by, "model": clip.fingerprint}, [checksum_of(path_of_index(dataset))], device=device.type
+            )
             folder = together.enter_context(resuming(images, key)) / images.name
             written = write_images(folder, shards_of(part, params), made_by, work=decode)
             features = images.with_name("features.parquet")

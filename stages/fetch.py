@@ -13,19 +13,19 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
-from stages.banks.files import explaining, remove, replacing, require_writable
-from stages.carding import path_of_card, write_card
-from stages.command import command, progress
 from stages.datasets.card import Card
+from stages.datasets.card_file import path_of_card, write_card
 from stages.datasets.catalogue import CATALOGUE, source_of
 from stages.datasets.checks import check_listing
 from stages.datasets.decode import decode, path_of, read_content
 from stages.datasets.embedded import content_of
 from stages.datasets.index import index_of
+from stages.datasets.index_file import path_of_index, write_index
 from stages.datasets.listing import Listing, Source
 from stages.datasets.places import files_below, names_passed_over, shortened
-from stages.indexing import path_of_index, write_index
-from stages.params import load_params
+from stages.runtime.cli import command, progress
+from stages.runtime.params import load_params
+from stages.storage.files import explaining, remove, replacing, require_writable
 
 
 def main(dataset: str) -> str:

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from stages.banks.files import replacing, require_writable
-from stages.command import command
-from stages.params import load_params
-from stages.reading import read_study
 from stages.report.classes import classes_table
 from stages.report.findings import headline
+from stages.report.inputs import read_study
 from stages.report.model_card import model_card
 from stages.report.tables import results_of
+from stages.report.threats import threats_of
 from stages.report.vocabulary import CLEAN
-from stages.threats import threats_of
+from stages.runtime.cli import command
+from stages.runtime.params import load_params
+from stages.storage.files import replacing, require_writable
 
 
 def main(dataset: str, study: str | None = None) -> str:

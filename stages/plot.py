@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.banks.files import replacing, require_writable
-from stages.banks.notes import read_note
-from stages.command import command
-from stages.params import Params, load_params
-from stages.reading import Found, count_training_images, read_assessment, read_pixels, read_study, read_words
 from stages.report.assessment import Check, assessment_list, assessment_table, checks_of, checks_of_results
 from stages.report.classes import classes_table, prices
 from stages.report.costs import Cost, Sizes, costs_list, costs_of, costs_table
 from stages.report.findings import findings, headline
 from stages.report.gallery import Sample
 from stages.report.harmonic import harmonic_metrics, harmonic_table
+from stages.report.inputs import Found, count_training_images, read_assessment, read_pixels, read_study, read_words
+from stages.report.interpretation_pictures import words_pictures, words_tables
 from stages.report.origins import datasets_table, prompts_table, threats_table
 from stages.report.overview import overview_table
 from stages.report.page import page
@@ -35,10 +32,13 @@ from stages.report.tables import (
     summary_of,
     tuning_table,
 )
+from stages.report.threats import threats_of
 from stages.report.verdict import caution, verdict
 from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
-from stages.report.words_pictures import words_pictures, words_tables
-from stages.threats import threats_of
+from stages.runtime.cli import command
+from stages.runtime.params import Params, load_params
+from stages.storage.files import replacing, require_writable
+from stages.storage.notes import read_note
 
 REPORTS = Path("reports")
 GALLERY_LINES = 4  # over all data sets

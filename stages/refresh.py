@@ -16,26 +16,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.banks.bank import Bank, read_bank, round_table
-from stages.banks.files import require_writable, resuming, whole
-from stages.banks.images import Images, Written, images_provenance, piece_path, read_column, seals_of, shard_paths
-from stages.banks.prompts import load_prompts
-from stages.banks.provenance import key_of, provenance, require
-from stages.banks.table import read_table, seal_of, write_table
-from stages.banks.tensors import seal_of as seal_of_prompts
-from stages.batches import fitting
-from stages.carding import read_card
-from stages.command import command
-from stages.datasets.parts import labels_of
-from stages.engine import Engine, Work, engine
-from stages.judging import made_as
+from stages.crafting.batching import fitting
+from stages.crafting.refresh import Refresher
+from stages.datasets.card_file import read_card
+from stages.datasets.halves import labels_of
+from stages.evaluation.study import expected_provenance
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
-from stages.params import Params, load_params
-from stages.prompts.sources import tuning_generators
+from stages.prompts.fit import Tuned, start_of, told, tuned, write_tuned
+from stages.prompts.generators import tuning_generators
 from stages.prompts.text import TextTower
-from stages.refreshing import Refresher
-from stages.tuning import Tuned, start_of, told, tuned, write_tuned
+from stages.runtime.cli import command
+from stages.runtime.engine import Engine, Work, engine
+from stages.runtime.params import Params, load_params
+from stages.storage.embeddings import Bank, read_bank, round_table
+from stages.storage.files import require_writable, resuming, whole
+from stages.storage.images import Images, Written, checksums_of, images_provenance, piece_path, read_column, shard_paths
+from stages.storage.parquet import checksum_of, read_table, write_table
+from stages.storage.prompts import load_prompts
+from stages.storage.provenance import key_of, provenance, require
+from stages.storage.tensors import checksum_of as checksum_of_prompts
 
 PROMPT = "advpt_refreshed"
 NO_SEED = -1
@@ -77,11 +77,13 @@ def main(dataset: str, part: str | None = None) -> str:
     # a prompt that the tower cannot take is refused here, before any attack
     start_of(tune, class_names, TextTower(clip.model, clip.tokenizer), tuning_generators(params.seed, 1))
     shared = clip if params.runtime.engine == "local" else None
-    with engine(params, Attacker, labels, shared, shards=len(start.chosen)) as run:
+    with engine(params, RefreshWorker, labels, shared, shards=len(start.chosen)) as run:
         if run.facts["model"] != clip.fingerprint:
             raise ValueError(f"runtime.engine: the workers have {run.facts['model']}, here is {clip.fingerprint}")
         precision = run.facts["precision"]
-        made_by = provenance(**same, prompt=PROMPT, precision=precision, part=part, **made_as(params)[PROMPT])
+        made_by = provenance(
+            **same, prompt=PROMPT, precision=precision, part=part, **expected_provenance(params)[PROMPT]
+        )
         devices = f"{run.facts['device']}, {device.type}"  # of the attacks and of tuning
         key = key_of({**made_by, "class_names": class_names}, start.seals, device=devices)
         with resuming(out, key) as folder, resuming(bank, key) as pieces:
@@ -107,13 +109,13 @@ def read_start(params: Params, study: str, labels: range, **same: object) -> Sta
     require(made_by, features, **made_from, **same)
     path = Path(f"data/prompts/{dataset if settings.start == 'hand' else study}/{settings.start}/prompts.safetensors")
     found = load_prompts(path)
-    require(found.provenance, path, **same, **made_as(params)[settings.start])
+    require(found.provenance, path, **same, **expected_provenance(params)[settings.start])
     found = found.of_classes(np.array(labels)) if settings.start == "hand" else found
     first = NO_SEED if settings.start == "hand" else 0
     prompts = {first + index: torch.tensor(one) for index, one in enumerate(found.text_features)}
     clean = clean.take(np.isin(clean.labels, labels))
     clean = replace(clean, labels=clean.labels - labels.start)
-    seals = [*seals_of(images), seal_of(features), seal_of_prompts(path)]
+    seals = [*checksums_of(images), checksum_of(features), checksum_of_prompts(path)]
     return Start(images, shards_showing(labels, images, clean.ids), clean, prompts, seals)
 
 
@@ -161,12 +163,12 @@ def in_rounds(
     most = settings.rounds if settings.keep == "all" else 1
     views = clean.new_empty(tune.tuning_seeds, most, *clean.shape)  # (S, V, N, D), each round one view
     prompts, written = start.prompts, []
-    for turn in range(settings.rounds):
-        folder = pieces / f"round-{turn + 1:04d}"
-        count = min(turn + 1, most)
+    for round_index in range(settings.rounds):
+        folder = pieces / f"round-{round_index + 1:04d}"
+        count = min(round_index + 1, most)
         for seed, text_features in prompts.items():
             into = folder / f"seed{seed:+03d}"
-            attacked, found = attack_through(text_features, run, start, turn=turn, seed=seed, folder=into)
+            attacked, found = attack_through(text_features, run, start, round_index=round_index, seed=seed, folder=into)
             written.append(found)
             whose = slice(None) if seed == NO_SEED else seed  # all seeds begin with one prompt, or each with its own
             views[whose, count - 1] = torch.from_numpy(attacked)
@@ -179,14 +181,14 @@ def in_rounds(
             clean_embeddings=clean,
             labels=labels,
             checkpoint=folder / "progress.safetensors",
-            what=f"tune round {turn + 1}",
+            what=f"tune round {round_index + 1}",
         )
         prompts = dict(enumerate(result.text_features))
     return result, Written(len(clean), sum(one.pieces for one in written), sum(one.kept for one in written))
 
 
 def attack_through(
-    text_features: Tensor, run: Engine, start: Start, *, turn: int, seed: int, folder: Path
+    text_features: Tensor, run: Engine, start: Start, *, round_index: int, seed: int, folder: Path
 ) -> tuple[np.ndarray, Written]:
     """Attacks the training images through a prompt, and embeds them.
 
@@ -194,21 +196,21 @@ def attack_through(
         text_features: The prompt's (K, D).
         run: Of attackers.
         start: The images.
-        turn: Which round, from 0.
+        round_index: Which round, from 0.
         seed: The prompt's tuning seed.
         folder: Takes a file for each shard, but for those that are there already.
 
     Returns:
         Embeddings (N, D), and what was written.
     """
-    about = {"turn": turn, "seed": seed, "text_features": text_features.cpu().numpy()}
-    written = run.write(Work(folder, start.images, about, f"refresh round {turn + 1}", chosen=start.chosen))
+    about = {"turn": round_index, "seed": seed, "text_features": text_features.cpu().numpy()}
+    written = run.write(Work(folder, start.images, about, f"refresh round {round_index + 1}", chosen=start.chosen))
     banks = (read_bank(piece_path(folder, piece))[0] for piece in range(written.pieces))
     return np.concatenate([bank.embeddings for bank in banks]), written
 
 
-class Attacker:
-    """Attacks shards through a prompt and embeds what comes out: a worker, see stages/engine.py.
+class RefreshWorker:
+    """Attacks shards through a prompt and embeds what comes out: a worker, see stages/runtime/engine.py.
 
     Args:
         params: The parameters.
@@ -228,8 +230,8 @@ class Attacker:
         part = shard.take(np.isin(shard.labels, self._labels))
         part = replace(part, labels=part.labels - self._labels.start)
         text_features = torch.tensor(about["text_features"], device=self._device)
-        bank, eps = self._refresher.embedded(part, text_features, turn=about["turn"])
-        write_table(path, [round_table(bank, turn=about["turn"] + 1, seed=about["seed"], eps=eps)], {})
+        bank, eps = self._refresher.embedded(part, text_features, round_index=about["turn"])
+        write_table(path, [round_table(bank, round_index=about["turn"] + 1, seed=about["seed"], eps=eps)], {})
 
 
 if __name__ == "__main__":

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.banks.bank import Bank, read_bank
-from stages.banks.files import require_writable, resuming
-from stages.banks.provenance import Provenance, key_of, provenance, require
-from stages.banks.table import seal_of
-from stages.carding import read_card
-from stages.command import command
 from stages.datasets.card import Card
-from stages.datasets.parts import labels_of
+from stages.datasets.card_file import read_card
+from stages.datasets.halves import labels_of
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
-from stages.params import Params, load_params
-from stages.tuning import told, tuned, write_tuned
+from stages.prompts.fit import told, tuned, write_tuned
+from stages.runtime.cli import command
+from stages.runtime.params import Params, load_params
+from stages.storage.embeddings import Bank, read_bank
+from stages.storage.files import require_writable, resuming
+from stages.storage.parquet import checksum_of
+from stages.storage.provenance import Provenance, key_of, provenance, require
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def training_set(card: Card, prompt: str, part: str | None, params: Params, clip
         chosen = np.isin(clean.labels, labels)
         bank, clean = bank.take(chosen), clean.take(chosen)
     class_names = [card.class_names[label] for label in labels]
-    return TrainingSet(class_names, bank, clean, clean.labels - labels.start, [seal_of(path) for path in paths])
+    return TrainingSet(class_names, bank, clean, clean.labels - labels.start, [checksum_of(path) for path in paths])
 
 
 def load_embeddings(path: Path, expected: Provenance) -> Bank:

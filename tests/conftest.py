@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.banks.images import Images
 from stages.models.clip import Clip, load_clip
-from stages.params import load_params
+from stages.runtime.params import load_params
+from stages.storage.images import Images
 
 ROOT = Path(__file__).parent.parent
 pytest_plugins = ["tests.micro"]

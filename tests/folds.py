@@ -22,19 +22,19 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, margin
 from stages.attacks.pgd import pgd
-from stages.banks.images import Images, read_images
-from stages.banks.prompts import load_prompts
-from stages.batches import even_batches
-from stages.carding import read_card
-from stages.crafting import craft_shard, steps_of
-from stages.embedding import embed_shard
+from stages.crafting.batching import even_batches
+from stages.crafting.embedding import embed_shard
+from stages.crafting.refresh import Refresher
+from stages.crafting.shards import craft_shard, steps_of
+from stages.datasets.card_file import read_card
 from stages.models.clip import Clip, load_clip
-from stages.params import Params, load_params
-from stages.prompts.classify import cosine_logits
-from stages.prompts.sources import tuning_generators
-from stages.prompts.tuning import Schedule, tune
-from stages.refreshing import Refresher
-from stages.tuning import tuned
+from stages.models.logits import cosine_logits
+from stages.prompts.fit import tuned
+from stages.prompts.generators import tuning_generators
+from stages.prompts.train import Schedule, tune
+from stages.runtime.params import Params, load_params
+from stages.storage.images import Images, read_images
+from stages.storage.prompts import load_prompts
 
 CPU = torch.device("cpu")
 DEFAULT = "the default"

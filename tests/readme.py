@@ -7,8 +7,8 @@ import csv
 import json
 from pathlib import Path
 
-from stages.params import load_params
 from stages.report.vocabulary import PROMPTS
+from stages.runtime.params import load_params
 from tests.benchmarks.measuring import shown
 
 # rows of the table `refreshed`: of which reports/experiments/NAME.csv, which threat

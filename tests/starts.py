@@ -14,16 +14,16 @@ import pandas as pd
 import torch
 
 from stages.attacks.linf import LinfBall
-from stages.banks.bank import Bank
-from stages.banks.images import Images, read_all_images
-from stages.batches import even_batches
-from stages.crafting import craft_shard
-from stages.embedding import embed_shard
-from stages.feature_attacking import OBJECTIVES, feature_attack
-from stages.judging import Study, judged, read_study
+from stages.crafting.batching import even_batches
+from stages.crafting.embedding import embed_shard
+from stages.crafting.feature import OBJECTIVES, feature_attack
+from stages.crafting.shards import craft_shard
+from stages.evaluation.study import Study, judged, read_study
 from stages.models.clip import Clip, load_clip
-from stages.params import FeaturePgd, Params, load_params
 from stages.report.statistics import wilson
+from stages.runtime.params import FeaturePgd, Params, load_params
+from stages.storage.embeddings import Bank
+from stages.storage.images import Images, read_all_images
 
 CPU = torch.device("cpu")
 OUT = Path("reports/starts.csv")

@@ -9,24 +9,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.adapting import adaptive_attack, logits_through
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.banks.images import read_all_images, write_images
-from stages.banks.notes import read_note, write_note
-from stages.batches import Batching
-from stages.crafting import craft_shard
+from stages.crafting.adaptive import adaptive_attack, logits_through
+from stages.crafting.batching import Batching
+from stages.crafting.feature import feature_attack
+from stages.crafting.shards import craft_shard
 from stages.datasets.card import Card
 from stages.datasets.catalogue import CATALOGUE, source_of
 from stages.datasets.checks import few_classes
-from stages.feature_attacking import feature_attack
 from stages.models.device import to_tensor
-from stages.params import AutoAttack, Square, load_params
 from stages.prompts.context import handwritten
 from stages.prompts.text import TextTower
 from stages.report.origins import datasets_table
 from stages.report.tables import confusion_table, results_of
 from stages.report.vocabulary import CLEAN, Threat
+from stages.runtime.params import AutoAttack, Square, load_params
+from stages.storage.images import read_all_images, write_images
+from stages.storage.notes import read_note, write_note
 from tests.imports import ROOT
 
 CPU = torch.device("cpu")

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from stages import code
-from stages.banks.notes import write_note
 from stages.code import digests_of
-from stages.command import code_as_noted
+from stages.runtime.cli import code_as_noted
+from stages.storage.notes import write_note
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.banks.images import images_provenance, read_all_images
+from stages.storage.images import images_provenance, read_all_images
 from tests.imports import ROOT
 from tests.micro import Project
 

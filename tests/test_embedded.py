@@ -11,7 +11,7 @@ from PIL import Image
 
 from stages.datasets.embedded import FOLDER, images_of, read_rows
 from stages.models.clip import weights_digest
-from stages.params import load_params
+from stages.runtime.params import load_params
 
 EMBEDDED = Path("data/embedded")
 NAME = f"local-dir:{EMBEDDED}/tiny-clip"

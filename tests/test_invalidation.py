@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from stages.banks.bank import read_bank
-from stages.banks.table import read_table
+from stages.storage.embeddings import read_bank
+from stages.storage.parquet import read_table
 from tests.micro import ran, yaml
 
 PROMPTS_AND_ROWS = {
@@ -198,7 +198,7 @@ def test_changed_code_reruns_what_imports_it(project, file, stages):
 
 def test_another_smallest_batch_reruns_what_adds_up_batches(project):
     """How images are split decides the last bit of sums, and from there where an attack goes."""
-    source = project.folder / "stages/batches.py"
+    source = project.folder / "stages/crafting/batching.py"
     changed = source.read_text().replace("SMALLEST_BATCH = 32", "SMALLEST_BATCH = 8")
     assert changed != source.read_text()
     source.write_text(changed)
@@ -211,7 +211,7 @@ def test_another_smallest_batch_reruns_what_adds_up_batches(project):
 def test_code_that_is_imported_anew_counts(project):
     """What no stage has imported before is read where it is imported now."""
     (project.folder / "stages/attacks/new.py").write_text('"""New."""\n')
-    script = project.folder / "stages/words.py"
+    script = project.folder / "stages/interpret.py"
     script.write_text(script.read_text().replace("from pathlib", "import stages.attacks.new\nfrom pathlib", 1))
     assert project.repro() == {"code", "words"}
     (project.folder / "stages/attacks/new.py").write_text('"""Changed."""\n')
@@ -220,11 +220,11 @@ def test_code_that_is_imported_anew_counts(project):
 
 def test_code_that_changes_behind_the_stage_code_is_refused(project):
     """Else DVC would keep what it makes as the result of the code from before."""
-    script = project.folder / "stages/words.py"
+    script = project.folder / "stages/interpret.py"
     script.write_text(script.read_text() + "\n# changed\n")
     failed = project.fails("dvc", "repro", "--single-item", "--force", "words", code=255)
     assert (
-        "stages/words.py: changed since the stage `code` has noted it; run `dvc repro -f -s code`, then `dvc repro`"
+        "stages/interpret.py: changed since the stage `code` has noted it; run `dvc repro -f -s code`, then `dvc repro`"
         in failed
     )
     assert "Traceback" not in failed

@@ -16,7 +16,7 @@ from tests.imports import ROOT, imported_libraries
 
 ROOMS = sorted(path.name for path in STAGES.iterdir() if (path / "__init__.py").is_file())
 RUNNABLE = sorted(path for path in STAGES.glob("*.py") if "if __name__" in path.read_text(encoding="utf-8"))
-TOOLS = [STAGES / "classify.py"]  # for whoever has prompts; no stage, for it makes nothing
+TOOLS = [STAGES / "predict.py"]  # for whoever has prompts; no stage, for it makes nothing
 SCRIPTS = [path for path in RUNNABLE if path not in TOOLS]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 TENSOR_LIBRARIES = {"torch", "torchvision", "open_clip"}
@@ -70,7 +70,7 @@ print(json.dumps(found))
     for name, paths in json.loads(done.stdout).items():
         imported = {str(path.relative_to(ROOT)) for path in set(map(Path, paths)) - CHANGES_NOTHING}
         assert imported <= set(digests_of(STAGES / f"{name}.py")), name
-    assert "stages/on_ray.py" in digests_of(STAGES / "craft.py")  # which `engine` imports when asked
+    assert "stages/runtime/on_ray.py" in digests_of(STAGES / "craft.py")  # which `engine` imports when asked
 
 
 def test_every_script_is_a_stage_and_every_stage_a_script():

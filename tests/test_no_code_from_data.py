@@ -8,8 +8,8 @@ from html import unescape
 import pytest
 from safetensors import safe_open
 
-from stages.banks.images import read_all_images
-from stages.banks.table import read_table
+from stages.storage.images import read_all_images
+from stages.storage.parquet import read_table
 from tests.browser import CHROMIUM, Document, shown
 from tests.hostile import FILES, NAMES, TEMPLATE, write_hostile
 from tests.micro import Project

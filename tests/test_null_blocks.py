@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.params import load_params
+from stages.runtime.params import load_params
 
 yaml = YAML(typ="safe", pure=True)
 PARAMS = yaml.load(Path("params.yaml"))

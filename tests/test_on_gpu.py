@@ -8,20 +8,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.adapting import adaptive_attack, logits_through
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
-from stages.banks.images import Images
-from stages.batches import Batching
-from stages.crafting import craft_shard
-from stages.embedding import embed_shard
+from stages.crafting.adaptive import adaptive_attack, logits_through
+from stages.crafting.batching import Batching
+from stages.crafting.embedding import embed_shard
+from stages.crafting.shards import craft_shard
 from stages.models.clip import Clip
 from stages.models.device import choose_device, graphed, largest_batch, to_tensor
-from stages.params import AutoAttack, load_params
 from stages.prompts.context import assemble, initial_context
+from stages.prompts.fit import tuned
 from stages.prompts.text import TextTower
-from stages.tuning import tuned
+from stages.runtime.params import AutoAttack, load_params
+from stages.storage.images import Images
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.banks.images import images_provenance, read_all_images
 from stages.models.clip import weights_digest
+from stages.storage.images import images_provenance, read_all_images
 from tests.micro import Project
 from tests.models.random_models import KINDS, random_model, save_model, save_random
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stages.banks.prompts import load_prompts, save_prompts
 from stages.models.clip import weights_digest
-from stages.prompts.sources import tuning_generators
+from stages.prompts.generators import tuning_generators
+from stages.storage.prompts import load_prompts, save_prompts
 from tests.imports import ROOT
 from tests.micro import Project, ran, yaml
 
@@ -114,7 +114,7 @@ def commit(project: Project, message: str) -> None:
 
 
 def test_stored_adversarial_images_are_inside_the_ball(project):
-    from stages.banks.images import images_provenance, read_all_images
+    from stages.storage.images import images_provenance, read_all_images
 
     data = project.folder / "data"
     pairs = [("bank/fashion/images", "train", 8), ("test/fashion/pgd_eps8/images", "test", 8)]
@@ -159,13 +159,13 @@ def test_45_words_of_foreign_embeddings_or_prompts_are_refused(project):
     before, file = said.read_bytes(), load_prompts(prompts)
     for key, other, name in (("attack__eps", 4, "attack"), ("seed", 1, "seed")):
         project.change(**{key: other})
-        failed = project.fails("python", "-m", "stages.words", "fashion")
+        failed = project.fails("python", "-m", "stages.interpret", "fashion")
         assert f"embeddings.parquet: made with {name}" in failed and "Traceback" not in failed
         project.run("git", "checkout", "params.yaml")
     file.provenance["attack"]["eps"] = 4
     prompts.unlink()  # it may be a link into the cache
     save_prompts(prompts, file)
-    failed = project.fails("python", "-m", "stages.words", "fashion")
+    failed = project.fails("python", "-m", "stages.interpret", "fashion")
     assert "advpt/prompts.safetensors: made with attack" in failed and "Traceback" not in failed
     prompts.unlink()
     assert said.read_bytes() == before
@@ -236,8 +236,8 @@ def test_50_a_read_only_output_folder_is_an_error_at_once(project):
 
 def test_51_a_second_run_at_the_same_time_gets_the_message_of_dvc(project):
     graph, go, log = (project.folder / name for name in ("dvc.yaml", "go", "log"))
-    waits = "until test -e go; do sleep 0.05; done; python -m stages.hand"
-    graph.write_text(graph.read_text().replace("python -m stages.hand", waits))
+    waits = "until test -e go; do sleep 0.05; done; python -m stages.zero_shot"
+    graph.write_text(graph.read_text().replace("python -m stages.zero_shot", waits))
     command = ("dvc", "repro", "-s", "hand@fashion")
     with (
         log.open("w") as out,
@@ -258,8 +258,8 @@ def test_51_a_second_run_at_the_same_time_gets_the_message_of_dvc(project):
 
 def test_the_readme_uses_the_prompts_without_this_project(project, monkeypatch, capsys):
     """Its lines as they stand, on image files: the probabilities are those of the pipeline's own rows."""
-    from stages.banks.images import read_all_images
-    from stages.banks.table import read_table
+    from stages.storage.images import read_all_images
+    from stages.storage.parquet import read_table
 
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
     assert "stages" not in code and len(code.strip().splitlines()) <= 11

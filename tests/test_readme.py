@@ -47,7 +47,7 @@ def test_files_that_it_names_exist():
 
 
 def test_parameters_of_its_recipes_exist():
-    from stages.params import load_params
+    from stages.runtime.params import load_params
 
     names = re.findall(r"-S '?([\w.]+)=", readme())
     assert len(names) > 5
@@ -68,7 +68,7 @@ def recipes() -> list[list[str]]:
 def test_recipes_give_parameters_that_are_allowed(overrides, tmp_path):
     from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
-    from stages.params import load_params
+    from stages.runtime.params import load_params
 
     path = tmp_path / "params.yaml"
     is_sweep = any(re.search(r"=[\w.]+,", value) for value in overrides)

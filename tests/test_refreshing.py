@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.banks.bank import Bank, read_bank, round_table
-from stages.banks.images import write_images
-from stages.banks.table import read_table, write_table
-from stages.embedding import embed_shard
-from stages.params import load_params
+from stages.crafting.embedding import embed_shard
+from stages.crafting.refresh import Refresher, eps_of
 from stages.refresh import shards_showing
-from stages.refreshing import Refresher, eps_of
+from stages.runtime.params import load_params
+from stages.storage.embeddings import Bank, read_bank, round_table
+from stages.storage.images import write_images
+from stages.storage.parquet import read_table, write_table
 
 CPU = torch.device("cpu")
 IDS = [f"train/{index}" for index in range(300)]
@@ -35,22 +35,22 @@ def losses(features: np.ndarray, text_features: torch.Tensor, labels: np.ndarray
 
 
 def test_each_image_meets_every_eps_before_it_meets_one_again():
-    by_turn = np.stack([eps_of(IDS, [1, 2, 4], turn=turn, seed=0) for turn in range(4)])
+    by_turn = np.stack([eps_of(IDS, [1, 2, 4], round_index=round_index, seed=0) for round_index in range(4)])
     assert (np.sort(by_turn[:3], axis=0) == [[1], [2], [4]]).all() and (by_turn[3] == by_turn[0]).all()
     counts = np.unique(by_turn[0], return_counts=True)[1]
     assert counts.min() > 70  # of 300; the first one is drawn
 
 
 def test_the_eps_of_an_image_does_not_depend_on_the_others():
-    assert (eps_of(IDS[::-1], [1, 2], turn=1, seed=0)[::-1] == eps_of(IDS, [1, 2], turn=1, seed=0)).all()
-    assert (eps_of(IDS, [1, 2], turn=1, seed=1) != eps_of(IDS, [1, 2], turn=1, seed=0)).any()
+    assert (eps_of(IDS[::-1], [1, 2], round_index=1, seed=0)[::-1] == eps_of(IDS, [1, 2], round_index=1, seed=0)).all()
+    assert (eps_of(IDS, [1, 2], round_index=1, seed=1) != eps_of(IDS, [1, 2], round_index=1, seed=0)).any()
 
 
 @pytest.mark.parametrize("objective", ["cross_entropy", "margin", "runner_up"])
 def test_the_attack_goes_through_its_prompt(clip, shard, text_features, objective):
     """What is embedded is worse for the prompt that was attacked, and less so for another one."""
     clean = embed_shard(clip, shard, device=CPU, runtime=refresher(clip).runtime).embeddings
-    bank, eps = refresher(clip, objective=objective, eps=[4.0]).embedded(shard, text_features[0], turn=0)
+    bank, eps = refresher(clip, objective=objective, eps=[4.0]).embedded(shard, text_features[0], round_index=0)
     assert (eps == 4).all() and bank.ids == shard.ids and (bank.labels == shard.labels).all()
     rises = [
         losses(bank.embeddings, through, shard.labels) - losses(clean, through, shard.labels)
@@ -61,7 +61,7 @@ def test_the_attack_goes_through_its_prompt(clip, shard, text_features, objectiv
 
 def test_without_eps_nothing_moves(clip, shard, text_features):
     clean = embed_shard(clip, shard, device=CPU, runtime=refresher(clip).runtime)
-    bank, _ = refresher(clip, eps=[0.0]).embedded(shard, text_features[0], turn=0)
+    bank, _ = refresher(clip, eps=[0.0]).embedded(shard, text_features[0], round_index=0)
     assert np.array_equal(bank.embeddings, clean.embeddings)
 
 
@@ -70,21 +70,25 @@ def test_every_image_stays_in_its_own_ball(clip, shard, text_features, monkeypat
     seen = []
     real = embed_shard
     monkeypatch.setattr(
-        "stages.refreshing.embed_shard", lambda clip, images, **how: seen.append(images) or real(clip, images, **how)
+        "stages.crafting.refresh.embed_shard",
+        lambda clip, images, **how: seen.append(images) or real(clip, images, **how),
     )
-    _, eps = refresher(clip, eps=[1.0, 4.0]).embedded(shard, text_features[0], turn=0)
+    _, eps = refresher(clip, eps=[1.0, 4.0]).embedded(shard, text_features[0], round_index=0)
     moved = np.abs(seen[0].pixels.astype(int) - shard.pixels).max(axis=(1, 2, 3))
     assert set(eps) == {1, 4} and (moved == eps).all()
 
 
 def test_another_turn_begins_elsewhere(clip, shard, text_features):
-    one, other = (refresher(clip, eps=[4.0]).embedded(shard, text_features[0], turn=turn)[0] for turn in (0, 1))
+    one, other = (
+        refresher(clip, eps=[4.0]).embedded(shard, text_features[0], round_index=round_index)[0]
+        for round_index in (0, 1)
+    )
     assert not np.array_equal(one.embeddings, other.embeddings)
 
 
 def test_the_table_of_a_round_is_a_bank_with_round_seed_and_eps(tmp_path):
     bank = Bank(["a", "b"], np.array([1, 0]), np.eye(2, dtype=np.float32))
-    table = round_table(bank, turn=3, seed=-1, eps=np.array([1.0, 4.0]))
+    table = round_table(bank, round_index=3, seed=-1, eps=np.array([1.0, 4.0]))
     write_table(tmp_path / "bank.parquet", [table], {})
     back, _ = read_table(tmp_path / "bank.parquet")
     assert back.column("round").to_pylist() == [3, 3] and back.column("seed").to_pylist() == [-1, -1]

@@ -7,24 +7,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.adapting import adaptive_attack, left_out, logits_through, part_of, subset_of
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import cross_entropy
-from stages.banks.bank import Bank
-from stages.banks.images import Images, write_images
-from stages.banks.prompts import PromptFile, save_prompts
-from stages.batches import even_batches
-from stages.crafting import craft_shard
-from stages.defending import prepared_by
-from stages.embedding import embed_shard
-from stages.feature_attacking import OBJECTIVES as OBLIVIOUS
-from stages.feature_attacking import feature_attack
-from stages.judging import Study, accuracy_of, judged, made_as, read_study
+from stages.crafting.adaptive import adaptive_attack, left_out, logits_through, part_of, subset_of
+from stages.crafting.batching import even_batches
+from stages.crafting.defended import prepared_by
+from stages.crafting.embedding import embed_shard
+from stages.crafting.feature import OBJECTIVES as OBLIVIOUS
+from stages.crafting.feature import feature_attack
+from stages.crafting.shards import craft_shard
+from stages.crafting.transfer import fit_to, judged_by_surrogate, transfer_attack
+from stages.evaluation.study import Study, accuracy_of, expected_provenance, judged, read_study
 from stages.models.device import to_tensor
-from stages.params import AutoAttack, FeaturePgd, Jpeg, PromptPgd, ResizePad, Reverse, Suite, load_params
 from stages.prompts.context import handwritten
 from stages.prompts.text import TextTower
-from stages.transferring import fit_to, judged_by_surrogate, transfer_attack
+from stages.runtime.params import AutoAttack, FeaturePgd, Jpeg, PromptPgd, ResizePad, Reverse, Suite, load_params
+from stages.storage.embeddings import Bank
+from stages.storage.images import Images, write_images
+from stages.storage.prompts import PromptFile, save_prompts
 
 CPU = torch.device("cpu")
 PGD = PromptPgd(
@@ -323,7 +323,7 @@ def test_a_study_of_some_classes_judges_their_images_among_these_classes_alone(p
 def test_a_prompt_of_rounds_is_made_by_them_and_by_what_they_start_with(start):
     params = load_params()
     params = params.model_copy(update={"refresh": params.refresh.model_copy(update={"start": start})})
-    made = made_as(params)
+    made = expected_provenance(params)
     tune = {**params.tune.model_dump(), **params.refresh.tune.model_dump()}
     about = {"seed": params.seed, "tune": tune, "refresh": params.refresh.model_dump()}
     first = {"hand": {"hand": params.hand}, "advpt": made["advpt"]}[start]

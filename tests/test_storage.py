@@ -8,11 +8,11 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from stages.banks.images import read_images, seals_of, shard_paths, write_images
-from stages.banks.provenance import key_of
-from stages.banks.table import read_table, write_table
-from stages.engine import Work
-from stages.storage import Storage, StoredFolder
+from stages.runtime.engine import Work
+from stages.runtime.object_store import Storage, StoredFolder
+from stages.storage.images import checksums_of, read_images, shard_paths, write_images
+from stages.storage.parquet import read_table, write_table
+from stages.storage.provenance import key_of
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_late_result_is_removed_and_one_that_never_came_is_none(storage, tmp_p
 
 def test_a_worker_needs_nothing_but_the_storage(storage, shard, tmp_path, monkeypatch):
     """What it is to read and where it is to write do not exist where it runs."""
-    on_ray, dispatch = pytest.importorskip("stages.on_ray"), pytest.importorskip("stages.dispatch")
+    on_ray, dispatch = pytest.importorskip("stages.runtime.on_ray"), pytest.importorskip("stages.runtime.dispatch")
     monkeypatch.chdir(tmp_path)  # an actor changes this process's folder; undone after the test
     write_images(tmp_path / "source", shard.split(2), {})
     (_, task) = dispatch.tasks_of(Work(tmp_path / "out", tmp_path / "source", {"a": 1}, "test"))
@@ -64,10 +64,10 @@ def test_a_result_that_is_here_is_not_fetched_again(storage, tmp_path):
 
 def test_a_worker_is_made_of_a_folder_elsewhere(storage, shard, tmp_path, monkeypatch):
     """As a surrogate is of all training images; errors name the folder, not the copy."""
-    on_ray = pytest.importorskip("stages.on_ray")
+    on_ray = pytest.importorskip("stages.runtime.on_ray")
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / "train", shard.split(2), {})
-    stored = StoredFolder(tmp_path / "train", seals_of(tmp_path / "train"))
+    stored = StoredFolder(tmp_path / "train", checksums_of(tmp_path / "train"))
     for path, seal in zip(shard_paths(tmp_path / "train"), stored.seals, strict=True):
         storage.push(path, seal)
     shutil.rmtree(tmp_path / "train")

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.params import load_params
-from stages.prompts.classify import cosine_logits
-from stages.tuning import tuned
+from stages.models.logits import cosine_logits
+from stages.prompts.fit import tuned
+from stages.runtime.params import load_params
 
 NAMES = ["Trouser", "Coat", "Bag"]
 

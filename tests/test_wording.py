@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from stages.banks.prompts import PromptFile
-from stages.prompts.nearest_words import vocabulary_of
-from stages.prompts.sources import tuning_generators, twin_generator
+from stages.interpret import start_of
+from stages.interpretation.nearest_tokens import vocabulary_of
+from stages.interpretation.token_table import words_table
+from stages.prompts.generators import tuning_generators, twin_generator
 from stages.prompts.text import TextTower
-from stages.wording import words_table
-from stages.words import start_of
+from stages.storage.prompts import PromptFile
 
 NAMES = ["$\\frac$", "<b>", *(f"class {index}" for index in range(12))]
 

@@ -24,8 +24,8 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stages.banks.table import write_table
 from stages.datasets.embedded import images_of
+from stages.storage.parquet import write_table
 
 HERE = Path(__file__).parent
 CLASS_NAMES = [

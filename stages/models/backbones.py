@@ -17,9 +17,9 @@ from stages.models.checkpoints import misfit
 from stages.models.clip import brief
 from stages.models.digests import file_digest
 from stages.models.hub import PATIENCE, hub_file
-from stages.models.image_tower import quicken
-from stages.models.lazily import import_open_clip, import_timm, without_compiler
+from stages.models.image_tower import optimize_for_input_gradients
 from stages.models.weights import HUB, LOCAL, find_source
+from stages.runtime.startup import import_open_clip, import_timm, without_compiler
 
 Pretrained = str | bool | None
 SMALL = 32  # pixels; a torchvision model that takes no images as small as this always gets them at its own size
@@ -158,7 +158,7 @@ def of_open_clip(model: str, pretrained: Pretrained, described: str) -> Backbone
         network.output_tokens = False  # CoCa's gives tokens beside its features
         own = open_clip.transform.PreprocessCfg(**network.preprocess_cfg)
         size = own.size if isinstance(own.size, tuple) else (own.size, own.size)
-        quicken(network.eval())
+        optimize_for_input_gradients(network.eval())
         return Backbone(network, Input(own.mean, own.std, size, fixed=True), sha256=digest)
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from stages.models.checkpoints import misfit
 from stages.models.device import has_bf16_units
-from stages.models.image_tower import quicken
-from stages.models.lazily import import_open_clip, import_timm
+from stages.models.image_tower import optimize_for_input_gradients
 from stages.models.supported import check_configuration, check_end, check_repeats
 from stages.models.weights import LOCAL, find_source, local_name, read_configuration
+from stages.runtime.startup import import_open_clip, import_timm
 
 
 class Clip:
@@ -32,7 +32,7 @@ class Clip:
     def __init__(self, model: nn.Module, tokenizer: object, fingerprint: dict, *, precision: str = "fp32") -> None:
         open_clip = import_open_clip()
         self.model = model.eval().requires_grad_(False)
-        self.is_fast = quicken(model.visual)
+        self.is_fast = optimize_for_input_gradients(model.visual)
         self.precision = precision if self.is_fast else "fp32"
         self.model.eval().to(memory_format=torch.channels_last)  # what was rearranged is new, so in training mode
         self.tokenizer = tokenizer

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.models.folding import fold_batch_norm
-from stages.models.lazily import import_open_clip
+from stages.models.fuse import fold_batch_norm
+from stages.runtime.startup import import_open_clip
 
 
-def quicken(visual: nn.Module) -> bool:
+def optimize_for_input_gradients(visual: nn.Module) -> bool:
     """Rearranges an image tower in eval mode, in place, if it is of a kind that is known here; says whether it is."""
     open_clip = import_open_clip()
     if isinstance(visual, open_clip.modified_resnet.ModifiedResNet):

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from stages.models.backbones import Backbone
 from stages.models.device import to_tensor
-from stages.models.lazily import without_compiler
 from stages.models.surrogate import Shards
+from stages.runtime.startup import without_compiler
 
 
 class Surrogate(nn.Module):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.models.device import to_tensor
-from stages.models.lazily import without_compiler
+from stages.runtime.startup import without_compiler
 
 
 class SmallCnn(nn.Sequential):

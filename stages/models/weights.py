@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from stages.models.digests import file_digest, listing_command, listing_digest
 from stages.models.hub import hub_file
-from stages.models.lazily import import_open_clip
+from stages.runtime.startup import import_open_clip
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 CONFIGURATION = "open_clip_config.json"

@@ -38,7 +38,8 @@ def checks_of(measured: pd.DataFrame) -> list[Check]:
     """Judges the measurements of one data set.
 
     Args:
-        measured: One line for each: measure, attack, eps (1/255), steps, value, n; see stages/assessing.py.
+        measured: One line for each: measure, attack, eps (1/255), steps, value, n; see
+            stages/evaluation/diagnostics.py.
 
     Returns:
         The checks, in the order of the list.

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from stages.models.device import choose_device
-from stages.models.lazily import import_open_clip
+from stages.runtime.startup import import_open_clip
 from tests.benchmarks.measuring import machine, print_table
 
 NAMES = ("text_tower", "crafting", "shards", "images", "cluster")

@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from stages.banks.images import Images, write_images
-from stages.engine import Engine, Work, engine
-from stages.feature_attacking import FeatureCrafter
-from stages.params import load_params
+from stages.crafting.feature import FeatureAttackWorker
+from stages.runtime.engine import Engine, Work, engine
+from stages.runtime.params import load_params
+from stages.storage.images import Images, write_images
 from tests.benchmarks.measuring import medians
 
 SHARDS, IMAGES = 12, 250  # of each shard
@@ -35,7 +35,7 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
         for name, workers in (("local", 1), ("ray", 2)):
             begun = time.perf_counter()
             one_batch = params.with_runtime({"engine": name, "workers": 1, "device": "cpu"})
-            run = engine(one_batch, FeatureCrafter, *arguments, shards=workers)
+            run = engine(one_batch, FeatureAttackWorker, *arguments, shards=workers)
             engines.append(running.enter_context(run))
             starts.append(time.perf_counter() - begun)
         labels = {"local": engines[0], "Ray, 1 worker": alone(engines[1]), "Ray, 2 workers": engines[1]}

@@ -12,11 +12,11 @@ import torch
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
-from stages.banks.images import Images
-from stages.batches import even_batches
-from stages.crafting import craft_shard
+from stages.crafting.batching import even_batches
+from stages.crafting.shards import craft_shard
 from stages.models.clip import Clip, load_clip
-from stages.params import load_params
+from stages.runtime.params import load_params
+from stages.storage.images import Images
 from tests.benchmarks.measuring import medians
 
 EPS, STEPS = 8, 10  # the bank's

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from stages.datasets.card import Card
 from stages.datasets.embedded import FOLDER, SOURCES, content_of, copy_files, images_of, list_rows, open_rows
 from stages.datasets.fewshot import balanced_ranking, choose, few_shot
+from stages.datasets.halves import labels_of
 from stages.datasets.index import Index, index_of, taking_part
 from stages.datasets.listing import Item, Listing
-from stages.datasets.parts import labels_of
 
 CARD = {
     "name": "d", "class_names": ["a", "b"], "template": "a {}.", "sha256": "0", "origin": "o", "licence": "l",

@@ -7,14 +7,14 @@ from itertools import product
 
 import pytest
 
-from stages.carding import read_card
 from stages.datasets import dtd, eurosat, fgvc_aircraft, food101, oxford_pets, sun397
+from stages.datasets.card_file import read_card
 from stages.datasets.decode import decode, path_of
 from stages.datasets.folder import list_folder
+from stages.datasets.index_file import read_index
 from stages.datasets.splits import label_of
 from stages.datasets.zhou import zhou
 from stages.fetch import main
-from stages.indexing import read_index
 from tests.datasets.miniatures import write_image, write_lists
 from tests.imports import ROOT
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from stages.banks import table, tensors
-from stages.banks.bank import Bank, read_bank, write_bank
-from stages.banks.images import Images, read_images, write_images
-from stages.banks.prompts import PromptFile, load_prompts, save_prompts
-from stages.banks.seal import put_seal
-from stages.banks.table import read_table, write_table
+from stages.storage import parquet, tensors
+from stages.storage.checksum import write_checksum
+from stages.storage.embeddings import Bank, read_bank, write_bank
+from stages.storage.images import Images, read_images, write_images
+from stages.storage.parquet import read_table, write_table
+from stages.storage.prompts import PromptFile, load_prompts, save_prompts
 from tests.fuzz.limits import case, limit_memory, refused, report
 from tests.fuzz.mutations import mutated
 
@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     name: str
     file: str
     read: Callable[[Path], object]
-    mark: bytes = table.MARK
+    mark: bytes = parquet.MARK
 
 
 KINDS = (
@@ -94,7 +94,7 @@ def misspelt(content: bytes, random: Random, _: Sequence[bytes]) -> bytes:
 def read(kind: Kind, path: Path, *, sealed: bool) -> object:
     """Reads a file, sealed again if there is still a place for the seal."""
     if sealed:
-        put_seal(path, kind.mark)
+        write_checksum(path, kind.mark)
     return kind.read(path)
 
 

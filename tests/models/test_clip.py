@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stages.batches import even_batches
-from stages.embedding import embed_shard
+from stages.crafting.batching import even_batches
+from stages.crafting.embedding import embed_shard
 from stages.models.clip import load_clip, weights_digest
 from stages.models.device import choose_device, to_tensor
-from stages.params import load_params
+from stages.runtime.params import load_params
 from tests.models.random_models import KINDS, save_random
 
 TINY = Path("data/embedded/tiny-clip")

@@ -13,7 +13,7 @@ import torch
 from stages.models.clip import load_clip, weights_digest
 from stages.models.digests import file_digest
 from stages.models.weights import find_source
-from stages.params import load_params
+from stages.runtime.params import load_params
 from tests.imports import ROOT
 from tests.models.random_models import KINDS, random_model, save_random
 

@@ -11,7 +11,7 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
 from stages.models.clip import Clip
-from stages.models.image_tower import quicken
+from stages.models.image_tower import optimize_for_input_gradients
 from tests.models.random_models import KINDS, VIT, random_model
 from tests.references import feature_attack
 
@@ -56,7 +56,9 @@ def features_and_gradient(visual: torch.nn.Module, images: torch.Tensor) -> tupl
 def test_features_and_pixel_gradient_equal_open_clip(model_cfg):
     plain = tower_of(model_cfg)
     fast = copy.deepcopy(plain)
-    assert quicken(fast) and quicken(fast)  # a second time changes nothing more
+    assert optimize_for_input_gradients(fast) and optimize_for_input_gradients(
+        fast
+    )  # a second time changes nothing more
     size = open_clip.model.CLIPVisionCfg(**model_cfg["vision_cfg"]).image_size
     images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected, found = features_and_gradient(plain, images), features_and_gradient(fast, images)
@@ -88,7 +90,7 @@ def test_the_whole_attack_equals_the_plain_loop(kind):
 def test_other_towers_stay_as_they_are_and_it_is_known(model_cfg):
     model = random_model(model_cfg)
     before = {name: type(module) for name, module in model.visual.named_modules()}
-    assert not quicken(model.visual)
+    assert not optimize_for_input_gradients(model.visual)
     assert {name: type(module) for name, module in model.visual.named_modules()} == before
     open_clip.set_model_preprocess_cfg(model, {"mean": [0.5] * 3, "std": [0.5] * 3, "size": model.visual.image_size})
     assert not Clip(model, None, {}).is_fast

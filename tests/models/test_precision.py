@@ -7,7 +7,7 @@ import torch
 from stages.models import clip as module
 from stages.models.clip import Clip, load_clip
 from stages.models.device import has_bf16_units
-from stages.params import load_params
+from stages.runtime.params import load_params
 from tests.models.random_models import KINDS, random_model
 
 CPU = torch.device("cpu")

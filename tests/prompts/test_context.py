@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.banks.prompts import PromptFile, load_prompts, save_prompts
-from stages.prompts.classify import cosine_logits, judge
+from stages.models.logits import cosine_logits, predictions_and_margins
 from stages.prompts.context import assemble, handwritten, initial_context
 from stages.prompts.text import TextTower
-from stages.prompts.tuning import Schedule, tune
+from stages.prompts.train import Schedule, tune
+from stages.storage.prompts import PromptFile, load_prompts, save_prompts
 
 NAMES = ["T-shirt/top", "Ankle boot", "dress"]
 SCHEDULE = Schedule(epochs=3, batch_size=5, lr=0.1, momentum=0.9, weight_decay=0.01, warmup_epochs=1, warmup_lr=1e-3)
@@ -197,7 +197,7 @@ def test_tuning_lowers_the_loss_and_moves_no_weight(clip, tower):
 
 def test_judge_by_hand():
     logits = np.array([[2.0, 1.0], [0.0, 3.0], [4.0, 1.0]])
-    predictions, margins = judge(logits, np.array([0, 0, 1]))
+    predictions, margins = predictions_and_margins(logits, np.array([0, 0, 1]))
     assert predictions.tolist() == [0, 1, 0] and margins.tolist() == [1.0, -3.0, -3.0]
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages.banks.prompts import PromptFile, load_prompts, save_prompts
 from stages.prompts.context import arrangement, assemble, embed_prompt, prompt_tokens
 from stages.prompts.text import TextTower
+from stages.storage.prompts import PromptFile, load_prompts, save_prompts
 
 LENGTH = 24
 any_case = settings(max_examples=100, deadline=None, derandomize=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from stages.models.lazily import import_open_clip
+from stages.runtime.startup import import_open_clip
 from tests.imports import ROOT
 
 yaml = YAML(typ="safe", pure=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.banks.bank import read_bank
-from stages.banks.images import read_all_images
-from stages.banks.prompts import load_prompts
-from stages.banks.table import read_table
+from stages.storage.embeddings import read_bank
+from stages.storage.images import read_all_images
+from stages.storage.parquet import read_table
+from stages.storage.prompts import load_prompts
 from tests.reliability.small import Small
 
 ORDER = [

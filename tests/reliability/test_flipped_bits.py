@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.banks.bank import read_bank
-from stages.banks.images import read_all_images
-from stages.banks.notes import read_note
-from stages.banks.prompts import load_prompts
-from stages.banks.table import read_table
+from stages.storage.embeddings import read_bank
+from stages.storage.images import read_all_images
+from stages.storage.notes import read_note
+from stages.storage.parquet import read_table
+from stages.storage.prompts import load_prompts
 
 FLIPS = 200  # in each file
 READERS: dict[str, Callable[[Path], object]] = {

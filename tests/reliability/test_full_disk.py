@@ -6,7 +6,7 @@ from tempfile import gettempdir
 
 import pytest
 
-from stages.banks import files
+from stages.storage import files
 from tests.reliability.small import ORDER, Small
 
 WRITING = [stage for stage in ORDER if stage[0] != "fetch"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.checkpoint import load_progress
+from stages.prompts.checkpoint import load_progress
 from tests.reliability.small import Small, outs_of
 
 KILLS = 9  # of each stage

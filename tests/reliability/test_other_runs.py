@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from stages.banks import files, provenance
-from stages.banks.images import images_provenance, read_all_images, write_images
-from stages.banks.notes import read_note, write_note
+from stages.storage import files, provenance
+from stages.storage.images import images_provenance, read_all_images, write_images
+from stages.storage.notes import read_note, write_note
 from tests.reliability.small import Small, outs_of
 from tests.reliability.test_full_disk import full_from
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.banks.files import claiming
+from stages.storage.files import claiming
 from tests.imports import ROOT
 from tests.reliability.small import ORDER, Small
 

@@ -12,14 +12,14 @@ from stages.report.classes import classes_table
 from stages.report.classes_figure import classes_figure
 from stages.report.confusion_figure import confusion_figure
 from stages.report.gallery import gallery
+from stages.report.interpretation_pictures import words_pictures
 from stages.report.samples import sample_of
 from stages.report.style import FONT, drawable, png, short, styled
 from stages.report.tables import confusion_table
 from stages.report.vocabulary import CLEAN
-from stages.report.words_pictures import words_pictures
 from tests.report.conftest import PGD, PROMPTS
 from tests.report.test_figures import pixels_of
-from tests.report.test_words_pictures import cosines_of, plane_of, words_of
+from tests.report.test_interpretation_pictures import cosines_of, plane_of, words_of
 
 NAMES = [
     "猫と犬", "고양이", "قطة كبيرة", "חתול", "बिल्ली", "แมว", "ድመት", "🐈\u200d⬛ cat", "$\\frac{a}{b}$ $x",

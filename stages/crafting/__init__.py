@@ -1,0 +1,1 @@
+"""Attacks and embeddings, from their blocks in params.yaml, over shards of images."""

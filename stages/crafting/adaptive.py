@@ -1,0 +1,207 @@
+"""Attacks through the very prompt under test, from their blocks in params.yaml."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.attacks.autoattack import ATTACKS, attacks_for, auto_attack
+from stages.attacks.eight_bit import through_8_bits
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import cross_entropy, dlr, margin, towards
+from stages.attacks.pgd import Objective, pgd
+from stages.attacks.survivors import attack_survivors
+from stages.attacks.targets import CANDIDATES, nearest_classes
+from stages.crafting.batching import SMALLEST_BATCH
+from stages.crafting.defended import Encoder, Victim, victim_behind
+from stages.crafting.shards import Attack, steps_of
+from stages.datasets.fewshot import balanced_ranking
+from stages.defences.bpda import expectation
+from stages.evaluation.study import Study
+from stages.models.clip import Clip
+from stages.models.logits import cosine_logits
+from stages.runtime.params import AdaptiveAttack, AutoAttack, PromptPgd, ResizePad, Square, Suite
+from stages.storage.images import Images, read_column, shard_paths
+
+OBJECTIVES = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}
+OFFICIAL = 5001  # queries of AutoAttack's Square, its first guess included
+ROUND = 10  # steps of PGD between two looks at who is fooled already
+QUARTERS = 4  # of each attack of the suite, with a step size of their own; between them it looks at who is fooled
+
+
+def logits_through(clip: Clip, text_features: Tensor, logit_scale: float) -> Encoder:
+    """White-box in everything: the logits (N, K) that a prompt gives images (N, C, H, W), differentiable."""
+    return lambda images: cosine_logits(clip.encode_image(images), text_features, logit_scale)
+
+
+def among_copies(logits_of: Encoder) -> Encoder:
+    """Shows the victim at least SMALLEST_BATCH images, the missing ones copies of the first.
+
+    Small matrix products take other kernels, whose sums differ in the last bit: then it would matter to an image how
+    many others of its batch are fooled already.
+    """
+
+    def encoder(images: Tensor) -> Tensor:
+        copies = images[:1].expand(max(SMALLEST_BATCH - len(images), 0), -1, -1, -1)
+        return logits_of(torch.cat([images, copies]).contiguous(memory_format=torch.channels_last))[: len(images)]
+
+    return encoder
+
+
+def adaptive_attack(settings: AdaptiveAttack, logits_of: Encoder, *, seed: int) -> Attack:
+    """The attack that a block of params.yaml describes, through a prompt and the block's defence."""
+    match settings:
+        case PromptPgd():
+            return pgd_attack(settings, victim_behind(settings.defence, among_copies(logits_of)))
+        case Suite():
+            return suite_attack(settings, victim_behind(settings.defence, among_copies(logits_of)))
+        case AutoAttack():
+            victim = victim_behind(settings.defence, logits_of)
+            return package_attack(victim, eps=settings.eps, version=settings.version, seed=seed)
+        case Square():
+            victim = victim_behind(settings.defence, logits_of)
+            return package_attack(victim, eps=settings.eps, version="square", queries=settings.queries, seed=seed)
+
+
+def left_out(settings: AdaptiveAttack, classes: int) -> str:
+    """What of an attack such few classes leave out, in words; empty if nothing."""
+    if not isinstance(settings, AutoAttack):
+        return ""
+    missing = [name for name in ATTACKS[settings.version] if name not in attacks_for(settings.version, classes)]
+    return f", without {', '.join(missing)}: its loss needs 4 classes" if missing else ""
+
+
+def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
+    """PGD with restarts; an image rests once it is fooled as it would be stored, unless chance is at play."""
+    ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        def go_on(images_adv: Tensor, places: Tensor, *, first: bool, count: int) -> Tensor:
+            of_these = noise.take(places)
+            objective = OBJECTIVES[settings.objective](victim(of_these), labels[places])
+            return pgd(
+                expectation(objective, settings.samples),
+                images[places],
+                ball=ball,
+                step_size=step_size,
+                steps=count,
+                noise=of_these,
+                start=None if first else images_adv,
+            )
+
+        starts = range(0, steps, ROUND)
+        rounds = [partial(go_on, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
+        fooled = nobody if isinstance(settings.defence, ResizePad) else fooled_by(victim, labels, noise)
+        return attack_survivors(rounds * settings.restarts, images, fooled=fooled)
+
+    return attack
+
+
+def suite_attack(settings: Suite, victim: Victim) -> Attack:
+    """Cross-entropy, then the logits of the nearest wrong classes, one after the other, on the images that are left.
+
+    Each attack begins with a step of 2 eps, in every second restart with one of eps, which is halved after each quarter
+    of its steps.
+    """
+    ball = LinfBall(settings.eps / 255)
+    bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        with torch.no_grad():
+            classes = victim(noise)(images[:1]).shape[1]
+        aims = range(min(settings.targets, CANDIDATES, classes - 1))
+        nearest = torch.full((len(images), len(aims)), -1, device=images.device)
+
+        def objective_of(places: Tensor, logits_of: Encoder, aim: int | None) -> Objective:
+            if aim is None:
+                return cross_entropy(logits_of, labels[places])
+            if (nearest[places] < 0).any():  # the first time that an image is aimed at
+                nearest[places] = nearest_classes(logits_of, images[places], labels[places], len(aims))
+            return towards(logits_of, labels[places], nearest[places, aim])
+
+        def go_on(images_adv: Tensor, places: Tensor, *, aim: int | None, restart: int, quarter: int) -> Tensor:
+            of_these = noise.take(places)
+            return pgd(
+                objective_of(places, victim(of_these), aim),
+                images[places],
+                ball=ball,
+                step_size=2 * ball.eps / 2 ** (restart % 2 + quarter),
+                steps=bounds[quarter + 1] - bounds[quarter],
+                noise=of_these,
+                start=images_adv if quarter else None,
+            )
+
+        rounds = [
+            partial(go_on, aim=aim, restart=restart, quarter=quarter)
+            for restart in range(settings.restarts)
+            for aim in (None, *aims)
+            for quarter in range(QUARTERS)
+        ]
+        return attack_survivors(rounds, images, fooled=fooled_by(victim, labels, noise))
+
+    return attack
+
+
+def nobody(images_adv: Tensor, places: Tensor) -> Tensor:
+    """Behind a random defence one lucky draw proves nothing: every image is attacked to the end."""
+    return torch.zeros_like(places, dtype=torch.bool)
+
+
+def fooled_by(victim: Victim, labels: Tensor, noise: ImageNoise) -> Callable[[Tensor, Tensor], Tensor]:
+    """Which images, rounded as they would be stored, get another label than their own."""
+
+    @torch.no_grad()
+    def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
+        return through_8_bits(victim(noise.take(places)))(images_adv).argmax(-1) != labels[places]
+
+    return fooled
+
+
+def package_attack(victim: Victim, *, eps: float, version: str, seed: int, queries: int = OFFICIAL) -> Attack:
+    """AutoAttack or Square, on what would be stored."""
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        logits_of = through_8_bits(victim(noise))
+        return auto_attack(logits_of, images, labels, eps=eps / 255, version=version, queries=queries, seed=seed)
+
+    return attack
+
+
+def subset_of(source: Path, study: Study, count: int | str, *, seed: int) -> dict[int, np.ndarray]:
+    """Draws images of a folder of shards that show a class of the study, equally many of each class.
+
+    Args:
+        source: The folder.
+        study: Whose classes.
+        count: How many at most, or `all`.
+        seed: Of the draw, which depends on ids and labels beside it, not on the shards.
+
+    Returns:
+        Positions in their shard, ascending, by the indices of the shards that have any, ascending.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    ids, labels, places = [], [], []
+    for index, path in enumerate(shard_paths(source)):
+        label, names = read_column(path, "label").to_numpy(), read_column(path, "id").to_pylist()
+        showing = np.flatnonzero(study.takes_part(label))
+        ids += [names[position] for position in showing]
+        labels.append(label[showing])
+        places += [(index, position) for position in showing]
+    if not places:
+        raise ValueError(f"{source}: no image shows a class of {study.name}; raise data.test_images")
+    drawn = balanced_ranking(ids, np.concatenate(labels), seed)[: None if count == "all" else count]
+    shards, positions = np.array(places)[np.sort(drawn)].T
+    return {int(index): positions[shards == index] for index in np.unique(shards)}
+
+
+def part_of(shard: Images, study: Study, positions: np.ndarray) -> Images:
+    """The images at these positions of a shard, labelled as the study does."""
+    part = shard.take(positions)
+    return replace(part, labels=study.relabel(part.labels))

@@ -1,0 +1,95 @@
+"""Stored images -> raw image features, batch by batch, shard by shard."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.crafting.batching import SMALLEST_BATCH, even_batches, over_batches
+from stages.models.clip import Clip
+from stages.models.device import to_tensor
+from stages.runtime.engine import Engine, Work
+from stages.runtime.params import Runtime
+from stages.storage.embeddings import Bank, read_bank, write_bank
+from stages.storage.files import resuming, whole
+from stages.storage.images import Images, Written, checksums_of, piece_path
+from stages.storage.provenance import Provenance, key_of
+
+Prepare = Callable[[Tensor, list[str]], Tensor]
+
+
+class EmbeddingWorker:
+    """Writes the embeddings of a shard: a worker, see stages/runtime/engine.py.
+
+    Args:
+        clip: Whose image tower.
+        device: As `embed_shard` takes it.
+        runtime: As `embed_shard` takes it.
+        prepare: As `embed_shard` takes it.
+    """
+
+    def __init__(self, clip: Clip, *, device: torch.device, runtime: Runtime, prepare: Prepare | None = None) -> None:
+        self._embed = partial(embed_shard, clip, device=device, runtime=runtime, prepare=prepare)
+        self.facts = {"device": device.type, "model": clip.fingerprint}
+
+    def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
+        """Embeds a shard."""
+        write_bank(path, [self._embed(shard)], about)
+
+
+@contextmanager
+def embedding(run: Engine, source: Path, out: Path, made_by: Provenance, *, method: str = "make") -> Iterator[Written]:
+    """Embeds a folder of shards into one file, which is there when the block has succeeded.
+
+    The shards that an interrupted run has embedded are not embedded again.
+
+    Args:
+        run: Of workers that embed.
+        source: The folder.
+        out: The file.
+        made_by: What made the images; the model is added.
+        method: Of the workers, of the form of `Worker.make`; writes the embeddings of a shard.
+    """
+    made_by = {**made_by, "model": run.facts["model"]}
+    with resuming(out, key_of(made_by, checksums_of(source), device=run.facts["device"])) as pieces:
+        written = run.write(Work(pieces / "shards", source, made_by, f"embed {out}", method=method))
+        embedded = [piece_path(pieces / "shards", piece) for piece in range(written.pieces)]
+        with whole(pieces / out.name) as temporary:
+            write_bank(temporary, (read_bank(path)[0] for path in embedded), made_by)
+        yield written
+
+
+def embed_shard(
+    clip: Clip, shard: Images, *, device: torch.device, runtime: Runtime, prepare: Prepare | None = None
+) -> Bank:
+    """Embeds a shard of stored images.
+
+    Fewer than SMALLEST_BATCH are joined by copies: small matrix products take other kernels, whose sums differ in the
+    last bit, and it must not matter to an image how many others of its shard were drawn.
+
+    Args:
+        clip: Whose image tower.
+        shard: N images.
+        device: Where to compute.
+        runtime: How many images at a time, and how many batches side by side; neither changes the result.
+        prepare: What the images (n, C, H, W) of some ids go through before they are encoded; None for nothing.
+
+    Returns:
+        N raw features (N, D), float32, with the ids and labels of the images.
+    """
+
+    @torch.inference_mode()
+    def embed_batch(part: Images) -> np.ndarray:
+        images = to_tensor(part.pixels, device)
+        if prepare:
+            images = prepare(images, part.ids)
+        return clip.encode_image(images).float().cpu().numpy()
+
+    count = max(len(shard), min(SMALLEST_BATCH, runtime.batch_size))
+    enough = shard.take(np.arange(count) % len(shard))
+    embeddings = over_batches(embed_batch, enough, even_batches(runtime, count, device.type))
+    return Bank(shard.ids, shard.labels, embeddings[: len(shard)])

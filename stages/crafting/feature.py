@@ -1,0 +1,63 @@
+"""The paper's attack on stored images: away from the clean embedding, whatever the words are."""
+
+from torch import Tensor
+
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import Encoder, feature_cosine, feature_kl, feature_l2
+from stages.attacks.pgd import pgd, strongest
+from stages.crafting.shards import Attack, AttackWorker, steps_of
+from stages.models.clip import load_clip
+from stages.models.device import choose_device
+from stages.runtime.params import FeaturePgd, Model, Params
+
+OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
+STARTS = {"uniform": -1, "one_sided": 0}  # where the uniform noise of the start begins, in units of eps; it ends at 1
+
+
+class FeatureAttackWorker(AttackWorker):
+    """Attacks shards through the image tower alone.
+
+    Args:
+        params: The parameters.
+        settings: The attack.
+        model: Whose image tower.
+        image_size: H and W, in pixels.
+
+    Attributes:
+        clip: The model.
+    """
+
+    def __init__(self, params: Params, settings: FeaturePgd, model: Model, image_size: int) -> None:
+        device = choose_device(params.runtime.device)
+        self.clip = load_clip(**model.model_dump(), device=device)
+        encode = self.clip.gradient_encoder()
+        attack = feature_attack(settings, encode)
+        super().__init__(params, attack, encode, eps=settings.eps, image_size=image_size, device=device)
+        slowly = "" if self.clip.is_fast else ", slowly: this image tower is not of a kind that is made fast here"
+        self.facts = {
+            "device": device.type,
+            "knows": {"victim": self.clip.fingerprint, "precision": self.clip.precision},
+            "note": f", {self.clip.precision}{slowly}",
+        }
+
+
+def feature_attack(settings: FeaturePgd, encode: Encoder) -> Attack:
+    """The attack that a block of params.yaml describes, on a network: images (N, C, H, W) -> features (N, D).
+
+    A start is not clipped to [0, 1] before the first gradient: on dark images that would make it one-sided, and the
+    attack weaker. Of several starts the one with the largest objective is kept; labels play no part.
+    """
+    ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        objective = OBJECTIVES[settings.objective](encode, encode(images))
+
+        def attempt() -> Tensor:
+            drawn = noise.uniform(tuple(images.shape[1:]), low=STARTS[settings.start], high=1).to(images.device)
+            start = images + ball.eps * drawn
+            return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start)
+
+        attempts = (attempt() for _ in range(settings.restarts))
+        return attempt() if settings.restarts == 1 else strongest(attempts, objective, images, ball=ball)
+
+    return attack

@@ -1,0 +1,1 @@
+"""Predictions of methods, and what they say about the attacks."""

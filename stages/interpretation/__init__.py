@@ -1,0 +1,1 @@
+"""What tuned context vectors are near, and where text features have moved."""

@@ -1,0 +1,48 @@
+"""How far text features have moved from the hand-written ones, and which way."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.models.logits import cosines
+
+SMALLEST = 1e-12  # a length below which a way has no direction
+
+
+@dataclass(frozen=True)
+class Moves:
+    """What became of the text features of K classes.
+
+    Attributes:
+        cosine: Between each feature before and after (K,).
+        towards: The other class (K,) whose feature of before it comes nearest to, compared with where it stood.
+        gain: By how much the cosine to that feature has grown (K,); negative if it moved away from all of them.
+        common: Cosine (K,) between its way and the mean way of all classes: 1 where all move alike.
+    """
+
+    cosine: np.ndarray
+    towards: np.ndarray
+    gain: np.ndarray
+    common: np.ndarray
+
+
+def moves(before: np.ndarray, after: np.ndarray) -> Moves:
+    """Compares text features.
+
+    Args:
+        before: (K, D), unit norm, K at least 2.
+        after: Of the same classes, (K, D), unit norm.
+    """
+    before, after = before.astype(np.float64), after.astype(np.float64)
+    gains = cosines(after, before) - cosines(before, before)  # (K, K)
+    np.fill_diagonal(gains, -np.inf)
+    towards = gains.argmax(1)
+    ways = after - before
+    mean = ways.mean(0)
+    lengths = np.linalg.norm(ways, axis=1) * np.linalg.norm(mean)
+    return Moves(
+        cosine=(before * after).sum(1),
+        towards=towards,
+        gain=np.take_along_axis(gains, towards[:, None], axis=1)[:, 0],
+        common=ways @ mean / np.maximum(lengths, SMALLEST),
+    )

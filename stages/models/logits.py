@@ -1,0 +1,65 @@
+"""Classification by words: the nearest text feature wins.
+
+`cosine_logits` is for tensors, to attack and to tune through. What is stored or compared is computed by `exact_logits`
+on numpy arrays, whose bits depend on nothing but the two vectors that are compared.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+
+Array = TypeVar("Array")
+GRID = 2.0**26  # steps between 0 and 1: a product of two entries fits into the 53 bits of a float64, and so do sums
+
+
+def cosine_logits(image_features_raw: Array, text_features: Array, logit_scale: float) -> Array:
+    """logit_scale · cosine, differentiable.
+
+    Args:
+        image_features_raw: (..., N, D), not normalised.
+        text_features: (..., K, D), unit norm.
+        logit_scale: The factor that the model learnt.
+
+    Returns:
+        Logits (..., N, K).
+    """
+    norm = (image_features_raw * image_features_raw).sum(axis=-1, keepdims=True) ** 0.5
+    return logit_scale * (image_features_raw / norm) @ text_features.swapaxes(-1, -2)
+
+
+def exact_logits(image_features_raw: np.ndarray, text_features: np.ndarray, logit_scale: float) -> np.ndarray:
+    """logit_scale · cosine, float64; the same bits with any number of rows, any BLAS and any processor.
+
+    Args:
+        image_features_raw: (N, D), not normalised.
+        text_features: (K, D).
+        logit_scale: The factor that the model learnt.
+
+    Returns:
+        Logits (N, K), within logit_scale · 5e-7 of the true ones for D up to 1024.
+    """
+    return logit_scale * cosines(image_features_raw, text_features)
+
+
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosines (N, K) between the rows of (N, D) and (K, D), float64, as in `exact_logits`.
+
+    A matrix product adds in an order that hangs on its shape and on the processor. Here every product is a multiple of
+    2**-52, and by Cauchy and Schwarz no partial sum reaches 2: nothing is rounded, so the order cannot matter.
+    """
+    return on_grid(first) @ on_grid(second).T
+
+
+def on_grid(features: np.ndarray) -> np.ndarray:
+    """Features (N, D) at length 1, their entries rounded to multiples of 1 / GRID, float64."""
+    features = features.astype(np.float64)
+    norms = np.sqrt(np.cumsum(features * features, axis=-1)[:, -1:])  # adds one by one; the order of `sum` may vary
+    return np.rint(features / norms * GRID) / GRID
+
+
+def predictions_and_margins(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions (N,) and margins (N,) of logits (N, K): right class minus best other one, positive if right."""
+    right = np.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    others = logits.copy()
+    np.put_along_axis(others, labels[:, None], -np.inf, axis=1)
+    return logits.argmax(axis=1), right - others.max(axis=1)

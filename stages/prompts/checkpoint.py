@@ -1,0 +1,41 @@
+"""Where an interrupted tuning stood, on disk between two epochs."""
+
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages.prompts.train import Epoch, Progress
+from stages.storage.files import whole
+from stages.storage.tensors import load_arrays, save_arrays
+
+ENTRY = "progress"
+
+
+def save_progress(path: Path, progress: Progress) -> None:
+    """Writes where tuning stands; replaces what stood there."""
+    _, loss, accuracy = (np.array(values) for values in zip(*map(astuple, progress.curve), strict=True))  # (epochs, S)
+    tensors = (progress.context, progress.momentum, progress.generators)
+    context, momentum, generators = (tensor.cpu().numpy() for tensor in tensors)
+    with whole(path) as temporary:
+        save_arrays(
+            temporary,
+            {"context": context, "momentum": momentum, "generators": generators, "loss": loss, "accuracy": accuracy},
+            entry=ENTRY,
+            about={},
+        )
+
+
+def load_progress(path: Path) -> Progress | None:
+    """Reads where tuning stood; None if it has not begun.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    found, _ = load_arrays(path, entry=ENTRY)
+    lines = zip(found["loss"].tolist(), found["accuracy"].tolist(), strict=True)
+    curve = [Epoch(index, *line) for index, line in enumerate(lines, start=1)]
+    return Progress(curve, *(torch.tensor(found[name]) for name in ("context", "momentum", "generators")))

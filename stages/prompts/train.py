@@ -1,0 +1,125 @@
+"""Step 2 of the paper: context vectors tuned by cross-entropy on stored embeddings; no image, no weight moves."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.models.logits import cosine_logits
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """SGD with momentum and a cosine learning rate, constant during the warm-up epochs."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    warmup_epochs: int
+    warmup_lr: float
+
+    def lr_of(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
+        if epoch < self.warmup_epochs:
+            return self.warmup_lr
+        return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the tuning curve: mean loss (S,) and accuracy (S,) over the epoch's batches, as they were met."""
+
+    epoch: int
+    loss: list[float]
+    accuracy: list[float]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that tuning needs to go on behind an epoch as if it had never stopped.
+
+    Attributes:
+        curve: The epochs so far.
+        context: Contexts, as `tune` takes them.
+        momentum: The optimiser's, of the same shape.
+        generators: States (S, bytes) of the sources of randomness, uint8.
+    """
+
+    curve: list[Epoch]
+    context: Tensor
+    momentum: Tensor
+    generators: Tensor
+
+
+def tune(
+    text_features_of: Callable[[Tensor], Tensor],
+    context: Tensor,
+    *,
+    embeddings: Tensor,
+    clean_embeddings: Tensor,
+    labels: Tensor,
+    clean_fraction: float,
+    logit_scale: float,
+    schedule: Schedule,
+    generators: list[torch.Generator],
+    start: Progress | None = None,
+) -> Iterator[Progress]:
+    """Tunes the contexts of all seeds side by side, in place; yields after every epoch.
+
+    Args:
+        text_features_of: Maps contexts (S, ...) to text features (S, K, D), seed by seed.
+        context: Initial contexts (S, M, D_token) or (S, K, M, D_token); a leaf, changed in place.
+        embeddings: The bank: raw adversarial embeddings (S, V, N, D) of V views of each image; (1, V, N, D) where all
+            seeds share them. The paper has one view; of several, each epoch takes one of each image by chance.
+        clean_embeddings: Raw embeddings (N, D) of the same images, clean.
+        labels: (N,).
+        clean_fraction: Probability that a step takes an image's clean embedding instead; 0 is the paper, 1 is CoOp.
+        logit_scale: The factor in front of the cosine, in the loss.
+        schedule: How to step.
+        generators: Source of order and choice for each of the S seeds, on the CPU.
+        start: Where an interrupted run stood; context and generators are brought there.
+
+    Yields:
+        Where it stands, valid until the next epoch begins.
+
+    Source: AdvPT (arXiv 2311.11261), eq. 5; CoOp (Zhou et al. 2022), eq. 3.
+    """
+    context.requires_grad_()
+    optimizer = torch.optim.SGD([context], schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
+    (_, views, count, _), device = embeddings.shape, labels.device
+    whose = torch.arange(len(embeddings), device=device)[:, None]  # (S, 1), or (1, 1) of what all share
+    curve = list(start.curve) if start else []
+    if start:
+        with torch.no_grad():
+            context.copy_(start.context)
+        optimizer.state[context]["momentum_buffer"] = start.momentum.to(device)
+        for generator, state in zip(generators, start.generators, strict=True):
+            generator.set_state(state.clone())  # a row of a tensor would make torch read beyond it
+    for epoch in range(len(curve), schedule.epochs):
+        optimizer.param_groups[0]["lr"] = schedule.lr_of(epoch)
+        order = torch.stack([torch.randperm(count, generator=g) for g in generators]).to(device)  # (S, N)
+        is_clean = torch.stack([torch.rand(count, generator=g) < clean_fraction for g in generators]).to(device)
+        view = torch.zeros_like(order)
+        if views > 1:
+            view = torch.stack([torch.randint(views, (count,), generator=g) for g in generators]).to(device)
+        losses, hits = torch.zeros(2, len(generators), device=device)
+        for chosen in order.split(schedule.batch_size, dim=1):  # (S, B)
+            clean = is_clean.gather(1, chosen)[..., None]
+            attacked = embeddings[whose, view.gather(1, chosen), chosen]
+            features = torch.where(clean, clean_embeddings[chosen], attacked)  # (S, B, D)
+            logits = cosine_logits(features, text_features_of(context), logit_scale)  # (S, B, K)
+            loss = F.cross_entropy(logits.flatten(0, 1), labels[chosen].flatten(), reduction="none").view(chosen.shape)
+            (context.grad,) = torch.autograd.grad(loss.mean(1).sum(), context)
+            optimizer.step()
+            losses += loss.detach().sum(1)
+            hits += (logits.argmax(-1) == labels[chosen]).sum(1)
+        curve.append(Epoch(epoch + 1, (losses / count).tolist(), (hits / count).tolist()))
+        states = torch.stack([generator.get_state() for generator in generators])
+        yield Progress(curve, context.detach(), optimizer.state[context]["momentum_buffer"], states)
+    context.requires_grad_(False)
+    context.grad = None

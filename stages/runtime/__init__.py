@@ -1,0 +1,1 @@
+"""How a stage runs: parameters, command line, engines."""

@@ -1,0 +1,1 @@
+"""Files under data/: Parquet, safetensors, their provenance and checksums. No tensor library."""

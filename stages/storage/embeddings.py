@@ -1,0 +1,94 @@
+"""Raw image embeddings in one Parquet file: one per image, of attacked training images the paper's bank; or several."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from stages.storage.parquet import read_table, write_table
+from stages.storage.provenance import Provenance
+
+COLUMNS = (
+    pa.field("id", pa.string()),
+    pa.field("label", pa.int64()),
+    pa.field("embedding", pa.list_(pa.float32(), 1)),  # D of them
+)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Embeddings of clean or attacked images of one split.
+
+    Attributes:
+        ids: N names, those of the images.
+        labels: Class indices (N,), int64.
+        embeddings: Raw image features (N, D), float32, not normalised.
+    """
+
+    ids: list[str]
+    labels: np.ndarray
+    embeddings: np.ndarray
+
+    def __post_init__(self) -> None:
+        assert self.embeddings.dtype == np.float32 and self.embeddings.ndim == 2
+        assert len(self.ids) == len(self.labels) == len(self.embeddings)
+
+    def take(self, mask: np.ndarray) -> "Bank":
+        """The embeddings where a mask (N,) holds."""
+        return Bank(
+            [id for id, kept in zip(self.ids, mask, strict=True) if kept], self.labels[mask], self.embeddings[mask]
+        )
+
+
+def write_bank(path: Path, parts: Iterable[Bank], provenance: Provenance) -> None:
+    """Writes the parts of a bank, one at a time, as the row groups of one file."""
+    write_table(path, (table_of(part) for part in parts), provenance)
+
+
+def read_bank(path: Path) -> tuple[Bank, Provenance]:
+    """Reads a bank into one block of memory.
+
+    Raises:
+        ValueError: If the file is missing or damaged, or an embedding is not finite.
+    """
+    table, provenance = read_table(path, *COLUMNS)
+    embedding = table["embedding"].combine_chunks()
+    embeddings = embedding.flatten().to_numpy().reshape(len(table), embedding.type.list_size)
+    if not np.isfinite(embeddings).all():
+        raise ValueError(f"{path}: an embedding holds NaN or inf; check the model's weights")
+    return Bank(table["id"].to_pylist(), table["label"].to_numpy(), embeddings), provenance
+
+
+def round_table(bank: Bank, *, round_index: int, seed: int, eps: np.ndarray) -> pa.Table:
+    """Embeddings of one round of a refreshed bank as an Arrow table: columns round, seed, eps beside those of a bank.
+
+    Args:
+        bank: N embeddings.
+        round_index: Which round, from 1.
+        seed: The tuning seed through whose prompt the images were attacked; -1 for one that has none.
+        eps: Radius of each attack (N,), in 1/255 of the pixel range.
+    """
+    count = len(bank.ids)
+    columns = {
+        "round": pa.repeat(round_index, count),
+        "seed": pa.repeat(seed, count),
+        "eps": pa.array(eps, pa.float64()),
+    }
+    table = table_of(bank)
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    return table
+
+
+def table_of(bank: Bank) -> pa.Table:
+    """A bank as an Arrow table."""
+    width = bank.embeddings.shape[1]
+    return pa.table(
+        {
+            "id": pa.array(bank.ids, pa.string()),
+            "label": pa.array(bank.labels, pa.int64()),
+            "embedding": pa.FixedSizeListArray.from_arrays(bank.embeddings.reshape(-1), width),
+        }
+    )

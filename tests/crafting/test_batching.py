@@ -1,0 +1,119 @@
+"""Batches: back in order, halved when memory is short, no larger than it holds."""
+
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from stages.crafting.adaptive import among_copies
+from stages.crafting.batching import Batching, even_batches, fitting, over_batches
+from stages.crafting.embedding import embed_shard
+from stages.models.device import largest_batch
+from stages.runtime.cli import is_out_of_memory
+from stages.runtime.params import load_params
+from stages.storage.images import Images
+
+CPU = torch.device("cpu")
+
+
+def work_up_to(most: int, seen: list[int]):
+    """What a device does that holds `most` images."""
+
+    def work(part):
+        seen.append(len(part))
+        if len(part) > most:
+            raise torch.OutOfMemoryError
+        return part.labels * 10
+
+    return work
+
+
+def test_52_a_batch_too_large_is_halved_until_it_fits(shard, capsys):
+    shard, seen = replace(shard, labels=np.arange(12)), []
+    found = over_batches(work_up_to(3, seen), shard, Batching(1, 1))
+    assert found.tolist() == (np.arange(12) * 10).tolist()
+    assert seen == [12, 6, 3, 3, 6, 3, 3]
+    assert capsys.readouterr().err.splitlines() == [
+        f"out of memory with {count} images at a time: halved" for count in (12, 6, 6)
+    ]
+
+
+@pytest.mark.parametrize(("most", "batching"), [(0, Batching(1, 1)), (3, Batching(1, 1, whole=True))])
+def test_52_what_cannot_be_halved_says_so(shard, most, batching):
+    with pytest.raises(ValueError, match=r"runtime\.device: out of memory with \d+ images? at a time"):
+        over_batches(work_up_to(most, []), shard, batching)
+
+
+def test_the_batch_fits_half_of_the_free_memory(monkeypatch):
+    """Two tanh keep one result of 100 floats each: 800 bytes an image; the weights of a product are kept once."""
+    weight = torch.eye(100)
+    free = psutil.virtual_memory()._replace(available=160_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+
+    def encode(images):
+        return (images.flatten(1).tanh() @ weight).tanh()
+
+    assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=1) == 100
+    assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=4) == 25
+    assert largest_batch(encode, torch.zeros(1, 1, 10, 10), workers=1000) == 1
+
+
+@pytest.mark.parametrize("side_by_side", [2, 3, 8, 16])
+def test_workers_change_no_bit_of_a_feature(clip, side_by_side):
+    """However many there are, no batch becomes so small that matrix products take other kernels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 32, 32, 3), np.uint8)
+    shard = Images([str(index) for index in range(96)], np.zeros(96, np.int64), pixels)
+
+    def features(workers):
+        runtime = load_params().runtime.model_copy(update={"workers": workers})
+        return embed_shard(clip, shard, device=CPU, runtime=runtime).embeddings
+
+    assert np.array_equal(features(side_by_side), features(1))
+
+
+@pytest.mark.parametrize(("count", "workers", "batches"), [(31, 8, 1), (63, 8, 1), (64, 8, 2), (250, 16, 7)])
+def test_batches_that_workers_make_have_32_images_or_more(count, workers, batches):
+    runtime = load_params().runtime.model_copy(update={"batch_size": 250, "workers": workers})
+    assert even_batches(runtime, count, "cpu").batches == batches
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, 32), (8, 32), (31, 32), (32, 32), (33, 33)])
+def test_a_victim_of_adaptive_attacks_sees_32_images_or_more(count, shown):
+    seen = []
+
+    def logits_of(images):
+        seen.append(len(images))
+        return images.mean((2, 3))
+
+    images = torch.rand(count, 3, 4, 4)
+    torch.testing.assert_close(among_copies(logits_of)(images), images.mean((2, 3)))
+    assert seen == [shown]
+
+
+def test_an_expectation_over_samples_makes_batches_smaller(monkeypatch):
+    free = psutil.virtual_memory()._replace(available=160_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    one = load_params().runtime.model_copy(update={"workers": 1})
+
+    def sizes(samples):
+        return fitting(one, lambda images: images.flatten(1).tanh().tanh(), 10, CPU, samples=samples).batch_size
+
+    assert [sizes(samples) for samples in (1, 2, 1000)] == [33, 16, 1]
+
+
+def test_little_memory_makes_small_batches_and_much_changes_nothing(clip, monkeypatch):
+    runtime = load_params().runtime
+    assert fitting(runtime, clip.encode_image, clip.image_size, CPU) == runtime
+    free = psutil.virtual_memory()._replace(available=20_000_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    assert 1 <= fitting(runtime, clip.encode_image, clip.image_size, CPU).batch_size < 100
+
+
+def test_52_torch_says_in_words_that_the_memory_is_full():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError()) and is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))

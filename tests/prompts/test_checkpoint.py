@@ -1,0 +1,61 @@
+"""Tuning that goes on where it stopped ends where it would have ended."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages.prompts.checkpoint import load_progress, save_progress
+from stages.prompts.train import Schedule, tune
+
+SCHEDULE = Schedule(epochs=4, batch_size=5, lr=0.1, momentum=0.9, weight_decay=0.01, warmup_epochs=1, warmup_lr=1e-3)
+
+
+def tuned(start=None, path=None, stop_after=None, views=1):
+    """Two seeds on random embeddings; saves every epoch, stops early if asked to."""
+    drawn = torch.Generator().manual_seed(0)
+    context, bank, clean = (torch.randn(*shape, generator=drawn) for shape in ((2, 3, 4), (17, 4), (17, 4)))
+    reached = tune(
+        lambda vectors: F.normalize(vectors, dim=-1),
+        context,
+        embeddings=torch.stack([bank + view for view in range(views)])[None],
+        clean_embeddings=clean,
+        labels=torch.arange(17) % 3,
+        clean_fraction=0.5,
+        logit_scale=5.0,
+        schedule=SCHEDULE,
+        generators=[torch.Generator().manual_seed(seed) for seed in range(2)],
+        start=start,
+    )
+    curve = start.curve if start else []
+    for progress in reached:
+        curve = progress.curve
+        if path:
+            save_progress(path, progress)
+        if len(curve) == stop_after:
+            break
+    return context.detach(), list(curve)
+
+
+@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+def test_after_any_epoch_it_goes_on_to_the_same_bits(tmp_path, epoch, views):
+    whole, curve = tuned(views=views)
+    tuned(path=tmp_path / "progress", stop_after=epoch, views=views)
+    start = load_progress(tmp_path / "progress")
+    assert start.curve == curve[:epoch]
+    again, continued = tuned(start=start, views=views)
+    assert torch.equal(again, whole) and continued == curve
+
+
+def test_nothing_begun_is_nothing_to_go_on_with(tmp_path):
+    assert load_progress(tmp_path / "progress") is None
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = tmp_path / "progress"
+    tuned(path=path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="progress: damaged"):
+        load_progress(path)

@@ -1,0 +1,237 @@
+"""params.yaml: what is refused, and what the message says. Numbers: BAD_INPUTS.md."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from stages.runtime.params import load_params
+
+yaml = YAML(typ="safe", pure=True)
+
+
+def changed(tmp_path, key: str, value: object, *, remove: bool = False):
+    """The project's params.yaml with one key changed."""
+    params = yaml.load(Path("params.yaml"))
+    *above, last = key.split(".")
+    block = params
+    for name in above:
+        block = block[name]
+    if remove:
+        del block[last]
+    else:
+        block[last] = value
+    path = tmp_path / "params.yaml"
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+    return path
+
+
+def test_the_committed_parameters_are_valid():
+    params = load_params()
+    assert (params.attack.eps, params.attack.steps, params.attack.step_ratio) == (8, 10, 1.25)
+    assert params.oblivious["pgd_eps16"].eps == 16
+    assert (params.refresh.start, params.refresh.eps) == ("hand", [4])
+    assert (params.assess.prompt, params.data.validation) == ("advpt", 0)
+
+
+BACKBONE = {"pretrained": None, "epochs": 1, "batch_size": 1, "lr": 0.1}
+UNIT = r"the unit is 1/255 .*up to 255 are allowed \(did you mean 7\.65\?\) \(got 0\.03\)"
+
+REFUSED = {
+    "01 eps below 0": ("attack.eps", -1, r"attack\.eps: .*greater than or equal to 0 \(got -1\)"),
+    "02 eps above 255": ("attack.eps", 256, r"attack\.eps: .*less than or equal to 255 \(got 256\)"),
+    "03 bank": ("attack.eps", 0.03, rf"attack\.eps: {UNIT}"),
+    "03 oblivious": ("oblivious.pgd_eps4.eps", 0.03, rf"oblivious\.pgd_eps4\.eps: {UNIT}"),
+    "03 adaptive": ("adaptive.adaptive_eps4.eps", 0.03, rf"adaptive_eps4\.eps: {UNIT}"),
+    "03 reverse": (
+        "oblivious.transfer_eps8.reverse", {"eps": 0.03, "steps": 1, "from_step": 0}, rf"reverse\.eps: {UNIT}"
+    ),
+    "03 refreshing": ("refresh.eps", [4, 0.03], rf"refresh\.eps\.1: {UNIT}"),
+    "03 assess": ("assess.at_eps", 0.03, rf"assess\.at_eps: {UNIT}"),
+    "03 one of several": ("assess.eps", [4, 0.03], rf"assess\.eps\.1: {UNIT}"),
+    "05 steps": ("attack.steps", 0, r"attack\.steps: .*greater than or equal to 1 \(got 0\)"),
+    "05 adaptive steps": ("adaptive.adaptive_eps4.steps", 0, r"adaptive_eps4\.steps: .*greater than or equal to 1"),
+    "05 refreshing steps": ("refresh.steps", 0, r"refresh\.steps: .*greater than or equal to 1 \(got 0\)"),
+    "06 refreshing step size": ("refresh.step_ratio", 0, r"refresh\.step_ratio: .*greater than 0 \(got 0\)"),
+    "06 step size 0": ("attack.step_ratio", 0, r"attack\.step_ratio: .*greater than 0 \(got 0\)"),
+    "06 step size below 0": ("attack.step_ratio", -1.0, r"attack\.step_ratio: .*greater than 0 \(got -1\.0\)"),
+    "07 negative": ("seed", -1, r"seed: .*greater than or equal to 0 \(got -1\)"),
+    "07 float": ("seed", 1.0, r"seed: .*valid integer \(got 1\.0\)"),
+    "07 bool": ("seed", True, r"seed: .*valid integer \(got True\)"),
+    "08 NaN": ("attack.eps", float("nan"), r"attack\.eps: .* \(got nan\)"),
+    "08 inf": ("tune.lr", float("inf"), r"tune\.lr: .*finite number \(got inf\)"),
+    "08 text": ("tune.lr", "fast", r"tune\.lr: .*valid number \(got 'fast'\)"),
+    "08 NaN for a count": ("attack.steps", float("nan"), r"attack\.steps: .*valid integer \(got nan\)"),
+    "09 in a block": ("attack.epz", 4, "attack: unknown key 'epz'; did you mean 'eps'"),
+    "09 in a threat": ("oblivious.pgd_eps4.stepz", 4, "pgd_eps4: unknown key 'stepz'; did you mean 'steps'"),
+    "09 section": ("tunes", {}, "top level: unknown key 'tunes'; did you mean 'tune'"),
+    "11 runtime": ("runtime.batch_size", 0, r"runtime\.batch_size: .*greater than or equal to 1 \(got 0\)"),
+    "11 tuning": ("tune.batch_size", 0, r"tune\.batch_size: .*greater than or equal to 1 \(got 0\)"),
+    "11 surrogate": ("oblivious.transfer_eps8.surrogate.batch_size", 0, r"surrogate\.batch_size: .*equal to 1"),
+    "12 objective": ("attack.objective", "kll", r"attack\.objective: .*'kl', 'cosine' or 'l2' \(got 'kll'\)"),
+    "12 refreshing objective": (
+        "refresh.objective", "dlr", r"refresh\.objective: .*'cross_entropy', 'margin' or 'runner_up' \(got 'dlr'\)"
+    ),
+    "12 oblivious attack": ("oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'transfer'"),
+    "12 adaptive attack": (
+        "adaptive.adaptive_eps4.method", "fab", "adaptive.adaptive_eps4: .*'pgd', 'suite', 'autoattack', 'square'"
+    ),
+    "12 defence": ("defences.weak", {"method": "blur"}, "defences.weak: .*'jpeg', 'bits', 'median'"),
+    "12 surrogate": (
+        "oblivious.transfer_eps8.surrogate", {"name": "keras:vgg", **BACKBONE}, r"surrogate\.name: .*torchvision\|timm"
+    ),
+    "13 quality 0": (
+        "adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 0}, r"quality: .*equal to 1 \(got 0\)"
+    ),
+    "13 quality 101": ("defences.weak", {"method": "jpeg", "quality": 101}, r"weak\.quality: .*to 100 \(got 101\)"),
+    "13 bits 0": ("defences.weak", {"method": "bits", "bits": 0}, r"weak\.bits: .*equal to 1 \(got 0\)"),
+    "13 bits 9": ("defences.weak", {"method": "bits", "bits": 9}, r"weak\.bits: .*equal to 8 \(got 9\)"),
+    "eps between whole numbers": ("attack.eps", 1.5, r"attack\.eps: .*whole numbers are allowed \(got 1\.5\)"),
+    "class position": ("tune.class_position", "left", "'end', 'middle' or 'front'"),
+    "clean fraction": ("tune.clean_fraction", 1.5, "less than or equal to 1"),
+    "temperature": ("tune.temperature", 0, "greater than 0"),
+    "shots": ("data.shots", "some", r"data\.shots: "),
+    "no data set": ("datasets", [], "datasets: .*at least 1"),
+    "a data set twice": ("datasets", ["fashion", "fashion"], "'fashion' is named twice"),
+    "a data set twice, in two lists": ("test_only", ["fashion"], "'fashion' is named twice"),
+    "source": ("transfer.sources", ["dtd"], r"transfer\.sources: 'dtd' is not under datasets"),
+    "target": ("transfer.targets", ["dtd"], r"transfer\.targets: 'dtd' is not under datasets or test_only"),
+    "halves": ("base_to_new", ["dtd"], "base_to_new: 'dtd' is not under datasets"),
+    "held out": ("fetch.held_out", 1.0, "less than 1"),
+    "hand": ("hand", "words", "'template' or 'ensemble'"),
+    "hyphen": ("datasets", ["my-birds"], "'my-birds': lower-case letters, digits, underscores"),
+    "path": ("datasets", ["../etc"], "lower-case letters"),
+    "empty threat": ("adaptive.pgd_eps4", {}, "adaptive.pgd_eps4"),
+    "defence of one threat alone": (
+        "adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 75}, "has to stand under `defences`"
+    ),
+    "reserved name": ("defences.worst_eps4", {"method": "bits", "bits": 3}, "and not 'clean', 'worst_...'"),
+    "width": ("oblivious.transfer_eps8.surrogate.width", 0, r"transfer_eps8\.surrogate\.width: "),
+    "translation": ("oblivious.transfer_eps8.translation", 4, r"transfer_eps8\.translation: .*3, 5, 7"),
+    "warm-up": ("tune.warmup_epochs", 100, r"tune: warmup_epochs \(100\) has to be less than epochs \(100\)"),
+    "digest of a file": (
+        "model",
+        {"name": "ViT-B-32", "pretrained": "README.md", "sha256": None, "precision": "fp32"},
+        r"model: sha256 has to be stated for a file; `sha256sum README.md`",
+    ),
+    "assessed prompt": ("assess.prompt", "hand", r"assess\.prompt: .*'coop', 'advpt' or 'advpt_refreshed'"),
+    "start of the rounds": ("refresh.start", "coop", r"refresh\.start: .*'hand' or 'advpt' \(got 'coop'\)"),
+    "no round": ("refresh.rounds", 0, r"refresh\.rounds: .*greater than or equal to 1 \(got 0\)"),
+    "rounds to keep": ("refresh.keep", "first", r"refresh\.keep: .*'all' or 'last' \(got 'first'\)"),
+    "no eps of the rounds": ("refresh.eps", [], r"refresh\.eps: .*at least 1"),
+    "clean fraction of the rounds": (
+        "refresh.tune.clean_fraction", 1.5, r"refresh\.tune\.clean_fraction: .*less than or equal"
+    ),
+    "rounds that only warm up": (
+        "refresh.tune.epochs", 1, r"refresh\.tune\.epochs \(1\) has to be more than tune\.warmup_epochs \(1\)"
+    ),
+    "all training images to validate on": ("data.validation", 1.0, r"data\.validation: .*less than 1 \(got 1\.0\)"),
+    "validation below 0": ("data.validation", -0.1, r"data\.validation: .*greater than or equal to 0 \(got -0\.1\)"),
+    "validation without a number": ("data.validation", float("nan"), r"data\.validation: .*finite number \(got nan\)"),
+    "assessed eps twice": ("assess.eps", [4, 4], r"assess\.eps .* has to ascend, each value once"),
+    "assessed steps": ("assess.steps", [20, 10], r"assess\.steps .* has to ascend, each value once"),
+    "assessed at": ("assess.at_eps", 3, r"assess\.at_eps \(3\) has to be one of assess\.eps"),
+    "one eps": ("assess.eps", [4], r"assess\.eps: .*at least 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_wrong_value_is_refused_by_name(tmp_path, case):
+    key, value, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        load_params(changed(tmp_path, key, value))
+
+
+def test_names_and_settings_that_cannot_go_together_are_refused_before_any_work(tmp_path):
+    path = changed(tmp_path, "base_to_new", ["fashion"])
+    for key, value, message in (
+        ("datasets", ["fashion", "fashion_base"], "'fashion_base' is what a transfer or a half"),
+        (
+            "tune",
+            {"class_specific": True},
+            r": (Value error, )?tune\.class_specific: contexts of single classes cannot move",
+        ),
+        ("refresh", {}, r"refresh\.tune\.class_specific: contexts of single classes cannot move"),
+    ):
+        params = yaml.load(path)
+        params[key] = params[key] | value if isinstance(value, dict) else value
+        other = tmp_path / "other.yaml"
+        yaml.dump(params, other)
+        with pytest.raises(ValueError, match=message):
+            load_params(other)
+
+
+def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):
+    defence = {"method": "resize_pad", "smallest": 0.8}
+    path = changed(tmp_path, "defences", {"pad": defence})
+    params = yaml.load(path)
+    shared = {"eps": 4, "images": 5, "tuning_seeds": 1, "defence": defence}
+    pgd = {"method": "pgd", "objective": "margin", "steps": 2, "step_ratio": 2.0, "restarts": 1, "samples": 4}
+    params["adaptive"] = {"pgd": pgd | shared}
+    yaml.dump(params, path)
+    load_params(path)
+    params["adaptive"]["pgd"] |= {"method": "suite", "targets": 1}
+    for key in ("objective", "step_ratio"):
+        del params["adaptive"]["pgd"][key]
+    yaml.dump(params, path)
+    with pytest.raises(ValueError, match=r"adaptive\.pgd\.samples: suite takes no samples; 1 is allowed, or pgd"):
+        load_params(path)
+    square = {"method": "square", "queries": 5, "batch_size": 5}
+    suite = {"method": "suite", "steps": 4, "restarts": 1, "targets": 1}
+    for block in (square, suite):
+        name = block["method"]
+        params["adaptive"] = {name: block | shared}
+        yaml.dump(params, path)
+        with pytest.raises(ValueError, match=rf"adaptive\.{name}: {name} is no attack on a random defence"):
+            load_params(path)
+
+
+def test_one_name_cannot_be_two_threats(tmp_path):
+    block = yaml.load(Path("params.yaml"))["adaptive"]["adaptive_eps4"]
+    with pytest.raises(ValueError, match="threat 'pgd_eps4' is in oblivious and in adaptive"):
+        load_params(changed(tmp_path, "adaptive.pgd_eps4", block))
+
+
+@pytest.mark.parametrize("key", ["attack", "attack.eps", "tune.lr", "runtime"])
+def test_10_a_missing_section_or_key_is_named(tmp_path, key):
+    with pytest.raises(ValueError, match=rf"{key}: Field required"):
+        load_params(changed(tmp_path, key, None, remove=True))
+
+
+def test_04_eps_zero_is_allowed(tmp_path):
+    assert load_params(changed(tmp_path, "attack.eps", 0)).attack.eps == 0
+
+
+@settings(deadline=None)  # YAML on a busy machine
+@given(st.floats() | st.integers() | st.text() | st.booleans() | st.none())
+def test_eps_is_a_number_of_255ths_or_refused(tmp_path_factory, value):
+    path = changed(tmp_path_factory.mktemp("params"), "attack.eps", value)
+    try:
+        eps = load_params(path).attack.eps
+    except ValueError as error:
+        assert "attack.eps" in str(error) or "no valid YAML" in str(error)
+    else:
+        assert 0 <= eps <= 255 and eps == int(eps)
+
+
+def test_no_file_and_no_yaml_are_errors(tmp_path):
+    with pytest.raises(ValueError, match="missing"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(ValueError, match="no valid YAML"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_stage_stops_with_one_message_before_any_work(tmp_path):
+    changed(tmp_path, "attack.eps", 0.03)
+    run = subprocess.run(
+        [sys.executable, "-m", "stages.fetch", "fashion"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("python -m stages.fetch: error: params.yaml: attack.eps: the unit is 1/255")
+    assert "Traceback" not in run.stderr and [path.name for path in tmp_path.iterdir()] == ["params.yaml"]

@@ -1,0 +1,103 @@
+"""Files appear whole, by one run at a time; pieces of an interrupted run are gone on with, but only of the same one."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from stages.storage.files import replacing, require_writable, resuming, whole
+from stages.storage.images import read_all_images, write_images
+
+KEY = {"attack": {"eps": 8}, "inputs": ["a"]}
+
+
+def interrupted(out, key, pieces):
+    """A run that makes some pieces and half of another, and fails."""
+    with pytest.raises(RuntimeError), resuming(out, key) as folder:
+        for piece in pieces:
+            with whole(folder / piece) as temporary:
+                temporary.write_text(piece)
+        with whole(folder / "half") as temporary:
+            temporary.write_text("ha")
+            raise RuntimeError
+
+
+def test_49_what_was_finished_is_there_for_the_same_run(tmp_path):
+    out = tmp_path / "out"
+    interrupted(out, KEY, ["one", "two"])
+    assert not out.exists()
+    with resuming(out, KEY) as folder:
+        assert sorted(path.name for path in folder.iterdir()) == ["key.json", "one", "two"]
+        (folder / "out").write_text("whole")
+    assert out.read_text() == "whole" and list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("other", [{**KEY, "attack": {"eps": 4}}, {**KEY, "inputs": ["b"]}, {}])
+def test_49_another_run_finds_nothing(tmp_path, other):
+    interrupted(tmp_path / "out", KEY, ["one"])
+    with resuming(tmp_path / "out", other) as folder:
+        assert [path.name for path in folder.iterdir()] == ["key.json"]
+        (folder / "out").write_text("whole")
+
+
+def test_49_a_damaged_key_is_another_run(tmp_path):
+    interrupted(tmp_path / "out", KEY, ["one"])
+    (tmp_path / ".out.partial/key.json").write_text("{")
+    with resuming(tmp_path / "out", KEY) as folder:
+        assert not (folder / "one").exists()
+        (folder / "out").write_text("whole")
+
+
+def test_49_half_a_file_of_a_killed_run_is_removed(tmp_path):
+    interrupted(tmp_path / "out", KEY, ["one"])
+    (tmp_path / ".out.partial/.two.partial").write_text("ha")
+    with resuming(tmp_path / "out", KEY) as folder:
+        assert sorted(path.name for path in folder.iterdir()) == ["key.json", "one"]
+        (folder / "out").write_text("whole")
+
+
+def test_49_a_shard_that_is_there_is_not_made_again(tmp_path, shard):
+    made = []
+
+    def work(part):
+        made.append(part.ids[0])
+        return part
+
+    parts = shard.split(3)
+    write_images(tmp_path / "images", parts[:2], {"dataset": "d"})
+    written = write_images(tmp_path / "images", parts, {"dataset": "d"}, work=work)
+    assert made == [parts[2].ids[0]]
+    assert str(written) == "n = 12, 2 of 3 shards from an interrupted run"
+    assert read_all_images(tmp_path / "images").ids == shard.ids
+
+
+@pytest.mark.parametrize("enter", [replacing, lambda path: resuming(path, KEY), require_writable])
+def test_51_two_runs_do_not_write_to_one_place(tmp_path, enter):
+    with replacing(tmp_path / "out") as temporary:
+        temporary.write_text("first")
+        with pytest.raises(ValueError, match="out: another run is writing there"):
+            _ = enter(tmp_path / "out").__enter__() if enter is not require_writable else enter(tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "first"
+
+
+def test_51_the_claim_of_a_killed_run_is_void(tmp_path):
+    if not (pid := os.fork()):
+        with replacing(tmp_path / "out") as temporary:
+            temporary.write_text("half")
+            (tmp_path / "begun").touch()
+            time.sleep(60)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    (tmp_path / "begun").unlink()
+    with replacing(tmp_path / "out") as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / "out").read_text() == "whole" and list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_50_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(ValueError, match=r"data/out: cannot be made: a folder above it is a file"):
+        require_writable(tmp_path / "data/out")
