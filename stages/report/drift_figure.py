@@ -30,7 +30,7 @@ def drift_figure(tables: dict[str, pd.DataFrame], methods: list[Method]) -> byte
         figure = Figure(figsize=(9, 3.9 * sum(lines.values())), layout="constrained")
         blocks = figure.subfigures(len(tables), squeeze=False, height_ratios=list(lines.values())).flat
         for block, (dataset, table) in zip(blocks, tables.items(), strict=True):
-            panels = block.subplots(lines[dataset], COLUMNS, squeeze=False, sharey="row").flat
+            panels = list(block.subplots(lines[dataset], COLUMNS, squeeze=False, sharey="row").flat)
             for panel in panels:
                 panel.set_axis_off()
             for panel, method in zip(panels, drawn[dataset], strict=False):

@@ -1,6 +1,7 @@
 """Images clean and attacked, and the text features, in the plane in which the clean images vary most."""
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from adjustText import adjust_text
 from matplotlib.axes import Axes
@@ -80,14 +81,18 @@ def draw_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
 
 
 def label_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
-    """Write the labels of the first 10 classes beside the text features of the first methods."""
+    """Write the labels of the first 10 classes beside the text features of the first methods, clear of the marks."""
     looks = looks_of(methods)
     names = [
         panel.text(text.x, text.y, str(text.label), color=looks[method.name].colour, fontsize=7)
         for method in methods[:MOST_LABELLED]
         for text in table[(table["kind"] == method.name) & (table["label"] < MOST_COLOURS)].itertuples()
     ]
-    adjust_text(names, ax=panel, **LABELS)
+    labelled = table["kind"].isin([method.name for method in methods[:MOST_LABELLED]])
+    marks = panel.transData.transform(table.loc[labelled, ["x", "y"]])
+    half = size_of(table) / 2 * panel.figure.dpi / 72
+    corners = marks[:, None] + half * np.array([(-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)])
+    adjust_text(names, *panel.transData.inverted().transform(corners.reshape(-1, 2)).T, ax=panel, **LABELS)
 
 
 def size_of(table: pd.DataFrame) -> float:

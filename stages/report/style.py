@@ -43,7 +43,8 @@ PERCENT_TICKS = [i / 5 for i in range(6)], [str(20 * i) for i in range(6)]  # pl
 LONGEST_NAME = 18  # characters
 LABELS = {  # of `adjust_text`: steps instead of seconds, for the same picture on every machine
     "time_lim": None,
-    "iter_lim": 300,
+    "iter_lim": 100,
+    "prevent_crossings": False,  # slow
     "arrowprops": {"arrowstyle": "-", "linewidth": 0.6, "color": "#777777"},
 }
 

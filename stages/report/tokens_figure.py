@@ -34,7 +34,7 @@ def tokens_figure(tables: dict[str, pd.DataFrame], methods: list[Method]) -> byt
         figure = Figure(figsize=(11.6, sum(heights) + 0.4), layout="constrained")
         blocks = figure.subfigures(len(drawn), squeeze=False, height_ratios=heights).flat
         for block, (dataset, table) in zip(blocks, drawn.items(), strict=True):
-            panels = block.subplots(lines[dataset], COLUMNS, squeeze=False, sharex=True).flat
+            panels = list(block.subplots(lines[dataset], COLUMNS, squeeze=False, sharex=True).flat)
             for panel in panels:
                 panel.set_axis_off()
             for panel, method in zip(panels, panels_of[dataset], strict=False):

@@ -7,7 +7,7 @@ import pandas as pd
 from stages.report.classes import worst_class
 from stages.report.comparison import against_reference
 from stages.report.tables import Results
-from stages.report.threats import WORST, strongest_adaptive
+from stages.report.threats import strongest_adaptive
 from stages.report.vocabulary import CLEAN, Method, Threat
 
 MOST_METHODS = 6  # of more, only the best and the worst are mentioned
@@ -25,15 +25,14 @@ def verdict(studies: list[Results], headline: Threat, classes: pd.DataFrame) -> 
         headline: The oblivious threat that is most like the bank's attack, or `clean` if there is none.
         classes: Accuracies by class of these data sets, see `classes.classes_table`.
     """
-    reference = studies[0].reference.label
-    against = f"gain under attack, compared with {reference}"
+    against = f"compared with {studies[0].reference.label}"
     return {
-        f"Oblivious {against}": gains(studies, headline),
-        f"Price on clean images, compared with {reference}": [
+        f"Gain under oblivious attacks, {against}": gains(studies, headline),
+        f"Price on clean images, {against}": [
             f"{sentence(studies, method, [CLEAN])}; {worst_class(classes, method)}."
             for method in mentioned(studies, CLEAN)
         ],
-        f"Adaptive {against}": adaptive_gains(studies, headline),
+        f"Gain under adaptive attacks, {against}": adaptive_gains(studies, headline),
     }
 
 
@@ -42,20 +41,17 @@ def gains(studies: list[Results], headline: Threat) -> list[str]:
     if headline is CLEAN:
         return [NO_OBLIVIOUS]
     return [
-        f"{sentence(studies, method, [headline])}{tally(studies, method, 'oblivious')}."
+        f"{sentence(studies, method, [headline])}{tally(studies, method)}."
         for method in mentioned(studies, headline)
     ]
 
 
 def adaptive_gains(studies: list[Results], headline: Threat) -> list[str]:
-    """Return the sentences on the strongest adaptive threat of each eps, with a count over all adaptive threats."""
+    """Return the sentences on the strongest adaptive threat of each eps."""
     strongest = strongest_adaptive(studies[0].threats)
     if not strongest:
         return [NO_ADAPTIVE]
-    sentences = [
-        f"{sentence(studies, method, strongest)}{tally(studies, method, 'adaptive')}."
-        for method in mentioned(studies, strongest[-1])
-    ]
+    sentences = [f"{sentence(studies, method, strongest)}." for method in mentioned(studies, strongest[-1])]
     if headline is not CLEAN and headline.eps not in [threat.eps for threat in strongest]:
         sentences.append(f"No adaptive attack of eps {headline.eps:g}/255, that of {headline.name}, was run.")
     return sentences
@@ -91,16 +87,15 @@ def clause(studies: list[Results], method: Method, threat: Threat) -> str:
     return f"{EFFECTS[pair.effect].format(abs(pair.points))}{where} ({both}, n = {pair.line.n}, {pair.reason})"
 
 
-def tally(studies: list[Results], method: Method, knowledge: str) -> str:
-    """Count the effects over all threats of one kind, if there are several, as the end of a sentence."""
-    threats = [threat for threat in studies[0].threats if threat.knowledge == knowledge]
-    threats = [threat for threat in threats if threat.attack["method"] != WORST]
+def tally(studies: list[Results], method: Method) -> str:
+    """Count the effects over all oblivious threats, if there are several, as the end of a sentence."""
+    threats = [threat for threat in studies[0].threats if threat.knowledge == "oblivious"]
     if len(threats) < 2:
         return ""
     effects = Counter(against_reference(study, threat, method).effect for study in studies for threat in threats)
     counts = ", ".join(f"{words} {effects[effect]}" for effect, words in COUNTED.items() if effects[effect])
     everywhere = "" if len(studies) == 1 else f" on {len(studies)} data sets"
-    return f"; of all {len(threats)} {knowledge} threats{everywhere} it {counts}"
+    return f"; of all {len(threats)} oblivious threats{everywhere} it {counts}"
 
 
 def caution(statuses: list[str], *, validation: float) -> list[str]:
