@@ -78,9 +78,7 @@ def random_predictions(methods, threats=MANY_THREATS, *, dataset="tiny", classes
                             "method": method.name,
                             "seed": seed,
                             "label": labels,
-                            "prediction": np.where(
-                                wrong, (labels + draw.integers(1, classes, images)) % classes, labels
-                            ),
+                            "prediction": np.where(wrong, others % classes, labels),
                             "margin": draw.normal(size=images),
                         }
                     ).iloc[:: 2 if threat.knowledge == "adaptive" else 1]

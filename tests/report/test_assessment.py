@@ -7,7 +7,7 @@ from stages.report.assessment import checks_of, checks_of_results
 from stages.report.vocabulary import CLEAN, Threat
 from tests.report.studies import ADVPT, COOP, measured
 
-BARS = [  # check, attack or measure, eps, steps, where it begins to warn and to fail; other values are those of `measured`
+BARS = [  # check, attack or measure, eps, steps, where it begins to warn and to fail; all else is as in `measured`
     ("eps 0 changes nothing", "changed_at_eps_0", 4, 10, 0, 0),
     ("|δ| <= eps in every stored file", "outside", 4, 10, 0, 0),
     ("logits repeat", "logits_differ", 4, 10, 0, 0),

@@ -42,7 +42,8 @@ def test_a_class_has_the_share_of_its_images_over_all_seeds(table):
 def test_the_largest_gains_and_losses_are_named_as_they_are(table):
     assert extremes(table, ADVPT) == (
         "AdvPT, in points: tiny, clean, largest gains: none; tiny, clean, largest losses: “$\\frac$” −100; "
-        "tiny, pgd_eps8, largest gains: “<script>alert(1)</script>” +25; tiny, pgd_eps8, largest losses: “$\\frac$” −100."
+        "tiny, pgd_eps8, largest gains: “<script>alert(1)</script>” +25; "
+        "tiny, pgd_eps8, largest losses: “$\\frac$” −100."
     )
 
 
