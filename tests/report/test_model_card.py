@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-
 from stages.report.markdown import markdown
+
 from stages.report.model_card import CITATION, model_card
 from stages.report.vocabulary import CLEAN, Threat
 from tests.report.conftest import PGD
