@@ -41,8 +41,7 @@ def gains(studies: list[Results], headline: Threat) -> list[str]:
     if headline is CLEAN:
         return [NO_OBLIVIOUS]
     return [
-        f"{sentence(studies, method, [headline])}{tally(studies, method)}."
-        for method in mentioned(studies, headline)
+        f"{sentence(studies, method, [headline])}{tally(studies, method)}." for method in mentioned(studies, headline)
     ]
 
 
