@@ -3,10 +3,11 @@
 The threat `clean` stands for the clean test images: a defence costs something there, too.
 """
 
+from functools import partial
 from pathlib import Path
 
-from stages.crafting.defended import prepared_by
 from stages.crafting.embedding import EmbeddingWorker, embedding
+from stages.defences.defence import defence_of
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.runtime.cli import command
@@ -36,7 +37,7 @@ def main(dataset: str, threat: str, defence: str) -> str:
         require(made_by, source, victim=clip.fingerprint)
 
     made_by["defence"] = settings.model_dump()
-    prepare = prepared_by(settings, seed=params.seed)
+    prepare = partial(defence_of(settings).of_ids, seed=params.seed)
     embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime, prepare=prepare)
     with embedding(Local(embedder), source, out, made_by) as written:
         return f"wrote {out}, {written}"
