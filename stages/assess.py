@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
-import torch
 
-from stages.crafting.adaptive import logits_through, part_of, subset_of
 from stages.crafting.batching import even_batches, fitting
 from stages.evaluation.diagnostics import Diagnostics, outcomes_table, summarised
+from stages.evaluation.load import victim_of
 from stages.evaluation.study import Study, expected_provenance, prompt_paths, read_study
+from stages.evaluation.subset import part_of, subset_of
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.runtime.cli import command
@@ -70,9 +70,7 @@ class DiagnosticsWorker:
         self._device, self._settings, self._seed = choose_device(params.runtime.device), params.assess, params.seed
         clip = load_clip(**params.model.model_dump(), device=self._device)
         self._runtime = fitting(params.runtime, clip.encode_image, clip.image_size, self._device)
-        prompts = study.prompts[self._settings.prompt]
-        text_features = torch.tensor(prompts.text_features[0], device=self._device)
-        self._logits_of = logits_through(clip, text_features, prompts.logit_scale)
+        self._victim = victim_of(study.prompts[self._settings.prompt], clip, seed=0)
         self._study, self._subset, self._is_few = study, subset, is_few
         self.facts = {"device": self._device.type, "model": clip.fingerprint}
 
@@ -82,7 +80,7 @@ class DiagnosticsWorker:
         part = part_of(shard, self._study, self._subset[piece][few_first])
         batching = even_batches(self._runtime, len(part), self._device.type)
         assessor = Diagnostics(
-            self._logits_of, part, self._settings, self._seed, self._device, batching, int(self._is_few[piece].sum())
+            self._victim, part, self._settings, self._seed, self._device, batching, int(self._is_few[piece].sum())
         )
         with TemporaryDirectory() as folder, explaining(Path(folder)):
             measured = list(assessor.measurements(Path(folder)))

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from stages.attacks.linf import LinfBall
-from stages.crafting.adaptive import adaptive_attack, left_out, logits_through, part_of, subset_of
+from stages.crafting.adaptive import adaptive_attack, left_out
 from stages.crafting.batching import Batching, even_batches, fitting
-from stages.crafting.defended import prepared_by
 from stages.crafting.embedding import EmbeddingWorker
 from stages.crafting.shards import craft_shard
+from stages.evaluation.load import victim_of
 from stages.evaluation.study import Study, accuracy_of, expected_provenance, judged, prompt_paths, read_study
+from stages.evaluation.subset import part_of, subset_of
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.runtime.cli import command, progress
@@ -50,7 +50,6 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
         for prompt, prompts in compared.prompts.items()
         for seed in range(min(settings.tuning_seeds, len(prompts.text_features)))
     ]
-    defence = settings.defence.method if settings.defence else "none"
     rows: dict[str, list[pa.Table]] = {}
     written = []
     with engine(params, AdaptiveAttackWorker, settings, compared, list(subset.values()), shards=len(subset)) as run:
@@ -68,7 +67,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
                 note_count(folder, written[-1].pieces)
                 embedded = run.write(Work(features, folder, about, f"embed {name}", method="embed"))
                 rows[name] = [
-                    judged(read_bank(path)[0], compared, threat=threat, prompt=prompt, seed=seed, defence=defence)
+                    judged(read_bank(path)[0], compared, threat=threat, prompt=prompt, seed=seed)
                     for path in (piece_path(features, piece) for piece in range(embedded.pieces))
                 ]
             parts = [part for parts in rows.values() for part in parts]
@@ -95,16 +94,13 @@ class AdaptiveAttackWorker:
         self._runtime = fitting(
             params.runtime, self._clip.encode_image, self._clip.image_size, self._device, samples=settings.samples
         )
-        prepare = prepared_by(settings.defence, seed=params.seed)
-        self.embed = EmbeddingWorker(self._clip, device=self._device, runtime=params.runtime, prepare=prepare).make
+        self.embed = EmbeddingWorker(self._clip, device=self._device, runtime=params.runtime).make
         self.facts = {"device": self._device.type, "model": self._clip.fingerprint}
 
     def make(self, path: Path, piece: int, shard: Images, about: dict[str, Any]) -> None:
         """Attacks a shard through the prompt of the tuning seed that `about` names."""
         prompts, seed = self._study.prompts[about["prompt"]], about["seed"]
-        text_features = torch.tensor(prompts.text_features[seed], device=self._device)
-        logits_of = logits_through(self._clip, text_features, prompts.logit_scale)
-        attack = adaptive_attack(self._settings, logits_of, seed=self._seed)
+        attack = adaptive_attack(self._settings, victim_of(prompts, self._clip, seed=seed), seed=self._seed)
         part = part_of(shard, self._study, self._subset[piece])
         ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(part))
         crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
