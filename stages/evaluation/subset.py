@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from stages.datasets.fewshot import balanced_ranking
-from stages.evaluation.study import Study
 from stages.storage.images import Images, read_column, shard_paths
 
 
-def subset_of(source: Path, study: Study, count: int | str, *, seed: int) -> dict[int, np.ndarray]:
-    """Draws images of a folder of shards that show a class of the study, equally many of each class.
+def subset_of(source: Path, labels: range, count: int | str, *, seed: int) -> dict[int, np.ndarray]:
+    """Draw images of some classes from a folder of shards, equally many of each class.
 
     Args:
         source: The folder.
-        study: Whose classes.
+        labels: The classes.
         count: How many at most, or `all`.
         seed: Of the draw, which depends on ids and labels beside it, not on the shards.
 
@@ -25,21 +24,22 @@ def subset_of(source: Path, study: Study, count: int | str, *, seed: int) -> dic
     Raises:
         ValueError: If there is none.
     """
-    ids, labels, places = [], [], []
-    for index, path in enumerate(shard_paths(source)):
-        label, names = read_column(path, "label").to_numpy(), read_column(path, "id").to_pylist()
-        showing = np.flatnonzero(study.takes_part(label))
-        ids += [names[position] for position in showing]
-        labels.append(label[showing])
-        places += [(index, position) for position in showing]
-    if not places:
-        raise ValueError(f"{source}: no image shows a class of {study.name}; raise data.test_images")
-    drawn = balanced_ranking(ids, np.concatenate(labels), seed)[: None if count == "all" else count]
-    shards, positions = np.array(places)[np.sort(drawn)].T
+    ids, found, origins = [], [], []
+    for shard_index, path in enumerate(shard_paths(source)):
+        in_shard, names = read_column(path, "label").to_numpy(), read_column(path, "id").to_pylist()
+        positions = np.flatnonzero(np.isin(in_shard, labels))
+        ids += [names[position] for position in positions]
+        found.append(in_shard[positions])
+        origins += [(shard_index, position) for position in positions]
+    if not origins:
+        raise ValueError(f"{source}: no image shows a class of this study; raise data.test_images")
+    drawn = balanced_ranking(ids, np.concatenate(found), seed)[: None if count == "all" else count]
+    shards, positions = np.array(origins)[np.sort(drawn)].T
     return {int(index): positions[shards == index] for index in np.unique(shards)}
 
 
-def part_of(shard: Images, study: Study, positions: np.ndarray) -> Images:
-    """The images at these positions of a shard, labelled as the study does."""
+def part_of(shard: Images, labels: range, positions: np.ndarray | slice = slice(None)) -> Images:
+    """Return the images of some classes, or those of them at some positions, labelled by position in the classes."""
     part = shard.take(positions)
-    return replace(part, labels=study.relabel(part.labels))
+    part = part.take(np.isin(part.labels, labels))
+    return replace(part, labels=part.labels - labels.start)
