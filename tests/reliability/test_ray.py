@@ -22,10 +22,10 @@ NODES, WORKER_KILLS, NODE_KILLS = 3, 20, 3
 STAGES = [
     ("craft", "fashion"),
     ("embed", "fashion"),
-    ("craft_test", "fashion", "pgd_eps8"),
-    ("craft_test", "fashion", "transfer_eps8"),
+    ("attack_oblivious", "fashion", "pgd_eps8"),
+    ("attack_oblivious", "fashion", "transfer_eps8"),
     ("refresh", "fashion"),
-    ("adapt", "fashion", "adaptive_eps4"),
+    ("attack_adaptive", "fashion", "adaptive_eps4"),
     ("assess", "fashion"),
 ]
 
