@@ -38,10 +38,7 @@ def main(dataset: str) -> str:
     clip = load_clip(**params.model.model_dump(), device=device)
     clean, attacked = read_pair(layout.train_features(dataset), layout.bank_features(dataset))
     plain = [method for method in params.methods.all() if method.group != "defended"]  # a defence changes no text
-    methods = {
-        method.name: load_prompts(layout.method_folder(dataset, "all", *method[:2]) / "prompts.safetensors")
-        for method in plain
-    }
+    methods = {method.name: load_prompts(layout.prompts_file(dataset, "all", *method[:2])) for method in plain}
     reference = methods[next(method.name for method in plain if method.group == "zero_shot")]
     tuned = {name: prompts for name, prompts in methods.items() if prompts.context is not None}
     tower = TextTower(clip.model, clip.tokenizer)
@@ -93,7 +90,7 @@ def read_pair(clean_path: Path, bank_path: Path) -> tuple[Bank, Bank]:
 
 def initial_value(prompts: PromptFile, tower: TextTower) -> Tensor:
     """Return the contexts that tuning began with: the same seeds draw the same again."""
-    settings = prompts.provenance["settings"]
+    settings = prompts.provenance["block"]
     return initial_context(
         tower,
         context_length=settings["context_length"],

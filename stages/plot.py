@@ -8,6 +8,7 @@ from functools import partial
 
 import pandas as pd
 
+from stages.evaluation.study import study_title
 from stages.report.assessment import assessment_table, checks_of, checks_of_results
 from stages.report.classes import classes_table, worst_class
 from stages.report.facts import Facts, facts_table
@@ -22,7 +23,6 @@ from stages.report.inputs import (
     read_study,
     read_surrogates,
     studies_of,
-    title_of,
 )
 from stages.report.page import page
 from stages.report.result_tables import Table, harmonic_metrics, harmonic_table, overview_table, results_table
@@ -129,7 +129,7 @@ def overviews_of(params: Params, results: dict[str, Results]) -> dict[str, list[
     """Return the studies that stand side by side in one table, by its title; where there are several."""
     overviews = {"All data sets": [results[dataset] for dataset in params.datasets]}
     for source in params.transfer.sources:
-        moved = [results[title_of(target, source)] for target in params.transfer.targets]
+        moved = [results[study_title(target, source)] for target in params.transfer.targets]
         overviews[f"Contexts of {source} on other data sets"] = moved
     return {title: several for title, several in overviews.items() if len(several) > 1}
 

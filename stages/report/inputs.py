@@ -7,6 +7,8 @@ import pandas as pd
 
 from stages.datasets.card import Card
 from stages.datasets.card_file import read_card
+from stages.datasets.halves import HALVES
+from stages.evaluation.study import read_method, study_title
 from stages.report.tables import Predictions
 from stages.report.threats import WORST, pointwise_worst, threats_of
 from stages.report.vocabulary import Method, Threat
@@ -15,10 +17,9 @@ from stages.storage import layout
 from stages.storage.images import read_images
 from stages.storage.notes import read_note
 from stages.storage.parquet import read_table
-from stages.storage.prompts import load_prompts
 from stages.storage.provenance import Provenance, require
 
-HALVES = ("base", "new")
+CURVES = ["dataset", "method", "seed", "epoch", "loss", "accuracy"]
 INTERPRETATION = ("nearest_tokens", "text_feature_drift", "cosines", "pca")
 
 
@@ -51,20 +52,13 @@ class Study:
     @property
     def title(self) -> str:
         """What the report calls it: `dtd`, `dtd_base`, `imagenet_to_dtd`."""
-        return title_of(self.dataset, self.name)
+        return study_title(self.dataset, self.name)
 
     @property
     def bank_eps(self) -> float:
         """The eps of the bank that the first method tuned on one has seen; 0 if none has."""
         attacks = (made.get("tuned", made).get("attack") for made in self.provenances.values())
         return next((attack["eps"] for attack in attacks if attack), 0)
-
-
-def title_of(dataset: str, study: str) -> str:
-    """Return what the report calls a study of a data set."""
-    if study == "all":
-        return dataset
-    return f"{dataset}_{study}" if study in HALVES else f"{study}_to_{dataset}"
 
 
 def studies_of(params: Params) -> list[tuple[str, str]]:
@@ -95,15 +89,13 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
         ValueError: If a file is missing or damaged, or a method or an attack was made with other parameters.
     """
     methods, threats = methods_of(params, name), threats_of(params.oblivious, params.adaptive)
-    expected = {one.name: {"settings": one.settings(params.tune), "seed": params.seed} for one in params.methods.all()}
     provenances, tables, curves = {}, {}, []
     for method in methods:
-        path = layout.method_folder(dataset, name, method.group, method.name) / "prompts.safetensors"
-        prompts = load_prompts(path)
+        prompts = read_method(dataset, name, params.methods.find(method.group, method.name), params)
         provenances[method.name] = prompts.provenance
-        require(prompts.provenance.get("tuned", prompts.provenance), path, **expected[method.name])
         tables[method.name] = read_predictions(dataset, name, method, threats)
-        if (tuning := path.with_name("tuning.parquet")).is_file():
+        tuning = layout.method_folder(dataset, name, method.group, method.name) / "tuning.parquet"
+        if tuning.is_file():
             curves.append(read_table(tuning)[0].to_pandas())
     predictions = {
         threat.name: pd.concat([tables[method.name][threat.name] for method in methods], ignore_index=True)
@@ -112,7 +104,7 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
     }
     for threat in filter(is_worst, threats):
         predictions[threat.name] = pointwise_worst([predictions[one] for one in threat.attack["of"]], threat.name)
-    found = pd.concat(curves) if curves else pd.DataFrame()
+    found = pd.concat([pd.DataFrame(columns=CURVES), *curves])
     card = read_card(dataset)
     return Study(dataset, name, card, prompts.class_names, methods, threats, provenances, found, predictions)
 
@@ -131,10 +123,11 @@ def read_predictions(dataset: str, study: str, method: Method, threats: list[Thr
     place = (dataset, study, method.group, method.name)
     path = layout.predictions_file(*place, "oblivious")
     table, provenance = read_table(path)
+    sources = provenance["features" if "features" in provenance else "images"]
     by_threat = dict(iter(table.to_pandas().groupby("threat", sort=False)))
     for threat in threats:
         if threat.knowledge == "oblivious":
-            require(provenance["features"].get(threat.name, {}), path, attack=threat.attack)
+            require(sources.get(threat.name, {}), path, attack=threat.attack)
         elif threat.knowledge == "adaptive" and not is_worst(threat):
             path = layout.predictions_file(*place, threat.name)
             table, made_by = read_table(path)
@@ -171,7 +164,7 @@ def read_pixels(dataset: str, method: Method, threat: Threat, ids: list[str]) ->
         ids: N of them.
     """
     if threat.knowledge == "adaptive":
-        folder = layout.adaptive_images(dataset, "all", method.group, method.name, threat.name) / "0"
+        folder = layout.adaptive_images(dataset, "all", method.group, method.name, threat.name) / "seed-0"
     else:
         folder = layout.oblivious_images(dataset, threat.name)
     found = {}

@@ -62,7 +62,7 @@ def about(study: Study, method: Method) -> dict[str, str]:
         "label": method.label,
         "folder": str(method_folder(study.dataset, study.name, method.group, method.name)),
         "tuned_on": source["dataset"] + (f", {part} classes" if part != "all" else ""),
-        "parameters": values(flat(source["settings"])),
+        "parameters": values(flat(source["block"])),
         "attack": values(source.get("attack", {})),
     }
 

@@ -21,10 +21,10 @@ MODEL = {"name": "ViT-B-16", "pretrained": "openai", "sha256": "e" * 64}
 MADE = {"dataset": "tiny", "study": "all", "model": MODEL}
 BANK = {"method": "feature_pgd", "eps": 8.0, "steps": 10}
 PROVENANCES = {
-    "zero_shot": {**MADE, "settings": {"templates": "dataset"}},
-    "coop": {**MADE, "settings": {"context_length": 16, "init_words": None, "lr": 0.00001}},
-    "advpt": {**MADE, "settings": {"context_length": 4}, "attack": BANK},
-    "refreshed": {**MADE, "settings": {"rounds": 3, "eps": [1.0, 2.0]}},
+    "zero_shot": {**MADE, "block": {"templates": "dataset"}},
+    "coop": {**MADE, "block": {"context_length": 16, "init_words": None, "lr": 0.00001}},
+    "advpt": {**MADE, "block": {"context_length": 4}, "attack": BANK},
+    "refreshed": {**MADE, "block": {"rounds": 3, "eps": [1.0, 2.0]}},
 }
 
 
@@ -105,7 +105,7 @@ def test_names_are_text(results):
         "dataset": HOSTILE,
         "study": HOSTILE,
         "model": model,
-        "settings": {HOSTILE: HOSTILE},
+        "block": {HOSTILE: HOSTILE},
         "attack": {"a": HOSTILE},
     }
     methods = [method._replace(label=HOSTILE) for method in METHODS]
