@@ -9,8 +9,6 @@ from stages.report.statistics import DIGITS, robust_rows
 from stages.report.tables import Predictions, in_a_page
 from stages.report.vocabulary import CLEAN, Method, Threat, reference_of
 
-MENTIONED = 3  # classes named of each kind
-
 
 def classes_table(
     predictions: Predictions, class_names: list[str], methods: list[Method], threats: list[Threat]
@@ -41,18 +39,6 @@ def classes_table(
         table.insert(2, "class", table.pop("label").map(names.__getitem__))
         tables.append(table.round(DIGITS))
     return pd.concat(tables, ignore_index=True)
-
-
-def extremes(table: pd.DataFrame, method: Method) -> str:
-    """Name the largest gains and losses of a method, for each data set and threat; plain text."""
-    parts = []
-    for (dataset, threat), lines in table[table["method"] == method.name].groupby(["dataset", "threat"], sort=False):
-        ordered = lines.sort_values("gain", ascending=False, kind="stable")
-        for kind, some in (("gains", ordered.head(MENTIONED)), ("losses", ordered.iloc[::-1].head(MENTIONED))):
-            some = some[some["gain"] > 0 if kind == "gains" else some["gain"] < 0]
-            named = [f"“{unescape(line[0])}” {whole_points(line[1])}" for line in some[["class", "gain"]].to_numpy()]
-            parts.append(f"{dataset}, {threat}, largest {kind}: {', '.join(named) or 'none'}")
-    return f"{method.label}, in points: {'; '.join(parts)}."
 
 
 def worst_class(table: pd.DataFrame, method: Method) -> str:

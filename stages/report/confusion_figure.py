@@ -1,7 +1,5 @@
 """Which classes are taken for which under attack, the reference beside one other method."""
 
-from html import unescape
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,7 +12,6 @@ from stages.report.vocabulary import Method, Threat
 
 MOST_CLASSES = 20  # more names than this cannot be read
 MOST_NUMBERS = 12  # nor more numbers
-MISTAKES = 3  # of each data set
 
 
 def confusion_figure(
@@ -71,18 +68,3 @@ def draw(panel: Axes, shares: np.ndarray, names: list[str]) -> AxesImage:
                 colour = "white" if share > 60 else "black"
                 panel.text(predicted, actual, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
     return image
-
-
-def mistakes(table: pd.DataFrame, method: Method) -> str:
-    """Name the most frequent mistakes of a method, for each data set; plain text."""
-    wrong = table[(table["method"] == method.name) & (table["actual"] != table["predicted"])]
-    wrong = wrong.sort_values("count", ascending=False, kind="stable").groupby("dataset", sort=False).head(MISTAKES)
-    parts = []
-    for dataset in table["dataset"].unique():
-        lines = wrong.loc[wrong["dataset"] == dataset, ["actual", "predicted", "count"]].to_numpy()
-        pairs = [
-            f"“{unescape(actual)}” for “{unescape(predicted)}” ({round(count, 1):g})"
-            for actual, predicted, count in lines
-        ]
-        parts.append(f"{dataset}: {', '.join(pairs) or 'none'}")
-    return f"The most frequent mistakes of {method.label}, as actual for predicted (images): {'; '.join(parts)}."

@@ -6,9 +6,8 @@ import pandas as pd
 
 from stages.report.accuracy_figure import accuracy_figure
 from stages.report.assessment_figure import assessment_figure
-from stages.report.classes import extremes
 from stages.report.classes_figure import classes_figure
-from stages.report.confusion_figure import confusion_figure, mistakes
+from stages.report.confusion_figure import confusion_figure
 from stages.report.drift_figure import drift_figure
 from stages.report.eps_figure import eps_figure
 from stages.report.gallery import Sample, gallery
@@ -113,8 +112,7 @@ def pictures_of(
     compared = [CLEAN] if headline is CLEAN else [CLEAN, headline]
     classes = classes_figure(tables["classes"], datasets, compared, methods, shown)
     confusion = confusion_figure(tables["confusion"], class_names, headline, list(dict.fromkeys([reference, shown])))
-    by_class = f"{CLASSES.format(shown.label)} {extremes(tables['classes'], shown)}"
-    confused = f"{headline.recipe}. {CONFUSION.format(reference.label)} {mistakes(tables['confusion'], shown)}"
+    confused = f"{headline.recipe}. {CONFUSION.format(reference.label)}"
     assessment = assessment_figure(measured, studies, shown)
     tuning = tuning_figure(tables["tuning"], datasets, methods)
     return {
@@ -123,7 +121,7 @@ def pictures_of(
         "assessment": Picture(assessment, "The attacks against eps and steps", ASSESSMENT),
         "tradeoff": Picture(tradeoff_figure(studies), "Clean against robust accuracy", f"{TRADEOFF} {hollow}"),
         "gallery": Picture(gallery(samples), "Clean, adversarial, difference", GALLERY.format(shown.label)),
-        "classes": Picture(classes, "Accuracy by class", by_class),
+        "classes": Picture(classes, "Accuracy by class", CLASSES.format(shown.label)),
         "confusion": Picture(confusion, f"Confusion, {headline.title}", confused),
         "tuning": Picture(tuning, "Tuning curves", TUNING),
     }

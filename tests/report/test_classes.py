@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from stages.report.classes import classes_table, extremes, worst_class
+from stages.report.classes import classes_table, worst_class
 from stages.report.classes_figure import classes_figure, draw, ordered_classes
 from stages.report.vocabulary import CLEAN
 from tests.report.studies import ADVPT, CLASS_NAMES, COOP, METHODS, PGD, REFRESHED, ZERO_SHOT
@@ -37,14 +37,6 @@ def test_a_class_has_the_share_of_its_images_over_all_seeds(table):
     assert table["accuracy"].tolist() == [1, 1, 1, 0, 1, 0, 0, 1, 0, 0, 0.25, 0, 1, 0, 0, 1]
     assert table["gain"].tolist() == [0, 0, 0, -1, 0, -1, -1, 0, 0, 0, 0.25, 0, 0, -1, -1, 0]
     assert table["class"].unique().tolist() == ["&lt;script&gt;alert(1)&lt;/script&gt;", "$\\frac$"]
-
-
-def test_the_largest_gains_and_losses_are_named_as_they_are(table):
-    assert extremes(table, ADVPT) == (
-        "AdvPT, in points: tiny, clean, largest gains: none; tiny, clean, largest losses: “$\\frac$” −100; "
-        "tiny, pgd_eps8, largest gains: “<script>alert(1)</script>” +25; "
-        "tiny, pgd_eps8, largest losses: “$\\frac$” −100."
-    )
 
 
 def test_each_method_names_the_class_that_it_loses_most_on_without_attack(table):

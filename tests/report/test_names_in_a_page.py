@@ -4,10 +4,9 @@ import json
 import re
 from html import unescape
 
-import pandas as pd
 import pytest
 
-from stages.report.confusion_figure import mistakes, shares_of
+from stages.report.confusion_figure import shares_of
 from stages.report.gallery import predicted
 from stages.report.style import LONGEST_NAME
 from stages.report.tables import confusion_table, in_a_page
@@ -47,23 +46,6 @@ def test_the_figure_finds_the_names_again(rows):
     table = confusion_table(rows("pgd", ("coop", 0, "x", 0, 1), ("coop", 0, "y", 1, 1)), NAMES)
     assert table["actual"].tolist() == in_a_page(NAMES)[:2]
     assert shares_of(table, "tiny", COOP, NAMES)[:2, :2].tolist() == [[0, 100], [0, 100]]
-
-
-def test_mistakes_in_words():
-    lines = [
-        ("one", "advpt", "&lt;a&gt;", "b", 2.5),
-        ("one", "advpt", "b", "b", 9.0),
-        ("one", "coop", "b", "&lt;a&gt;", 7.0),
-        ("one", "advpt", "c", "b", 3.0),
-        ("one", "advpt", "d", "b", 1.0),
-        ("one", "advpt", "e", "b", 1.0),
-        ("two", "advpt", "b", "b", 4.0),
-    ]
-    table = pd.DataFrame(lines, columns=["dataset", "method", "actual", "predicted", "count"])
-    assert mistakes(table, ADVPT) == (
-        "The most frequent mistakes of AdvPT, as actual for predicted (images): one: “c” for “b” (3), “<a>” for “b” "
-        "(2.5), “d” for “b” (1); two: none."
-    )
 
 
 def test_a_prediction_fits_below_its_picture(rows):
