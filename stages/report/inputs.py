@@ -19,7 +19,7 @@ from stages.storage.notes import read_note
 from stages.storage.parquet import read_table
 from stages.storage.provenance import Provenance, require
 
-CURVES = ["dataset", "method", "seed", "epoch", "loss", "accuracy"]
+CURVES = {"dataset": str, "method": str, "seed": int, "epoch": int, "loss": float, "accuracy": float}
 INTERPRETATION = ("nearest_tokens", "text_feature_drift", "cosines", "pca")
 
 
@@ -104,7 +104,7 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
     }
     for threat in filter(is_worst, threats):
         predictions[threat.name] = pointwise_worst([predictions[one] for one in threat.attack["of"]], threat.name)
-    found = pd.concat([pd.DataFrame(columns=CURVES), *curves])
+    found = pd.concat([pd.DataFrame(columns=list(CURVES)).astype(CURVES), *curves])
     card = read_card(dataset)
     return Study(dataset, name, card, prompts.class_names, methods, threats, provenances, found, predictions)
 

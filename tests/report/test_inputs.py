@@ -70,6 +70,7 @@ def test_a_study_has_the_rows_of_all_its_methods(params):
     assert study.predictions["clean"]["method"].value_counts().to_dict() == dict.fromkeys(names, 4)
     assert study.predictions[next(iter(params.adaptive))]["method"].value_counts().to_dict() == dict.fromkeys(names, 2)
     assert study.curves["method"].tolist() == names[1:] and study.class_names == ["a", "b"]
+    assert study.curves.dtypes[["seed", "epoch", "loss"]].tolist() == [int, int, float]
     assert study.bank_eps == params.attack.eps and study.title == "fashion"
 
 
