@@ -82,17 +82,20 @@ def draw_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
 
 def label_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
     """Write the labels of the first 10 classes beside the text features of the first methods, clear of the marks."""
-    looks = looks_of(methods)
-    names = [
-        panel.text(text.x, text.y, str(text.label), color=looks[method.name].colour, fontsize=7)
-        for method in methods[:MOST_LABELLED]
-        for text in table[(table["kind"] == method.name) & (table["label"] < MOST_COLOURS)].itertuples()
-    ]
-    labelled = table["kind"].isin([method.name for method in methods[:MOST_LABELLED]])
-    marks = panel.transData.transform(table.loc[labelled, ["x", "y"]])
+    looks, drawn = looks_of(methods), [method.name for method in methods[:MOST_LABELLED]]
+    texts = table[table["kind"].isin(drawn)]
+    marks = panel.transData.transform(texts[["x", "y"]])  # in pixels
     half = size_of(table) / 2 * panel.figure.dpi / 72
     corners = marks[:, None] + half * np.array([(-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)])
-    adjust_text(names, *panel.transData.inverted().transform(corners.reshape(-1, 2)).T, ax=panel, **LABELS)
+    to_data = panel.transData.inverted().transform
+    above = to_data(marks + np.array([0, 3 * half]))
+    labelled = np.flatnonzero(texts["label"] < MOST_COLOURS)
+    names = [
+        panel.text(*above[at], str(label), color=looks[kind].colour, fontsize=7, ha="center", va="center")
+        for at, kind, label in zip(labelled, texts["kind"].iloc[labelled], texts["label"].iloc[labelled], strict=True)
+    ]
+    targets = dict(zip(("target_x", "target_y"), texts[["x", "y"]].to_numpy()[labelled].T, strict=True))
+    adjust_text(names, *to_data(corners.reshape(-1, 2)).T, ax=panel, **targets, **LABELS)
 
 
 def size_of(table: pd.DataFrame) -> float:
