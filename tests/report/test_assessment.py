@@ -103,15 +103,19 @@ def check_of(weak: dict[int, list[bool]], strong: dict[int, list[bool]], *, clea
 @pytest.mark.parametrize(
     ("more", "less", "status"),
     [(0, 0, "pass"), (12, 12, "pass"), (12, 30, "pass"), (1, 0, "warn"), (3, 0, "warn"), (4, 0, "fail"),
-     (23, 12, "warn"), (24, 12, "fail")],
+     (23, 12, "warn"), (24, 12, "fail"), (15, 6, "fail")],
 )  # fmt: skip
 def test_an_adaptive_attack_may_be_weaker_by_two_standard_errors_of_the_paired_difference(more, less, status):
-    """Of 100 images, 24 more and 12 fewer: 0.12 > 2 * sqrt((0.36 - 0.12**2) / 100) = 0.1176."""
+    """Of 100 images, 15 more and 6 fewer: 0.09 > 2 * sqrt((0.21 - 0.09**2) / 100) = 0.0899."""
     weak = [False] * more + [True] * less + [True] * 30 + [False] * (70 - more - less)
     strong = [True] * more + [False] * less + [True] * 30 + [False] * (70 - more - less)
     check = check_of({0: weak}, {0: strong})
     assert check.status == status
     assert check.found == f"{0.3 + more / 100:.1%} against {0.3 + less / 100:.1%} on the same 100 images"
+
+
+def test_one_image_of_a_thousand_is_a_warning():
+    assert check_of({0: [False] * 1000}, {0: [True] + [False] * 999}).status == "warn"
 
 
 def test_a_subset_is_compared_with_the_same_images_not_with_all_of_them():
