@@ -150,23 +150,31 @@ class Small:
         return list(self.folder.rglob(".*partial*"))
 
 
-def outs_of(stage: str, dataset: str, *rest: str) -> list[str]:
+OUTS = {
+    "extract": lambda dataset: (
+        *(layout.clean_images(dataset, split) for split in ("train", "test")),
+        layout.train_features(dataset),
+        layout.test_features(dataset, "clean"),
+    ),
+    "craft": lambda dataset: (layout.bank_images(dataset),),
+    "embed": lambda dataset: (layout.bank_features(dataset),),
+    "zero_shot": lambda dataset, study, method: (layout.method_folder(dataset, study, "zero_shot", method),),
+    "tune": lambda *method: (layout.method_folder(*method),),
+    "refresh": lambda dataset, study, method: (
+        layout.method_folder(dataset, study, "refresh", method),
+        layout.refreshed_bank(dataset, study, method),
+    ),
+    "defend": lambda dataset, study, method: (layout.method_folder(dataset, study, "defended", method),),
+    "attack_oblivious": lambda *threat: (layout.oblivious_images(*threat), layout.test_features(*threat)),
+    "evaluate": lambda *method: (layout.predictions_file(*method, "oblivious"),),
+    "evaluate_images": lambda *method: (layout.predictions_file(*method, "oblivious"),),
+    "attack_adaptive": lambda *threat: (layout.adaptive_images(*threat), layout.predictions_file(*threat)),
+    "assess": lambda dataset: (layout.assessment_file(dataset),),
+    "interpret": lambda dataset: (layout.interpretation_folder(dataset),),
+    "model_card": lambda dataset, study: (layout.model_card_file(dataset, study),),
+}
+
+
+def outs_of(stage: str, *arguments: str) -> list[str]:
     """Return what a stage makes, below data/."""
-    name = rest[-1] if rest else None
-    outs = {
-        "craft": [layout.bank_images(dataset)],
-        "embed": [layout.bank_features(dataset)],
-        "attack_oblivious": [layout.oblivious_images(dataset, name), layout.test_features(dataset, name)],
-        "tune": [layout.method_folder(dataset, *rest[:3])] if stage == "tune" else [],
-        "refresh": [layout.method_folder(dataset, "all", "refresh", name), layout.refreshed_bank(dataset, "all", name)],
-        "extract": [
-            *(layout.clean_images(dataset, split) for split in ("train", "test")),
-            layout.train_features(dataset),
-            layout.test_features(dataset, "clean"),
-        ],
-        "assess": [layout.assessment_file(dataset)],
-        "attack_adaptive": [layout.adaptive_images(dataset, *rest), layout.predictions_file(dataset, *rest)]
-        if stage == "attack_adaptive"
-        else [],
-    }[stage]
-    return [str(out.relative_to(layout.DATA)) for out in outs]
+    return [str(out.relative_to(layout.DATA)) for out in OUTS[stage](*arguments)]

@@ -9,26 +9,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.storage import layout
 from stages.storage.embeddings import read_bank
 from stages.storage.images import read_all_images
 from stages.storage.parquet import read_table
 from stages.storage.prompts import load_prompts
-from tests.reliability.small import Small
+from tests.reliability.small import METHODS, Small
 
 ORDER = [
     ("fetch", "fashion"),
     ("extract", "fashion"),
-    ("hand", "fashion"),
     ("craft", "fashion"),
     ("embed", "fashion"),
-    ("tune", "fashion", "advpt"),
-    ("tune", "fashion", "coop"),
-    ("refresh", "fashion"),
-    ("evaluate", "fashion", "clean"),
-    ("adapt", "fashion", "adaptive_eps4"),
+    ("zero_shot", "fashion", "all", "zero_shot"),
+    ("tune", "fashion", "all", "tune_clean", "coop"),
+    ("tune", "fashion", "all", "tune_bank", "advpt"),
+    ("refresh", "fashion", "all", "advpt_refreshed"),
+    *(("evaluate", "fashion", "all", *method) for method in METHODS),
+    ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
 ]
-FEATURES = [f"clean/fashion/{split}/features.parquet" for split in ("train", "test")]
-IMAGES = ["clean/fashion/train/images", "bank/fashion/images", "test/fashion/adaptive_eps4/images/advpt-0"]
+FEATURES = [layout.train_features("fashion"), layout.test_features("fashion", "clean")]
+ATTACKED = ("fashion", "all", "tune_bank", "advpt", "adaptive_eps4")
+IMAGES = [
+    layout.clean_images("fashion", "train"),
+    layout.bank_images("fashion"),
+    layout.adaptive_images(*ATTACKED) / "seed-0",
+]
+PREDICTIONS = [layout.predictions_file("fashion", "all", *method, "oblivious") for method in METHODS]
 
 
 def made_with(folder: Path, *, shard_rows: int = 120, **runtime: int) -> Small:
@@ -36,6 +43,7 @@ def made_with(folder: Path, *, shard_rows: int = 120, **runtime: int) -> Small:
     small = Small.at(folder)
     small.params["data"] |= {"shots": 12, "test_images": 100, "shard_rows": shard_rows}
     small.params["adaptive"]["adaptive_eps4"] |= {"images": 80, "steps": 2}
+    small.params["oblivious"] = {}
     small.params["runtime"] |= {"batch_size": 64, "workers": 1, **runtime}
     small.write_params()
     for stage in ORDER:
@@ -58,18 +66,18 @@ def test_workers_and_batches_do_not_change_a_byte(expected, tmp_path, runtime, r
 
 @pytest.mark.parametrize("shard_rows", [40, 64])
 def test_shards_do_not_change_what_is_in_them(expected, tmp_path, shard_rows):
-    ours, theirs = (run.folder / "data" for run in (made_with(tmp_path / "run", shard_rows=shard_rows), expected))
+    ours, theirs = (run.folder for run in (made_with(tmp_path / "run", shard_rows=shard_rows), expected))
     for path in IMAGES:
         found, right = read_all_images(ours / path), read_all_images(theirs / path)
         assert found.ids == right.ids and np.array_equal(found.pixels, right.pixels)
     for path in FEATURES:
         assert np.array_equal(read_bank(ours / path)[0].embeddings, read_bank(theirs / path)[0].embeddings)
-    for prompt in ("hand", "coop", "advpt", "advpt_refreshed"):
-        path = f"prompts/fashion/{prompt}/prompts.safetensors"
+    for method in METHODS:
+        path = layout.prompts_file("fashion", "all", *method)
         assert np.array_equal(load_prompts(ours / path).text_features, load_prompts(theirs / path).text_features)
-    for path in ("rows/fashion/clean.parquet", "rows/fashion/adaptive_eps4.parquet"):
-        found, right = (read_table(data / path)[0].to_pandas() for data in (ours, theirs))
-        order = ["prompt", "seed", "id"]
+    for path in (*PREDICTIONS, layout.predictions_file(*ATTACKED)):
+        found, right = (read_table(folder / path)[0].to_pandas() for folder in (ours, theirs))
+        order = ["seed", "id"]
         assert found.sort_values(order, ignore_index=True).equals(right.sort_values(order, ignore_index=True))
 
 
@@ -77,13 +85,13 @@ def test_shards_do_not_change_what_is_in_them(expected, tmp_path, shard_rows):
 def test_batches_of_a_few_images_round_differently(expected, tmp_path, batch_size, most):
     """Features move by 2e-6, few images are attacked another way, no prediction on a stored one changes."""
     small = made_with(tmp_path / "run", batch_size=batch_size)
-    ours, theirs = (run.folder / "data" for run in (small, expected))
+    ours, theirs = small.folder, expected.folder
     assert np.array_equal(read_all_images(ours / IMAGES[0]).pixels, read_all_images(theirs / IMAGES[0]).pixels)
     for path in FEATURES:
         difference = read_bank(ours / path)[0].embeddings - read_bank(theirs / path)[0].embeddings
         assert abs(difference).max() < 2e-6
     moved = read_all_images(ours / IMAGES[1]).pixels != read_all_images(theirs / IMAGES[1]).pixels
     assert moved.any(axis=(1, 2, 3)).mean() <= most  # measured: 5 of 120 one at a time, none seven at a time
-    found, right = (read_table(data / "rows/fashion/clean.parquet")[0].to_pandas() for data in (ours, theirs))
-    by_hand = right["prompt"] == "hand"
-    assert (found["prediction"] == right["prediction"])[by_hand].all()
+    zero_shot = PREDICTIONS[0]
+    found, right = (read_table(folder / zero_shot)[0].to_pandas() for folder in (ours, theirs))
+    assert (found["prediction"] == right["prediction"]).all()
