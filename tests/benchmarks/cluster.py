@@ -57,7 +57,9 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
 
 
 def alone(run: Engine) -> Engine:
-    """The same with the first of its workers."""
+    """Return the engine with the first of its workers alone."""
+    while run._starting:
+        run._first_answer({})
     found = copy(run)
     found._actors = run._actors[:1]
     return found
