@@ -7,7 +7,6 @@ from itertools import accumulate
 from pathlib import Path
 
 from stages.evaluation.predict import PromptPrediction
-from stages.report.vocabulary import PROMPTS
 from stages.runtime.cli import visible
 
 NAME = 27  # places of a line for a class name: with rank, percentages and a second prompt, 76
@@ -17,8 +16,8 @@ def as_json(path: Path, size: tuple[int, int], model_size: int, answers: list[Pr
     """One image on one line: its path and size, then the classes and probabilities of each prompt."""
     told = [
         {
-            "prompt": answer.voice.prompt,
-            "seed": answer.voice.seed,
+            "method": answer.method,
+            "seed": answer.seed,
             "classes": answer.classes,
             "probabilities": [round(probability, 6) for probability in answer.probabilities],
         }
@@ -31,19 +30,12 @@ def as_table(path: Path, size: tuple[int, int], model_size: int, answers: list[P
     """One image as a few lines: a column for each prompt, the likeliest class first."""
     places = NAME + 8
     lines = [f"{visible(str(path))}{fitted(size, model_size)}"]
-    lines.append("    " + "  ".join(column(title(answer), places) for answer in answers).rstrip())
+    lines.append("    " + "  ".join(column(visible(answer.label), places) for answer in answers).rstrip())
     pairs = [list(zip(answer.classes, answer.probabilities, strict=True)) for answer in answers]
     for rank in range(max(map(len, pairs))):
         cells = [f"{column(visible(name), NAME)}{share:8.1%}" for name, share in (pair[rank] for pair in pairs)]
         lines.append(f"{rank + 1:>3} " + "  ".join(cells))
     return "\n".join([*lines, ""])
-
-
-def title(answer: PromptPrediction) -> str:
-    """What the table calls a prompt."""
-    prompt, seed, _ = answer.voice
-    name = PROMPTS.get(prompt, visible(str(prompt)))
-    return name if prompt == "hand" else f"{name}, tuning seed {seed}"
 
 
 def fitted(size: tuple[int, int], model_size: int) -> str:
