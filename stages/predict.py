@@ -13,7 +13,6 @@ from pathlib import Path
 from stages.datasets.decode import decode
 from stages.datasets.places import files_at
 from stages.evaluation.predict import load_methods, predict_image
-from stages.models.device import choose_device
 from stages.report.terminal import as_json, as_table
 from stages.runtime.cli import errors_as_messages, visible
 from stages.runtime.params import load_params
@@ -44,7 +43,7 @@ def predict(prompts: Path, images: list[Path], *, json: bool, top: int, seed: in
         raise ValueError(f"--top: {top}; at least 1 class is allowed")
     paths = [path for place in images for path in files_at(place)]
     params = load_params()
-    methods = load_methods(prompts, seed=seed, device=choose_device(params.runtime.device))
+    methods = load_methods(prompts, params, seed=seed)
     clip = methods[0].victim.clip
     named, model = params.model.model_dump(exclude={"precision"}), clip.fingerprint
     if {**named, "sha256": named["sha256"] or model["sha256"]} != model:

@@ -10,9 +10,12 @@ from stages.attacks.noise import ImageNoise
 from stages.datasets.names import composed
 from stages.defences.victim import Victim
 from stages.evaluation.load import FILE, load_model, prompts_file, require_seed, victim_of
-from stages.models.device import to_tensor
-from stages.storage.prompts import PromptFile, load_prompts
+from stages.models.device import choose_device, to_tensor
+from stages.runtime.params import Params
+from stages.storage.prompts import load_prompts
 from stages.storage.provenance import require
+
+ZERO_SHOT = "zero_shot"  # the group of hand-written prompts
 
 
 class LoadedMethod(NamedTuple):
@@ -21,7 +24,7 @@ class LoadedMethod(NamedTuple):
     Attributes:
         name: As in params.yaml.
         seed: The tuning seed; 0 for a hand-written prompt.
-        label: For tables: the label of its block, with the tuning seed if it was tuned.
+        label: For tables: its label in params.yaml, or its name; with the tuning seed if it was tuned.
         class_names: K names.
         victim: Maps images to logits (N, K).
     """
@@ -43,13 +46,13 @@ class PromptPrediction(NamedTuple):
     probabilities: list[float]
 
 
-def load_methods(path: Path, *, seed: int, device: torch.device) -> list[LoadedMethod]:
+def load_methods(path: Path, params: Params, *, seed: int) -> list[LoadedMethod]:
     """Load a method, and before it the reference: the first hand-written prompt beside it, if it has the same classes.
 
     Args:
         path: The method's folder in data/prompts, or the file in it.
+        params: For the device and the labels.
         seed: The tuning seed.
-        device: Where to compute.
 
     Raises:
         ValueError: If a file is missing or damaged, has no such seed, the two are of different models, or the model
@@ -58,36 +61,39 @@ def load_methods(path: Path, *, seed: int, device: torch.device) -> list[LoadedM
     path = prompts_file(path)
     prompts = load_prompts(path)
     require_seed(prompts, path, seed)
-    methods, model = [(prompts, seed)], prompts.provenance.get("model")
+    methods, model = [(path, prompts, seed)], prompts.provenance.get("model")
     beside = reference_of(path)
     if beside and not beside.samefile(path):
         reference = load_prompts(beside)
         require(reference.provenance, beside, model=model)
         if [*map(composed, reference.class_names)] == [*map(composed, prompts.class_names)]:
-            methods.insert(0, (reference, 0))
-    clip = load_model(model, path, device)
+            methods.insert(0, (beside, reference, 0))
+    clip = load_model(model, path, choose_device(params.runtime.device))
     return [
         LoadedMethod(
-            prompts.provenance.get("method", "unnamed"),
+            name := str(prompts.provenance.get("method", "unnamed")),
             seed,
-            label_of(prompts, seed),
+            label_of(name, params) + ("" if group_of(path) == ZERO_SHOT else f", tuning seed {seed}"),
             prompts.class_names,
             victim_of(prompts, clip, seed=seed),
         )
-        for prompts, seed in methods
+        for path, prompts, seed in methods
     ]
+
+
+def label_of(name: str, params: Params) -> str:
+    """Return what tables call a method: its label in params.yaml, or its name."""
+    return next((method.label for method in params.methods.all() if method.name == name), name)
+
+
+def group_of(path: Path) -> str:
+    """Return the group of a method's file, which lies in data/prompts/<data set>/<study>/<group>/<method>."""
+    return path.absolute().parents[1].name
 
 
 def reference_of(path: Path) -> Path | None:
     """Return the first file of prompts of the group `zero_shot` in the study of a method's file."""
-    return min(path.absolute().parents[2].glob(f"zero_shot/*/{FILE}"), default=None)
-
-
-def label_of(prompts: PromptFile, seed: int) -> str:
-    """Return the name of a method in tables."""
-    provenance = prompts.provenance
-    label = provenance.get("block", {}).get("label") or provenance.get("method", "unnamed")
-    return label if provenance.get("group") == "zero_shot" else f"{label}, tuning seed {seed}"
+    return min(path.absolute().parents[2].glob(f"{ZERO_SHOT}/*/{FILE}"), default=None)
 
 
 @torch.no_grad()

@@ -8,11 +8,9 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.crafting.adaptive import part_of, subset_of
 from stages.runtime.engine import Local, Work, engine
 from stages.runtime.params import load_params
 from stages.storage.images import read_column, write_images
@@ -72,17 +70,6 @@ def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
     write_table(tmp_path / "a.parquet", [pa.table({"id": ["x"]})], {})
     with pytest.raises(ValueError, match=r"a\.parquet: of another kind, no column label"):
         read_column(tmp_path / "a.parquet", "label")
-
-
-def test_a_subset_holds_only_images_of_the_study(shard, tmp_path):
-    write_images(tmp_path / "source", shard.split(4), {})
-    study = SimpleNamespace(takes_part=lambda labels: labels != 1, relabel=lambda labels: labels // 2)
-    whole = subset_of(tmp_path / "source", study, "all", seed=0)
-    assert {index: positions.tolist() for index, positions in whole.items()} == {index: [0, 2] for index in range(4)}
-    few = subset_of(tmp_path / "source", study, 3, seed=0)
-    assert sum(map(len, few.values())) == 3 and all(set(few[index]) <= {0, 2} for index in few)
-    part = part_of(shard, study, np.array([0, 2, 3]))
-    assert part.ids == [shard.ids[index] for index in (0, 2, 3)] and np.array_equal(part.labels, [0, 1, 0])
 
 
 class Cluster:
