@@ -32,6 +32,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # tuning draws from 1000 seeds for each of these
 
+RESERVED = ("clean", "all", "base", "new", "oblivious")  # names of a threat, of studies, and of a file of predictions
+
 EMPTY = {  # what pydantic calls the fault of a key with nothing behind it
     "dict_type": "nothing stands there; blocks by name are allowed, {} for none",
     "list_type": "nothing stands there; a list is allowed",
@@ -88,7 +90,6 @@ class Runtime(Block):
     workers: Count | None
     engine: Literal["local", "ray"]
     actor_cpus: Count
-    storage: str | None
 
     def workers_on(self, device: str) -> int:
         """Batches side by side: as many as stated, else one per core that may be used on the CPU, and two on a GPU.
@@ -487,6 +488,22 @@ class Params(Block):
         return self.model_copy(update={"runtime": Runtime(**{**self.runtime.model_dump(), **changes})})
 
     @model_validator(mode="after")
+    def _names(self) -> "Params":
+        """Names become stage and file names: DVC joins them by hyphens, rows tell threats apart by name alone."""
+        lists = {key: getattr(self, key) for key in ("datasets", "test_only", "oblivious", "adaptive")}
+        for key, names in {**lists, "methods": [method.name for method in self.methods.all()]}.items():
+            for name in names:
+                reserved = name in RESERVED or name.startswith("worst_")
+                if not re.fullmatch(r"[a-z0-9_]+", name) or reserved:
+                    raise ValueError(
+                        f"{key}: name {name!r}: lower-case letters, digits, underscores are allowed, and not "
+                        f"{', '.join(map(repr, RESERVED))}, 'worst_...'"
+                    )
+        if both := set(self.oblivious) & set(self.adaptive):
+            raise ValueError(f"threat {min(both)!r} is in oblivious and in adaptive; rename one")
+        return self
+
+    @model_validator(mode="after")
     def _tuning_of_methods(self) -> "Params":
         """Refuse methods whose changes do not go with the block `tune`."""
         for group, name, block in self.methods.all():
@@ -511,21 +528,6 @@ class Params(Block):
             if isinstance(block, Defended) and block.method not in plain:
                 raise ValueError(f"methods.{group}.{name}.method: no undefended {block.method!r}; {there(plain)}")
         self.methods.find(*self.assess.method.split("/"))
-        return self
-
-    @model_validator(mode="after")
-    def _names(self) -> "Params":
-        """Names become stage and file names: DVC joins them by hyphens, rows tell threats apart by name alone."""
-        lists = {key: getattr(self, key) for key in ("datasets", "test_only", "oblivious", "adaptive")}
-        for key, names in {**lists, "methods": [method.name for method in self.methods.all()]}.items():
-            for name in names:
-                if not re.fullmatch(r"[a-z0-9_]+", name) or name == "clean" or name.startswith("worst_"):
-                    raise ValueError(
-                        f"{key}: name {name!r}: lower-case letters, digits, underscores are allowed, and not 'clean', "
-                        "'worst_...'"
-                    )
-        if both := set(self.oblivious) & set(self.adaptive):
-            raise ValueError(f"threat {min(both)!r} is in oblivious and in adaptive; rename one")
         return self
 
     @model_validator(mode="after")

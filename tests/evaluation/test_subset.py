@@ -17,7 +17,7 @@ def drawn_from(shards, folder, classes, count, seed=0):
 
 def test_a_subset_is_drawn_over_all_shards_and_takes_as_many_of_each_class(shard, tmp_path):
     shards = [shard.take(np.arange(0, 5)), shard.take(np.arange(5, 12))]
-    classes = [1, 2]
+    classes = range(1, 3)
     found = drawn_from(shards, tmp_path / "6", classes, 6)
     assert np.bincount([label for _, label in found]).tolist() == [3, 3]
     assert all(shard.labels[shard.ids.index(id)] == label + 1 for id, label in found)
@@ -43,5 +43,11 @@ def test_another_seed_draws_other_images(shard, tmp_path):
 
 def test_a_folder_without_such_images_is_refused_by_name(shard, tmp_path):
     write_images(tmp_path / "images", [shard], {})
-    with pytest.raises(ValueError, match=r"images: no image of a class that takes part; raise data\.test_images"):
-        subset_of(tmp_path / "images", [7], "all", seed=0)
+    with pytest.raises(ValueError, match=r"images: no image shows a class of this study; raise data\.test_images"):
+        subset_of(tmp_path / "images", range(7, 9), "all", seed=0)
+
+
+def test_a_part_is_labelled_by_position_in_its_classes(shard):
+    part = part_of(shard, range(1, 3), np.array([0, 2, 4]))
+    assert part.ids == [shard.ids[2], shard.ids[4]] and part.labels.tolist() == [1, 0]
+    assert len(part_of(shard, range(1, 3))) == 8
