@@ -1,5 +1,6 @@
 """The model under attack is a plain torch module: plain open_clip's logits, and other people's attacks run on it."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -158,8 +159,8 @@ def test_train_mode_does_not_thaw_it(clip, rows):
 
 
 def test_it_moves_as_a_module(clip):
-    """Towers, mean, deviation and text features."""
-    victim = random_victim(clip).to("meta")
+    """Copied and moved: towers, mean, deviation and text features."""
+    victim = copy.deepcopy(random_victim(clip)).to("meta")  # a module moves in place, and others use this CLIP
     assert victim(torch.rand(2, 3, 32, 32, device="meta")).shape == (2, 3)
 
 
