@@ -7,6 +7,7 @@ A tool, no stage: it reads what stages made and writes no file.
 
 import argparse
 import gc
+import io
 import sys
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--top", type=int, default=3, help="how many classes (3)")
     parser.add_argument("--seed", type=int, default=0, help="which tuning seed of the prompts (0)")
     options = parser.parse_args(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # where the terminal's own encoding lacks a letter
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where the terminal's own encoding lacks a letter
     with errors_as_messages(parser.prog):
         predict(**vars(options))
 

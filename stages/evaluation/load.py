@@ -80,7 +80,7 @@ def load_model(model: Provenance | None, path: Path, device: torch.device) -> Cl
         ValueError: If it cannot be had, or if what is here under its name has another digest.
     """
     try:
-        wanted = Model(**{**model, "precision": "fp32"})
+        wanted = Model(**{**(model or {}), "precision": "fp32"})
         found = weights_digest(wanted.name, wanted.pretrained)
         if found != wanted.sha256:
             raise ValueError(f"sha256 {wanted.sha256}, but the weights under that name have {found}, which do not fit")

@@ -19,7 +19,7 @@ ZERO_SHOT = "zero_shot"  # the group of hand-written prompts
 
 
 class LoadedMethod(NamedTuple):
-    """A method that can classify images.
+    """A method, ready to classify images.
 
     Attributes:
         name: As in params.yaml.
