@@ -17,7 +17,6 @@ from PIL import Image
 from stages.datasets.embedded import FOLDER, images_of, read_rows
 from stages.datasets.places import files_at
 from stages.predict import main
-from stages.report.terminal import column
 from stages.runtime.cli import visible
 from stages.runtime.params import load_params
 from stages.storage.prompts import PromptFile, save_prompts
@@ -92,8 +91,8 @@ def test_the_answers_are_those_of_plain_open_clip(tmp_path, prompts, photos, nam
     (told,) = answers(tmp_path / ADVPT, path, "--seed", 1, "--top", 4, capsys=capsys)
     assert (told["path"], told["model_size"]) == (str(path), 32)
     assert told["size"] == list(Image.open(path).size)
-    hand, advpt = told["answers"]
-    assert [(one["method"], one["seed"]) for one in told["answers"]] == [("by_hand", 0), ("advpt", 1)]
+    hand, advpt = told["predictions"]
+    assert [(one["method"], one["seed"]) for one in told["predictions"]] == [("by_hand", 0), ("advpt", 1)]
     assert hand["classes"][0] == "Ankle boot"
     best = expected(path, prompts.text_features[1]).topk(4)
     assert advpt["classes"] == [classes[label] for label in best.indices]
@@ -122,7 +121,7 @@ def test_the_refreshed_prompt_is_named_as_in_the_report(tmp_path, prompts, photo
     _, title, *_ = capsys.readouterr().out.splitlines()
     assert title.split(maxsplit=1) == ["by_hand", "AdvPT refreshed, tuning seed 1"] and len(title) <= 80
     (told,) = answers(path.parent, photos / "b.png", capsys=capsys)
-    assert [one["method"] for one in told["answers"]] == ["by_hand", "advpt_refreshed"]
+    assert [one["method"] for one in told["predictions"]] == ["by_hand", "advpt_refreshed"]
 
 
 def test_a_method_of_the_parameters_has_its_label(tmp_path, prompts, photos, capsys):
@@ -148,7 +147,7 @@ def test_a_bias_and_a_defence_count(tmp_path, prompts, photos, capsys):
     Image.new("RGB", (32, 32), (100, 90, 20)).save(photos / "dark.png")
     Image.new("RGB", (32, 32)).save(photos / "black.png")
     dark, black, biased = (
-        answers(tmp_path / ADVPT, photos / name, "--seed", seed, capsys=capsys)[0]["answers"][-1]
+        answers(tmp_path / ADVPT, photos / name, "--seed", seed, capsys=capsys)[0]["predictions"][-1]
         for name, seed in (("dark.png", 0), ("black.png", 0), ("dark.png", 1))
     )
     assert dark == black
@@ -167,12 +166,12 @@ def test_chance_of_a_defence_does_not_hang_on_what_came_before(tmp_path, prompts
 
 def test_without_hand_written_prompts_beside_them_the_tuned_ones_stand_alone(tmp_path, prompts, photos, capsys):
     (tmp_path / HAND / "prompts.safetensors").unlink()
-    assert len(answers(tmp_path / ADVPT, photos / "b.png", capsys=capsys)[0]["answers"]) == 1
+    assert len(answers(tmp_path / ADVPT, photos / "b.png", capsys=capsys)[0]["predictions"]) == 1
 
 
 def test_hand_written_prompts_by_themselves_are_shown_once(tmp_path, prompts, photos, capsys):
     (told,) = answers(tmp_path / HAND, photos / "b.png", capsys=capsys)
-    assert [one["method"] for one in told["answers"]] == ["by_hand"]
+    assert [one["method"] for one in told["predictions"]] == ["by_hand"]
 
 
 def test_another_digest_than_that_of_the_model_is_refused(tmp_path, prompts, photos, capsys):
@@ -258,9 +257,9 @@ def test_names_reach_the_terminal_as_text(tmp_path, prompts, photos, capsys):
     for options in ([], ["--json"]):
         main([str(tmp_path / ADVPT), str(hostile), *options])
         assert_text(capsys.readouterr().out)
-    assert [name[:-1] for name in answers(tmp_path / ADVPT, hostile, capsys=capsys)[0]["answers"][0]["classes"]] == [
-        HOSTILE
-    ] * 3
+    assert [
+        name[:-1] for name in answers(tmp_path / ADVPT, hostile, capsys=capsys)[0]["predictions"][0]["classes"]
+    ] == [HOSTILE] * 3
     hostile.write_text("no image")
     told = failure(tmp_path / ADVPT, hostile, capsys=capsys)
     assert_text(told)
@@ -293,12 +292,6 @@ def test_a_folder_that_cannot_be_read_is_no_silent_loss(tmp_path, monkeypatch):
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(ValueError, match=r"locked: cannot be read \(Permission denied\)"):
         list(files_at(tmp_path / "locked"))
-
-
-def test_columns_are_as_wide_as_they_look():
-    assert column("bag", 5) == "bag  " and column("ankle boot", 6) == "ankle…"
-    assert column("猫猫猫", 6) == "猫猫猫" and column("猫猫猫", 5) == "猫猫…" and column("猫猫猫", 4) == "猫… "
-    assert column("e\u0301te\u0301", 4) == "e\u0301te\u0301 "
 
 
 def test_what_is_visible_stays_as_it_is():
