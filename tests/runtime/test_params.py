@@ -203,7 +203,7 @@ def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):
         name = block["method"]
         params["adaptive"] = {name: block | shared}
         yaml.dump(params, path)
-        with pytest.raises(ValueError, match=rf"adaptive\.{name}: {name} is no attack on a random defence"):
+        with pytest.raises(ValueError, match=rf"adaptive\.{name}: {name} is no attack on the random defence"):
             load_params(path)
 
 
