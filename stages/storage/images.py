@@ -1,9 +1,7 @@
 """8-bit images with ids and labels, as a folder of Parquet shards of bounded size."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -14,7 +12,7 @@ import pyarrow.parquet as pq
 from stages.storage.checksum import REMEDY
 from stages.storage.files import whole
 from stages.storage.notes import read_note, write_note
-from stages.storage.parquet import check_table, checksum_of, opened, read_provenance, read_table, write_table
+from stages.storage.parquet import checksum_of, read_table, write_table
 from stages.storage.provenance import Provenance
 
 Part = TypeVar("Part")
@@ -127,23 +125,17 @@ def write_shard(path: Path, shard: Images, provenance: Provenance) -> None:
 
 
 def read_images(folder: Path) -> Iterator[Images]:
-    """Yields the shards of a folder in order; while one is read, a thread verifies the next.
+    """Yield the shards of a folder in order.
 
     Raises:
         ValueError: If a shard is missing, doubled, damaged, or made by another run than the first one.
     """
-    paths = shard_paths(folder)
     first: Provenance = {}
-    with ThreadPoolExecutor(1) as ahead:
-        check = ahead.submit(check_table, paths[0])
-        for index, (path, following) in enumerate(zip_longest(paths, paths[1:])):
-            check.result()
-            if following:
-                check = ahead.submit(check_table, following)
-            table, found = read_table(path, *COLUMNS, checked=True)
-            first = first or found
-            require_shard(found, path, index, first)
-            yield images_of(table, found.get("shape", []), path)
+    for index, path in enumerate(shard_paths(folder)):
+        table, found = read_table(path, *COLUMNS)
+        first = first or found
+        require_shard(found, path, index, first)
+        yield images_of(table, found.get("shape", []), path)
 
 
 def read_shard(path: Path, index: int, first: Provenance) -> Images:
@@ -163,10 +155,7 @@ def read_column(path: Path, name: str) -> pa.ChunkedArray:
     Raises:
         ValueError: If it is damaged, or no shard of images.
     """
-    with opened(path) as file:
-        if name not in file.schema_arrow.names:
-            raise ValueError(f"{path}: of another kind, no column {name}; {REMEDY}")
-        return file.read(columns=[name])[name]
+    return read_table(path, *COLUMNS)[0][name]
 
 
 def require_shard(found: Provenance, path: Path, index: int, first: Provenance) -> None:
@@ -200,7 +189,7 @@ def read_all_images(folder: Path) -> Images:
 
 def images_provenance(folder: Path) -> Provenance:
     """What made a folder of shards, read from its first one."""
-    return read_provenance(shard_paths(folder)[0])
+    return read_table(shard_paths(folder)[0])[1]
 
 
 def checksums_of(folder: Path) -> list[str]:
