@@ -3,6 +3,7 @@
 Whether a robustness number can be trusted is a question to its attack; `plot` judges what is measured here.
 """
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,7 @@ from stages.evaluation.study import Study, expected_provenance, prompt_paths, re
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.runtime.cli import command
-from stages.runtime.engine import Work, engine
+from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import Params, load_params
 from stages.storage.files import explaining, require_writable, resuming, whole
 from stages.storage.images import Images, checksums_of, images_provenance, piece_path
@@ -40,11 +41,12 @@ def main(dataset: str) -> str:
     few = subset_of(source, study, settings.autoattack_images, seed=params.seed)
     is_few = [np.isin(positions, few.get(index, ())) for index, positions in subset.items()]
     with engine(params, DiagnosticsWorker, study, list(subset.values()), is_few, shards=len(subset)) as run:
-        require(prompts, prompt_paths(dataset, dataset)[settings.prompt], model=run.facts["model"])
-        made_by = provenance(images=clean, prompts=prompts, victim=run.facts["model"], assess=settings.model_dump())
+        require(prompts, prompt_paths(dataset, dataset)[settings.prompt], model=run.facts.model)
+        made_by = provenance(images=clean, prompts=prompts, victim=run.facts.model, assess=settings.model_dump())
         inputs = [*checksums_of(source), *study.seals]
-        with resuming(out, key_of(made_by, inputs, device=run.facts["device"])) as pieces:
-            written = run.write(Work(pieces / "shards", source, made_by, "assess", chosen=list(subset)))
+        with resuming(out, key_of(made_by, inputs, device=run.facts.device)) as pieces:
+            measure = partial(DiagnosticsWorker.measure, provenance=made_by)
+            written = run.map(measure, source, pieces / "shards", what="assess", chosen=list(subset))
             parts = [read_table(piece_path(pieces / "shards", piece))[0] for piece in range(written.pieces)]
             measured = summarised(pa.concat_tables(parts))
             with whole(pieces / out.name) as temporary:
@@ -57,7 +59,7 @@ def main(dataset: str) -> str:
 
 
 class DiagnosticsWorker:
-    """Measures what would betray a weak attack, shard by shard: a worker, see stages/runtime/engine.py.
+    """Measures what would betray a weak attack, shard by shard; a worker (stages/runtime/engine.py).
 
     Args:
         params: The parameters.
@@ -74,19 +76,25 @@ class DiagnosticsWorker:
         text_features = torch.tensor(prompts.text_features[0], device=self._device)
         self._logits_of = logits_through(clip, text_features, prompts.logit_scale)
         self._study, self._subset, self._is_few = study, subset, is_few
-        self.facts = {"device": self._device.type, "model": clip.fingerprint}
+        self.facts = WorkerFacts(self._device.type, clip.fingerprint)
 
-    def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
-        """Attacks the images of the subset in a shard in all ways and writes the outcome of each."""
-        few_first = np.argsort(~self._is_few[piece], kind="stable")
-        part = part_of(shard, self._study, self._subset[piece][few_first])
+    def measure(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+        """Attack the images of the subset in a shard in all ways and write the outcome of each."""
+        few_first = np.argsort(~self._is_few[shard_index], kind="stable")
+        part = part_of(shard, self._study, self._subset[shard_index][few_first])
         batching = even_batches(self._runtime, len(part), self._device.type)
         assessor = Diagnostics(
-            self._logits_of, part, self._settings, self._seed, self._device, batching, int(self._is_few[piece].sum())
+            self._logits_of,
+            part,
+            self._settings,
+            self._seed,
+            self._device,
+            batching,
+            int(self._is_few[shard_index].sum()),
         )
         with TemporaryDirectory() as folder, explaining(Path(folder)):
             measured = list(assessor.measurements(Path(folder)))
-        write_table(path, [outcomes_table(measured)], {**about, "shard": piece})
+        write_table(path, [outcomes_table(measured)], {**provenance, "shard": shard_index})
 
 
 if __name__ == "__main__":

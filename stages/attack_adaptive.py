@@ -4,9 +4,9 @@ Each prompt, and each of the first tuning seeds, is attacked by itself, through 
 in `evaluate`.
 """
 
+from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,13 +22,13 @@ from stages.evaluation.study import Study, accuracy_of, expected_provenance, jud
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.runtime.cli import command, progress
-from stages.runtime.engine import Work, engine
+from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, load_params, threat_of
 from stages.storage.embeddings import read_bank
 from stages.storage.files import replacing, require_writable, resuming
 from stages.storage.images import Images, Written, checksums_of, images_provenance, note_count, piece_path, write_shard
 from stages.storage.parquet import write_table
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.provenance import Provenance, key_of, provenance, require
 
 
 def main(dataset: str, threat: str, study: str | None = None) -> str:
@@ -54,19 +54,19 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
     rows: dict[str, list[pa.Table]] = {}
     written = []
     with engine(params, AdaptiveAttackWorker, settings, compared, list(subset.values()), shards=len(subset)) as run:
-        made_by = {**clean, "attack": settings.model_dump(), "victim": run.facts["model"]}
+        made_by = {**clean, "attack": settings.model_dump(), "victim": run.facts.model}
         for prompt, path in prompt_paths(dataset, study or dataset).items():
-            require(compared.prompts[prompt].provenance, path, model=run.facts["model"])
+            require(compared.prompts[prompt].provenance, path, model=run.facts.model)
         inputs = [*checksums_of(source), *compared.seals]
-        key = key_of({**made_by, "prompts": compared.provenances}, inputs, device=run.facts["device"])
+        key = key_of({**made_by, "prompts": compared.provenances}, inputs, device=run.facts.device)
         with resuming(images, key) as pieces, replacing(out) as file:
             for prompt, seed in progress(work, what=f"adapt {threat}", total=len(work)):
                 name = f"{prompt}-{seed}"
                 folder, features = pieces / images.name / name, pieces / "features" / name
-                about = {"made_by": made_by, "prompt": prompt, "seed": seed}
-                written.append(run.write(Work(folder, source, about, f"attack {name}", chosen=list(subset))))
+                attack = partial(AdaptiveAttackWorker.attack, prompt=prompt, seed=seed, provenance=made_by)
+                written.append(run.map(attack, source, folder, what=f"attack {name}", chosen=list(subset)))
                 note_count(folder, written[-1].pieces)
-                embedded = run.write(Work(features, folder, about, f"embed {name}", method="embed"))
+                embedded = run.map(AdaptiveAttackWorker.embed, folder, features, what=f"embed {name}")
                 rows[name] = [
                     judged(read_bank(path)[0], compared, threat=threat, prompt=prompt, seed=seed, defence=defence)
                     for path in (piece_path(features, piece) for piece in range(embedded.pieces))
@@ -79,7 +79,7 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
 
 
 class AdaptiveAttackWorker:
-    """Attacks shards through prompts, and embeds what was stored: a worker, see stages/runtime/engine.py.
+    """Attacks shards through prompts and embeds the result; a worker (stages/runtime/engine.py).
 
     Args:
         params: The parameters.
@@ -96,20 +96,26 @@ class AdaptiveAttackWorker:
             params.runtime, self._clip.encode_image, self._clip.image_size, self._device, samples=settings.samples
         )
         prepare = prepared_by(settings.defence, seed=params.seed)
-        self.embed = EmbeddingWorker(self._clip, device=self._device, runtime=params.runtime, prepare=prepare).make
-        self.facts = {"device": self._device.type, "model": self._clip.fingerprint}
+        self._embedder = EmbeddingWorker(self._clip, device=self._device, runtime=params.runtime, prepare=prepare)
+        self.facts = WorkerFacts(self._device.type, self._clip.fingerprint)
 
-    def make(self, path: Path, piece: int, shard: Images, about: dict[str, Any]) -> None:
-        """Attacks a shard through the prompt of the tuning seed that `about` names."""
-        prompts, seed = self._study.prompts[about["prompt"]], about["seed"]
+    def attack(
+        self, path: Path, shard_index: int, shard: Images, *, prompt: str, seed: int, provenance: Provenance
+    ) -> None:
+        """Attack a shard through the prompt of one tuning seed and write the adversarial images."""
+        prompts = self._study.prompts[prompt]
         text_features = torch.tensor(prompts.text_features[seed], device=self._device)
         logits_of = logits_through(self._clip, text_features, prompts.logit_scale)
         attack = adaptive_attack(self._settings, logits_of, seed=self._seed)
-        part = part_of(shard, self._study, self._subset[piece])
+        part = part_of(shard, self._study, self._subset[shard_index])
         ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(part))
         crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
-        made_by = {**about["made_by"], "prompts": prompts.provenance, "tuning_seed": seed, "shard": piece}
+        made_by = {**provenance, "prompts": prompts.provenance, "tuning_seed": seed, "shard": shard_index}
         write_shard(path, crafted, made_by)
+
+    def embed(self, path: Path, shard_index: int, shard: Images) -> None:
+        """Embed a shard of adversarial images and write its embeddings."""
+        self._embedder.embed(path, shard_index, shard, provenance={})
 
     def _batching(self, count: int) -> Batching:
         if not isinstance(self._settings, AutoAttack | Square):

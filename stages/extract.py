@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
+from stages.crafting.model import load_model
 from stages.datasets.card import Card
 from stages.datasets.card_file import read_card
 from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, taking_part
 from stages.datasets.index_file import path_of_index, read_index
-from stages.models.clip import Clip, load_clip
-from stages.models.device import choose_device
+from stages.models.clip import Clip
 from stages.runtime.cli import command, progress
 from stages.runtime.engine import Local
 from stages.runtime.params import Params, load_params
@@ -33,7 +33,6 @@ SPLITS = ("train", "test")
 def main(dataset: str, split: str | None = None) -> str:
     """Decodes, resizes and embeds both splits, or the one that is named."""
     params = load_params()
-    device = choose_device(params.runtime.device)
     if split not in (None, *SPLITS):
         raise ValueError(f"no split called {split!r}; there are: {', '.join(SPLITS)}")
     card = read_card(dataset)
@@ -45,7 +44,7 @@ def main(dataset: str, split: str | None = None) -> str:
     outs = [Path(f"data/clean/{dataset}/{name}/{out}") for name in splits for out in ("images", "features.parquet")]
     require_writable(*outs)
     parts = {name: images_of_split(index, name, params, dataset) for name in splits}
-    clip = load_clip(**params.model.model_dump(), device=device)
+    clip, device = load_model(params)
     embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime)
     decode = decoder(card, clip, params.runtime.workers_on("cpu"))
     told = []

@@ -9,8 +9,9 @@ in each round, not in each step, and earlier rounds stay in the bank.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from stages.prompts.fit import Tuned, start_of, told, tuned, write_tuned
 from stages.prompts.generators import tuning_generators
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
-from stages.runtime.engine import Engine, Work, engine
+from stages.runtime.engine import Engine, WorkerFacts, engine
 from stages.runtime.params import Params, load_params
 from stages.storage.embeddings import Bank, read_bank, round_table
 from stages.storage.files import require_writable, resuming, whole
@@ -78,13 +79,12 @@ def main(dataset: str, part: str | None = None) -> str:
     start_of(tune, class_names, TextTower(clip.model, clip.tokenizer), tuning_generators(params.seed, 1))
     shared = clip if params.runtime.engine == "local" else None
     with engine(params, RefreshWorker, labels, shared, shards=len(start.chosen)) as run:
-        if run.facts["model"] != clip.fingerprint:
-            raise ValueError(f"runtime.engine: the workers have {run.facts['model']}, here is {clip.fingerprint}")
-        precision = run.facts["precision"]
+        if run.facts.model != clip.fingerprint:
+            raise ValueError(f"runtime.engine: the workers have {run.facts.model}, here is {clip.fingerprint}")
         made_by = provenance(
-            **same, prompt=PROMPT, precision=precision, part=part, **expected_provenance(params)[PROMPT]
+            **same, prompt=PROMPT, **run.facts.provenance, part=part, **expected_provenance(params)[PROMPT]
         )
-        devices = f"{run.facts['device']}, {device.type}"  # of the attacks and of tuning
+        devices = f"{run.facts.device}, {device.type}"  # of the attacks and of tuning
         key = key_of({**made_by, "class_names": class_names}, start.seals, device=devices)
         with resuming(out, key) as folder, resuming(bank, key) as pieces:
             result, written = in_rounds(run, start, params, clip, class_names, device=device, pieces=pieces)
@@ -203,14 +203,16 @@ def attack_through(
     Returns:
         Embeddings (N, D), and what was written.
     """
-    about = {"turn": round_index, "seed": seed, "text_features": text_features.cpu().numpy()}
-    written = run.write(Work(folder, start.images, about, f"refresh round {round_index + 1}", chosen=start.chosen))
+    attack = partial(
+        RefreshWorker.attack, round_index=round_index, seed=seed, text_features=text_features.cpu().numpy()
+    )
+    written = run.map(attack, start.images, folder, what=f"refresh round {round_index + 1}", chosen=start.chosen)
     banks = (read_bank(piece_path(folder, piece))[0] for piece in range(written.pieces))
     return np.concatenate([bank.embeddings for bank in banks]), written
 
 
 class RefreshWorker:
-    """Attacks shards through a prompt and embeds what comes out: a worker, see stages/runtime/engine.py.
+    """Attacks shards through a prompt and embeds the result; a worker (stages/runtime/engine.py).
 
     Args:
         params: The parameters.
@@ -223,15 +225,17 @@ class RefreshWorker:
         clip = clip or load_clip(**params.model.model_dump(), device=self._device)
         runtime = fitting(params.runtime, clip.gradient_encoder(), clip.image_size, self._device)
         self._refresher = Refresher(clip, params.refresh, seed=params.seed, device=self._device, runtime=runtime)
-        self.facts = {"device": self._device.type, "model": clip.fingerprint, "precision": clip.precision}
+        self.facts = WorkerFacts(self._device.type, clip.fingerprint, provenance={"precision": clip.precision})
 
-    def make(self, path: Path, piece: int, shard: Images, about: dict[str, Any]) -> None:
-        """Attacks and embeds the images of a shard that take part, through the text features that `about` holds."""
+    def attack(
+        self, path: Path, shard_index: int, shard: Images, *, round_index: int, seed: int, text_features: np.ndarray
+    ) -> None:
+        """Attack the images of a shard that take part, through text features (K, D), and write their embeddings."""
         part = shard.take(np.isin(shard.labels, self._labels))
         part = replace(part, labels=part.labels - self._labels.start)
-        text_features = torch.tensor(about["text_features"], device=self._device)
-        bank, eps = self._refresher.embedded(part, text_features, round_index=about["turn"])
-        write_table(path, [round_table(bank, round_index=about["turn"] + 1, seed=about["seed"], eps=eps)], {})
+        prompt = torch.tensor(text_features, device=self._device)
+        bank, eps = self._refresher.embedded(part, prompt, round_index=round_index)
+        write_table(path, [round_table(bank, round_index=round_index + 1, seed=seed, eps=eps)], {})
 
 
 if __name__ == "__main__":

@@ -84,7 +84,6 @@ class Runtime(Block):
     workers: Count | None
     engine: Literal["local", "ray"]
     actor_cpus: Count
-    storage: str | None
 
     def workers_on(self, device: str) -> int:
         """Batches side by side: as many as stated, else one per core that may be used on the CPU, and two on a GPU.
