@@ -1,4 +1,4 @@
-"""Damaged tables, banks, shards, prompts and notes through their readers: `python -m tests.fuzz.artefacts FOLDER COUNT`."""
+"""Damaged artefacts of all kinds through their readers: `python -m tests.fuzz.artefacts FOLDER COUNT`."""
 
 import shutil
 import sys
