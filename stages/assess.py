@@ -3,7 +3,6 @@
 Whether a robustness number can be trusted is a question to its attack; `plot` judges what is measured here.
 """
 
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,9 +20,9 @@ from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import Params, load_params
 from stages.storage.files import explaining, require_writable, resuming, whole
-from stages.storage.images import Images, checksums_of, images_provenance, piece_path
+from stages.storage.images import Images, checksums_of, images_provenance
 from stages.storage.parquet import read_table, write_table
-from stages.storage.provenance import Provenance, key_of, provenance, require
+from stages.storage.provenance import key_of, provenance, require
 
 
 def main(dataset: str) -> str:
@@ -45,10 +44,8 @@ def main(dataset: str) -> str:
         made_by = provenance(images=clean, prompts=prompts, victim=run.facts.model, assess=settings.model_dump())
         inputs = [*checksums_of(source), *study.seals]
         with resuming(out, key_of(made_by, inputs, device=run.facts.device)) as pieces:
-            measure = partial(DiagnosticsWorker.measure, provenance=made_by)
-            written = run.map(measure, source, pieces / "shards", what="assess", chosen=list(subset))
-            parts = [read_table(piece_path(pieces / "shards", piece))[0] for piece in range(written.pieces)]
-            measured = summarised(pa.concat_tables(parts))
+            written = run.map(DiagnosticsWorker.measure, source, pieces / "shards", what="assess", chosen=list(subset))
+            measured = summarised(pa.concat_tables([read_table(path)[0] for path in written.paths]))
             with whole(pieces / out.name) as temporary:
                 write_table(temporary, [measured], made_by)
     values = dict(zip(measured["measure"].to_pylist(), measured["value"].to_pylist(), strict=True))
@@ -78,7 +75,7 @@ class DiagnosticsWorker:
         self._study, self._subset, self._is_few = study, subset, is_few
         self.facts = WorkerFacts(self._device.type, clip.fingerprint)
 
-    def measure(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+    def measure(self, path: Path, shard_index: int, shard: Images) -> None:
         """Attack the images of the subset in a shard in all ways and write the outcome of each."""
         few_first = np.argsort(~self._is_few[shard_index], kind="stable")
         part = part_of(shard, self._study, self._subset[shard_index][few_first])
@@ -94,7 +91,7 @@ class DiagnosticsWorker:
         )
         with TemporaryDirectory() as folder, explaining(Path(folder)):
             measured = list(assessor.measurements(Path(folder)))
-        write_table(path, [outcomes_table(measured)], {**provenance, "shard": shard_index})
+        write_table(path, [outcomes_table(measured)], {})
 
 
 if __name__ == "__main__":

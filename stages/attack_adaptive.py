@@ -26,9 +26,9 @@ from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, load_params, threat_of
 from stages.storage.embeddings import read_bank
 from stages.storage.files import replacing, require_writable, resuming
-from stages.storage.images import Images, Written, checksums_of, images_provenance, note_count, piece_path, write_shard
+from stages.storage.images import Images, Written, checksums_of, gather, images_provenance, write_shard
 from stages.storage.parquet import write_table
-from stages.storage.provenance import Provenance, key_of, provenance, require
+from stages.storage.provenance import key_of, provenance, require
 
 
 def main(dataset: str, threat: str, study: str | None = None) -> str:
@@ -63,13 +63,15 @@ def main(dataset: str, threat: str, study: str | None = None) -> str:
             for prompt, seed in progress(work, what=f"adapt {threat}", total=len(work)):
                 name = f"{prompt}-{seed}"
                 folder, features = pieces / images.name / name, pieces / "features" / name
-                attack = partial(AdaptiveAttackWorker.attack, prompt=prompt, seed=seed, provenance=made_by)
-                written.append(run.map(attack, source, folder, what=f"attack {name}", chosen=list(subset)))
-                note_count(folder, written[-1].pieces)
+                attack = partial(AdaptiveAttackWorker.attack, prompt=prompt, seed=seed)
+                shards = pieces / "shards" / name
+                written.append(run.map(attack, source, shards, what=f"attack {name}", chosen=list(subset)))
+                through = {"prompts": compared.prompts[prompt].provenance, "tuning_seed": seed}
+                gather(written[-1].paths, folder, {**made_by, **through})
                 embedded = run.map(AdaptiveAttackWorker.embed, folder, features, what=f"embed {name}")
                 rows[name] = [
                     judged(read_bank(path)[0], compared, threat=threat, prompt=prompt, seed=seed, defence=defence)
-                    for path in (piece_path(features, piece) for piece in range(embedded.pieces))
+                    for path in embedded.paths
                 ]
             parts = [part for parts in rows.values() for part in parts]
             write_table(file, parts, provenance(images=made_by, prompts=compared.provenances))
@@ -99,9 +101,7 @@ class AdaptiveAttackWorker:
         self._embedder = EmbeddingWorker(self._clip, device=self._device, runtime=params.runtime, prepare=prepare)
         self.facts = WorkerFacts(self._device.type, self._clip.fingerprint)
 
-    def attack(
-        self, path: Path, shard_index: int, shard: Images, *, prompt: str, seed: int, provenance: Provenance
-    ) -> None:
+    def attack(self, path: Path, shard_index: int, shard: Images, *, prompt: str, seed: int) -> None:
         """Attack a shard through the prompt of one tuning seed and write the adversarial images."""
         prompts = self._study.prompts[prompt]
         text_features = torch.tensor(prompts.text_features[seed], device=self._device)
@@ -110,12 +110,11 @@ class AdaptiveAttackWorker:
         part = part_of(shard, self._study, self._subset[shard_index])
         ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(part))
         crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
-        made_by = {**provenance, "prompts": prompts.provenance, "tuning_seed": seed, "shard": shard_index}
-        write_shard(path, crafted, made_by)
+        write_shard(path, crafted)
 
     def embed(self, path: Path, shard_index: int, shard: Images) -> None:
         """Embed a shard of adversarial images and write its embeddings."""
-        self._embedder.embed(path, shard_index, shard, provenance={})
+        self._embedder.embed(path, shard_index, shard)
 
     def _batching(self, count: int) -> Batching:
         if not isinstance(self._settings, AutoAttack | Square):
@@ -126,7 +125,7 @@ class AdaptiveAttackWorker:
 
 def together(written: list[Written]) -> Written:
     """What was written of the same images for several prompts."""
-    return Written(written[0].images, sum(one.pieces for one in written), sum(one.kept for one in written))
+    return Written(written[0].images, [path for one in written for path in one.paths], sum(one.kept for one in written))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """extract: raw data set -> data/clean/<dataset>/{train,test}, 8-bit images at the model's size and their features."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,7 @@ from stages.runtime.cli import command, progress
 from stages.runtime.engine import Local
 from stages.runtime.params import Params, load_params
 from stages.storage.files import require_writable, resuming
-from stages.storage.images import Images, write_images
-from stages.storage.parquet import checksum_of
+from stages.storage.images import Images, gather, write_missing, write_shard
 from stages.storage.provenance import key_of, provenance, require
 
 SPLITS = ("train", "test")
@@ -54,11 +52,12 @@ def main(dataset: str, split: str | None = None) -> str:
                 dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
             )
             images = Path(f"data/clean/{dataset}/{name}/images")
-            key = key_of(
-                {**made_by, "model": clip.fingerprint}, [checksum_of(path_of_index(dataset))], device=device.type
-            )
-            folder = together.enter_context(resuming(images, key)) / images.name
-            written = write_images(folder, shards_of(part, params), made_by, work=decode)
+            pieces = together.enter_context(resuming(images, key_of({"model": clip.fingerprint}, [], device="cpu")))
+            shards = part.shards(params.data.shard_rows)
+            paths = [pieces / f"shards/{shard.sha256}.parquet" for shard in shards]
+            written = write_missing(paths, progress(shards, what="decode", total=len(shards)), decode)
+            folder = pieces / images.name
+            gather(written.paths, folder, made_by)
             features = images.with_name("features.parquet")
             together.enter_context(embedding(Local(embedder), folder, features, made_by))
             told.append(f"{name} {written}")
@@ -77,15 +76,8 @@ def images_of_split(index: Index, split: str, params: Params, dataset: str) -> I
     return taking_part(index.part(split), **chosen, seed=params.seed)
 
 
-def shards_of(part: Index, params: Params) -> Iterator[Index]:
-    """Cuts the images of a split into shards."""
-    rows = params.data.shard_rows
-    for start in progress(range(0, len(part), rows), what="decode", total=ceil(len(part) / rows)):
-        yield part.take(slice(start, start + rows))
-
-
-def decoder(card: Card, clip: Clip, workers: int) -> Callable[[Index], Images]:
-    """How to make a shard of some images: compared with their digests, decoded, brought to the model's size."""
+def decoder(card: Card, clip: Clip, workers: int) -> Callable[[Path, int, Index], None]:
+    """Return what writes a shard of some images: compared with their digests, decoded, brought to the model's size."""
     raw = Path(f"data/raw/{card.name}")
     content, open_image = (
         (content_of(raw), open_rows(raw)) if card.packed else (partial(read_content, raw), open_files(raw))
@@ -96,9 +88,10 @@ def decoder(card: Card, clip: Clip, workers: int) -> Callable[[Index], Images]:
             raise ValueError(f"{raw / id}: not the image that `fetch` has listed; run `dvc repro`")
         return clip.fit(open_image(id))
 
-    def decode(part: Index) -> Images:
+    def decode(path: Path, _: int, part: Index) -> None:
         with ThreadPoolExecutor(workers) as pool:
-            return Images(part.ids, part.labels, np.stack(list(pool.map(prepare, part.ids, part.digests))))
+            pixels = np.stack(list(pool.map(prepare, part.ids, part.digests)))
+        write_shard(path, Images(part.ids, part.labels, pixels))
 
     return decode
 

@@ -32,7 +32,7 @@ from stages.runtime.engine import Engine, WorkerFacts, engine
 from stages.runtime.params import Params, load_params
 from stages.storage.embeddings import Bank, read_bank, round_table
 from stages.storage.files import require_writable, resuming, whole
-from stages.storage.images import Images, Written, checksums_of, images_provenance, piece_path, read_column, shard_paths
+from stages.storage.images import Images, Written, checksums_of, images_provenance, read_column, shard_paths
 from stages.storage.parquet import checksum_of, read_table, write_table
 from stages.storage.prompts import load_prompts
 from stages.storage.provenance import key_of, provenance, require
@@ -90,7 +90,7 @@ def main(dataset: str, part: str | None = None) -> str:
             result, written = in_rounds(run, start, params, clip, class_names, device=device, pieces=pieces)
             write_tuned(folder / PROMPT, result, class_names, tune, clip, study, made_by)
             with whole(pieces / bank.name) as file:
-                write_table(file, (read_table(path)[0] for path in sorted(pieces.glob("round-*/*/*.parquet"))), made_by)
+                write_table(file, (read_table(path)[0] for path in written.paths), made_by)
     return f"wrote {out}, {bank}, {written}, {settings.rounds} rounds, {told(result)}"
 
 
@@ -184,7 +184,9 @@ def in_rounds(
             what=f"tune round {round_index + 1}",
         )
         prompts = dict(enumerate(result.text_features))
-    return result, Written(len(clean), sum(one.pieces for one in written), sum(one.kept for one in written))
+    return result, Written(
+        len(clean), [path for one in written for path in one.paths], sum(one.kept for one in written)
+    )
 
 
 def attack_through(
@@ -207,7 +209,7 @@ def attack_through(
         RefreshWorker.attack, round_index=round_index, seed=seed, text_features=text_features.cpu().numpy()
     )
     written = run.map(attack, start.images, folder, what=f"refresh round {round_index + 1}", chosen=start.chosen)
-    banks = (read_bank(piece_path(folder, piece))[0] for piece in range(written.pieces))
+    banks = (read_bank(path)[0] for path in written.paths)
     return np.concatenate([bank.embeddings for bank in banks]), written
 
 

@@ -26,7 +26,7 @@ from stages.runtime.engine import ShardFolder, ShardFunction, Worker, WorkerFact
 from stages.runtime.params import Params
 from stages.runtime.ray_cluster import connect
 from stages.storage.files import explaining, whole
-from stages.storage.images import Images, Written, images_provenance, piece_path, read_shard, rows_of, shard_paths
+from stages.storage.images import Images, Written, checksums_of, read_shard, result_paths, rows_of, shard_paths
 from stages.storage.parquet import check_table
 from stages.storage.provenance import Provenance, key_of
 
@@ -153,8 +153,8 @@ class OnRay:
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
     ) -> Written:
         """As `Engine.map`."""
-        indices, paths, first = indices_of(source, chosen), shard_paths(source), images_provenance(source)
-        targets = [piece_path(folder, position) for position in range(len(indices))]
+        indices, paths, checksums = indices_of(source, chosen), shard_paths(source), checksums_of(source)
+        targets = result_paths(folder, source, indices)
         waiting = deque(position for position, target in enumerate(targets) if not target.is_file())
         kept, deaths, function = len(targets) - len(waiting), Counter(), ray.put(function)
         running: dict[ray.ObjectRef, tuple[Any, int]] = {}  # in the order in which they were given
@@ -164,7 +164,7 @@ class OnRay:
                 for actor in self._free(running)[: len(waiting)]:
                     position = waiting.popleft()
                     index = indices[position]
-                    shard = ray.put(read_shard(paths[index], index, first))
+                    shard = ray.put(read_shard(paths[index], checksums[index]))
                     running[actor.map.remote(function, position, shard)] = actor, position
                 if not (reference := self._first_answer(running)):
                     continue
@@ -187,7 +187,7 @@ class OnRay:
                 images += rows_of(targets[position])
                 bar.set_postfix_str(f"{images / (time.perf_counter() - start):.0f} images/s", refresh=False)
                 bar.update()
-        return Written(sum(map(rows_of, targets)), len(targets), kept)
+        return Written(sum(map(rows_of, targets)), targets, kept)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """As `Engine.call`."""
