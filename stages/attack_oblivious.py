@@ -15,6 +15,7 @@ from stages.runtime.engine import ShardFolder, engine
 from stages.runtime.params import FeaturePgd, Params, Transfer, load_params, threat_of
 from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Images, checksums_of, gather, images_provenance, shard_paths
+from stages.storage.layout import clean_images, oblivious_images, test_features
 from stages.storage.notes import write_note
 from stages.storage.provenance import key_of, require
 
@@ -23,9 +24,9 @@ def main(dataset: str, threat: str) -> str:
     """Attack the test images of a data set, store the adversarial images, and embed what was stored."""
     params = load_params()
     attack = threat_of(params.oblivious, threat)
-    images, features = (Path(f"data/test/{dataset}/{threat}/{name}") for name in ("images", "features.parquet"))
+    images, features = oblivious_images(dataset, threat), test_features(dataset, threat)
     require_writable(images, features)
-    source, train = (Path(f"data/clean/{dataset}/{split}/images") for split in ("test", "train"))
+    source, train = (clean_images(dataset, split) for split in ("test", "train"))
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
     fitted_to, inputs = None, []

@@ -1,13 +1,12 @@
 """craft: attack the training images without any prompt; the 8-bit adversarial images are those of the bank."""
 
-from pathlib import Path
-
 from stages.crafting.feature import FeatureAttackWorker
 from stages.runtime.cli import command
 from stages.runtime.engine import engine
 from stages.runtime.params import load_params
 from stages.storage.files import require_writable, resuming
 from stages.storage.images import gather, images_provenance, shard_paths
+from stages.storage.layout import bank_images, clean_images
 from stages.storage.provenance import key_of, require
 
 
@@ -15,9 +14,8 @@ def main(dataset: str) -> str:
     """Attack the training images of a data set and store the adversarial images."""
     params = load_params()
     attack = params.attack
-    out = Path(f"data/bank/{dataset}/images")
+    source, out = clean_images(dataset, "train"), bank_images(dataset)
     require_writable(out)
-    source = Path(f"data/clean/{dataset}/train/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="train", seed=params.seed, data=params.data.model_dump())
     size = clean["shape"][0]

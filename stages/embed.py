@@ -1,7 +1,5 @@
 """embed: compute the raw embeddings of the adversarial training images, the bank."""
 
-from pathlib import Path
-
 from stages.crafting.embedding import EmbeddingWorker, embedding
 from stages.crafting.model import load_model
 from stages.runtime.cli import command
@@ -9,13 +7,14 @@ from stages.runtime.engine import engine
 from stages.runtime.params import Params, load_params
 from stages.storage.files import require_writable
 from stages.storage.images import images_provenance, shard_paths
+from stages.storage.layout import bank_features, bank_images
 from stages.storage.provenance import require
 
 
 def main(dataset: str) -> str:
     """Embed the images that `craft` stored."""
     params = load_params()
-    source, out = Path(f"data/bank/{dataset}/images"), Path(f"data/bank/{dataset}/embeddings.parquet")
+    source, out = bank_images(dataset), bank_features(dataset)
     require_writable(out)
     made_by = images_provenance(source)
     expected = {"dataset": dataset, "seed": params.seed, "data": params.data.model_dump()}

@@ -17,7 +17,7 @@ from stages.models.weights import LOCAL, find_source, local_name, read_configura
 from stages.runtime.startup import import_open_clip, import_timm
 
 
-class Clip:
+class Clip(nn.Module):
     """A frozen CLIP.
 
     Attributes:
@@ -30,6 +30,7 @@ class Clip:
     """
 
     def __init__(self, model: nn.Module, tokenizer: object, fingerprint: dict, *, precision: str = "fp32") -> None:
+        super().__init__()
         open_clip = import_open_clip()
         self.model = model.eval().requires_grad_(False)
         self.is_fast = optimize_for_input_gradients(model.visual)
@@ -43,7 +44,8 @@ class Clip:
         transform = open_clip.transform.image_transform_v2(preprocess, is_train=False)
         *self._geometry, _, _, normalize = transform.transforms  # in between: to RGB, to tensor
         device = next(model.parameters()).device
-        self._mean, self._std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (normalize.mean, normalize.std))
+        for name, values in (("_mean", normalize.mean), ("_std", normalize.std)):
+            self.register_buffer(name, torch.tensor(values, device=device).view(3, 1, 1))
 
     def fit(self, image: Image.Image) -> np.ndarray:
         """Brings an image to the model's size as open_clip does; its resize mode, interpolation and fill colour hold.

@@ -76,6 +76,11 @@ class Written(NamedTuple):
         return f"n = {self.images}{kept}"
 
 
+def together(written: Sequence[Written]) -> Written:
+    """Return what several calls have written of the same images."""
+    return Written(written[0].images, [path for one in written for path in one.paths], sum(one.kept for one in written))
+
+
 def write_missing(paths: Sequence[Path], parts: Iterable[Part], make: Callable[[Path, int, Part], None]) -> Written:
     """Write a Parquet file for each part, unless it exists: `make(path, index, part)` writes one of them."""
     images = kept = 0
@@ -211,13 +216,14 @@ def require_shard(path: Path, checksum: str) -> None:
         )
 
 
-def read_column(path: Path, name: str) -> pa.ChunkedArray:
-    """Return one column of a shard, `id` or `label`.
+def read_ids(path: Path) -> tuple[list[str], np.ndarray]:
+    """Return the ids and the labels (N,) of a shard.
 
     Raises:
         ValueError: If it is damaged, or no shard of images.
     """
-    return read_table(path, *COLUMNS)[0][name]
+    table, _ = read_table(path, *COLUMNS)
+    return table["id"].to_pylist(), table["label"].to_numpy()
 
 
 def images_of(table: pa.Table, shape: list[int], path: Path) -> Images:

@@ -14,7 +14,7 @@ import pytest
 from stages.crafting.adaptive import part_of, subset_of
 from stages.runtime.engine import Local, ShardFolder, WorkerFacts, engine
 from stages.runtime.params import load_params
-from stages.storage.images import read_column, write_images
+from stages.storage.images import read_ids, write_images
 from stages.storage.parquet import read_table, write_table
 
 
@@ -81,7 +81,7 @@ def test_a_worker_gets_a_folder_of_shards_as_a_path(tmp_path):
 def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
     write_table(tmp_path / "a.parquet", [pa.table({"id": ["x"]})], {})
     with pytest.raises(ValueError, match=r"a\.parquet: of another kind, no column label"):
-        read_column(tmp_path / "a.parquet", "label")
+        read_ids(tmp_path / "a.parquet")
 
 
 def test_a_subset_holds_only_images_of_the_study(shard, tmp_path):
