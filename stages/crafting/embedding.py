@@ -60,17 +60,17 @@ def embedding(
 def embed_shard(
     clip: Clip, shard: Images, *, device: torch.device, runtime: Runtime, prepare: Prepare | None = None
 ) -> Bank:
-    """Embeds a shard of stored images.
+    """Embed a shard of stored images.
 
-    Fewer than SMALLEST_BATCH are joined by copies: small matrix products take other kernels, whose sums differ in the
-    last bit, and it must not matter to an image how many others of its shard were drawn.
+    A shard of fewer than SMALLEST_BATCH images is filled up with copies: small matrix products use other kernels, whose
+    sums differ in the last bit, and the features of an image must not depend on the number of images beside it.
 
     Args:
-        clip: Whose image tower.
+        clip: The model.
         shard: N images.
         device: Where to compute.
-        runtime: How many images at a time, and how many batches side by side; neither changes the result.
-        prepare: What the images (n, C, H, W) of some ids go through before they are encoded; None for nothing.
+        runtime: Batch size and number of batches side by side; neither changes the result.
+        prepare: Maps images (n, C, H, W) and their ids to the images that are encoded; None for no change.
 
     Returns:
         N raw features (N, D), float32, with the ids and labels of the images.

@@ -20,7 +20,7 @@ Attack = Callable[[Tensor, Tensor, ImageNoise], Tensor]
 
 
 class Steps(NamedTuple):
-    """How far and how fast an attack goes, in the units of the loop (the pixel range is 1)."""
+    """Ball, step size and number of steps of an attack, in units of the pixel range, which is 1."""
 
     ball: LinfBall
     step_size: float
@@ -28,7 +28,7 @@ class Steps(NamedTuple):
 
 
 def steps_of(eps: float, steps: int, step_ratio: float) -> Steps:
-    """From the units of params.yaml: eps in 1/255, step_ratio in eps / steps."""
+    """Convert the units of params.yaml: eps in 1/255, step_ratio in eps / steps."""
     ball = LinfBall(eps / 255)
     return Steps(ball, step_ratio * ball.eps / steps, steps)
 
@@ -36,15 +36,15 @@ def steps_of(eps: float, steps: int, step_ratio: float) -> Steps:
 def craft_shard(
     attack: Attack, shard: Images, *, ball: LinfBall, seed: int, device: torch.device, batching: Batching
 ) -> Images:
-    """Attacks a shard of stored images.
+    """Attack a shard of stored images.
 
     Args:
-        attack: What to do with a batch.
+        attack: Attacks a batch.
         shard: Clean images.
-        ball: Where the result has to lie.
-        seed: Key of the images' noise, beside their ids.
+        ball: The set that the result may not leave.
+        seed: Seed of the noise, which also depends on the ids of the images.
         device: Where to compute.
-        batching: How many batches, and how many side by side; changes no image unless the attack says so.
+        batching: How many batches, and how many side by side; it changes no image, except for AutoAttack and Square.
 
     Returns:
         Adversarial images with the ids and labels of the clean ones, 8-bit, inside the ball.

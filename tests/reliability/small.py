@@ -13,34 +13,30 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from stages.runtime.startup import import_open_clip
+from stages.storage import layout
 from tests.imports import ROOT
 
 yaml = YAML(typ="safe", pure=True)
-CLEAN = ("images", "features.parquet")
+METHODS = (("zero_shot", "zero_shot"), ("tune_clean", "coop"), ("tune_bank", "advpt"), ("refresh", "advpt_refreshed"))
 ORDER = [
     ("fetch", "fashion"),
     ("extract", "fashion"),
-    ("zero_shot", "fashion"),
     ("craft", "fashion"),
     ("embed", "fashion"),
-    ("tune", "fashion", "advpt"),
-    ("tune", "fashion", "coop"),
-    ("refresh", "fashion"),
+    ("zero_shot", "fashion", "all", "zero_shot"),
+    ("tune", "fashion", "all", "tune_clean", "coop"),
+    ("tune", "fashion", "all", "tune_bank", "advpt"),
+    ("refresh", "fashion", "all", "advpt_refreshed"),
+    ("defend", "fashion", "all", "advpt_jpeg"),
     ("attack_oblivious", "fashion", "pgd_eps8"),
     ("attack_oblivious", "fashion", "transfer_eps8"),
-    ("defend", "fashion", "clean", "jpeg"),
-    ("defend", "fashion", "pgd_eps8", "jpeg"),
-    ("defend", "fashion", "transfer_eps8", "jpeg"),
-    ("evaluate", "fashion", "clean"),
-    ("evaluate", "fashion", "pgd_eps8"),
-    ("evaluate", "fashion", "transfer_eps8"),
-    ("evaluate", "fashion", "clean", "fashion", "jpeg"),
-    ("evaluate", "fashion", "pgd_eps8", "fashion", "jpeg"),
-    ("evaluate", "fashion", "transfer_eps8", "fashion", "jpeg"),
-    ("attack_adaptive", "fashion", "adaptive_eps4"),
+    *(("evaluate", "fashion", "all", *method) for method in METHODS),
+    ("evaluate_images", "fashion", "all", "defended", "advpt_jpeg"),
+    ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
+    ("attack_adaptive", "fashion", "all", "defended", "advpt_jpeg", "adaptive_eps4"),
     ("assess", "fashion"),
     ("interpret", "fashion"),
-    ("model_card", "fashion"),
+    ("model_card", "fashion", "all"),
 ]
 
 
@@ -66,16 +62,17 @@ class Small:
         params["runtime"]["workers"] = 1
         params["attack"]["steps"] = 10
         params["tune"] |= {"epochs": 30}
-        params["refresh"] |= {"rounds": 2}
+        params["methods"]["refresh"]["advpt_refreshed"] |= {"rounds": 2}
+        jpeg = {"method": "advpt", "defence": {"kind": "jpeg", "quality": 75}}
+        params["methods"]["defended"] = {"advpt_jpeg": jpeg}
         params["oblivious"] = {name: params["oblivious"][name] for name in ("pgd_eps8", "transfer_eps8")}
         params["oblivious"]["pgd_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"]["surrogate"] |= {"epochs": 1, "batch_size": 20}
         params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}
         params["adaptive"]["adaptive_eps4"] |= {"steps": 5, "images": 15}
-        params["defences"] = {"jpeg": {"method": "jpeg", "quality": 75}}
         assess = {
-            "prompt": "advpt",
+            "method": "tune_bank/advpt",
             "images": 6,
             "at_eps": 4,
             "eps": [4, 64],
@@ -153,17 +150,23 @@ class Small:
         return list(self.folder.rglob(".*partial*"))
 
 
-def outs_of(stage: str, *arguments: str) -> list[str]:
-    """What a stage makes, below data/."""
-    dataset, *rest = arguments
-    threat = rest[0] if rest else None
-    return {
-        "craft": [f"bank/{dataset}/images"],
-        "embed": [f"bank/{dataset}/embeddings.parquet"],
-        "attack_oblivious": [f"test/{dataset}/{threat}/{out}" for out in CLEAN],
-        "tune": [f"prompts/{dataset}/{threat}"],
-        "refresh": [f"prompts/{dataset}/advpt_refreshed", f"bank/{dataset}/refreshed.parquet"],
-        "extract": [f"clean/{dataset}/{split}/{out}" for out in CLEAN for split in ("train", "test")],
-        "assess": [f"test/{dataset}/assessment.parquet"],
-        "attack_adaptive": [f"test/{dataset}/{threat}/images", f"rows/{dataset}/{threat}.parquet"],
+def outs_of(stage: str, dataset: str, *rest: str) -> list[str]:
+    """Return what a stage makes, below data/."""
+    name = rest[-1] if rest else None
+    outs = {
+        "craft": [layout.bank_images(dataset)],
+        "embed": [layout.bank_features(dataset)],
+        "attack_oblivious": [layout.oblivious_images(dataset, name), layout.test_features(dataset, name)],
+        "tune": [layout.method_folder(dataset, *rest[:3])] if stage == "tune" else [],
+        "refresh": [layout.method_folder(dataset, "all", "refresh", name), layout.refreshed_bank(dataset, "all", name)],
+        "extract": [
+            *(layout.clean_images(dataset, split) for split in ("train", "test")),
+            layout.train_features(dataset),
+            layout.test_features(dataset, "clean"),
+        ],
+        "assess": [layout.assessment_file(dataset)],
+        "attack_adaptive": [layout.adaptive_images(dataset, *rest), layout.predictions_file(dataset, *rest)]
+        if stage == "attack_adaptive"
+        else [],
     }[stage]
+    return [str(out.relative_to(layout.DATA)) for out in outs]

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stages.storage import layout
 from stages.storage.notes import read_note
 from stages.storage.parquet import read_table
 from stages.storage.prompts import ENTRY
@@ -15,9 +16,9 @@ from stages.storage.tensors import load_arrays
 
 FLIPS = 100  # in each file
 STAGES = {
-    "index/fashion.parquet": ("extract", "fashion"),
-    "clean/fashion/train/images/00001.parquet": ("craft", "fashion"),
-    "bank/fashion/embeddings.parquet": ("tune", "fashion", "advpt"),
+    layout.index_file("fashion"): ("extract", "fashion"),
+    layout.clean_images("fashion", "train") / "00001.parquet": ("craft", "fashion"),
+    layout.bank_features("fashion"): ("tune", "fashion", "all", "tune_bank", "advpt"),
 }
 
 
@@ -61,17 +62,17 @@ def test_a_reader_refuses_the_file_or_reads_what_was_written(small, suffix, reco
     record_property("flipped bits refused", sum(found))
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", STAGES, ids=str)
 def test_a_stage_names_a_damaged_input(small, name):
-    path = small.folder / "data" / name
+    path = small.folder / name
     content = path.read_bytes()
     path.write_bytes(flipped(content, 4 * len(content)))
     said = small.run(*STAGES[name], code=1)
-    assert said.startswith("error: ") and f"data/{name}" in said, said
+    assert said.startswith("error: ") and str(name) in said, said
 
 
 def test_a_raw_image_that_has_changed_since_it_was_listed_is_named(small):
-    path = small.folder / "data/raw/fashion/train.parquet"
+    path = small.folder / layout.raw_folder("fashion") / "train.parquet"
     table = pq.read_table(path)
     images = table["image"].to_pylist()
     images[0] = bytes([images[0][0] ^ 1]) + images[0][1:]

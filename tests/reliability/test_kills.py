@@ -17,9 +17,9 @@ KILLS = 9  # of each stage
 STAGES = [
     ("craft", "fashion"),
     ("embed", "fashion"),
-    ("tune", "fashion", "advpt"),
-    ("refresh", "fashion"),
-    ("attack_adaptive", "fashion", "adaptive_eps4"),
+    ("tune", "fashion", "all", "tune_bank", "advpt"),
+    ("refresh", "fashion", "all", "advpt_refreshed"),
+    ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
     ("attack_oblivious", "fashion", "pgd_eps8"),
     ("assess", "fashion"),
     ("extract", "fashion"),
@@ -32,7 +32,7 @@ def finished(small: Small, stage: tuple[str, ...]) -> int:
     pieces = [out.with_name(f".{out.name}.partial") for out in outs]
     if stage[0] == "tune":
         return epochs(pieces[0], "*")
-    counted = [out for out in pieces if stage[0] not in ("attack_adaptive", "extract") or out.name == ".images.partial"]
+    counted = [out for out in pieces if stage[0] not in ("attack_adaptive", "extract") or "." not in out.stem[1:]]
     shards = [path for folder in counted for path in folder.rglob("*.parquet") if "features" not in path.parts]
     made = sum(re.fullmatch(r"[0-9a-f]{64}\.parquet", path.name) is not None for path in shards)
     return made + (epochs(pieces[1], "*/round-0002") if stage[0] == "refresh" else 0)

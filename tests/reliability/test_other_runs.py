@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -10,11 +9,12 @@ from PIL import Image
 from stages.datasets.index_file import read_index
 from stages.storage import files, provenance
 from stages.storage.images import images_provenance, read_all_images, write_images
+from stages.storage.layout import card_file, clean_images, raw_folder
 from stages.storage.notes import read_note, write_note
 from tests.reliability.small import Small, outs_of
 from tests.reliability.test_full_disk import full_from
 
-CRAFT, EMBED, TUNE = ("craft", "fashion"), ("embed", "fashion"), ("tune", "fashion", "coop")
+CRAFT, EMBED, TUNE = ("craft", "fashion"), ("embed", "fashion"), ("tune", "fashion", "all", "tune_clean", "coop")
 
 
 def interrupt(small: Small, stage: tuple[str, ...], monkeypatch) -> None:
@@ -41,7 +41,7 @@ def change_params(**values: object):
 
 def change_shard(small: Small, monkeypatch) -> None:
     """Another pixel in every clean image, properly written."""
-    folder = small.folder / "data/clean/fashion/train/images"
+    folder = small.folder / clean_images("fashion", "train")
     images, made_by = read_all_images(folder), images_provenance(folder)
     images.pixels[:, 0, 0, 0] ^= 1
     shutil.rmtree(folder)
@@ -50,7 +50,7 @@ def change_shard(small: Small, monkeypatch) -> None:
 
 def change_names(small: Small, monkeypatch) -> None:
     """The class names the other way round."""
-    path = small.folder / "data/cards/fashion.json"
+    path = small.folder / card_file("fashion")
     card = read_note(path)
     write_note(path, {**card, "class_names": card["class_names"][::-1]})
 
@@ -96,10 +96,10 @@ def test_49_without_a_change_it_goes_on(small, monkeypatch, stage):
 
 def write_own_images(small: Small) -> None:
     """A data set `mine`: a folder with 48 training and 12 test images."""
-    images = read_all_images(small.folder / "data/clean/fashion/train/images")
+    images = read_all_images(small.folder / clean_images("fashion", "train"))
     for position, (label, pixels) in enumerate(zip(images.labels, images.pixels, strict=True)):
         split = "train" if position % 5 else "test"
-        path = small.folder / f"data/raw/mine/{split}/class {label}/{position:02d}.png"
+        path = small.folder / raw_folder("mine") / f"{split}/class {label}/{position:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
     small.params["datasets"] = ["mine"]
@@ -119,7 +119,7 @@ def test_an_image_less_leaves_the_other_shards_as_they_are(small, monkeypatch, c
         assert small.finish(*stage)[0] == 1
     monkeypatch.chdir(small.folder)
     first, *_ = read_index("mine").part("train").shards(5)
-    Path("data/raw/mine", first.ids[-1]).unlink()
+    (raw_folder("mine") / first.ids[-1]).unlink()
     for one in before:
         small.run(*one)
     said = small.run(*stage)

@@ -7,11 +7,9 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.crafting.adaptive import part_of, subset_of
 from stages.runtime.engine import Local, ShardFolder, WorkerFacts, engine
 from stages.runtime.params import load_params
 from stages.storage.images import read_ids, write_images
@@ -72,27 +70,15 @@ def test_one_worker_is_loaded_with_the_parameters():
 
 
 def test_a_worker_gets_a_folder_of_shards_as_a_path(tmp_path):
-    with engine(
-        load_params(), lambda params, folder: SimpleNamespace(facts=folder), ShardFolder(tmp_path), shards=1
-    ) as run:
-        assert run.facts == tmp_path and run.call(lambda worker, folder: folder, ShardFolder(tmp_path)) == tmp_path
+    folder = ShardFolder(tmp_path)
+    with engine(load_params(), lambda params, path: SimpleNamespace(facts=path), folder, shards=1) as run:
+        assert run.facts == tmp_path and run.call(lambda worker, path: path, folder) == tmp_path
 
 
 def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
     write_table(tmp_path / "a.parquet", [pa.table({"id": ["x"]})], {})
     with pytest.raises(ValueError, match=r"a\.parquet: of another kind, no column label"):
         read_ids(tmp_path / "a.parquet")
-
-
-def test_a_subset_holds_only_images_of_the_study(shard, tmp_path):
-    write_images(tmp_path / "source", shard.split(4), {})
-    study = SimpleNamespace(takes_part=lambda labels: labels != 1, relabel=lambda labels: labels // 2)
-    whole = subset_of(tmp_path / "source", study, "all", seed=0)
-    assert {index: positions.tolist() for index, positions in whole.items()} == {index: [0, 2] for index in range(4)}
-    few = subset_of(tmp_path / "source", study, 3, seed=0)
-    assert sum(map(len, few.values())) == 3 and all(set(few[index]) <= {0, 2} for index in few)
-    part = part_of(shard, study, np.array([0, 2, 3]))
-    assert part.ids == [shard.ids[index] for index in (0, 2, 3)] and np.array_equal(part.labels, [0, 1, 0])
 
 
 @pytest.mark.parametrize("missing", ["ray", "ray.exceptions"])
