@@ -133,7 +133,7 @@ def test_a_method_of_the_parameters_has_its_label(tmp_path, prompts, photos, cap
     label = next(method.label for method in load_params().methods.all() if method.name == "zero_shot")
     _, title, *_ = capsys.readouterr().out.splitlines()
     assert title.split("  ")[0:1] == [""] and title.split()[: len(label.split())] == label.split()
-    assert "tuning seed" not in title[:39] and "AdvPT, seed 0" in title
+    assert "seed" not in title[:39] and "AdvPT, seed 0" in title
 
 
 def test_a_bias_and_a_defence_count(tmp_path, prompts, photos, capsys):

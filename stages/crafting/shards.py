@@ -14,7 +14,6 @@ from stages.crafting.batching import Batching, even_batches, fitting, over_batch
 from stages.models.device import to_tensor
 from stages.runtime.params import Params
 from stages.storage.images import Images, write_shard
-from stages.storage.provenance import Provenance
 
 # Maps images (N, C, H, W), labels (N,) and the images' noise to adversarial images inside the ball.
 Attack = Callable[[Tensor, Tensor, ImageNoise], Tensor]
@@ -89,10 +88,10 @@ class AttackWorker:
         self._attack, self._ball, self._seed = attack, LinfBall(eps / 255), params.seed
         self._runtime = fitting(params.runtime, encode, image_size, device)
 
-    def attack(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+    def attack(self, path: Path, shard_index: int, shard: Images) -> None:
         """Attack a shard and write the adversarial images."""
         batching = even_batches(self._runtime, len(shard), self.device.type)
         crafted = craft_shard(
             self._attack, shard, ball=self._ball, seed=self._seed, device=self.device, batching=batching
         )
-        write_shard(path, crafted, {**provenance, "shard": shard_index})
+        write_shard(path, crafted)

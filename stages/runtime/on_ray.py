@@ -28,10 +28,10 @@ from stages.storage.files import explaining, whole
 from stages.storage.images import (
     Images,
     Written,
-    images_provenance,
-    piece_path,
+    checksums_of,
     read_images,
     read_shard,
+    result_paths,
     rows_of,
     shard_paths,
 )
@@ -168,13 +168,13 @@ class OnRay:
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
     ) -> Written:
         """As `Engine.map`."""
-        paths, first, indices = shard_paths(source), images_provenance(source), indices_of(source, chosen)
-        targets = [piece_path(folder, position) for position in range(len(indices))]
+        paths, checksums, indices = shard_paths(source), checksums_of(source), indices_of(source, chosen)
+        targets = result_paths(folder, source, indices)
         shared = ray.put(function)
 
         def arguments(position: int) -> tuple[Any, ...]:
             index = indices[position]
-            return content_of_file, shared, position, read_shard(paths[index], index, first)
+            return content_of_file, shared, position, read_shard(paths[index], checksums[index])
 
         tasks = [
             Task(str(paths[index]), partial(arguments, position), position)
@@ -185,7 +185,7 @@ class OnRay:
             target = targets[task.position]
             with explaining(target), whole(target) as temporary:
                 temporary.write_bytes(content)
-        return Written(sum(map(rows_of, targets)), len(targets), len(targets) - len(tasks))
+        return Written(sum(map(rows_of, targets)), targets, len(targets) - len(tasks))
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """As `Engine.call`."""
