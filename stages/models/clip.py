@@ -3,11 +3,12 @@
 import copy
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.models.checkpoints import misfit
 from stages.models.device import has_bf16_units
@@ -29,9 +30,9 @@ class Clip:
         fingerprint: Name, pretrained tag and sha256 of the weights; goes into every artefact.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: object, fingerprint: dict, *, precision: str = "fp32") -> None:
+    def __init__(self, model: Any, tokenizer: Any, fingerprint: dict, *, precision: str = "fp32") -> None:
         open_clip = import_open_clip()
-        self.model = model.eval().requires_grad_(False)
+        self.model: Any = model.eval().requires_grad_(False)
         self.is_fast = optimize_for_input_gradients(model.visual)
         self.precision = precision if self.is_fast else "fp32"
         self.model.eval().to(memory_format=torch.channels_last)  # what was rearranged is new, so in training mode
