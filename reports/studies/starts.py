@@ -1,4 +1,4 @@
-"""What the starts of the label-free attack are worth: `python -m tests.starts` writes reports/starts.csv.
+"""Compare starts of the label-free attack: `python -m reports.studies.starts` writes reports/starts.csv.
 
 On the test images of the committed state, which `dvc repro` has to have made. One line for each eps, kind of attack,
 number of starts and prompt: accuracy under attack (right on the clean image, too), its 95 % Wilson interval, the mean
@@ -8,6 +8,7 @@ The number of starts and of steps of the default threats was chosen on training 
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,13 +25,14 @@ from stages.report.statistics import wilson
 from stages.runtime.params import FeaturePgd, Params, load_params
 from stages.storage.embeddings import Bank
 from stages.storage.images import Images, read_all_images
+from stages.storage.layout import clean_images
 
 CPU = torch.device("cpu")
 OUT = Path("reports/starts.csv")
 EPS = (4, 8, 16)
 STARTS = (1, 2, 5, 10)
-PAPER = {"steps": 40, "step_ratio": 1.25}
-KINDS = {
+PAPER: dict[str, Any] = {"steps": 40, "step_ratio": 1.25}
+KINDS: dict[str, dict[str, Any]] = {
     "default": {"steps": 20, "step_ratio": 2.5, "start": "uniform"},
     "paper's steps": {**PAPER, "start": "uniform"},
     "paper's steps and one-sided start": {**PAPER, "start": "one_sided"},
@@ -65,7 +67,7 @@ def lines(dataset: str = "fashion") -> Iterator[dict[str, object]]:
     """All lines of the table."""
     params = load_params()
     clip, study = load_clip(**params.model.model_dump(), device=CPU), read_study(dataset, dataset)
-    shard = read_all_images(Path(f"data/clean/{dataset}/test/images"))
+    shard = read_all_images(clean_images(dataset, "test"))
     clean = embed_shard(clip, shard, device=CPU, runtime=params.runtime)
     was = right_of(study, clean)
     for eps in EPS:
@@ -83,9 +85,9 @@ def lines(dataset: str = "fashion") -> Iterator[dict[str, object]]:
                     accuracy = float((right & was[prompt]).mean())
                     low, high = wilson(accuracy, len(shard))
                     yield {
-                        "eps": eps, "attack": kind, "starts": count, "prompt": prompt, "accuracy": round(accuracy, 4),
-                        "low": round(low, 4), "high": round(high, 4), "n": len(shard),
-                        "objective": round(highest.mean(), 4),
+                        "eps": eps, "attack": kind, "starts": count, "method": prompt, "accuracy": round(accuracy, 4),
+                        "low": round(float(low), 4), "high": round(float(high), 4), "n": len(shard),
+                        "objective": round(float(highest.mean()), 4),
                     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Ways to tune on a refreshed bank, cross-validated: `python -m tests.folds` writes reports/folds.csv.
+"""Cross-validate ways to tune on a refreshed bank: `python -m reports.studies.folds` writes reports/folds.csv.
 
 Of the default data set's training images alone, in four folds: three are attacked through the prompts and tuned on, in
 rounds, as the stage `refresh` does it; the fourth is attacked through what came out, by PGD on the cross-entropy and on
@@ -6,11 +6,11 @@ the margin, the worse of both for each image. Beside prompts, the K text feature
 tower had to make them: a cosine classifier on frozen image features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ from stages.prompts.generators import tuning_generators
 from stages.prompts.train import Schedule, tune
 from stages.runtime.params import Params, load_params
 from stages.storage.images import Images, read_images
+from stages.storage.layout import clean_images, method_folder
 from stages.storage.prompts import load_prompts
 
 CPU = torch.device("cpu")
@@ -77,13 +78,13 @@ class Laboratory:
 
     def __init__(self, params: Params) -> None:
         (dataset, *_) = params.datasets
-        shards = list(read_images(Path(f"data/clean/{dataset}/train/images")))
+        shards = list(read_images(clean_images(dataset, "train")))
         ids = [id for shard in shards for id in shard.ids]
         labels, pixels = (np.concatenate([getattr(shard, name) for shard in shards]) for name in ("labels", "pixels"))
         self.params, self.images = params, Images(ids, labels, pixels)
         self.clip: Clip = load_clip(**params.model.model_dump(), device=CPU)
         self.class_names = read_card(dataset).class_names
-        found = load_prompts(Path(f"data/prompts/{dataset}/hand/prompts.safetensors"))
+        found = load_prompts(method_folder(dataset, "all", "zero_shot", "zero_shot") / "prompts.safetensors")
         self.hand = torch.tensor(found.text_features[0])
         self.clean = self.embedded(self.images)
 
@@ -99,8 +100,8 @@ class Laboratory:
         settings = refresh.changed(self.params.tune).model_copy(update={"tuning_seeds": 1})
         refresher = Refresher(self.clip, refresh, seed=self.params.seed, device=CPU, runtime=self.params.runtime)
         text_features, views = self.hand, []
-        for turn in range(refresh.rounds):
-            bank, _ = refresher.embedded(images, text_features, turn=turn)
+        for round_index in range(refresh.rounds):
+            bank, _ = refresher.embedded(images, text_features, round_index=round_index)
             views.append(torch.tensor(bank.embeddings))
             data = {"embeddings": torch.stack(views)[None], "clean_embeddings": self.clean[part], "labels": labels}
             if way.free:
@@ -112,7 +113,7 @@ class Laboratory:
                 text_features = found.text_features[0]
         return text_features
 
-    def freely(self, schedule: Schedule, clean_fraction: float, temperature: float, **data: Tensor) -> Tensor:
+    def freely(self, schedule: Schedule, clean_fraction: float, temperature: float, **data: Any) -> Tensor:
         """Text features (K, D) tuned themselves, from the hand-written prompt's."""
         vectors = self.hand[None].clone()
         progress = tune(
@@ -143,7 +144,7 @@ class Laboratory:
     def hits(self, text_features: Tensor, embeddings: Tensor, labels: np.ndarray) -> np.ndarray:
         return (cosine_logits(embeddings, text_features, self.clip.logit_scale).argmax(-1).numpy()) == labels
 
-    def attacked(self, text_features: Tensor, images: Images, eps: float, objective: object) -> Images:
+    def attacked(self, text_features: Tensor, images: Images, eps: float, objective: Callable) -> Images:
         """Images attacked through text features, as they would be stored."""
         ball, step_size, steps = steps_of(eps, STEPS, STEP_RATIO)
 
