@@ -283,7 +283,6 @@ def test_a_network_that_takes_no_small_images_gets_its_own_size(monkeypatch, nam
 
 
 def test_no_library_is_imported_before_a_backbone_is_asked_for():
-    program = (
-        "import stages.models.linear_head, sys; assert not {'timm', 'torchvision', 'open_clip'} & set(sys.modules)"
-    )
+    libraries = {"timm", "torchvision", "open_clip"}
+    program = f"import stages.models.linear_head, sys; assert not {libraries} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
