@@ -21,7 +21,7 @@ COMMANDS = re.search("<!-- example -->\n```bash\n(.*?)```", TEXT, re.DOTALL)[1]
 
 def test_files_and_names_in_it_exist():
     files = re.findall(r"`((?:stages|tests)/[\w./]+)`", TEXT)
-    names = re.findall(r"`(\w+)` (?:of|in) `(stages/[\w/]+)\.py`", TEXT)
+    names = re.findall(r"`(\w+)` of `(stages/[\w/]+)\.py`", TEXT)
     assert files and names
     assert [name for name in files if not (ROOT / name).exists() and name not in DIFF] == []
     modules = {path: importlib.import_module(path.replace("/", ".")) for _, path in names}
