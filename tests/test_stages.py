@@ -377,7 +377,7 @@ def test_an_image_is_embedded_alike_with_however_few_beside_it(clip, count):
     assert part.embeddings.tobytes() == whole.embeddings[5 : 5 + count].tobytes()
 
 
-def test_31_autoattack_says_what_too_few_classes_leave_out():
+def test_autoattack_says_what_too_few_classes_leave_out():
     fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=1)
     assert left_out(fast, 4) == ""
     assert left_out(fast, 3) == ", without apgd-t: its loss needs 4 classes"

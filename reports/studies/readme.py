@@ -7,9 +7,9 @@ import csv
 import json
 from pathlib import Path
 
+from reports.studies.benchmarks.measuring import shown
 from reports.studies.sweep import LABELS
 from stages.runtime.params import load_params
-from tests.benchmarks.measuring import shown
 
 # rows of the table `refreshed`: of which reports/experiments/NAME.csv, which threat
 REFRESHED = (
@@ -200,7 +200,7 @@ def percent(fraction: str) -> str:
 
 
 def benchmarks() -> str:
-    """What was measured by tests/benchmarks, in Markdown."""
+    """What was measured by reports/studies/benchmarks, in Markdown."""
     return "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
 
 

@@ -1,4 +1,4 @@
-"""Checks of a list of images, on lists written by hand. Numbers: BAD_INPUTS.md."""
+"""Checks of a list of images, on lists written by hand."""
 
 import time
 
@@ -43,25 +43,25 @@ def test_a_data_set_without_training_images_is_fine():
         ([*CLEAN, ("test/x", "test", -1, "x")], "test/x: label -1; allowed are 0 to 3"),
         ([*CLEAN[:1], *CLEAN[2:]], r"1 of 4 classes have no training image \(labels 1\)"),
     ],
-    ids=["32 overlap", "33 two classes", "35 too large", "35 negative", "34 missing from train"],
+    ids=["overlap", "two classes", "too large", "negative", "missing from train"],
 )
 def test_an_error_names_an_example_and_what_is_allowed(rows, message):
     with pytest.raises(ValueError, match=message):
         check(rows)
 
 
-def test_32_the_share_of_the_test_images_counts_and_the_limit_itself_is_allowed():
+def test_the_share_of_the_test_images_counts_and_the_limit_itself_is_allowed():
     rows = [*CLEAN, ("test/again", "test", 2, "train2")]  # 1 of 5 test images, though 1 of 9 images
     assert check(rows, overlap_limit=0.2) == ["1 of 5 test images are training images too"]
     with pytest.raises(ValueError, match=r"allows a share of 0\.19"):
         check(rows, overlap_limit=0.19)
 
 
-def test_32_a_training_image_that_is_there_twice_is_no_overlap():
+def test_a_training_image_that_is_there_twice_is_no_overlap():
     assert check([*CLEAN, ("train/again", "train", 2, "train2"), ("test/again", "test", 2, "test2")]) == []
 
 
-def test_33_published_data_sets_are_only_noted():
+def test_published_data_sets_are_only_noted():
     rows = [
         *CLEAN,
         *((f"train/x{label}", "train", label, "train1") for label in (0, 2, 3)),

@@ -143,7 +143,7 @@ def test_weights_of_another_model_are_refused(tmp_path, how):
 
 
 @pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "timm:test_resnet"])
-def test_42_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, name):
+def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, name):
     weights = load(name).body.state_dict()
     torch.save({"state_dict": weights, "more": Malicious(tmp_path / "owned")}, tmp_path / "bad.pth")
     with pytest.raises(ValueError, match=r"bad\.pth\) cannot be loaded"):

@@ -90,7 +90,7 @@ def test_an_unknown_word_is_named(tower):
         start_from(tower, "a zebra of", 3)
 
 
-def test_14_a_context_that_is_too_long_names_the_class(tower):
+def test_a_context_that_is_too_long_names_the_class(tower):
     with pytest.raises(
         ValueError, match=r"class 'T-shirt/top': 25 context vectors .* make 33 tokens; the text tower takes 32"
     ):

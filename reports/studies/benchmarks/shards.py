@@ -9,6 +9,7 @@ import numpy as np
 import open_clip
 import torch
 
+from reports.studies.benchmarks.measuring import medians
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
@@ -17,7 +18,6 @@ from stages.crafting.shards import craft_shard
 from stages.models.clip import Clip, load_clip
 from stages.runtime.params import load_params
 from stages.storage.images import Images
-from tests.benchmarks.measuring import medians
 
 EPS, STEPS = 8, 10  # the bank's
 IMAGES = {"ViT-B-16": 1024, "ViT-L-14": 256}  # on a GPU, in bf16; the embedded model, in fp32, takes 2,000

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import open_clip
 import torch
 
+from reports.studies.benchmarks.measuring import flops, matrix_peak, medians
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
 from stages.models.clip import Clip
-from tests.benchmarks.measuring import flops, matrix_peak, medians
 from tests.references import feature_attack
 
 EPS, STEPS = 8 / 255, 10  # the bank's
