@@ -70,7 +70,7 @@ def test_published_data_sets_are_only_noted():
     assert check(rows, strict=False) == ["images that lie under more than one class: 2"]
 
 
-@pytest.mark.parametrize(("classes", "notes"), [(2, 1), (3, 1), (4, 0)], ids="31 {}".format)
+@pytest.mark.parametrize(("classes", "notes"), [(2, 1), (3, 1), (4, 0)], ids=str)
 def test_fewer_than_4_classes_are_noted(classes, notes):
     rows = [row for row in CLEAN if row[2] < classes]
     said = [f"{classes} classes: attacks on the targeted DLR loss need 4 and are left out"]
@@ -104,8 +104,8 @@ def test_counts_equal_those_of_a_plain_loop_in_any_order(rows, order):
     assert said == expected + [f"images that lie under more than one class: {several}"] * (several > 0)
 
 
-def test_imagenet_takes_seconds():
-    count = 1_330_000
+def test_a_large_data_set_takes_seconds():
+    count = 300_000
     generator = np.random.default_rng(0)
     digests = [row.tobytes() for row in generator.integers(0, 256, (count, 32), np.uint8)]
     digests[-1] = digests[0]
@@ -113,5 +113,5 @@ def test_imagenet_takes_seconds():
     labels = np.arange(count) % 1000
     start = time.perf_counter()
     notes = check_listing(ids, splits, labels, digests, classes=1000, overlap_limit=0.01, strict=False)
-    assert time.perf_counter() - start < 30  # 2 s on one core
+    assert time.perf_counter() - start < 15  # half a second on one core
     assert notes == ["1 of 50000 test images are training images too", "images that lie under more than one class: 1"]

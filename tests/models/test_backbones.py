@@ -71,13 +71,6 @@ def test_the_digest_is_that_of_the_weights(tmp_path):
     assert load(f"open_clip:local-dir:{tmp_path}").sha256 == digest
 
 
-def test_a_folder_without_weights_is_refused(tmp_path):
-    save_random(tmp_path, "vit_b_32")
-    (tmp_path / "open_clip_model.safetensors").unlink()
-    with pytest.raises(ValueError, match=rf"open_clip:local-dir:{tmp_path} \(its own weights\) cannot be loaded"):
-        load(f"open_clip:local-dir:{tmp_path}")
-
-
 def test_tokens_beside_features_are_left_out(tmp_path):
     configuration = {**KINDS["vit_b_32"][0], "vision_cfg": {**VIT, "output_tokens": True}}
     save_model(tmp_path, random_model(configuration), configuration, PREPROCESS)
