@@ -1,126 +1,123 @@
-"""adapt: an attacker who knows the very prompts under test -> data/rows/<study>/<threat>.parquet and the images.
+"""attack_adaptive: a method, an attacker who knows it -> attacked test images, and the method's predictions on them."""
 
-Each prompt, and each of the first tuning seeds, is attacked by itself, through its own text features. The study is as
-in `evaluate`.
-"""
-
+from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import torch
 
 from stages.attacks.linf import LinfBall
-from stages.crafting.adaptive import adaptive_attack, left_out, logits_through, part_of, subset_of
+from stages.crafting.adaptive import adaptive_attack, left_out
 from stages.crafting.batching import Batching, even_batches, fitting
-from stages.crafting.defended import prepared_by
 from stages.crafting.embedding import EmbeddingWorker
 from stages.crafting.shards import craft_shard
-from stages.evaluation.study import Study, accuracy_of, expected_provenance, judged, prompt_paths, read_study
+from stages.datasets.card_file import read_card
+from stages.evaluation.load import victim_of
+from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
+from stages.evaluation.subset import part_of, subset_of
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.runtime.cli import command, progress
-from stages.runtime.engine import Work, engine
+from stages.runtime.cli import command
+from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, load_params, threat_of
 from stages.storage.embeddings import read_bank
 from stages.storage.files import replacing, require_writable, resuming
-from stages.storage.images import Images, Written, checksums_of, images_provenance, note_count, piece_path, write_shard
+from stages.storage.images import (
+    Images,
+    Written,
+    checksums_of,
+    images_provenance,
+    note_count,
+    piece_path,
+    write_shard,
+)
+from stages.storage.layout import adaptive_images, clean_images, predictions_file
 from stages.storage.parquet import write_table
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.prompts import PromptFile
+from stages.storage.provenance import Provenance, key_of, provenance, require
 
 
-def main(dataset: str, threat: str, study: str | None = None) -> str:
-    """Attacks some test images through each prompt, stores them, embeds what was stored, judges it."""
+def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
+    """Attack some test images through each of the first tuning seeds, store them, and classify what was stored."""
     params = load_params()
     settings = threat_of(params.adaptive, threat)
-    images = Path(f"data/test/{study or dataset}/{threat}/images")
-    out = Path(f"data/rows/{study or dataset}/{threat}.parquet")
+    images = adaptive_images(dataset, study, group, method, threat)
+    out = predictions_file(dataset, study, group, method, threat)
     require_writable(images, out)
-    source = Path(f"data/clean/{dataset}/test/images")
+    card = read_card(dataset)
+    labels = study_labels(study, len(card.class_names))
+    source = clean_images(dataset, "test")
     clean = images_provenance(source)
-    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
-    compared = read_study(
-        dataset, study or dataset, expected_provenance(params), dataset_sha256=clean["dataset_sha256"]
-    )
-    subset = subset_of(source, compared, settings.images, seed=params.seed)
-    work = [
-        (prompt, seed)
-        for prompt, prompts in compared.prompts.items()
-        for seed in range(min(settings.tuning_seeds, len(prompts.text_features)))
-    ]
-    defence = settings.defence.method if settings.defence else "none"
-    rows: dict[str, list[pa.Table]] = {}
-    written = []
-    with engine(params, AdaptiveAttackWorker, settings, compared, list(subset.values()), shards=len(subset)) as run:
-        made_by = {**clean, "attack": settings.model_dump(), "victim": run.facts["model"]}
-        for prompt, path in prompt_paths(dataset, study or dataset).items():
-            require(compared.prompts[prompt].provenance, path, model=run.facts["model"])
-        inputs = [*checksums_of(source), *compared.seals]
-        key = key_of({**made_by, "prompts": compared.provenances}, inputs, device=run.facts["device"])
+    same = {"dataset_sha256": card.sha256}
+    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump(), **same)
+    prompts = read_method(dataset, study, params.methods.find(group, method), params, **same)
+    subset = subset_of(source, labels, settings.images, seed=params.seed)
+    title = study_title(dataset, study)
+    tables, written = [], []
+    worker = partial(AdaptiveAttackWorker, settings=settings, prompts=prompts, labels=labels, subset=[*subset.values()])
+    with engine(params, worker, shards=len(subset)) as run:
+        require(prompts.provenance, out, model=run.facts.model)
+        made_by = {**clean, "attack": settings.model_dump(), "method": prompts.provenance}
+        key = key_of(made_by, checksums_of(source), device=run.facts.device)
         with resuming(images, key) as pieces, replacing(out) as file:
-            for prompt, seed in progress(work, what=f"adapt {threat}", total=len(work)):
-                name = f"{prompt}-{seed}"
-                folder, features = pieces / images.name / name, pieces / "features" / name
-                about = {"made_by": made_by, "prompt": prompt, "seed": seed}
-                written.append(run.write(Work(folder, source, about, f"attack {name}", chosen=list(subset))))
+            for seed in range(min(settings.tuning_seeds, len(prompts.text_features))):
+                folder, features = (pieces / name / f"seed-{seed}" for name in (images.name, "features"))
+                attack = partial(AdaptiveAttackWorker.attack, seed=seed, provenance=made_by)
+                written.append(run.map(attack, source, folder, what=f"{method} {threat}", chosen=[*subset]))
                 note_count(folder, written[-1].pieces)
-                embedded = run.write(Work(features, folder, about, f"embed {name}", method="embed"))
-                rows[name] = [
-                    judged(read_bank(path)[0], compared, threat=threat, prompt=prompt, seed=seed, defence=defence)
-                    for path in (piece_path(features, piece) for piece in range(embedded.pieces))
-                ]
-            parts = [part for parts in rows.values() for part in parts]
-            write_table(file, parts, provenance(images=made_by, prompts=compared.provenances))
-    headline = ", ".join(f"{name} {accuracy_of(parts):.3f}" for name, parts in rows.items())
-    missing = left_out(settings, len(compared.prompts["hand"].class_names))
-    return f"wrote {out}, {together(written)}{missing}, right: {headline}"
+                embedded = run.map(AdaptiveAttackWorker.embed, folder, features, what=f"embed {method} {threat}")
+                about = {"title": title, "threat": threat, "method": method, "seed": seed}
+                for piece in range(embedded.pieces):
+                    tables.append(predictions_table(read_bank(piece_path(features, piece))[0], prompts, **about))
+            write_table(file, tables, provenance(images=made_by, method=prompts.provenance))
+    kept = Written(written[0].images, sum(one.pieces for one in written), sum(one.kept for one in written))
+    missing = left_out(settings, len(labels))
+    return f"wrote {out}, {kept}{missing}, accuracy on attacked images: {accuracy_of(tables):.3f}"
 
 
 class AdaptiveAttackWorker:
-    """Attacks shards through prompts, and embeds what was stored: a worker, see stages/runtime/engine.py.
+    """Attacks shards through a method and embeds the result; a worker (stages/runtime/engine.py).
 
     Args:
         params: The parameters.
         settings: The attack.
-        study: The prompts.
+        prompts: The method.
+        labels: The classes of the study.
         subset: Positions of the images in each chosen shard, see `subset_of`.
     """
 
-    def __init__(self, params: Params, settings: AdaptiveAttack, study: Study, subset: list[np.ndarray]) -> None:
-        self._settings, self._study, self._subset, self._seed = settings, study, subset, params.seed
+    def __init__(
+        self, params: Params, settings: AdaptiveAttack, prompts: PromptFile, labels: range, subset: list[np.ndarray]
+    ) -> None:
+        self._settings, self._labels, self._subset, self._seed = settings, labels, subset, params.seed
         self._device = choose_device(params.runtime.device)
         self._clip = load_clip(**params.model.model_dump(), device=self._device)
+        self._prompts = prompts
         self._runtime = fitting(
             params.runtime, self._clip.encode_image, self._clip.image_size, self._device, samples=settings.samples
         )
-        prepare = prepared_by(settings.defence, seed=params.seed)
-        self.embed = EmbeddingWorker(self._clip, device=self._device, runtime=params.runtime, prepare=prepare).make
-        self.facts = {"device": self._device.type, "model": self._clip.fingerprint}
+        defence = victim_of(prompts, self._clip, seed=0).defence
+        prepare = partial(defence.of_ids, seed=params.seed) if defence else None
+        self._embedder = EmbeddingWorker(self._clip, device=self._device, runtime=params.runtime, prepare=prepare)
+        self.facts = WorkerFacts(self._device.type, self._clip.fingerprint)
 
-    def make(self, path: Path, piece: int, shard: Images, about: dict[str, Any]) -> None:
-        """Attacks a shard through the prompt of the tuning seed that `about` names."""
-        prompts, seed = self._study.prompts[about["prompt"]], about["seed"]
-        text_features = torch.tensor(prompts.text_features[seed], device=self._device)
-        logits_of = logits_through(self._clip, text_features, prompts.logit_scale)
-        attack = adaptive_attack(self._settings, logits_of, seed=self._seed)
-        part = part_of(shard, self._study, self._subset[piece])
+    def attack(self, path: Path, shard_index: int, shard: Images, *, seed: int, provenance: Provenance) -> None:
+        """Attack the images of the subset in a shard through one tuning seed, and write them."""
+        part = part_of(shard, self._labels, self._subset[shard_index])
+        attack = adaptive_attack(self._settings, victim_of(self._prompts, self._clip, seed=seed), seed=self._seed)
         ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(part))
         crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
-        made_by = {**about["made_by"], "prompts": prompts.provenance, "tuning_seed": seed, "shard": piece}
-        write_shard(path, crafted, made_by)
+        write_shard(path, crafted, {**provenance, "tuning_seed": seed, "shard": shard_index})
+
+    def embed(self, path: Path, shard_index: int, shard: Images) -> None:
+        """Embed a shard of attacked images, behind the method's defence if it has one."""
+        self._embedder.embed(path, shard_index, shard, provenance={})
 
     def _batching(self, count: int) -> Batching:
         if not isinstance(self._settings, AutoAttack | Square):
             return even_batches(self._runtime, count, self._device.type)
         batches = ceil(count / self._settings.batch_size)
         return Batching(batches, 1, whole=True)  # who is together matters to the package's noise
-
-
-def together(written: list[Written]) -> Written:
-    """What was written of the same images for several prompts."""
-    return Written(written[0].images, sum(one.pieces for one in written), sum(one.kept for one in written))
 
 
 if __name__ == "__main__":

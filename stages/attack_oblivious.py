@@ -1,30 +1,33 @@
-"""craft_test: test images -> adversarial ones of an oblivious threat, 8-bit, inside the ball, and their raw embeddings.
+"""attack_oblivious: attack the test images without any prompt; store the 8-bit adversarial images and their embeddings.
 
-Both in one stage: an embedding is one forward pass, the attack before it one forward and one back for every step.
+Both in one stage, because embedding costs one forward pass and the attack a forward and a backward pass per step.
 """
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
 from stages.crafting.feature import FeatureAttackWorker
+from stages.crafting.model import load_model
 from stages.crafting.transfer import TransferAttackWorker
-from stages.models.clip import load_clip
 from stages.runtime.cli import command
-from stages.runtime.engine import ShardFolder, Work, engine
+from stages.runtime.engine import ShardFolder, engine
 from stages.runtime.params import FeaturePgd, Params, Transfer, load_params, threat_of
 from stages.storage.files import require_writable, resuming, whole
-from stages.storage.images import checksums_of, images_provenance, note_count, shard_paths
+from stages.storage.images import Images, checksums_of, images_provenance, note_count, shard_paths
+from stages.storage.layout import clean_images, oblivious_images, test_features
 from stages.storage.notes import write_note
-from stages.storage.provenance import key_of, require
+from stages.storage.provenance import Provenance, key_of, require
 
 
 def main(dataset: str, threat: str) -> str:
-    """Attacks the test images of a data set, stores what comes out, and embeds what was stored."""
+    """Attack the test images of a data set, store the adversarial images, and embed what was stored."""
     params = load_params()
     attack = threat_of(params.oblivious, threat)
-    images, features = (Path(f"data/test/{dataset}/{threat}/{name}") for name in ("images", "features.parquet"))
+    images, features = oblivious_images(dataset, threat), test_features(dataset, threat)
     require_writable(images, features)
-    source, train = (Path(f"data/clean/{dataset}/{split}/images") for split in ("test", "train"))
+    source, train = (clean_images(dataset, split) for split in ("test", "train"))
     inputs = checksums_of(source)
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
@@ -36,26 +39,31 @@ def main(dataset: str, threat: str) -> str:
     with engine(
         params, ObliviousAttackWorker, attack, fitted_to, clean["shape"][0], shards=len(shard_paths(source))
     ) as run:
-        made_by = {**clean, "attack": attack.model_dump(), **run.facts["knows"]}
-        with resuming(images, key_of(made_by, inputs, device=run.facts["device"])) as pieces:
-            folder, note = pieces / images.name, run.facts["note"]
-            written = run.write(Work(folder, source, made_by, f"craft {threat}"))
+        provenance = {**clean, "attack": attack.model_dump(), **run.facts.provenance}
+        craft = partial(ObliviousAttackWorker.attack, provenance=provenance)
+        with resuming(images, key_of(provenance, inputs, device=run.facts.device)) as pieces:
+            folder, note = pieces / images.name, run.facts.note
+            written = run.map(craft, source, folder, what=f"craft {threat}")
             note_count(folder, written.pieces)
             if isinstance(attack, Transfer):
-                found = run.call("judge", ShardFolder(source), ShardFolder(folder))
+                accuracy = run.call(ObliviousAttackWorker.surrogate_accuracy, ShardFolder(source), ShardFolder(folder))
                 with whole(folder / "surrogate.json") as note_file:
-                    write_note(note_file, {**run.facts["knows"]["surrogate"], **found})
-                note = (
-                    f", surrogate right on {found['clean_accuracy']:.3f} clean, {found['robust_accuracy']:.3f} attacked"
-                )
-            with embedding(run, folder, features, images_provenance(folder), method="embed") as embedded:
+                    write_note(note_file, {**run.facts.provenance["surrogate"], **accuracy})
+                clean_accuracy, robust_accuracy = accuracy["clean_accuracy"], accuracy["robust_accuracy"]
+                note = f", surrogate accuracy {clean_accuracy:.3f} clean, {robust_accuracy:.3f} attacked"
+            made_by, embed = images_provenance(folder), ObliviousAttackWorker.embed
+            with embedding(run, folder, features, made_by, embed=embed) as embedded:
                 pass  # both are put into place, or neither
     of_attack = f"eps {attack.eps:g}/255, {attack.steps} steps{note}"
     return f"wrote {images}, {written}, {of_attack}; {features}, {embedded}"
 
 
 def require_training(train: Path) -> None:
-    """Refuses a surrogate where a data set has no training images."""
+    """Refuse a transfer attack on a data set without training images.
+
+    Raises:
+        ValueError: If there are none.
+    """
     if not train.is_dir():
         raise ValueError(
             f"{train}: no training images to fit a surrogate to; leave transfer threats out for a data set that is "
@@ -64,27 +72,37 @@ def require_training(train: Path) -> None:
 
 
 class ObliviousAttackWorker:
-    """Attacks shards of test images, and embeds what was stored: a worker, see stages/runtime/engine.py.
+    """Attacks shards of test images and embeds the result; a worker (stages/runtime/engine.py).
 
     Args:
         params: The parameters.
         settings: The attack.
-        train: The training images, which a surrogate is fitted to; None for an attack without one.
+        train: The training images that the surrogate is fitted to; None for an attack without one.
         image_size: H and W, in pixels.
     """
 
     def __init__(self, params: Params, settings: FeaturePgd | Transfer, train: Path | None, image_size: int) -> None:
         match settings:
             case FeaturePgd():
-                crafter = FeatureAttackWorker(params, settings, params.model, image_size)
-                clip = crafter.clip
+                self._attacker = FeatureAttackWorker(params, settings, image_size)
+                clip, device = self._attacker.clip, self._attacker.device
             case Transfer():
-                crafter = TransferAttackWorker(params, settings, train, image_size)
-                clip = load_clip(**params.model.model_dump(), device=crafter.device)
-                self.judge = crafter.judge
-        self.make = crafter.make
-        self.embed = EmbeddingWorker(clip, device=crafter.device, runtime=params.runtime).make
-        self.facts = {**crafter.facts, "model": clip.fingerprint}
+                self._attacker = TransferAttackWorker(params, settings, train, image_size)
+                clip, device = load_model(params)
+        self._embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime)
+        self.facts = replace(self._attacker.facts, model=clip.fingerprint)
+
+    def attack(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+        """Attack a shard and write the adversarial images."""
+        self._attacker.attack(path, shard_index, shard, provenance=provenance)
+
+    def embed(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+        """Embed a shard and write its embeddings."""
+        self._embedder.embed(path, shard_index, shard, provenance=provenance)
+
+    def surrogate_accuracy(self, clean: Path, attacked: Path) -> dict[str, float]:
+        """Return the accuracy of the surrogate on a folder of clean images and on the same images attacked."""
+        return self._attacker.surrogate_accuracy(clean, attacked)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,33 @@
-"""craft: training images -> adversarial images for the bank, 8-bit, inside the ball; no prompt takes part."""
+"""craft: attack the training images without any prompt; the 8-bit adversarial images are those of the bank."""
 
-from pathlib import Path
+from functools import partial
 
 from stages.crafting.feature import FeatureAttackWorker
 from stages.runtime.cli import command
-from stages.runtime.engine import Work, engine
+from stages.runtime.engine import engine
 from stages.runtime.params import load_params
 from stages.storage.files import require_writable, resuming
 from stages.storage.images import checksums_of, images_provenance, note_count, shard_paths
+from stages.storage.layout import bank_images, clean_images
 from stages.storage.provenance import key_of, require
 
 
 def main(dataset: str) -> str:
-    """Attacks the training images of a data set and stores what comes out."""
+    """Attack the training images of a data set and store the adversarial images."""
     params = load_params()
     attack = params.attack
-    out = Path(f"data/bank/{dataset}/images")
+    source, out = clean_images(dataset, "train"), bank_images(dataset)
     require_writable(out)
-    source = Path(f"data/clean/{dataset}/train/images")
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="train", seed=params.seed, data=params.data.model_dump())
     size = clean["shape"][0]
-    with engine(params, FeatureAttackWorker, attack, params.model, size, shards=len(shard_paths(source))) as run:
-        made_by = {**clean, "attack": attack.model_dump(), **run.facts["knows"]}
-        with resuming(out, key_of(made_by, checksums_of(source), device=run.facts["device"])) as pieces:
-            written = run.write(Work(pieces / out.name, source, made_by, "craft bank"))
+    with engine(params, FeatureAttackWorker, attack, size, shards=len(shard_paths(source))) as run:
+        provenance = {**clean, "attack": attack.model_dump(), **run.facts.provenance}
+        craft = partial(FeatureAttackWorker.attack, provenance=provenance)
+        with resuming(out, key_of(provenance, checksums_of(source), device=run.facts.device)) as pieces:
+            written = run.map(craft, source, pieces / out.name, what="craft bank")
             note_count(pieces / out.name, written.pieces)
-    return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{run.facts['note']}"
+    return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{run.facts.note}"
 
 
 if __name__ == "__main__":

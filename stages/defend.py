@@ -1,45 +1,34 @@
-"""defend: stored test images -> input processing -> data/test/<dataset>/<threat>+<defence>/features.parquet.
+"""defend: the prompts of another method, and a defence in front of it -> a method of the group `defended`.
 
-The threat `clean` stands for the clean test images: a defence costs something there, too.
+The output holds the prompts of the method behind the defence, so a change of these reaches what stands on them, and a
+change of other methods nothing.
 """
 
-from pathlib import Path
+from dataclasses import replace
 
-from stages.crafting.defended import prepared_by
-from stages.crafting.embedding import EmbeddingWorker, embedding
-from stages.models.clip import load_clip
-from stages.models.device import choose_device
+from stages.evaluation.study import read_method
 from stages.runtime.cli import command
-from stages.runtime.engine import Local
-from stages.runtime.params import load_params, threat_of
-from stages.storage.files import require_writable
-from stages.storage.images import images_provenance
-from stages.storage.provenance import require
+from stages.runtime.params import load_params
+from stages.storage.files import replacing, require_writable
+from stages.storage.layout import method_folder
+from stages.storage.prompts import save_prompts
+from stages.storage.provenance import provenance
 
 
-def main(dataset: str, threat: str, defence: str) -> str:
-    """Embeds what a defence makes of the images that `extract` or `craft` stored."""
+def main(dataset: str, study: str, method: str) -> str:
+    """Write the prompts of the method that the block names, with the defence in their provenance."""
     params = load_params()
-    device = choose_device(params.runtime.device)
-    settings = threat_of(params.defences, defence)
-    if threat == "clean":
-        source, expected = Path(f"data/clean/{dataset}/test/images"), {}
-    else:
-        source = Path(f"data/test/{dataset}/{threat}/images")
-        expected = {"attack": threat_of(params.oblivious, threat).model_dump()}
-    out = Path(f"data/test/{dataset}/{threat}+{defence}/features.parquet")
+    found = params.methods.find("defended", method)
+    out = method_folder(dataset, study, "defended", method)
     require_writable(out)
-    made_by = images_provenance(source)
-    require(made_by, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump(), **expected)
-    clip = load_clip(**params.model.model_dump(), device=device)
-    if "victim" in made_by:
-        require(made_by, source, victim=clip.fingerprint)
-
-    made_by["defence"] = settings.model_dump()
-    prepare = prepared_by(settings, seed=params.seed)
-    embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime, prepare=prepare)
-    with embedding(Local(embedder), source, out, made_by) as written:
-        return f"wrote {out}, {written}"
+    behind = next(one for one in params.methods.all() if one.name == found.block.method)
+    prompts = read_method(dataset, study, behind, params)
+    same = {name: prompts.provenance[name] for name in ("dataset", "dataset_sha256", "study", "model", "seed")}
+    made_by = provenance(**same, method=method, block=found.settings(params.tune), behind=prompts.provenance)
+    with replacing(out) as folder:
+        folder.mkdir()
+        save_prompts(folder / "prompts.safetensors", replace(prompts, provenance=made_by))
+    return f"wrote {out}, {behind.name} behind {found.block.defence.kind}"
 
 
 if __name__ == "__main__":

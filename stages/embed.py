@@ -1,36 +1,34 @@
-"""embed: the adversarial training images -> their raw embeddings, the bank."""
-
-from pathlib import Path
+"""embed: compute the raw embeddings of the adversarial training images, the bank."""
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
-from stages.models.clip import load_clip
-from stages.models.device import choose_device
+from stages.crafting.model import load_model
 from stages.runtime.cli import command
 from stages.runtime.engine import engine
 from stages.runtime.params import Params, load_params
 from stages.storage.files import require_writable
 from stages.storage.images import images_provenance, shard_paths
+from stages.storage.layout import bank_features, bank_images
 from stages.storage.provenance import require
 
 
 def main(dataset: str) -> str:
-    """Embeds what `craft` stored."""
+    """Embed the images that `craft` stored."""
     params = load_params()
-    source, out = Path(f"data/bank/{dataset}/images"), Path(f"data/bank/{dataset}/embeddings.parquet")
+    source, out = bank_images(dataset), bank_features(dataset)
     require_writable(out)
     made_by = images_provenance(source)
     expected = {"dataset": dataset, "seed": params.seed, "data": params.data.model_dump()}
     require(made_by, source, attack=params.attack.model_dump(), **expected)
     with engine(params, embedder, shards=len(shard_paths(source))) as run:
-        require(made_by, source, victim=run.facts["model"])
+        require(made_by, source, victim=run.facts.model)
         with embedding(run, source, out, made_by) as written:
             return f"wrote {out}, {written}"
 
 
 def embedder(params: Params) -> EmbeddingWorker:
-    """Loads the model."""
-    device = choose_device(params.runtime.device)
-    return EmbeddingWorker(load_clip(**params.model.model_dump(), device=device), device=device, runtime=params.runtime)
+    """Load the model."""
+    clip, device = load_model(params)
+    return EmbeddingWorker(clip, device=device, runtime=params.runtime)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""extract: raw data set -> data/clean/<dataset>/{train,test}, 8-bit images at the model's size and their features."""
+"""extract: decode and resize the raw images of a data set; store them as 8-bit images with their features."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -11,19 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
+from stages.crafting.model import load_model
 from stages.datasets.card import Card
 from stages.datasets.card_file import read_card
 from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, taking_part
 from stages.datasets.index_file import path_of_index, read_index
-from stages.models.clip import Clip, load_clip
-from stages.models.device import choose_device
+from stages.models.clip import Clip
 from stages.runtime.cli import command, progress
 from stages.runtime.engine import Local
 from stages.runtime.params import Params, load_params
 from stages.storage.files import require_writable, resuming
 from stages.storage.images import Images, write_images
+from stages.storage.layout import clean_images, raw_folder, test_features, train_features
 from stages.storage.parquet import checksum_of
 from stages.storage.provenance import key_of, provenance, require
 
@@ -31,9 +32,8 @@ SPLITS = ("train", "test")
 
 
 def main(dataset: str, split: str | None = None) -> str:
-    """Decodes, resizes and embeds both splits, or the one that is named."""
+    """Decode, resize and embed both splits, or the one that is named."""
     params = load_params()
-    device = choose_device(params.runtime.device)
     if split not in (None, *SPLITS):
         raise ValueError(f"no split called {split!r}; there are: {', '.join(SPLITS)}")
     card = read_card(dataset)
@@ -42,52 +42,56 @@ def main(dataset: str, split: str | None = None) -> str:
     if params.data.validation:
         index = index.validating(params.data.validation)
     splits = SPLITS if split is None else (split,)
-    outs = [Path(f"data/clean/{dataset}/{name}/{out}") for name in splits for out in ("images", "features.parquet")]
-    require_writable(*outs)
+    require_writable(*(out for name in splits for out in outs_of(dataset, name)))
     parts = {name: images_of_split(index, name, params, dataset) for name in splits}
-    clip = load_clip(**params.model.model_dump(), device=device)
+    clip, device = load_model(params)
     embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime)
     decode = decoder(card, clip, params.runtime.workers_on("cpu"))
-    told = []
-    with ExitStack() as together:  # all four take their places at the end: DVC would remove those of an interrupted run
+    summaries = []
+    with ExitStack() as together:  # all four appear together at the end, because DVC removes outputs before a rerun
         for name, part in parts.items():
             made_by = provenance(
                 dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
             )
-            images = Path(f"data/clean/{dataset}/{name}/images")
+            images, features = outs_of(dataset, name)
             key = key_of(
                 {**made_by, "model": clip.fingerprint}, [checksum_of(path_of_index(dataset))], device=device.type
             )
             folder = together.enter_context(resuming(images, key)) / images.name
             written = write_images(folder, shards_of(part, params), made_by, work=decode)
-            features = images.with_name("features.parquet")
             together.enter_context(embedding(Local(embedder), folder, features, made_by))
-            told.append(f"{name} {written}")
-    return f"wrote data/clean/{dataset}, {', '.join(told)}, {clip.image_size} px"
+            summaries.append(f"wrote {images}, {features}, {written}")
+    return f"{'; '.join(summaries)}, {clip.image_size} px"
+
+
+def outs_of(dataset: str, split: str) -> tuple[Path, Path]:
+    """Return where the clean images of a split go, and where their features go."""
+    features = train_features(dataset) if split == "train" else test_features(dataset, "clean")
+    return clean_images(dataset, split), features
 
 
 def images_of_split(index: Index, split: str, params: Params, dataset: str) -> Index:
-    """The images of a split that take part.
+    """Return the images of a split that take part.
 
     Raises:
         ValueError: If the split is empty, or there are fewer images than asked for.
     """
     if split not in index.splits:
-        raise ValueError(f"{dataset} has no {split} images; a data set to be judged alone goes under `test_only`")
+        raise ValueError(f"{dataset} has no {split} images; a data set with test images alone goes under `test_only`")
     chosen = {"shots": params.data.shots, "test_images": params.data.test_images}
     return taking_part(index.part(split), **chosen, seed=params.seed)
 
 
 def shards_of(part: Index, params: Params) -> Iterator[Index]:
-    """Cuts the images of a split into shards."""
+    """Cut the images of a split into shards."""
     rows = params.data.shard_rows
     for start in progress(range(0, len(part), rows), what="decode", total=ceil(len(part) / rows)):
         yield part.take(slice(start, start + rows))
 
 
 def decoder(card: Card, clip: Clip, workers: int) -> Callable[[Index], Images]:
-    """How to make a shard of some images: compared with their digests, decoded, brought to the model's size."""
-    raw = Path(f"data/raw/{card.name}")
+    """Return a function that reads some images, verifies their checksums, and decodes and resizes them into a shard."""
+    raw = raw_folder(card.name)
     content, open_image = (
         (content_of(raw), open_rows(raw)) if card.packed else (partial(read_content, raw), open_files(raw))
     )

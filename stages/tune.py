@@ -1,10 +1,10 @@
-"""tune: embeddings -> data/prompts/<dataset>/{advpt,coop}, context vectors, their text features, the tuning curve.
+"""tune: stored embeddings -> a method of the groups `tune_clean` and `tune_bank`, and its tuning curve.
 
-`advpt` tunes on the bank of adversarial embeddings; `coop` does exactly the same on the clean ones. For the part `base`
-of the classes, the prompts go to data/prompts/<dataset>_base.
+Methods of `tune_bank` are tuned on the bank of adversarial embeddings (AdvPT), those of `tune_clean` on the embeddings
+of the same images without attack (CoOp).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,79 +12,83 @@ import torch
 
 from stages.datasets.card import Card
 from stages.datasets.card_file import read_card
-from stages.datasets.halves import labels_of
+from stages.evaluation.study import study_labels, study_title
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
-from stages.prompts.fit import told, tuned, write_tuned
+from stages.prompts.fit import fit, write_tuned
+from stages.prompts.generators import tuning_generators
+from stages.prompts.learners import learner_of
 from stages.runtime.cli import command
 from stages.runtime.params import Params, load_params
 from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import require_writable, resuming
+from stages.storage.layout import bank_features, method_folder, train_features
 from stages.storage.parquet import checksum_of
 from stages.storage.provenance import Provenance, key_of, provenance, require
+
+GROUPS = ("tune_clean", "tune_bank")
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a prompt is tuned on.
+    """What a method is tuned on.
 
     Attributes:
-        class_names: K names.
-        bank: Embeddings of N images, as they are tuned on: attacked, or clean for `coop`.
+        bank: Embeddings of N images, as they are tuned on: attacked, or clean; labelled by position in the study.
         clean: Of the same images, clean.
-        labels: Positions (N,) among the class names.
-        seals: Digests of the files.
+        checksums: Of the files.
     """
 
-    class_names: list[str]
     bank: Bank
     clean: Bank
-    labels: np.ndarray
-    seals: list[str]
+    checksums: list[str]
 
 
-def main(dataset: str, prompt: str, part: str | None = None) -> str:
-    """Tunes all seeds of one prompt side by side, for all classes or for a part of them."""
+def main(dataset: str, study: str, group: str, method: str) -> str:
+    """Tune all seeds of one method side by side, on all classes or on the base classes."""
     params = load_params()
-    if prompt not in ("advpt", "coop"):
-        raise ValueError(f"no prompt called {prompt!r} to tune; there are: advpt, coop")
-    study = f"{dataset}_{part}" if part else dataset
-    out = Path(f"data/prompts/{study}/{prompt}")
+    if group not in GROUPS:
+        raise ValueError(f"no group {group!r} that is tuned on stored embeddings; there are: {', '.join(GROUPS)}")
+    found = params.methods.find(group, method)
+    settings = found.settings(params.tune)
+    out = method_folder(dataset, study, group, method)
     require_writable(out)
     device = choose_device(params.runtime.device)
     card = read_card(dataset)
     clip = load_clip(**params.model.model_dump(), device=device)
-    found = training_set(card, prompt, part, params, clip)
-    settings = params.tune
+    labels = study_labels(study, len(card.class_names))
+    class_names = [card.class_names[label] for label in labels]
+    training = training_set(card, labels, params, clip, with_bank=group == "tune_bank")
     made_by = provenance(
         dataset=dataset,
         dataset_sha256=card.sha256,
-        prompt=prompt,
+        study=study,
+        method=method,
+        block=settings,
         model=clip.fingerprint,
         seed=params.seed,
-        tune=settings.model_dump(),
-        part=part,
-        **({"attack": params.attack.model_dump()} if prompt == "advpt" else {}),
+        **({"attack": params.attack.model_dump()} if group == "tune_bank" else {}),
     )
-    key = key_of({**made_by, "class_names": found.class_names}, found.seals, device=device.type)
-    with resuming(out, key) as pieces:
-        result = tuned(
+    generators = tuning_generators(params.seed, settings["tuning_seeds"])
+    learner = learner_of(settings, class_names, card.template, clip, generators)
+    with resuming(out, key_of(made_by, training.checksums, device=device.type)) as pieces:
+        result = fit(
+            learner,
             settings,
-            found.class_names,
             clip,
-            seed=params.seed,
-            embeddings=torch.tensor(found.bank.embeddings, device=device)[None, None],
-            clean_embeddings=torch.tensor(found.clean.embeddings, device=device),
-            labels=torch.tensor(found.labels, device=device),
+            generators=generators,
+            embeddings=torch.tensor(training.bank.embeddings, device=device)[None, None],
+            clean_embeddings=torch.tensor(training.clean.embeddings, device=device),
+            labels=torch.tensor(training.clean.labels, device=device),
             checkpoint=pieces / "progress.safetensors",
-            what=f"tune {prompt}",
+            what=f"tune {method}",
         )
-        write_tuned(pieces / prompt, result, found.class_names, settings, clip, study, made_by)
-    return f"wrote {out}, {told(result)}"
+        write_tuned(pieces / out.name, result, learner, class_names, clip, study_title(dataset, study), made_by)
+    return f"wrote {out}, {result.summary}"
 
 
-def training_set(card: Card, prompt: str, part: str | None, params: Params, clip: Clip) -> TrainingSet:
-    """Reads the embeddings of the training split, or of a part of its classes.
+def training_set(card: Card, labels: range, params: Params, clip: Clip, *, with_bank: bool) -> TrainingSet:
+    """Read the embeddings of the training images of some classes.
 
     Raises:
         ValueError: If they were made by something else than this run states, or bank and clean images differ.
@@ -97,23 +101,20 @@ def training_set(card: Card, prompt: str, part: str | None, params: Params, clip
         "data": params.data.model_dump(),
         "model": clip.fingerprint,
     }
-    paths = [Path(f"data/clean/{card.name}/train/features.parquet")]
-    clean = bank = load_embeddings(paths[0], made_from)  # for coop, whatever tune.clean_fraction is
-    if prompt == "advpt":
-        paths.append(Path(f"data/bank/{card.name}/embeddings.parquet"))
+    paths = [train_features(card.name)]
+    clean = bank = load_embeddings(paths[0], made_from)
+    if with_bank:
+        paths.append(bank_features(card.name))
         bank = load_embeddings(paths[1], {**made_from, "attack": params.attack.model_dump()})
         if bank.ids != clean.ids:
             raise ValueError(f"{paths[1]}: its images are not those of the clean embeddings; run `dvc repro`")
-    labels = labels_of(part, len(card.class_names))
-    if part:
-        chosen = np.isin(clean.labels, labels)
-        bank, clean = bank.take(chosen), clean.take(chosen)
-    class_names = [card.class_names[label] for label in labels]
-    return TrainingSet(class_names, bank, clean, clean.labels - labels.start, [checksum_of(path) for path in paths])
+    chosen = np.isin(clean.labels, labels)
+    bank, clean = (replace(one.take(chosen), labels=one.labels[chosen] - labels.start) for one in (bank, clean))
+    return TrainingSet(bank, clean, [checksum_of(path) for path in paths])
 
 
 def load_embeddings(path: Path, expected: Provenance) -> Bank:
-    """Reads the embeddings of the training split and refuses foreign ones."""
+    """Read the embeddings of the training split and refuse those of another run."""
     bank, made_by = read_bank(path)
     require(made_by, path, **expected)
     return bank

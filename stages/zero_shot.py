@@ -1,10 +1,9 @@
-"""hand: class names -> data/prompts/<dataset>/hand, the text features of the hand-written prompt."""
-
-from pathlib import Path
+"""zero_shot: class names -> text features of a hand-written prompt. The reference of every table."""
 
 import torch
 
 from stages.datasets.card_file import read_card
+from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.prompts.context import handwritten
@@ -13,34 +12,44 @@ from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
 from stages.storage.files import replacing, require_writable
+from stages.storage.layout import method_folder
 from stages.storage.prompts import PromptFile, save_prompts
 from stages.storage.provenance import provenance
 
 
 @torch.inference_mode()
-def main(dataset: str) -> str:
-    """Encodes the hand-written prompt: zero-shot CLIP, the baseline."""
+def main(dataset: str, study: str, method: str) -> str:
+    """Encode the hand-written prompt of every class of a study."""
     params = load_params()
-    out = Path(f"data/prompts/{dataset}/hand")
+    found = params.methods.find("zero_shot", method)
+    out = method_folder(dataset, study, *found[:2])
     require_writable(out)
     device = choose_device(params.runtime.device)
     card = read_card(dataset)
+    class_names = [card.class_names[label] for label in study_labels(study, len(card.class_names))]
     clip = load_clip(**params.model.model_dump(), device=device)
-    templates = [card.template] if params.hand == "template" else openai_templates()
-    features = handwritten(templates, card.class_names, TextTower(clip.model, clip.tokenizer))
+    ensemble = found.block.templates == "openai_80"
+    templates = openai_templates() if ensemble else [card.template]
+    features = handwritten(templates, class_names, TextTower(clip.model, clip.tokenizer))
     prompts = PromptFile(
         text_features=features.cpu().numpy(),
         logit_scale=clip.logit_scale,
-        class_names=card.class_names,
-        template=card.template if params.hand == "template" else f"the mean of {len(templates)} templates",
+        class_names=class_names,
+        template=f"the mean of {len(templates)} templates" if ensemble else card.template,
         provenance=provenance(
-            dataset=dataset, dataset_sha256=card.sha256, prompt="hand", hand=params.hand, model=clip.fingerprint
+            dataset=dataset,
+            dataset_sha256=card.sha256,
+            study=study,
+            method=method,
+            block=found.settings(params.tune),
+            model=clip.fingerprint,
+            seed=params.seed,
         ),
     )
     with replacing(out) as folder:
         folder.mkdir()
         save_prompts(folder / "prompts.safetensors", prompts)
-    return f"wrote {out}, {len(card.class_names)} classes, {prompts.template!r}"
+    return f"wrote {out}, {len(class_names)} classes, {prompts.template!r}"
 
 
 if __name__ == "__main__":

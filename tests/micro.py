@@ -70,9 +70,33 @@ class Project:
 
 
 def ran(printed: str) -> set[str]:
-    """`craft-test-pgd_eps8` for "Running stage 'craft-test@fashion-pgd_eps8'"; other data sets keep their name."""
+    """Return `tune-bank-advpt` for "Running stage 'tune-bank@fashion-all-advpt'"; other data sets keep their name."""
     names = re.findall(r"Running stage '([^']+)'", printed)
-    return {re.sub(r"@fashion$", "", name).replace("@fashion-", "-") for name in names}
+    return {re.sub(r"@fashion(-all)?(?=-|$)", "", name) for name in names}
+
+
+SUFFIXES = {"zero_shot": "", "tune_clean": "-clean", "tune_bank": "-bank", "refresh": "-refresh"}
+METHODS = (
+    ("zero_shot", "zero_shot"),
+    ("tune_clean", "coop"),
+    ("tune_bank", "advpt"),
+    ("refresh", "advpt_refreshed"),
+)
+
+
+def evaluating(group: str, method: str) -> str:
+    """Return the stage that evaluates a method under the oblivious threats."""
+    return f"evaluate{SUFFIXES[group]}-{group}-{method}"
+
+
+def attacking(group: str, method: str, threat: str = "adaptive_eps4") -> str:
+    """Return the stage that attacks a method adaptively."""
+    return f"attack-adaptive{SUFFIXES[group]}-{group}-{method}-{threat}"
+
+
+def judging(group: str, method: str) -> set[str]:
+    """Return the stages that judge a method of the micro project."""
+    return {evaluating(group, method), attacking(group, method)}
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +135,8 @@ def fresh(tmp_path_factory, environment) -> Project:
     catalogue.write_text(catalogue.read_text() + added)
     project = Project(folder, environment)
     project.change(data__shots=4, data__test_images=40, attack__steps=2, tune__epochs=2, tune__warmup_epochs=0)
-    project.change(refresh__steps=1, refresh__rounds=2, refresh__tune__epochs=2, refresh__tune__class_specific=False)
+    refreshed = {"steps": 1, "rounds": 2, "epochs": 2, "class_specific": False}
+    project.change(**{f"methods__refresh__advpt_refreshed__{key}": value for key, value in refreshed.items()})
     params = yaml.load(folder / "params.yaml")
     params["oblivious"] = {name: params["oblivious"][name] for name in ("pgd_eps8", "transfer_eps8")}
     params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}
@@ -119,7 +144,7 @@ def fresh(tmp_path_factory, environment) -> Project:
     project.change(oblivious__pgd_eps8__steps=2, oblivious__transfer_eps8__steps=2, adaptive__adaptive_eps4__steps=2)
     project.change(adaptive__adaptive_eps4__images=10, oblivious__transfer_eps8__surrogate__epochs=1)
     assess = {
-        "prompt": "advpt",
+        "method": "tune_bank/advpt",
         "images": 8,
         "at_eps": 4,
         "eps": [4, 64],
@@ -137,11 +162,10 @@ def fresh(tmp_path_factory, environment) -> Project:
 @pytest.fixture(scope="module")
 def reproduced(fresh) -> Project:
     """The micro project, reproduced and committed."""
-    once = {"code", "fetch", "extract", "craft", "embed", "hand", "tune", "tune-clean", "refresh", "evaluate-clean"}
-    once |= {"assess", "words", "model-card", "plot"}
-    threats = ("pgd_eps8", "transfer_eps8")
-    per_threat = {f"{stage}-{threat}" for stage in ("craft-test", "evaluate") for threat in threats}
-    assert fresh.repro() == {*once, *per_threat, "adapt-adaptive_eps4"}
+    once = {"fetch", "extract", "craft", "embed", "zero-shot-zero_shot", "tune-clean-coop", "tune-bank-advpt"}
+    once |= {"refresh-advpt_refreshed", "assess", "interpret", "model-card", "plot"}
+    threats = {f"attack-oblivious-{threat}" for threat in ("pgd_eps8", "transfer_eps8")}
+    assert fresh.repro() == once | threats.union(*(judging(*method) for method in METHODS))
     fresh.run("git", "add", ".")
     fresh.run("git", "commit", "-qm", "reproduced")
     return fresh

@@ -33,7 +33,7 @@ def test_forced_with_other_batches_and_workers_the_bytes_are_the_same(project):
     before = project.lock()
     project.change(runtime__batch_size=20, runtime__workers=3)
     assert project.repro() == set()
-    assert len(project.repro("-f")) == 19
+    assert len(project.repro("-f")) == 22
     assert project.lock() == before
     assert "params.yaml" in project.run("git", "status", "--porcelain")
     assert "reports" not in project.run("git", "status", "--porcelain")
@@ -49,28 +49,30 @@ def clone_of(project: Project, folder: Path, *, cache: Path | None = None) -> Pr
 
 
 @pytest.mark.parametrize("empty", [("oblivious", "adaptive"), ("oblivious",), ("adaptive",)], ids=" and ".join)
-@pytest.mark.parametrize("defences", [{}, {"bits4": {"method": "bits", "bits": 4}}], ids=["undefended", "defended"])
-def test_a_fresh_clone_without_threats_makes_its_report(project, tmp_path, empty, defences):
+def test_a_fresh_clone_without_threats_makes_its_report(project, tmp_path, empty):
     clone = clone_of(project, tmp_path / "clone", cache=project.folder / ".dvc/cache")
-    clone.change(defences=defences, **{block: {} for block in empty})
+    defence = {"kind": "bits", "bits": 4}
+    clone.change(methods__defended={"advpt_bits": {"method": "advpt", "defence": defence}})
+    clone.change(**{block: {} for block in empty})
     assert "plot" in clone.repro()
     assert "up to date" in clone.run("dvc", "status")
     metrics = json.loads((clone.folder / "reports/metrics.json").read_text())["fashion"]
     oblivious = [] if "oblivious" in empty else ["pgd_eps8", "transfer_eps8"]
-    expected = {threat + end for threat in ("clean", *oblivious) for end in ("", *(f"+{name}" for name in defences))}
-    assert set(metrics) == expected | ({"adaptive_eps4"} if "adaptive" not in empty else set())
+    assert set(metrics) == {"clean", *oblivious, *(["adaptive_eps4"] if "adaptive" not in empty else [])}
+    assert set(metrics["clean"]) == {"zero_shot", "coop", "advpt", "advpt_refreshed", "advpt_bits"}
 
 
 @pytest.mark.parametrize("commands", [["exp run"], ["checkout --allow-missing", "repro"]], ids=" and ".join)
-def test_a_clone_is_up_to_date_after_threats_defences_and_data_sets_went_or_were_renamed(project, tmp_path, commands):
+def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_renamed(project, tmp_path, commands):
     """`dvc exp run` and `dvc checkout` both remove what DVC has made and no stage makes any more."""
     first = clone_of(project, tmp_path / "first", cache=project.folder / ".dvc/cache")
-    first.change(datasets=["fashion", "fashion2"], defences={"bits4": {"method": "bits", "bits": 4}})
+    defended = {"advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 4}}}
+    first.change(datasets=["fashion", "fashion2"], methods__defended=defended)
     first.repro()
     commit(first, "more")
     oblivious = yaml.load(first.folder / "params.yaml")["oblivious"]
-    first.change(datasets=["fashion"], defences={}, oblivious={"black_box": oblivious["transfer_eps8"]})
-    mine = first.folder / "data/rows/fashion/of_mine.csv"
+    first.change(datasets=["fashion"], methods__defended={}, oblivious={"black_box": oblivious["transfer_eps8"]})
+    mine = first.folder / "data/predictions/fashion/of_mine.csv"
     mine.write_text("1\n")
     for command in commands:
         printed = first.run("dvc", *command.split())
@@ -92,7 +94,8 @@ def test_a_clone_is_up_to_date_after_threats_defences_and_data_sets_went_or_were
 def test_the_report_says_which_files_no_stage_makes_any_more(project):
     project.change(adaptive={})
     printed = project.run("dvc", "repro")
-    assert "no stage makes data/rows/fashion/adaptive_eps4.parquet any more: run `dvc checkout" in printed
+    left = "data/predictions/fashion/all/zero_shot/zero_shot/adaptive_eps4.parquet"
+    assert f"no stage makes {left}" in printed and "run `dvc checkout" in printed
     project.run("dvc", "checkout")
     assert "no stage makes" not in project.run("dvc", "repro")
 
@@ -116,14 +119,11 @@ def commit(project: Project, message: str) -> None:
 def test_stored_adversarial_images_are_inside_the_ball(project):
     from stages.storage.images import images_provenance, read_all_images
 
-    data = project.folder / "data"
-    pairs = [("bank/fashion/images", "train", 8), ("test/fashion/pgd_eps8/images", "test", 8)]
-    pairs += [
-        ("test/fashion/transfer_eps8/images", "test", 8),
-        ("test/fashion/adaptive_eps4/images/advpt-0", "test", 4),
-    ]
+    data = project.folder / "data/images/fashion"
+    pairs = [("train/bank", "train", 8), ("test/pgd_eps8", "test", 8), ("test/transfer_eps8", "test", 8)]
+    pairs += [("adaptive/all/tune_bank/advpt/adaptive_eps4/seed-0", "test", 4)]
     for path, split, eps in pairs:
-        stored, clean = read_all_images(data / path), read_all_images(data / "clean/fashion" / split / "images")
+        stored, clean = read_all_images(data / path), read_all_images(data / split / "clean")
         origin = dict(zip(clean.ids, clean.pixels.astype(int), strict=True))
         moved = max(
             abs(pixels - origin[id]).max() for id, pixels in zip(stored.ids, stored.pixels.astype(int), strict=True)
@@ -132,35 +132,35 @@ def test_stored_adversarial_images_are_inside_the_ball(project):
         assert images_provenance(data / path)["attack"]["eps"] == eps
 
 
-def test_45_a_foreign_bank_is_refused_and_nothing_overwritten(project):
-    prompts = project.folder / "data/prompts/fashion/advpt/prompts.safetensors"
+def test_a_foreign_bank_is_refused_and_nothing_overwritten(project):
+    prompts = project.folder / "data/prompts/fashion/all/tune_bank/advpt/prompts.safetensors"
     before = prompts.read_bytes()
     project.change(attack__eps=4)
-    failed = project.fails("python", "-m", "stages.tune", "fashion", "advpt")
-    assert "embeddings.parquet: made with attack" in failed and "Traceback" not in failed
+    failed = project.fails("python", "-m", "stages.tune", "fashion", "all", "tune_bank", "advpt")
+    assert "bank.parquet: made with attack" in failed and "Traceback" not in failed
     assert prompts.read_bytes() == before
 
 
-def test_45_a_bank_of_another_model_is_refused(project):
+def test_a_bank_of_another_model_is_refused(project):
     model = project.folder / "data/embedded/tiny-clip"
     configuration = model / "open_clip_config.json"
     before = configuration.read_bytes()
     configuration.write_bytes(before + b"\n")
     project.change(model__sha256=weights_digest(f"local-dir:{model}", None))
-    failed = project.fails("python", "-m", "stages.tune", "fashion", "advpt")
+    failed = project.fails("python", "-m", "stages.tune", "fashion", "all", "tune_bank", "advpt")
     configuration.write_bytes(before)
-    assert re.search(r"(features|embeddings)\.parquet: made with model = ", failed) and "Traceback" not in failed
+    assert re.search(r"(clean|bank)\.parquet: made with model = ", failed) and "Traceback" not in failed
 
 
-def test_45_words_of_foreign_embeddings_or_prompts_are_refused(project):
+def test_words_of_foreign_embeddings_or_prompts_are_refused(project):
     """Another attack or seed than this run has; a prompt that was tuned on another bank."""
-    said = project.folder / "data/words/fashion/words.parquet"
-    prompts = project.folder / "data/prompts/fashion/advpt/prompts.safetensors"
+    said = project.folder / "data/interpretation/fashion/nearest_tokens.parquet"
+    prompts = project.folder / "data/prompts/fashion/all/tune_bank/advpt/prompts.safetensors"
     before, file = said.read_bytes(), load_prompts(prompts)
     for key, other, name in (("attack__eps", 4, "attack"), ("seed", 1, "seed")):
         project.change(**{key: other})
         failed = project.fails("python", "-m", "stages.interpret", "fashion")
-        assert f"embeddings.parquet: made with {name}" in failed and "Traceback" not in failed
+        assert f"bank.parquet: made with {name}" in failed and "Traceback" not in failed
         project.run("git", "checkout", "params.yaml")
     file.provenance["attack"]["eps"] = 4
     prompts.unlink()  # it may be a link into the cache
@@ -173,32 +173,34 @@ def test_45_words_of_foreign_embeddings_or_prompts_are_refused(project):
 
 def test_tuning_began_where_the_words_say(project):
     """After two epochs a context is still near its start: the seeds' sources are the same in both stages."""
-    context = load_prompts(project.folder / "data/prompts/fashion/coop/prompts.safetensors").context
+    context = load_prompts(project.folder / "data/prompts/fashion/all/tune_clean/coop/prompts.safetensors").context
     for learnt, source in zip(context, tuning_generators(0, len(context)), strict=True):
         start = 0.02 * torch.randn(learnt.shape, generator=source)
         assert (torch.from_numpy(learnt) - start).norm() < 0.5 * start.norm()  # of another seed it would be 1.4
 
 
-def test_44_a_damaged_bank_is_refused_and_nothing_overwritten(project):
-    bank = project.folder / "data/bank/fashion/embeddings.parquet"
-    prompts = project.folder / "data/prompts/fashion/advpt/prompts.safetensors"
+def test_a_damaged_bank_is_refused_and_nothing_overwritten(project):
+    bank = project.folder / "data/features/fashion/train/bank.parquet"
+    prompts = project.folder / "data/prompts/fashion/all/tune_bank/advpt/prompts.safetensors"
     before, content = prompts.read_bytes(), bytearray(bank.read_bytes())
     content[len(content) // 2] ^= 1
     bank.unlink()  # it may be a link into the cache
     bank.write_bytes(content)
-    failed = project.fails("python", "-m", "stages.tune", "fashion", "advpt")
+    failed = project.fails("python", "-m", "stages.tune", "fashion", "all", "tune_bank", "advpt")
     bank.unlink()
-    assert "embeddings.parquet: damaged" in failed and "Traceback" not in failed
+    assert "bank.parquet: damaged" in failed and "Traceback" not in failed
     assert prompts.read_bytes() == before
 
 
-def test_44_a_bit_that_flips_in_place_leaves_the_copy_of_dvc_whole(project):
-    bank = project.folder / "data/bank/fashion/embeddings.parquet"
+def test_a_bit_that_flips_in_place_leaves_the_copy_of_dvc_whole(project):
+    bank = project.folder / "data/features/fashion/train/bank.parquet"
     content = bank.read_bytes()
     with bank.open("rb+") as file:
         file.seek(len(content) // 2)
         file.write(bytes([content[len(content) // 2] ^ 1]))
-    assert "embeddings.parquet: damaged" in project.fails("python", "-m", "stages.tune", "fashion", "advpt")
+    assert "bank.parquet: damaged" in project.fails(
+        "python", "-m", "stages.tune", "fashion", "all", "tune_bank", "advpt"
+    )
     bank.unlink()
     project.run("dvc", "checkout", "embed@fashion")
     assert bank.read_bytes() == content
@@ -219,26 +221,28 @@ def as_anybody(project, *command):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_50_a_read_only_output_folder_is_an_error_at_once(project):
+def test_a_read_only_output_folder_is_an_error_at_once(project):
     """A million epochs are not tuned first; and DVC itself cannot take away what lies there."""
     project.change(tune__epochs=1_000_000)
-    folder = project.folder / "data/prompts/fashion"
+    folder = project.folder / "data/prompts/fashion/all/tune_clean"
     folder.chmod(0o555)
     try:
-        status, printed = as_anybody(project, sys.executable, "-m", "stages.tune", "fashion", "coop")
+        status, printed = as_anybody(
+            project, sys.executable, "-m", "stages.tune", "fashion", "all", "tune_clean", "coop"
+        )
         assert status == 1 and "Traceback" not in printed
-        assert "data/prompts/fashion/coop: cannot be made" in printed and "no permission" in printed
-        status, printed = as_anybody(project, "dvc", "repro", "-s", "-f", "hand@fashion")
-        assert status != 0 and re.search("Permission denied: .*data/prompts/fashion/hand", printed)
+        assert "data/prompts/fashion/all/tune_clean/coop: cannot be made" in printed and "no permission" in printed
+        status, printed = as_anybody(project, "dvc", "repro", "-s", "-f", "tune-clean@fashion-all-coop")
+        assert status != 0 and re.search("Permission denied: .*data/prompts/fashion/all/tune_clean/coop", printed)
     finally:
         folder.chmod(0o755)
 
 
-def test_51_a_second_run_at_the_same_time_gets_the_message_of_dvc(project):
+def test_a_second_run_at_the_same_time_gets_the_message_of_dvc(project):
     graph, go, log = (project.folder / name for name in ("dvc.yaml", "go", "log"))
     waits = "until test -e go; do sleep 0.05; done; python -m stages.zero_shot"
     graph.write_text(graph.read_text().replace("python -m stages.zero_shot", waits))
-    command = ("dvc", "repro", "-s", "hand@fashion")
+    command = ("dvc", "repro", "-s", "zero-shot@fashion-all-zero_shot")
     with (
         log.open("w") as out,
         subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=out, stderr=out) as first,
@@ -264,9 +268,9 @@ def test_the_readme_uses_the_prompts_without_this_project(project, monkeypatch, 
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
     assert "stages" not in code and len(code.strip().splitlines()) <= 11
     monkeypatch.chdir(project.folder)
-    images = read_all_images(project.folder / "data/clean/fashion/test/images")
-    rows = read_table(project.folder / "data/rows/fashion/clean.parquet")[0].to_pandas()
-    rows = rows[(rows["prompt"] == "advpt") & (rows["seed"] == 0)].set_index("id")
+    images = read_all_images(project.folder / "data/images/fashion/test/clean")
+    rows = read_table(project.folder / "data/predictions/fashion/all/tune_bank/advpt/oblivious.parquet")[0].to_pandas()
+    rows = rows[(rows["threat"] == "clean") & (rows["seed"] == 0)].set_index("id")
     for id, label, pixels in list(zip(images.ids, images.labels, images.pixels, strict=True))[:5]:
         Image.fromarray(pixels).save("photo.png")
         names = {}
@@ -283,15 +287,15 @@ def test_the_readme_uses_the_prompts_without_this_project(project, monkeypatch, 
 @pytest.mark.parametrize(
     ("stage", "key", "value", "said"),
     [
-        (("plot",), "tune__lr", 0.02, "made with tune"),
+        (("plot",), "tune__lr", 0.02, "made with block"),
         (("plot",), "seed", 1, "made with seed"),
-        (("evaluate", "fashion", "clean"), "attack__eps", 4, "made with attack"),
-        (("evaluate", "fashion", "clean"), "data__shots", 3, "made with data"),
-        (("assess", "fashion"), "tune__epochs", 3, "made with tune"),
+        (("evaluate", "fashion", "all", "tune_bank", "advpt"), "tune__lr", 0.02, "made with block"),
+        (("evaluate", "fashion", "all", "tune_bank", "advpt"), "data__test_images", 30, "made with data"),
+        (("assess", "fashion"), "tune__epochs", 3, "made with block"),
         (("craft", "fashion"), "data__shots", 3, "made with data"),
     ],
 )
-def test_45_what_was_made_by_other_parameters_is_refused(project, stage, key, value, said):
+def test_what_was_made_by_other_parameters_is_refused(project, stage, key, value, said):
     project.change(**{key: value})
     failed = project.fails("python", "-m", f"stages.{stage[0]}", *stage[1:])
     assert said in failed and "but this run has" in failed and "Traceback" not in failed

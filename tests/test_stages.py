@@ -16,7 +16,7 @@ from stages.crafting.embedding import embed_shard
 from stages.crafting.feature import OBJECTIVES as OBLIVIOUS
 from stages.crafting.feature import feature_attack
 from stages.crafting.shards import craft_shard
-from stages.crafting.transfer import fit_to, judged_by_surrogate, transfer_attack
+from stages.crafting.transfer import fit_to, surrogate_accuracy, transfer_attack
 from stages.evaluation.study import Study, accuracy_of, expected_provenance, judged, read_study
 from stages.models.device import to_tensor
 from stages.prompts.context import handwritten
@@ -158,7 +158,7 @@ def test_the_transfer_attack_fools_its_surrogate(shard, transfer, tmp_path):
 
     assert loss(moved) > 3 * loss(noisy(shard, 8))
     write_images(tmp_path / "moved", [moved], {})
-    found = judged_by_surrogate(network, train, tmp_path / "moved", 5, CPU)
+    found = surrogate_accuracy(network, train, tmp_path / "moved", 5, CPU)
     right = network(to_tensor(moved.pixels, CPU)).argmax(-1).numpy() == moved.labels
     assert found["clean_accuracy"] == about["train_accuracy"] == 1
     assert found["robust_accuracy"] == pytest.approx(right.mean(), abs=1e-4) and not right.all()

@@ -1,11 +1,8 @@
 """Attacks through the very prompt under test, from their blocks in params.yaml."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,53 +15,49 @@ from stages.attacks.pgd import Objective, pgd
 from stages.attacks.survivors import attack_survivors
 from stages.attacks.targets import CANDIDATES, nearest_classes
 from stages.crafting.batching import SMALLEST_BATCH
-from stages.crafting.defended import Encoder, Victim, victim_behind
 from stages.crafting.shards import Attack, steps_of
-from stages.datasets.fewshot import balanced_ranking
 from stages.defences.bpda import expectation
-from stages.evaluation.study import Study
-from stages.models.clip import Clip
-from stages.models.logits import cosine_logits
-from stages.runtime.params import AdaptiveAttack, AutoAttack, PromptPgd, ResizePad, Square, Suite
-from stages.storage.images import Images, read_column, shard_paths
+from stages.defences.victim import Victim
+from stages.runtime.params import AdaptiveAttack, AutoAttack, PromptPgd, Square, Suite
 
+Encoder = Callable[[Tensor], Tensor]
 OBJECTIVES = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}
 OFFICIAL = 5001  # queries of AutoAttack's Square, its first guess included
 ROUND = 10  # steps of PGD between two looks at who is fooled already
 QUARTERS = 4  # of each attack of the suite, with a step size of their own; between them it looks at who is fooled
 
 
-def logits_through(clip: Clip, text_features: Tensor, logit_scale: float) -> Encoder:
-    """White-box in everything: the logits (N, K) that a prompt gives images (N, C, H, W), differentiable."""
-    return lambda images: cosine_logits(clip.encode_image(images), text_features, logit_scale)
-
-
-def among_copies(logits_of: Encoder) -> Encoder:
-    """Shows the victim at least SMALLEST_BATCH images, the missing ones copies of the first.
+def among_copies(victim: Victim) -> Callable[..., Tensor]:
+    """Return the victim's `forward` with at least SMALLEST_BATCH images in its towers: copies of the first fill up.
 
     Small matrix products take other kernels, whose sums differ in the last bit: then it would matter to an image how
     many others of its batch are fooled already.
     """
 
-    def encoder(images: Tensor) -> Tensor:
+    def logits_of(images: Tensor, noise: ImageNoise | None = None) -> Tensor:
+        images = victim.process(images, noise)
         copies = images[:1].expand(max(SMALLEST_BATCH - len(images), 0), -1, -1, -1)
-        return logits_of(torch.cat([images, copies]).contiguous(memory_format=torch.channels_last))[: len(images)]
+        return victim.classify(torch.cat([images, copies]).contiguous(memory_format=torch.channels_last))[: len(images)]
 
-    return encoder
+    return logits_of
 
 
-def adaptive_attack(settings: AdaptiveAttack, logits_of: Encoder, *, seed: int) -> Attack:
-    """The attack that a block of params.yaml describes, through a prompt and the block's defence."""
+def adaptive_attack(settings: AdaptiveAttack, victim: Victim, *, seed: int) -> Attack:
+    """Return the attack on a victim that a block of params.yaml describes.
+
+    Raises:
+        ValueError: If the victim is random and the attack cannot average over chance.
+    """
+    if victim.is_random and not isinstance(settings, PromptPgd):
+        raise ValueError(f"{settings.method}: is no attack on a random defence; use method: pgd with samples > 1")
     match settings:
         case PromptPgd():
-            return pgd_attack(settings, victim_behind(settings.defence, among_copies(logits_of)))
+            return pgd_attack(settings, victim)
         case Suite():
-            return suite_attack(settings, victim_behind(settings.defence, among_copies(logits_of)))
+            return suite_attack(settings, victim)
         case AutoAttack():
-            victim = victim_behind(settings.defence, logits_of)
             return package_attack(victim, eps=settings.eps, version=settings.version, seed=seed)
         case Square():
-            victim = victim_behind(settings.defence, logits_of)
             return package_attack(victim, eps=settings.eps, version="square", queries=settings.queries, seed=seed)
 
 
@@ -79,11 +72,12 @@ def left_out(settings: AdaptiveAttack, classes: int) -> str:
 def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
     """PGD with restarts; an image rests once it is fooled as it would be stored, unless chance is at play."""
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
+    logits_of = among_copies(victim)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         def go_on(images_adv: Tensor, places: Tensor, *, first: bool, count: int) -> Tensor:
             of_these = noise.take(places)
-            objective = OBJECTIVES[settings.objective](victim(of_these), labels[places])
+            objective = OBJECTIVES[settings.objective](partial(logits_of, noise=of_these), labels[places])
             return pgd(
                 expectation(objective, settings.samples),
                 images[places],
@@ -96,7 +90,7 @@ def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
 
         starts = range(0, steps, ROUND)
         rounds = [partial(go_on, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
-        fooled = nobody if isinstance(settings.defence, ResizePad) else fooled_by(victim, labels, noise)
+        fooled = nobody if victim.is_random else fooled_by(logits_of, labels)
         return attack_survivors(rounds * settings.restarts, images, fooled=fooled)
 
     return attack
@@ -110,14 +104,15 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
     """
     ball = LinfBall(settings.eps / 255)
     bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
+    logits_of = among_copies(victim)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         with torch.no_grad():
-            classes = victim(noise)(images[:1]).shape[1]
+            classes = logits_of(images[:1]).shape[1]
         aims = range(min(settings.targets, CANDIDATES, classes - 1))
         nearest = torch.full((len(images), len(aims)), -1, device=images.device)
 
-        def objective_of(places: Tensor, logits_of: Encoder, aim: int | None) -> Objective:
+        def objective_of(places: Tensor, aim: int | None) -> Objective:
             if aim is None:
                 return cross_entropy(logits_of, labels[places])
             if (nearest[places] < 0).any():  # the first time that an image is aimed at
@@ -125,14 +120,13 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
             return towards(logits_of, labels[places], nearest[places, aim])
 
         def go_on(images_adv: Tensor, places: Tensor, *, aim: int | None, restart: int, quarter: int) -> Tensor:
-            of_these = noise.take(places)
             return pgd(
-                objective_of(places, victim(of_these), aim),
+                objective_of(places, aim),
                 images[places],
                 ball=ball,
                 step_size=2 * ball.eps / 2 ** (restart % 2 + quarter),
                 steps=bounds[quarter + 1] - bounds[quarter],
-                noise=of_these,
+                noise=noise.take(places),
                 start=images_adv if quarter else None,
             )
 
@@ -142,7 +136,7 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
             for aim in (None, *aims)
             for quarter in range(QUARTERS)
         ]
-        return attack_survivors(rounds, images, fooled=fooled_by(victim, labels, noise))
+        return attack_survivors(rounds, images, fooled=fooled_by(logits_of, labels))
 
     return attack
 
@@ -152,12 +146,12 @@ def nobody(images_adv: Tensor, places: Tensor) -> Tensor:
     return torch.zeros_like(places, dtype=torch.bool)
 
 
-def fooled_by(victim: Victim, labels: Tensor, noise: ImageNoise) -> Callable[[Tensor, Tensor], Tensor]:
+def fooled_by(logits_of: Encoder, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """Which images, rounded as they would be stored, get another label than their own."""
 
     @torch.no_grad()
     def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
-        return through_8_bits(victim(noise.take(places)))(images_adv).argmax(-1) != labels[places]
+        return through_8_bits(logits_of)(images_adv).argmax(-1) != labels[places]
 
     return fooled
 
@@ -166,42 +160,7 @@ def package_attack(victim: Victim, *, eps: float, version: str, seed: int, queri
     """AutoAttack or Square, on what would be stored."""
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
-        logits_of = through_8_bits(victim(noise))
+        logits_of = through_8_bits(victim)
         return auto_attack(logits_of, images, labels, eps=eps / 255, version=version, queries=queries, seed=seed)
 
     return attack
-
-
-def subset_of(source: Path, study: Study, count: int | str, *, seed: int) -> dict[int, np.ndarray]:
-    """Draws images of a folder of shards that show a class of the study, equally many of each class.
-
-    Args:
-        source: The folder.
-        study: Whose classes.
-        count: How many at most, or `all`.
-        seed: Of the draw, which depends on ids and labels beside it, not on the shards.
-
-    Returns:
-        Positions in their shard, ascending, by the indices of the shards that have any, ascending.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    ids, labels, places = [], [], []
-    for index, path in enumerate(shard_paths(source)):
-        label, names = read_column(path, "label").to_numpy(), read_column(path, "id").to_pylist()
-        showing = np.flatnonzero(study.takes_part(label))
-        ids += [names[position] for position in showing]
-        labels.append(label[showing])
-        places += [(index, position) for position in showing]
-    if not places:
-        raise ValueError(f"{source}: no image shows a class of {study.name}; raise data.test_images")
-    drawn = balanced_ranking(ids, np.concatenate(labels), seed)[: None if count == "all" else count]
-    shards, positions = np.array(places)[np.sort(drawn)].T
-    return {int(index): positions[shards == index] for index in np.unique(shards)}
-
-
-def part_of(shard: Images, study: Study, positions: np.ndarray) -> Images:
-    """The images at these positions of a shard, labelled as the study does."""
-    part = shard.take(positions)
-    return replace(part, labels=study.relabel(part.labels))

@@ -1,4 +1,4 @@
-"""Stored images -> raw image features, batch by batch, shard by shard."""
+"""Compute the raw image features of stored images, shard by shard."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.crafting.batching import SMALLEST_BATCH, even_batches, over_batches
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
-from stages.runtime.engine import Engine, Work
+from stages.runtime.engine import Engine, WorkerFacts
 from stages.runtime.params import Runtime
 from stages.storage.embeddings import Bank, read_bank, write_bank
 from stages.storage.files import resuming, whole
@@ -23,43 +23,38 @@ Prepare = Callable[[Tensor, list[str]], Tensor]
 
 
 class EmbeddingWorker:
-    """Writes the embeddings of a shard: a worker, see stages/runtime/engine.py.
-
-    Args:
-        clip: Whose image tower.
-        device: As `embed_shard` takes it.
-        runtime: As `embed_shard` takes it.
-        prepare: As `embed_shard` takes it.
-    """
+    """Embeds shards of images; a worker (stages/runtime/engine.py). Its arguments are those of `embed_shard`."""
 
     def __init__(self, clip: Clip, *, device: torch.device, runtime: Runtime, prepare: Prepare | None = None) -> None:
         self._embed = partial(embed_shard, clip, device=device, runtime=runtime, prepare=prepare)
-        self.facts = {"device": device.type, "model": clip.fingerprint}
+        self.facts = WorkerFacts(device.type, clip.fingerprint)
 
-    def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
-        """Embeds a shard."""
-        write_bank(path, [self._embed(shard)], about)
+    def embed(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+        """Embed a shard and write its embeddings."""
+        write_bank(path, [self._embed(shard)], provenance)
 
 
 @contextmanager
-def embedding(run: Engine, source: Path, out: Path, made_by: Provenance, *, method: str = "make") -> Iterator[Written]:
-    """Embeds a folder of shards into one file, which is there when the block has succeeded.
+def embedding(
+    run: Engine, source: Path, out: Path, provenance: Provenance, *, embed: Callable[..., None] = EmbeddingWorker.embed
+) -> Iterator[Written]:
+    """Embed a folder of shards into one file, which appears when the block succeeds.
 
-    The shards that an interrupted run has embedded are not embedded again.
+    Shards that an interrupted run has embedded are not embedded again.
 
     Args:
-        run: Of workers that embed.
+        run: Engine whose workers embed.
         source: The folder.
         out: The file.
-        made_by: What made the images; the model is added.
-        method: Of the workers, of the form of `Worker.make`; writes the embeddings of a shard.
+        provenance: Provenance of the images; the model is added.
+        embed: Method of the workers that embeds a shard.
     """
-    made_by = {**made_by, "model": run.facts["model"]}
-    with resuming(out, key_of(made_by, checksums_of(source), device=run.facts["device"])) as pieces:
-        written = run.write(Work(pieces / "shards", source, made_by, f"embed {out}", method=method))
+    provenance = {**provenance, "model": run.facts.model}
+    with resuming(out, key_of(provenance, checksums_of(source), device=run.facts.device)) as pieces:
+        written = run.map(partial(embed, provenance=provenance), source, pieces / "shards", what=f"embed {out}")
         embedded = [piece_path(pieces / "shards", piece) for piece in range(written.pieces)]
         with whole(pieces / out.name) as temporary:
-            write_bank(temporary, (read_bank(path)[0] for path in embedded), made_by)
+            write_bank(temporary, (read_bank(path)[0] for path in embedded), provenance)
         yield written
 
 

@@ -1,14 +1,14 @@
-"""The paper's attack on stored images: away from the clean embedding, whatever the words are."""
+"""The paper's attack: move an image's embedding away from the clean one, without any prompt."""
 
 from torch import Tensor
 
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import Encoder, feature_cosine, feature_kl, feature_l2
 from stages.attacks.pgd import pgd, strongest
+from stages.crafting.model import load_model
 from stages.crafting.shards import Attack, AttackWorker, steps_of
-from stages.models.clip import load_clip
-from stages.models.device import choose_device
-from stages.runtime.params import FeaturePgd, Model, Params
+from stages.runtime.engine import WorkerFacts
+from stages.runtime.params import FeaturePgd, Params
 
 OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
 STARTS = {"uniform": -1, "one_sided": 0}  # where the uniform noise of the start begins, in units of eps; it ends at 1
@@ -20,25 +20,24 @@ class FeatureAttackWorker(AttackWorker):
     Args:
         params: The parameters.
         settings: The attack.
-        model: Whose image tower.
         image_size: H and W, in pixels.
 
     Attributes:
         clip: The model.
     """
 
-    def __init__(self, params: Params, settings: FeaturePgd, model: Model, image_size: int) -> None:
-        device = choose_device(params.runtime.device)
-        self.clip = load_clip(**model.model_dump(), device=device)
+    def __init__(self, params: Params, settings: FeaturePgd, image_size: int) -> None:
+        self.clip, device = load_model(params)
         encode = self.clip.gradient_encoder()
         attack = feature_attack(settings, encode)
         super().__init__(params, attack, encode, eps=settings.eps, image_size=image_size, device=device)
-        slowly = "" if self.clip.is_fast else ", slowly: this image tower is not of a kind that is made fast here"
-        self.facts = {
-            "device": device.type,
-            "knows": {"victim": self.clip.fingerprint, "precision": self.clip.precision},
-            "note": f", {self.clip.precision}{slowly}",
-        }
+        slowly = "" if self.clip.is_fast else ", without the fast path: it does not support this image tower"
+        self.facts = WorkerFacts(
+            device.type,
+            self.clip.fingerprint,
+            provenance={"victim": self.clip.fingerprint, "precision": self.clip.precision},
+            note=f", {self.clip.precision}{slowly}",
+        )
 
 
 def feature_attack(settings: FeaturePgd, encode: Encoder) -> Attack:

@@ -1,4 +1,4 @@
-"""Stored images -> stored adversarial images: any attack between its two 8-bit borders."""
+"""Attack shards of 8-bit images; the result is 8-bit again and inside the ball."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -61,18 +61,18 @@ def craft_shard(
 
 
 class AttackWorker:
-    """Attacks shards: a worker, see stages/runtime/engine.py, but for its facts.
+    """Attacks shards of images: the base of workers (stages/runtime/engine.py), without their facts.
 
     Args:
         params: The parameters.
         attack: The attack.
-        encode: The network that it takes gradients of, which decides how many images fit into memory.
-        eps: Of the attack, in 1/255.
+        encode: The network whose gradients it takes; they decide how many images fit into memory.
+        eps: Radius of the attack, in 1/255.
         image_size: H and W, in pixels.
         device: Where to compute.
 
     Attributes:
-        device: The same.
+        device: Where it computes.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class AttackWorker:
         self._attack, self._ball, self._seed = attack, LinfBall(eps / 255), params.seed
         self._runtime = fitting(params.runtime, encode, image_size, device)
 
-    def make(self, path: Path, piece: int, shard: Images, about: Provenance) -> None:
-        """Attacks a shard."""
+    def attack(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+        """Attack a shard and write the adversarial images."""
         batching = even_batches(self._runtime, len(shard), self.device.type)
         crafted = craft_shard(
             self._attack, shard, ball=self._ball, seed=self._seed, device=self.device, batching=batching
         )
-        write_shard(path, crafted, {**about, "shard": piece})
+        write_shard(path, crafted, {**provenance, "shard": shard_index})

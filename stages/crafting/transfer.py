@@ -1,4 +1,4 @@
-"""A transfer attack: a surrogate fitted to the training split, the attack on it, and what it says of itself."""
+"""A transfer attack: fit a surrogate to the training split, attack it, and measure its own accuracy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +18,7 @@ from stages.models.backbones import load_backbone
 from stages.models.device import choose_device, to_tensor
 from stages.models.linear_head import Surrogate, features_of, fit_head
 from stages.models.surrogate import accuracy_on, fit_surrogate
+from stages.runtime.engine import WorkerFacts
 from stages.runtime.params import Backbone, Params, SmallCnn, Transfer
 from stages.storage.images import read_images
 
@@ -40,11 +41,11 @@ class TransferAttackWorker(AttackWorker):
         self._batch_size = settings.surrogate.batch_size
         attack = transfer_attack(settings, self._surrogate)
         super().__init__(params, attack, self._surrogate, eps=settings.eps, image_size=image_size, device=device)
-        self.facts = {"device": device.type, "knows": {"surrogate": about}, "note": ""}
+        self.facts = WorkerFacts(device.type, provenance={"surrogate": about})
 
-    def judge(self, clean: Path, attacked: Path) -> dict[str, float]:
-        """What the surrogate says of folders of clean and of attacked images."""
-        return judged_by_surrogate(self._surrogate, clean, attacked, self._batch_size, self.device)
+    def surrogate_accuracy(self, clean: Path, attacked: Path) -> dict[str, float]:
+        """Return the accuracy of the surrogate on a folder of clean images and on the same images attacked."""
+        return surrogate_accuracy(self._surrogate, clean, attacked, self._batch_size, self.device)
 
 
 def transfer_attack(settings: Transfer, network: nn.Module) -> Attack:
@@ -102,10 +103,10 @@ def fit_to(
 
 
 @torch.no_grad()
-def judged_by_surrogate(
+def surrogate_accuracy(
     network: nn.Module, clean: Path, attacked: Path, batch_size: int, device: torch.device
 ) -> dict[str, float]:
-    """The surrogate's own accuracy, clean and robust (right on both): an attack that fails there is no threat."""
+    """Return the clean and the robust accuracy of a surrogate; robust means correct on both images."""
     right = {folder: [] for folder in (clean, attacked)}
     for folder, hits in right.items():
         for shard in read_images(folder):

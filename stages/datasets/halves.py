@@ -1,6 +1,6 @@
 """Halves of the classes: the base classes that a prompt is tuned on, and the new ones that it has never seen."""
 
-PARTS = ("base", "new")
+HALVES = ("base", "new")
 
 
 def labels_of(part: str | None, classes: int) -> range:
@@ -18,7 +18,7 @@ def labels_of(part: str | None, classes: int) -> range:
     half = (classes + 1) // 2
     parts = {None: range(classes), "base": range(half), "new": range(half, classes)}
     if part not in parts:
-        raise ValueError(f"no part of the classes called {part!r}; there are: {', '.join(PARTS)}")
+        raise ValueError(f"no part of the classes called {part!r}; there are: {', '.join(HALVES)}")
     if len(parts[part]) < 2:
         raise ValueError(f"{classes} classes cannot be halved: a classifier needs at least 2, so 4 are the fewest")
     return parts[part]

@@ -25,8 +25,8 @@ from stages.attacks.objectives import cross_entropy
 from stages.attacks.pgd import pgd
 from stages.crafting.adaptive import among_copies, package_attack, pgd_attack, suite_attack
 from stages.crafting.batching import Batching
-from stages.crafting.defended import Encoder
 from stages.crafting.shards import Attack, craft_shard, steps_of
+from stages.defences.victim import Victim
 from stages.models.device import to_tensor
 from stages.runtime.params import Assess, PromptPgd, Suite
 from stages.storage.images import Images, read_all_images, write_images
@@ -61,7 +61,7 @@ class Diagnostics:
     """One victim, some clean images of its test split, and how to attack them.
 
     Attributes:
-        logits_of: The victim: images (N, C, H, W) -> logits (N, K).
+        victim: Who is attacked; not random.
         shard: Clean images.
         settings: What to try.
         seed: Of all noise.
@@ -71,7 +71,7 @@ class Diagnostics:
         kept: Images after PGD, by eps, steps and objective.
     """
 
-    logits_of: Encoder
+    victim: Victim
     shard: Images
     settings: Assess
     seed: int
@@ -127,7 +127,7 @@ class Diagnostics:
     def gradients(self) -> Iterator[Measured]:
         """The share of images without any gradient, and the share on which PGD raises its loss."""
         images, labels = to_tensor(self.shard.pixels, self.device), torch.tensor(self.shard.labels, device=self.device)
-        objective = cross_entropy(self.logits_of, labels)
+        objective = cross_entropy(self.victim, labels)
         ball, step_size, steps = steps_of(self.settings.at_eps, FEW_STEPS, STEP_RATIO)
         noise = ImageNoise(self.seed, self.shard.ids)
         start = pgd(objective, images, ball=ball, step_size=0.0, steps=1, noise=noise).requires_grad_()
@@ -144,7 +144,7 @@ class Diagnostics:
         """AutoAttack against PGD and the suite on the same images; Square on those that resist PGD."""
         eps, most = self.settings.at_eps, self.settings.steps[-1]
         few = self.shard.take(slice(0, self.autoattack_images))
-        auto = package_attack(lambda noise: self.logits_of, eps=eps, version="fast", seed=self.seed)
+        auto = package_attack(self.victim, eps=eps, version="fast", seed=self.seed)
         found, withstood = np.zeros((2, 0), bool)
         if len(few):
             found = self.hits(self.attacked(auto, eps=eps, shard=few, together=True))
@@ -154,9 +154,7 @@ class Diagnostics:
         yield Measured("autoattack", "autoattack", eps, 100, found)
         yield Measured("suite_of_autoattack_images", "suite", eps, SUITE["steps"], withstood)
         queries = self.settings.queries
-        square = package_attack(
-            lambda noise: self.logits_of, eps=eps, version="square", queries=queries, seed=self.seed
-        )
+        square = package_attack(self.victim, eps=eps, version="square", queries=queries, seed=self.seed)
         gain, left = np.zeros(len(self.shard), bool), self.shard.take(resist)
         if len(left):
             gain[resist] = ~self.hits(self.attacked(square, eps=eps, shard=left, together=True))
@@ -172,7 +170,7 @@ class Diagnostics:
     def suite(self) -> Attack:
         """The suite of adaptive threats."""
         settings = Suite(method="suite", eps=self.settings.at_eps, images="all", tuning_seeds=1, **SUITE)
-        return suite_attack(settings, lambda noise: among_copies(self.logits_of))
+        return suite_attack(settings, self.victim)
 
     def pgd(self, eps: int, steps: int, objective: str) -> Attack:
         """Adaptive PGD."""
@@ -180,7 +178,7 @@ class Diagnostics:
             method="pgd", objective=objective, eps=eps, steps=steps, step_ratio=STEP_RATIO, restarts=1,
             images="all", tuning_seeds=1,
         )  # fmt: skip
-        return pgd_attack(settings, lambda noise: among_copies(self.logits_of))
+        return pgd_attack(settings, self.victim)
 
     def accuracy(self, name: str, attacked: Images, *, eps: int, steps: int) -> Measured:
         """Robust accuracy on what an attack has made."""
@@ -196,7 +194,7 @@ class Diagnostics:
     @torch.no_grad()
     def logits(self, shard: Images) -> np.ndarray:
         """Logits (N, K) of stored images."""
-        logits_of = among_copies(self.logits_of)
+        logits_of = among_copies(self.victim)
         parts = (logits_of(to_tensor(part.pixels, self.device)) for part in shard.split(self.batching.batches))
         return torch.cat(list(parts)).cpu().numpy()
 

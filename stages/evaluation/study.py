@@ -1,135 +1,103 @@
-"""Embeddings x prompts -> rows: the one evaluation path of clean, oblivious and adaptive threats."""
+"""Embeddings x a method -> predictions: the one evaluation path of clean, oblivious and adaptive threats."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from stages.datasets.halves import HALVES, labels_of
 from stages.models.logits import exact_logits, predictions_and_margins
-from stages.runtime.params import Params
+from stages.runtime.params import Method, Params
 from stages.storage.embeddings import Bank
+from stages.storage.layout import prompts_file
 from stages.storage.prompts import PromptFile, load_prompts
-from stages.storage.provenance import Provenance, require
-from stages.storage.tensors import checksum_of
+from stages.storage.provenance import require
 
-TUNED = ("coop", "advpt", "advpt_refreshed")
 ROWS_AT_A_TIME = 4096  # bounds the memory of their logits
 
 
-@dataclass(frozen=True)
-class Study:
-    """The prompts that are compared on one data set, or on some of its classes.
-
-    Attributes:
-        name: The data set's, or for example `imagenet_to_dtd`, `dtd_base`.
-        prompts: By name: `hand`, `coop`, `advpt`, `advpt_refreshed`; all of the same K classes.
-        labels: What the data set calls these classes (K,), ascending.
-        seals: Digests of the prompts' files.
-    """
-
-    name: str
-    prompts: dict[str, PromptFile]
-    labels: np.ndarray
-    seals: tuple[str, ...] = ()
-
-    @property
-    def provenances(self) -> dict[str, Provenance]:
-        """What made each prompt."""
-        return {name: prompts.provenance for name, prompts in self.prompts.items()}
-
-    def takes_part(self, labels: np.ndarray) -> np.ndarray:
-        """Which images (N,), by the data set's labels, show one of these classes: mask (N,)."""
-        return np.isin(labels, self.labels)
-
-    def relabel(self, labels: np.ndarray) -> np.ndarray:
-        """The data set's labels (N,) of images that take part -> positions among these classes (N,)."""
-        return np.searchsorted(self.labels, labels)
+def study_title(dataset: str, study: str) -> str:
+    """Return what the report calls a study: `dtd`, `dtd_base`, or `imagenet_to_dtd`."""
+    if study == "all":
+        return dataset
+    return f"{dataset}_{study}" if study in HALVES else f"{study}_to_{dataset}"
 
 
-def expected_provenance(params: Params) -> dict[str, Provenance]:
-    """What each prompt was made by if it was made as the parameters say."""
-    tuned = {"seed": params.seed, "tune": params.tune.model_dump()}
-    made = {"hand": {"hand": params.hand}, "coop": tuned, "advpt": {**tuned, "attack": params.attack.model_dump()}}
-    rounds = {
-        "seed": params.seed,
-        "tune": params.refresh.changed(params.tune).model_dump(),
-        "refresh": params.refresh.model_dump(),
-    }
-    return {**made, "advpt_refreshed": {"start": made[params.refresh.start], **rounds}}
-
-
-def prompt_paths(dataset: str, study: str) -> dict[str, Path]:
-    """Where the prompts lie that are compared in a study of the images of a data set."""
-    whose = {"hand": dataset, **dict.fromkeys(TUNED, study)}
-    return {prompt: Path(f"data/prompts/{name}/{prompt}/prompts.safetensors") for prompt, name in whose.items()}
-
-
-def read_study(dataset: str, name: str, made_by: dict[str, Provenance] | None = None, **expected: object) -> Study:
-    """Reads the prompts that are compared in a study: the data set's hand-written ones and those tuned.
+def study_labels(study: str, classes: int) -> range:
+    """Return the labels of the classes of a study: of a half of them, otherwise all.
 
     Args:
-        dataset: Whose images are judged.
-        name: The study's.
-        made_by: What made each prompt, or the one whose context it took; None for whatever.
-        expected: What is the same for all of them.
+        study: `all`, `base`, `new`, or the data set that methods were tuned on.
+        classes: Number of classes of the data set.
 
     Raises:
-        ValueError: If one is missing or damaged, or its provenance differs from what is expected.
+        ValueError: If there are too few to be halved.
     """
-    paths, prompts = prompt_paths(dataset, name), {}
-    for prompt, path in paths.items():
-        prompts[prompt] = load_prompts(path)
-        found = prompts[prompt].provenance
-        require(found, path, dataset=dataset, **expected)
-        require(found.get("tuned", found), path, **(made_by or {}).get(prompt, {}))
-    of_dataset, of_study = prompts["hand"].class_names, prompts["advpt"].class_names
-    if strangers := set(of_study) - set(of_dataset):
-        raise ValueError(
-            f"{paths['advpt'].parent}: knows a class {min(strangers)!r}, which {dataset} has not; run `dvc repro`"
-        )
-    labels = np.array([of_dataset.index(class_name) for class_name in of_study])
-    seals = tuple(map(checksum_of, paths.values()))
-    return Study(name, {**prompts, "hand": prompts["hand"].of_classes(labels)}, labels, seals)
+    return labels_of(study if study in HALVES else None, classes)
 
 
-def judged(bank: Bank, study: Study, *, threat: str, prompt: str, seed: int, defence: str = "none") -> pa.Table:
-    """Judges each embedding by one prompt of one tuning seed.
+def read_method(dataset: str, study: str, method: Method, params: Params, **expected: object) -> PromptFile:
+    """Read the prompt file of one method.
 
     Args:
-        bank: N embeddings of images of the study's classes, labelled as the study does.
-        study: The prompts.
+        dataset: Whose images it classifies.
+        study: `all`, `base`, `new`, or the data set that it was tuned on.
+        method: Which one.
+        params: The parameters, which must be those that it was made with.
+        expected: Further entries of its provenance.
+
+    Raises:
+        ValueError: If the file is missing or damaged, or was made otherwise.
+    """
+    path = prompts_file(dataset, study, method.group, method.name)
+    prompts = load_prompts(path)
+    made_by = prompts.provenance
+    require(made_by, path, dataset=dataset, study=study, method=method.name, **expected)
+    require(made_by.get("tuned", made_by), path, block=method.settings(params.tune), seed=params.seed)
+    return prompts
+
+
+def predictions_table(bank: Bank, prompts: PromptFile, *, title: str, threat: str, method: str, seed: int) -> pa.Table:
+    """Classify each embedding with one method, as one tuning seed left it.
+
+    Args:
+        bank: N embeddings of images of the study's classes, labelled by position among these.
+        prompts: The method's.
+        title: The study's.
         threat: What the images went through.
-        prompt: Name of the prompt.
-        seed: Its tuning seed.
-        defence: What the images went through before they were embedded.
+        method: The method's name.
+        seed: The tuning seed.
 
     Returns:
-        N rows: id, dataset (the study's name), threat, defence, prompt, seed, label, prediction, correct, margin.
+        N rows: id, dataset (the study's title), threat, method, seed, label, prediction, correct, margin.
     """
-    prompts = study.prompts[prompt]
-    count = len(bank.ids)
-    predictions, margins = np.empty(count, np.int64), np.empty(count, np.float32)
-    for start in range(0, count, ROWS_AT_A_TIME):
+    bias = np.float32(0) if prompts.logit_bias is None else prompts.logit_bias[seed]
+    batches = []
+    for start in range(0, len(bank.ids), ROWS_AT_A_TIME):
         rows = slice(start, start + ROWS_AT_A_TIME)
-        logits = exact_logits(bank.embeddings[rows], prompts.text_features[seed], prompts.logit_scale)
-        predictions[rows], margins[rows] = predictions_and_margins(logits, bank.labels[rows])
+        logits = exact_logits(bank.embeddings[rows], prompts.text_features[seed], prompts.logit_scale) + bias
+        batches.append(logits)
+    return rows_of_logits(np.concatenate(batches), bank, title=title, threat=threat, method=method, seed=seed)
+
+
+def rows_of_logits(logits: np.ndarray, bank: Bank, *, title: str, threat: str, method: str, seed: int) -> pa.Table:
+    """Return the rows of `predictions_table` for logits (N, K) that are there already."""
+    predictions, margins = predictions_and_margins(logits, bank.labels)
+    count = len(bank.ids)
     columns = {
         "id": pa.array(bank.ids, pa.string()),
-        "dataset": pa.repeat(study.name, count),
+        "dataset": pa.repeat(title, count),
         "threat": pa.repeat(threat, count),
-        "defence": pa.repeat(defence, count),
-        "prompt": pa.repeat(prompt, count),
+        "method": pa.repeat(method, count),
         "seed": pa.repeat(seed, count),
         "label": pa.array(bank.labels, pa.int64()),
         "prediction": pa.array(predictions, pa.int64()),
         "correct": pa.array(predictions == bank.labels, pa.bool_()),
-        "margin": pa.array(margins),
+        "margin": pa.array(margins.astype(np.float32)),
     }
     return pa.table(columns)
 
 
-def accuracy_of(rows: Sequence[pa.Table]) -> float:
-    """The share of rows that are right."""
-    return float(np.mean(np.concatenate([part["correct"].to_numpy() for part in rows])))
+def accuracy_of(tables: Sequence[pa.Table]) -> float:
+    """Return the share of rows that are right."""
+    return float(np.mean(np.concatenate([table["correct"].to_numpy() for table in tables])))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.models.checkpoints import misfit
 from stages.models.device import has_bf16_units
@@ -18,7 +18,7 @@ from stages.models.weights import LOCAL, find_source, local_name, read_configura
 from stages.runtime.startup import import_open_clip, import_timm
 
 
-class Clip:
+class Clip(nn.Module):
     """A frozen CLIP.
 
     Attributes:
@@ -30,9 +30,14 @@ class Clip:
         fingerprint: Name, pretrained tag and sha256 of the weights; goes into every artefact.
     """
 
+    model: Any
+    _mean: Tensor
+    _std: Tensor
+
     def __init__(self, model: Any, tokenizer: Any, fingerprint: dict, *, precision: str = "fp32") -> None:
+        super().__init__()
         open_clip = import_open_clip()
-        self.model: Any = model.eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False)
         self.is_fast = optimize_for_input_gradients(model.visual)
         self.precision = precision if self.is_fast else "fp32"
         self.model.eval().to(memory_format=torch.channels_last)  # what was rearranged is new, so in training mode
@@ -44,7 +49,8 @@ class Clip:
         transform = open_clip.transform.image_transform_v2(preprocess, is_train=False)
         *self._geometry, _, _, normalize = transform.transforms  # in between: to RGB, to tensor
         device = next(model.parameters()).device
-        self._mean, self._std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (normalize.mean, normalize.std))
+        for name, values in (("_mean", normalize.mean), ("_std", normalize.std)):
+            self.register_buffer(name, torch.tensor(values, device=device).view(3, 1, 1))
 
     def fit(self, image: Image.Image) -> np.ndarray:
         """Brings an image to the model's size as open_clip does; its resize mode, interpolation and fill colour hold.

@@ -16,12 +16,18 @@ ENTRY = "progress"
 def save_progress(path: Path, progress: Progress) -> None:
     """Writes where tuning stands; replaces what stood there."""
     _, loss, accuracy = (np.array(values) for values in zip(*map(astuple, progress.curve), strict=True))  # (epochs, S)
-    tensors = (progress.context, progress.momentum, progress.generators)
-    context, momentum, generators = (tensor.cpu().numpy() for tensor in tensors)
+    tensors = (progress.parameters, progress.momentum, progress.generators)
+    parameters, momentum, generators = (tensor.cpu().numpy() for tensor in tensors)
     with whole(path) as temporary:
         save_arrays(
             temporary,
-            {"context": context, "momentum": momentum, "generators": generators, "loss": loss, "accuracy": accuracy},
+            {
+                "parameters": parameters,
+                "momentum": momentum,
+                "generators": generators,
+                "loss": loss,
+                "accuracy": accuracy,
+            },
             entry=ENTRY,
             about={},
         )
@@ -38,4 +44,4 @@ def load_progress(path: Path) -> Progress | None:
     found, _ = load_arrays(path, entry=ENTRY)
     lines = zip(found["loss"].tolist(), found["accuracy"].tolist(), strict=True)
     curve = [Epoch(index, *line) for index, line in enumerate(lines, start=1)]
-    return Progress(curve, *(torch.tensor(found[name]) for name in ("context", "momentum", "generators")))
+    return Progress(curve, *(torch.tensor(found[name]) for name in ("parameters", "momentum", "generators")))

@@ -1,4 +1,4 @@
-"""Step 2 of the paper: context vectors tuned by cross-entropy on stored embeddings; no image, no weight moves."""
+"""Step 2 of the paper: parameters tuned by cross-entropy on stored embeddings; no image is read, no weight changes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -45,20 +45,20 @@ class Progress:
 
     Attributes:
         curve: The epochs so far.
-        context: Contexts, as `tune` takes them.
+        parameters: As `tune` takes them.
         momentum: The optimiser's, of the same shape.
         generators: States (S, bytes) of the sources of randomness, uint8.
     """
 
     curve: list[Epoch]
-    context: Tensor
+    parameters: Tensor
     momentum: Tensor
     generators: Tensor
 
 
 def tune(
-    text_features_of: Callable[[Tensor], Tensor],
-    context: Tensor,
+    classifier: Callable[[Tensor], tuple[Tensor, Tensor]],
+    parameters: Tensor,
     *,
     embeddings: Tensor,
     clean_embeddings: Tensor,
@@ -69,11 +69,11 @@ def tune(
     generators: list[torch.Generator],
     start: Progress | None = None,
 ) -> Iterator[Progress]:
-    """Tunes the contexts of all seeds side by side, in place; yields after every epoch.
+    """Tune the parameters of all seeds side by side, in place; yield after every epoch.
 
     Args:
-        text_features_of: Maps contexts (S, ...) to text features (S, K, D), seed by seed.
-        context: Initial contexts (S, M, D_token) or (S, K, M, D_token); a leaf, changed in place.
+        classifier: Maps parameters (S, ...) to text features (S, K, D) and logit biases (S, K), seed by seed.
+        parameters: Where tuning starts (S, ...), such as contexts (S, M, D_token); a leaf, changed in place.
         embeddings: The bank: raw adversarial embeddings (S, V, N, D) of V views of each image; (1, V, N, D) where all
             seeds share them. The paper has one view; of several, each epoch takes one of each image by chance.
         clean_embeddings: Raw embeddings (N, D) of the same images, clean.
@@ -82,22 +82,24 @@ def tune(
         logit_scale: The factor in front of the cosine, in the loss.
         schedule: How to step.
         generators: Source of order and choice for each of the S seeds, on the CPU.
-        start: Where an interrupted run stood; context and generators are brought there.
+        start: Where an interrupted run stood; parameters and generators are brought there.
 
     Yields:
         Where it stands, valid until the next epoch begins.
 
     Source: AdvPT (arXiv 2311.11261), eq. 5; CoOp (Zhou et al. 2022), eq. 3.
     """
-    context.requires_grad_()
-    optimizer = torch.optim.SGD([context], schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay)
+    parameters.requires_grad_()
+    optimizer = torch.optim.SGD(
+        [parameters], schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay
+    )
     (_, views, count, _), device = embeddings.shape, labels.device
     whose = torch.arange(len(embeddings), device=device)[:, None]  # (S, 1), or (1, 1) of what all share
     curve = list(start.curve) if start else []
     if start:
         with torch.no_grad():
-            context.copy_(start.context)
-        optimizer.state[context]["momentum_buffer"] = start.momentum.to(device)
+            parameters.copy_(start.parameters)
+        optimizer.state[parameters]["momentum_buffer"] = start.momentum.to(device)
         for generator, state in zip(generators, start.generators, strict=True):
             generator.set_state(state.clone())  # a row of a tensor would make torch read beyond it
     for epoch in range(len(curve), schedule.epochs):
@@ -112,14 +114,15 @@ def tune(
             clean = is_clean.gather(1, chosen)[..., None]
             attacked = embeddings[whose, view.gather(1, chosen), chosen]
             features = torch.where(clean, clean_embeddings[chosen], attacked)  # (S, B, D)
-            logits = cosine_logits(features, text_features_of(context), logit_scale)  # (S, B, K)
+            text_features, bias = classifier(parameters)
+            logits = cosine_logits(features, text_features, logit_scale) + bias[:, None]  # (S, B, K)
             loss = F.cross_entropy(logits.flatten(0, 1), labels[chosen].flatten(), reduction="none").view(chosen.shape)
-            (context.grad,) = torch.autograd.grad(loss.mean(1).sum(), context)
+            (parameters.grad,) = torch.autograd.grad(loss.mean(1).sum(), parameters)
             optimizer.step()
             losses += loss.detach().sum(1)
             hits += (logits.argmax(-1) == labels[chosen]).sum(1)
         curve.append(Epoch(epoch + 1, (losses / count).tolist(), (hits / count).tolist()))
         states = torch.stack([generator.get_state() for generator in generators])
-        yield Progress(curve, context.detach(), optimizer.state[context]["momentum_buffer"], states)
-    context.requires_grad_(False)
-    context.grad = None
+        yield Progress(curve, parameters.detach(), optimizer.state[parameters]["momentum_buffer"], states)
+    parameters.requires_grad_(False)
+    parameters.grad = None

@@ -1,8 +1,8 @@
-"""Where shards are worked on: in this process, or by workers of a Ray cluster (`runtime.engine`); the same files."""
+"""Run a function on every shard of a folder: in this process, or on the workers of a Ray cluster (`runtime.engine`)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,105 +10,88 @@ from typing import Any, Protocol
 from stages.runtime.cli import progress
 from stages.runtime.params import Params
 from stages.storage.images import Images, Written, read_images, shard_paths, write_pieces
-
-
-class Worker(Protocol):
-    """Loads a model once, then makes a file of each shard that it is shown.
-
-    Attributes:
-        facts: What the stage has to know of it, as plain data: `device`, its kind, and what else goes into provenance.
-    """
-
-    facts: dict[str, Any]
-
-    def make(self, path: Path, piece: int, shard: Images, about: dict[str, Any]) -> None:
-        """Writes the Parquet file that comes of a shard, the `piece`-th of its folder.
-
-        Args:
-            path: Where.
-            piece: Its number.
-            shard: The images.
-            about: What the stage says of them.
-        """
+from stages.storage.provenance import Provenance
 
 
 @dataclass(frozen=True)
-class Work:
-    """A file to be made of each shard of a folder.
+class WorkerFacts:
+    """What a stage has to know about its workers.
 
     Attributes:
-        folder: Where the files go; an interrupted run may have left some, each of them whole.
-        source: The folder of shards.
-        about: What the worker is told beside a shard.
-        what: Name of the work, for the progress bar.
-        method: Of the worker, of the form of `Worker.make`.
-        chosen: Which shards, ascending; None for all.
+        device: Kind of device on which they compute.
+        model: Fingerprint of their CLIP; empty if they have none.
+        provenance: What their model or surrogate adds to the provenance of what they make.
+        note: Text for the closing line of the stage.
     """
 
-    folder: Path
-    source: Path
-    about: dict[str, Any]
-    what: str
-    method: str = "make"
-    chosen: Sequence[int] | None = None
+    device: str
+    model: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=dict)
+    note: str = ""
 
-    @property
-    def indices(self) -> Sequence[int]:
-        """The shards that are chosen."""
-        return range(len(shard_paths(self.source))) if self.chosen is None else self.chosen
+
+class Worker(Protocol):
+    """An object that loads a model once and then works on shard after shard."""
+
+    facts: WorkerFacts
+
+
+# Writes a Parquet file about a shard: (worker, path of the file, index of the file in its folder, shard).
+# Methods of a worker class will do, with `functools.partial` for further arguments.
+ShardFunction = Callable[[Any, Path, int, Images], None]
 
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """An argument for a worker that needs all shards of a folder: it gets a path that is valid during the call.
-
-    Attributes:
-        path: The folder, on the disk of the driver.
-    """
+    """An argument of a worker: the worker gets the path of a folder with the same shards, valid during the call."""
 
     path: Path
 
 
-def as_paths(arguments: Sequence[Any]) -> tuple[Any, ...]:
-    """Arguments for a worker that sees the disk of the driver."""
-    return tuple(one.path if isinstance(one, ShardFolder) else one for one in arguments)
-
-
 class Engine(Protocol):
-    """Has files made by workers.
+    """Runs functions on workers.
 
     Attributes:
-        facts: Those of its workers.
+        facts: Facts of the workers, which are all alike.
     """
 
-    facts: dict[str, Any]
+    facts: WorkerFacts
 
-    def write(self, work: Work) -> Written:
-        """Makes the files of some work, but for those that are there already.
+    def map(
+        self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
+    ) -> Written:
+        """Write one file for each shard of a folder; files that exist already are kept.
+
+        Args:
+            function: Writes one of the files.
+            source: Folder of the shards.
+            folder: Folder of the files.
+            what: Name of the work, for the progress bar.
+            chosen: Indices of the shards to work on, ascending; None for all.
 
         Returns:
-            How many rows these files have together, and how many of the files were kept.
+            The number of rows of these files, and how many of the files were kept.
 
         Raises:
-            ValueError: If a shard is missing, damaged or of another run, or if the worker says that it cannot.
+            ValueError: If a shard is missing, damaged or of another run, or if the function raises it.
         """
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """What a method of one worker returns; an argument may be a `ShardFolder`."""
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return `function(worker, *arguments)` of one worker; an argument may be a `ShardFolder`."""
 
 
 @contextmanager
-def engine(params: Params, worker: Callable[..., Worker], *arguments: Any, shards: int) -> Iterator[Engine]:
-    """The engine that params.yaml names.
+def engine(params: Params, make_worker: Callable[..., Worker], *arguments: Any, shards: int) -> Iterator[Engine]:
+    """Yield the engine that params.yaml names.
 
     Args:
         params: The parameters.
-        worker: Called with the parameters and the arguments wherever a worker is wanted.
-        arguments: What can be sent elsewhere; folders of shards as `ShardFolder`.
-        shards: How many there are to do at most: no more workers than that.
+        make_worker: Called as `make_worker(params, *arguments)` in each process that works.
+        arguments: What can be pickled; folders of shards as `ShardFolder`.
+        shards: Number of shards to work on, the largest useful number of workers.
     """
     if params.runtime.engine == "local":
-        yield Local(worker(params, *as_paths(arguments)))
+        yield Local(make_worker(params, *as_paths(arguments)))
         return
     try:
         from stages.runtime.on_ray import cluster
@@ -119,33 +102,44 @@ def engine(params: Params, worker: Callable[..., Worker], *arguments: Any, shard
             f"runtime.engine: ray needs the package Ray, which cannot be imported ({error}); run "
             "pip install -e '.[ray]', or set runtime.engine to local"
         ) from error
-    with cluster(params, worker, *arguments, shards=shards) as found:
+    with cluster(params, make_worker, *arguments, shards=shards) as found:
         yield found
 
 
 class Local:
-    """One worker, in this process; while it is at work, a thread verifies the next shard."""
+    """One worker, in this process; while it works on a shard, a thread verifies the next one."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self.facts = worker.facts
 
-    def write(self, work: Work) -> Written:
-        """As `Engine.write`."""
-        make = partial(getattr(self._worker, work.method), about=work.about)
-        shards = progress(chosen_shards(work), what=work.what, total=len(work.indices))
-        return write_pieces(work.folder, shards, make)
+    def map(
+        self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
+    ) -> Written:
+        """As `Engine.map`."""
+        indices = indices_of(source, chosen)
+        shards = progress(chosen_shards(source, indices), what=what, total=len(indices))
+        return write_pieces(folder, shards, partial(function, self._worker))
 
-    def call(self, method: str, *arguments: Any) -> Any:
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """As `Engine.call`."""
-        return getattr(self._worker, method)(*as_paths(arguments))
+        return function(self._worker, *as_paths(arguments))
 
 
-def chosen_shards(work: Work) -> Iterator[Images]:
-    """The shards of some work; behind the last of them nothing is read."""
-    chosen = work.indices
-    for index, shard in enumerate(read_images(work.source)):
-        if index in chosen:
+def as_paths(arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """Replace each `ShardFolder` by its path."""
+    return tuple(one.path if isinstance(one, ShardFolder) else one for one in arguments)
+
+
+def indices_of(source: Path, chosen: Sequence[int] | None) -> Sequence[int]:
+    """Return the indices of the chosen shards of a folder; of all shards for None."""
+    return range(len(shard_paths(source))) if chosen is None else chosen
+
+
+def chosen_shards(source: Path, indices: Sequence[int]) -> Iterator[Images]:
+    """Yield some shards of a folder; nothing is read after the last of them."""
+    for index, shard in enumerate(read_images(source)):
+        if index in indices:
             yield shard
-        if index == chosen[-1]:
+        if index == indices[-1]:
             return

@@ -1,14 +1,14 @@
-"""The typed blocks of params.yaml; unknown, missing or impossible values stop here, before any work.
+"""The typed blocks of params.yaml; unknown, missing or impossible values are refused here, before any work.
 
-No stage lists this file as a dependency: the values are keys of the stages already. Code that computes with
-them belongs in another file, whose changes make a stage run again.
+No stage lists this file as a dependency: the values are keys of the stages already. Code that computes with them
+belongs in another room, whose changes make a stage run again.
 """
 
 import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    create_model,
     model_validator,
 )
 from ruamel.yaml import YAML  # the parser of DVC, so that both read the same numbers
@@ -30,6 +31,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # tuning draws from 1000 seeds for each of these
+
+RESERVED = ("clean", "all", "base", "new", "oblivious")  # names of a threat, of studies, and of a file of predictions
 
 EMPTY = {  # what pydantic calls the fault of a key with nothing behind it
     "dict_type": "nothing stands there; blocks by name are allowed, {} for none",
@@ -63,6 +66,7 @@ class Block(BaseModel):
     """A block of params.yaml: every key is known, every value has exactly its type."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    moved: ClassVar[dict[str, str]] = {}  # keys of older versions, and what to write instead
 
     @model_validator(mode="before")
     @classmethod
@@ -70,6 +74,8 @@ class Block(BaseModel):
         """Names the nearest key for one that does not exist."""
         for key in values if isinstance(values, dict) else ():
             if key not in cls.model_fields:
+                if key in cls.moved:
+                    raise ValueError(f"{key}: not a key any more; {cls.moved[key]}")
                 near = get_close_matches(str(key), cls.model_fields, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(cls.model_fields)}"
                 raise ValueError(f"unknown key {key!r}; {hint}")
@@ -84,7 +90,6 @@ class Runtime(Block):
     workers: Count | None
     engine: Literal["local", "ray"]
     actor_cpus: Count
-    storage: str | None
 
     def workers_on(self, device: str) -> int:
         """Batches side by side: as many as stated, else one per core that may be used on the CPU, and two on a GPU.
@@ -200,63 +205,60 @@ class Transfer(Stepped):
 class Jpeg(Block):
     """JPEG compression."""
 
-    method: Literal["jpeg"]
+    kind: Literal["jpeg"]
     quality: Annotated[int, Field(ge=1, le=100)]
 
 
 class Bits(Block):
     """Fewer bits per channel."""
 
-    method: Literal["bits"]
+    kind: Literal["bits"]
     bits: Annotated[int, Field(ge=1, le=8)]
 
 
 class Median(Block):
     """Median filter, per channel."""
 
-    method: Literal["median"]
+    kind: Literal["median"]
     size: Annotated[int, Field(ge=2)]
 
 
 class Gaussian(Block):
     """Gaussian smoothing, per channel; sigma in pixels."""
 
-    method: Literal["gaussian"]
+    kind: Literal["gaussian"]
     sigma: Positive
 
 
 class TotalVariation(Block):
     """Total-variation denoising."""
 
-    method: Literal["total_variation"]
+    kind: Literal["total_variation"]
     weight: Positive
 
 
 class Wavelet(Block):
     """Wavelet denoising by BayesShrink; sigma of the noise, in units of the pixel range."""
 
-    method: Literal["wavelet"]
+    kind: Literal["wavelet"]
     sigma: Positive
 
 
 class ResizePad(Block):
     """Random shrinking and zero padding; the smallest side as a share of the image's."""
 
-    method: Literal["resize_pad"]
+    kind: Literal["resize_pad"]
     smallest: Annotated[float, Field(gt=0, le=1)]
 
 
-Defence = Annotated[
-    Jpeg | Bits | Median | Gaussian | TotalVariation | Wavelet | ResizePad, Field(discriminator="method")
-]
+Defence = Annotated[Jpeg | Bits | Median | Gaussian | TotalVariation | Wavelet | ResizePad, Field(discriminator="kind")]
 
 
 class Adaptive(Attack):
-    """What every attack through the very prompt under test has."""
+    """What every attack through the method under test has; `samples` are draws of a random defence for one gradient."""
 
     images: Count | Literal["all"]
     tuning_seeds: Count
-    defence: Defence | None = None
     samples: Count = 1
 
 
@@ -299,7 +301,7 @@ AdaptiveAttack = PromptPgd | Suite | AutoAttack | Square
 class Assess(Block):
     """How the evaluation itself is attacked."""
 
-    prompt: Literal["coop", "advpt", "advpt_refreshed"]
+    method: Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
     images: Count | Literal["all"]
     at_eps: WholeEps
     eps: Annotated[list[WholeEps], Field(min_length=2)]
@@ -345,33 +347,108 @@ class Tune(Block):
         return self
 
 
-class Retune(Block):
-    """What tuning on a refreshed bank does otherwise than the block `tune`."""
+class MethodBlock(Block):
+    """What the block of every method may have: its name in the report, and the method that it is compared with."""
 
-    class_specific: bool
-    context_length: Count
-    init_words: str | None
-    clean_fraction: Share
-    temperature: Positive
-    epochs: Count
-    lr: Positive
+    label: Annotated[str, Field(min_length=1)] | None = None
+    baseline: str | None = None
 
 
-class Refresh(Block):
-    """The rounds in which the training images are attacked through the prompts, and tuned on."""
+class ZeroShot(MethodBlock):
+    """A hand-written prompt: the template of the data set, or the ensemble of the 80 templates of CLIP's paper."""
 
-    start: Literal["hand", "advpt"]
+    templates: Literal["dataset", "openai_80"]
+
+
+def optional_keys(block: type[Block]) -> dict[str, Any]:
+    """Return the fields of a block, none of them required, as `create_model` takes them."""
+    typed = {name: (field.annotation, *field.metadata) for name, field in block.model_fields.items()}
+    return {name: (kinds[0] if len(kinds) == 1 else Annotated[kinds], None) for name, kinds in typed.items()}
+
+
+# Keys of the block `tune` that a method may override. They are merged here and not by an anchor in params.yaml, which
+# would write the old value into every method when an experiment sets `tune.lr`.
+Overrides: Any = create_model("Overrides", __base__=MethodBlock, **optional_keys(Tune))
+
+
+class Tuned(Overrides):
+    """A method that is tuned on stored embeddings; its keys override those of the block `tune`.
+
+    `kind` names the module of stages/prompts/learners that says what is tuned.
+    """
+
+    kind: Literal["context"] = "context"
+
+    def tune(self, defaults: Tune) -> Tune:
+        """Return the block `tune` with what this method changes of it.
+
+        Raises:
+            ValueError: If the two do not go together.
+        """
+        changes = self.model_dump(include=self.model_fields_set & set(Tune.model_fields))
+        return Tune(**{**defaults.model_dump(), **changes})
+
+
+class Refreshed(Tuned):
+    """A method tuned in rounds, in each of which the training images are attacked through it."""
+
     rounds: Count
-    objective: Literal["cross_entropy", "margin", "runner_up"]
+    objective: Literal["cross_entropy", "margin"]
     eps: Annotated[list[Annotated[Eps, AfterValidator(in_255ths)]], Field(min_length=1)]
     steps: Count
     step_ratio: Positive
-    keep: Literal["all", "last"]
-    tune: Retune
 
-    def changed(self, tune: Tune) -> Tune:
-        """How prompts are tuned on the refreshed bank: the block `tune` with what `refresh.tune` changes of it."""
-        return Tune(**{**tune.model_dump(), **self.tune.model_dump()})
+
+class Defended(MethodBlock):
+    """Another method behind a defence."""
+
+    method: str
+    defence: Defence
+
+
+class Method(NamedTuple):
+    """One method: its group, which is the stage that makes it, its name and its block."""
+
+    group: str
+    name: str
+    block: MethodBlock
+
+    @property
+    def label(self) -> str:
+        """Return what the report calls it."""
+        return self.block.label or self.name
+
+    def settings(self, tune: "Tune") -> dict[str, Any]:
+        """Return all that decides about the result, the block `tune` merged in; goes into the method's provenance."""
+        defaults = self.block.tune(tune).model_dump() if isinstance(self.block, Tuned) else {}
+        return defaults | self.block.model_dump(exclude={"label", "baseline", *defaults})
+
+
+class Methods(Block):
+    """All methods, by the stage that makes them."""
+
+    zero_shot: Annotated[dict[str, ZeroShot], Field(min_length=1)]
+    tune_clean: dict[str, Tuned]
+    tune_bank: dict[str, Tuned]
+    refresh: dict[str, Refreshed]
+    defended: dict[str, Defended]
+
+    def all(self) -> list[Method]:
+        """Return every method, in the order of params.yaml's groups."""
+        groups = {group: getattr(self, group) for group in Methods.model_fields}
+        return [Method(group, name, block) for group, blocks in groups.items() for name, block in blocks.items()]
+
+    def find(self, group: str, name: str) -> Method:
+        """Return one method.
+
+        Raises:
+            ValueError: If there is none of that name; the message lists those that there are.
+        """
+        for method in self.all():
+            if (method.group, method.name) == (group, name):
+                return method
+        known = ", ".join(f"{method.group}/{method.name}" for method in self.all())
+        raise ValueError(f"methods: no {group}/{name}; there are: {known}")
 
 
 class Transfers(Block):
@@ -384,6 +461,12 @@ class Transfers(Block):
 class Params(Block):
     """All of params.yaml."""
 
+    moved = {
+        "hand": "write methods: {zero_shot: {zero_shot: {templates: dataset}}} (openai_80 for `ensemble`)",
+        "refresh": "write its keys and those of its block `tune` in methods: {refresh: {advpt_refreshed: {...}}}",
+        "defences": "write methods: {defended: {advpt_jpeg: {method: advpt, defence: {kind: jpeg, quality: 75}}}}",
+    }
+
     datasets: Annotated[list[str], Field(min_length=1)]
     test_only: list[str]
     transfer: Transfers
@@ -393,12 +476,10 @@ class Params(Block):
     model: Model
     fetch: Fetch
     data: Data
-    hand: Literal["template", "ensemble"]
     attack: FeaturePgd
     tune: Tune
-    refresh: Refresh
+    methods: Methods
     oblivious: dict[str, Annotated[FeaturePgd | Transfer, Field(discriminator="method")]]
-    defences: dict[str, Defence]
     adaptive: dict[str, Annotated[AdaptiveAttack, Field(discriminator="method")]]
     assess: Assess
 
@@ -407,40 +488,59 @@ class Params(Block):
         return self.model_copy(update={"runtime": Runtime(**{**self.runtime.model_dump(), **changes})})
 
     @model_validator(mode="after")
-    def _refreshed_tuning(self) -> "Params":
-        """Refuses values that do not go with those of `tune`."""
-        if self.refresh.tune.epochs <= self.tune.warmup_epochs:
-            raise ValueError(
-                f"refresh.tune.epochs ({self.refresh.tune.epochs}) has to be more than tune.warmup_epochs "
-                f"({self.tune.warmup_epochs})"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _names(self) -> "Params":
         """Names become stage and file names: DVC joins them by hyphens, rows tell threats apart by name alone."""
-        for key in ("datasets", "test_only", "oblivious", "adaptive", "defences"):
-            for name in getattr(self, key):
-                if not re.fullmatch(r"[a-z0-9_]+", name) or name == "clean" or name.startswith("worst_"):
+        lists = {key: getattr(self, key) for key in ("datasets", "test_only", "oblivious", "adaptive")}
+        for key, names in {**lists, "methods": [method.name for method in self.methods.all()]}.items():
+            for name in names:
+                reserved = name in RESERVED or name.startswith("worst_")
+                if not re.fullmatch(r"[a-z0-9_]+", name) or reserved:
                     raise ValueError(
-                        f"{key}: name {name!r}: lower-case letters, digits, underscores are allowed, and not 'clean', "
-                        "'worst_...'"
+                        f"{key}: name {name!r}: lower-case letters, digits, underscores are allowed, and not "
+                        f"{', '.join(map(repr, RESERVED))}, 'worst_...'"
                     )
         if both := set(self.oblivious) & set(self.adaptive):
             raise ValueError(f"threat {min(both)!r} is in oblivious and in adaptive; rename one")
         return self
 
     @model_validator(mode="after")
-    def _defences_of_adaptive_threats(self) -> "Params":
-        """Robust means right on the clean image, too, and through the same defence: there have to be such rows."""
+    def _tuning_of_methods(self) -> "Params":
+        """Refuse methods whose changes do not go with the block `tune`."""
+        for group, name, block in self.methods.all():
+            if isinstance(block, Tuned):
+                try:
+                    block.tune(self.tune)
+                except ValidationError as error:
+                    told = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+                    raise ValueError(f"methods.{group}.{name}: {told}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _references_between_methods(self) -> "Params":
+        """Refuse names that two methods share, and references to methods that are not there."""
+        names = [method.name for method in self.methods.all()]
+        if doubled := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"methods: {doubled[0]!r} is named twice; a name stands in one group")
+        plain = [method.name for method in self.methods.all() if method.group != "defended"]
+        for group, name, block in self.methods.all():
+            if block.baseline is not None and block.baseline not in set(names) - {name}:
+                raise ValueError(f"methods.{group}.{name}.baseline: no other method {block.baseline!r}; {there(names)}")
+            if isinstance(block, Defended) and block.method not in plain:
+                raise ValueError(f"methods.{group}.{name}.method: no undefended {block.method!r}; {there(plain)}")
+        self.methods.find(*self.assess.method.split("/"))
+        return self
+
+    @model_validator(mode="after")
+    def _attacks_on_random_defences(self) -> "Params":
+        """Refuse attacks that assume the same logits at every call where a method's defence is random."""
+        random = [name for name, block in self.methods.defended.items() if isinstance(block.defence, ResizePad)]
         for name, threat in self.adaptive.items():
-            if threat.defence and threat.defence not in self.defences.values():
-                raise ValueError(f"adaptive.{name}.defence: the same block has to stand under `defences`, by some name")
             if threat.samples > 1 and not isinstance(threat, PromptPgd):
                 raise ValueError(f"adaptive.{name}.samples: {threat.method} takes no samples; 1 is allowed, or pgd")
-            if isinstance(threat.defence, ResizePad) and not isinstance(threat, PromptPgd):
+            if random and not isinstance(threat, PromptPgd):
                 raise ValueError(
-                    f"adaptive.{name}: {threat.method} is no attack on a random defence; use pgd, samples > 1"
+                    f"adaptive.{name}: {threat.method} is no attack on the random defence of methods.defended."
+                    f"{random[0]}; use pgd, samples > 1, or remove the method"
                 )
         return self
 
@@ -464,10 +564,11 @@ class Params(Block):
             raise ValueError(
                 f"datasets: {min(taken)!r} is what a transfer or a half of the classes is called; rename it"
             )
-        for key, tune in {"tune": self.tune, "refresh.tune": self.refresh.tune}.items():
-            if tune.class_specific and studies:
+        for group, name, block in self.methods.all() if studies else ():
+            if isinstance(block, Tuned) and block.tune(self.tune).class_specific:
                 raise ValueError(
-                    f"{key}.class_specific: contexts of single classes cannot move to others; false is allowed"
+                    f"methods.{group}.{name}: class_specific contexts cannot move to other classes; set it to false, "
+                    f"or remove the method: -S '~methods.{group}.{name}'"
                 )
         return self
 
@@ -504,7 +605,7 @@ def describe(fault: dict[str, Any]) -> str:
     """One fault as `key: what is allowed (got ...)`."""
     loc = [part for part in fault["loc"] if part not in ("int", "constrained-int", "literal['all']")]
     # by the method, pydantic tells kinds of blocks apart: it stands behind a threat's name and behind these two keys
-    tagged = {2} if loc and loc[0] in ("oblivious", "adaptive", "defences") else set()
+    tagged = {2} if loc and loc[0] in ("oblivious", "adaptive") else set()
     tagged |= {index + 1 for index, part in enumerate(loc) if part in ("defence", "surrogate")}
     key = ".".join(str(part) for index, part in enumerate(loc) if index not in tagged)
     got = "" if isinstance(fault["input"], dict | list) else f" (got {fault['input']!r})"
@@ -523,3 +624,8 @@ def threat_of(threats: dict[str, Any], name: str) -> Any:
     if name not in threats:
         raise ValueError(f"no threat called {name!r}; there are: {', '.join(threats)}")
     return threats[name]
+
+
+def there(names: list[str]) -> str:
+    """Return the names that would have been allowed, for a message."""
+    return f"there are: {', '.join(names)}"

@@ -1,10 +1,13 @@
-"""open_clip and optimisers without torch's compiler, and without timm: half off the start of a stage that holds a CLIP.
+"""Start and end a stage fast: about half of the time that a stage with a CLIP would take to start.
 
-torchvision and timm ask the compiler for small functions while they are imported, an optimiser when it steps, and that
-imports all of it. A stand-in answers instead. Whoever asks for anything else gets the real compiler.
+torchvision and timm call small functions of torch's compiler while they are imported, and an optimiser does when it
+steps; that imports the whole compiler. A stand-in module provides these functions instead. Any other attribute is
+looked up in the real compiler. Garbage collection is off during the imports, and a finished stage skips the teardown.
 """
 
+import gc
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,18 +17,37 @@ from typing import Any
 COMPILER = ("torch._dynamo", "torch._dynamo.utils")
 
 
+def pause_garbage_collection() -> None:
+    """Turn garbage collection off if a stage is starting: its imports make a million objects that all stay."""
+    if sys.argv[0] == "-m":
+        gc.disable()
+
+
+def resume_garbage_collection() -> None:
+    """Turn garbage collection on again and exempt all objects made so far."""
+    gc.enable()
+    gc.freeze()
+
+
+def exit_at_once() -> None:
+    """End the process without taking torch apart object by object, which takes half a second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 class StandIn(ModuleType):
     """Takes the place of one of the compiler's modules."""
 
     def disable(self, fn: Callable, *_: Any, **__: Any) -> Callable:
-        """Marks a function as not to be compiled: nothing is compiled here, so it stays as it is."""
+        """Return the function as it is: nothing is compiled here."""
         return fn
 
     def graph_break(self) -> None:
-        """An optimiser marks a place where compiled code would be cut: there is none."""
+        """Do nothing: there is no compiled code to interrupt."""
 
     def is_compile_supported(self, device_type: str) -> bool:
-        """torchvision's detection operators ask this when they run, after the import; the compiler answers."""
+        """Ask the compiler: torchvision's detection operators call this when they run, after the import."""
         return importlib.import_module("torch._dynamo.utils").is_compile_supported(device_type)
 
     def __getattr__(self, name: str) -> Any:
@@ -36,7 +58,7 @@ class StandIn(ModuleType):
 
 
 def remove_stand_ins() -> None:
-    """Makes room for the real modules."""
+    """Remove the stand-ins, so that the real modules can be imported."""
     for name in COMPILER:
         if isinstance(sys.modules.get(name), StandIn):
             del sys.modules[name]
@@ -44,7 +66,7 @@ def remove_stand_ins() -> None:
 
 @contextmanager
 def without_compiler() -> Iterator[None]:
-    """Inside, asking for the compiler as torchvision, timm and torch's optimisers do does not import it."""
+    """Keep torchvision, timm and torch's optimisers from importing the compiler inside the block."""
     if not any(name in sys.modules for name in COMPILER):
         sys.modules.update({name: StandIn(name) for name in COMPILER})
     try:
@@ -54,7 +76,7 @@ def without_compiler() -> Iterator[None]:
 
 
 def import_open_clip() -> ModuleType:
-    """Imports open_clip without timm, which takes a third of a second and serves few models; see `import_timm`."""
+    """Import open_clip without timm, which takes a third of a second and serves few models; see `import_timm`."""
     absent = "timm" not in sys.modules
     if absent and "open_clip" not in sys.modules:
         sys.modules["timm"] = None  # type: ignore[assignment]  # open_clip takes that for "not installed"
@@ -67,7 +89,7 @@ def import_open_clip() -> ModuleType:
 
 
 def import_timm() -> ModuleType:
-    """Imports timm; from then on open_clip has it, too."""
+    """Import timm; from then on open_clip has it, too."""
     with without_compiler():
         timm = importlib.import_module("timm")
         towers = importlib.import_module("open_clip.timm_model")

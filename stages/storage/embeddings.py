@@ -61,19 +61,19 @@ def read_bank(path: Path) -> tuple[Bank, Provenance]:
     return Bank(table["id"].to_pylist(), table["label"].to_numpy(), embeddings), provenance
 
 
-def round_table(bank: Bank, *, round_index: int, seed: int, eps: np.ndarray) -> pa.Table:
+def round_table(bank: Bank, *, round_index: int, seed: int | None, eps: np.ndarray) -> pa.Table:
     """Embeddings of one round of a refreshed bank as an Arrow table: columns round, seed, eps beside those of a bank.
 
     Args:
         bank: N embeddings.
         round_index: Which round, from 1.
-        seed: The tuning seed through whose prompt the images were attacked; -1 for one that has none.
+        seed: The tuning seed whose classifier was attacked; None if all seeds share it.
         eps: Radius of each attack (N,), in 1/255 of the pixel range.
     """
     count = len(bank.ids)
     columns = {
         "round": pa.repeat(round_index, count),
-        "seed": pa.repeat(seed, count),
+        "seed": pa.array([seed] * count, pa.int64()),
         "eps": pa.array(eps, pa.float64()),
     }
     table = table_of(bank)

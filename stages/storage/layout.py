@@ -23,7 +23,7 @@ def card_file(dataset: str) -> Path:
 
 def clean_images(dataset: str, split: str) -> Path:
     """Return the folder of shards of 8-bit images of a split, `train` or `test`, at the model's size."""
-    return DATA / "clean" / dataset / split
+    return DATA / "images" / dataset / split / "clean"
 
 
 def train_features(dataset: str) -> Path:
@@ -33,7 +33,7 @@ def train_features(dataset: str) -> Path:
 
 def bank_images(dataset: str) -> Path:
     """Return the folder of shards of the adversarial training images."""
-    return DATA / "bank" / dataset
+    return DATA / "images" / dataset / "train" / "bank"
 
 
 def bank_features(dataset: str) -> Path:
@@ -42,8 +42,8 @@ def bank_features(dataset: str) -> Path:
 
 
 def oblivious_images(dataset: str, threat: str) -> Path:
-    """Return the folder of shards of the test images under an oblivious threat; of `clean`, as they are."""
-    return clean_images(dataset, "test") if threat == "clean" else DATA / "test" / dataset / threat
+    """Return the folder of shards of the test images under an oblivious threat, or `clean`."""
+    return DATA / "images" / dataset / "test" / threat
 
 
 def test_features(dataset: str, threat: str) -> Path:
@@ -63,6 +63,11 @@ def method_folder(dataset: str, study: str, group: str, method: str) -> Path:
     return DATA / "prompts" / dataset / study / group / method
 
 
+def prompts_file(dataset: str, study: str, group: str, method: str) -> Path:
+    """Return the prompt file of a method; arguments as for `method_folder`."""
+    return method_folder(dataset, study, group, method) / "prompts.safetensors"
+
+
 def refreshed_bank(dataset: str, study: str, method: str) -> Path:
     """Return the embeddings of all rounds of a method of the group `refresh`."""
     return DATA / "refreshed" / dataset / study / f"{method}.parquet"
@@ -70,7 +75,7 @@ def refreshed_bank(dataset: str, study: str, method: str) -> Path:
 
 def adaptive_images(dataset: str, study: str, group: str, method: str, threat: str) -> Path:
     """Return the folder of the test images attacked through one method: a folder of shards for each tuning seed."""
-    return DATA / "adaptive" / dataset / study / group / method / threat
+    return DATA / "images" / dataset / "adaptive" / study / group / method / threat
 
 
 def predictions_file(dataset: str, study: str, group: str, method: str, threats: str) -> Path:

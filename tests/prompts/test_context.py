@@ -114,11 +114,16 @@ BANK, CLEAN = torch.randn(2, 17, 4, generator=torch.Generator().manual_seed(5))
 LABELS = torch.arange(17) % 3
 
 
+def unit_vectors(vectors):
+    """The parameters themselves as text features, without a bias."""
+    return F.normalize(vectors, dim=-1), vectors.new_zeros(vectors.shape[:2])
+
+
 def tuned(context, clean_fraction, seeds=(0, 1), embeddings=BANK[None, None]):
     """The context after tuning, and the curve; its normalised vectors are the text features themselves."""
     context = context.clone()
     curve = tune(
-        lambda vectors: F.normalize(vectors, dim=-1),
+        unit_vectors,
         context,
         embeddings=embeddings,
         clean_embeddings=CLEAN,
@@ -179,7 +184,7 @@ def test_tuning_lowers_the_loss_and_moves_no_weight(clip, tower):
     embeddings = torch.randn(40, 128, generator=generator)
     context = start_from(tower, None, 4)
     *_, last = tune(
-        lambda c: layout.text_features(c, tower),
+        lambda c: (layout.text_features(c, tower), torch.zeros(2, 3)),
         context,
         embeddings=embeddings[None, None],
         clean_embeddings=embeddings,

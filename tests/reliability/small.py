@@ -20,14 +20,14 @@ CLEAN = ("images", "features.parquet")
 ORDER = [
     ("fetch", "fashion"),
     ("extract", "fashion"),
-    ("hand", "fashion"),
+    ("zero_shot", "fashion"),
     ("craft", "fashion"),
     ("embed", "fashion"),
     ("tune", "fashion", "advpt"),
     ("tune", "fashion", "coop"),
     ("refresh", "fashion"),
-    ("craft_test", "fashion", "pgd_eps8"),
-    ("craft_test", "fashion", "transfer_eps8"),
+    ("attack_oblivious", "fashion", "pgd_eps8"),
+    ("attack_oblivious", "fashion", "transfer_eps8"),
     ("defend", "fashion", "clean", "jpeg"),
     ("defend", "fashion", "pgd_eps8", "jpeg"),
     ("defend", "fashion", "transfer_eps8", "jpeg"),
@@ -37,9 +37,9 @@ ORDER = [
     ("evaluate", "fashion", "clean", "fashion", "jpeg"),
     ("evaluate", "fashion", "pgd_eps8", "fashion", "jpeg"),
     ("evaluate", "fashion", "transfer_eps8", "fashion", "jpeg"),
-    ("adapt", "fashion", "adaptive_eps4"),
+    ("attack_adaptive", "fashion", "adaptive_eps4"),
     ("assess", "fashion"),
-    ("words", "fashion"),
+    ("interpret", "fashion"),
     ("model_card", "fashion"),
 ]
 
@@ -160,10 +160,10 @@ def outs_of(stage: str, *arguments: str) -> list[str]:
     return {
         "craft": [f"bank/{dataset}/images"],
         "embed": [f"bank/{dataset}/embeddings.parquet"],
-        "craft_test": [f"test/{dataset}/{threat}/{out}" for out in CLEAN],
+        "attack_oblivious": [f"test/{dataset}/{threat}/{out}" for out in CLEAN],
         "tune": [f"prompts/{dataset}/{threat}"],
         "refresh": [f"prompts/{dataset}/advpt_refreshed", f"bank/{dataset}/refreshed.parquet"],
         "extract": [f"clean/{dataset}/{split}/{out}" for out in CLEAN for split in ("train", "test")],
         "assess": [f"test/{dataset}/assessment.parquet"],
-        "adapt": [f"test/{dataset}/{threat}/images", f"rows/{dataset}/{threat}.parquet"],
+        "attack_adaptive": [f"test/{dataset}/{threat}/images", f"rows/{dataset}/{threat}.parquet"],
     }[stage]

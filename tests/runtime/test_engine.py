@@ -1,10 +1,9 @@
-"""The engine of one process: which shards it makes, and what it keeps; tests/reliability/test_ray.py has the
-other, but for what a cluster does too seldom to be waited for.
-"""
+"""The engine of one process, and how Ray is reached; tests/reliability/test_ray.py tests the engine on Ray."""
 
 import socket
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,27 +12,26 @@ import pyarrow as pa
 import pytest
 
 from stages.crafting.adaptive import part_of, subset_of
-from stages.runtime.engine import Local, Work, engine
+from stages.runtime.engine import Local, ShardFolder, WorkerFacts, engine
 from stages.runtime.params import load_params
 from stages.storage.images import read_column, write_images
 from stages.storage.parquet import read_table, write_table
-from stages.storage.provenance import key_of
 
 
 class Counter:
-    """Writes how many images a shard has; a worker."""
+    """A worker that writes the ids of a shard."""
 
-    facts = {"device": "cpu"}  # noqa: RUF012
+    facts = WorkerFacts("cpu")
 
     def __init__(self) -> None:
         self.made = []
 
-    def said(self, word):
+    def repeat(self, word):
         return word
 
-    def make(self, path, piece, shard, about):
-        self.made.append(piece)
-        write_table(path, [pa.table({"id": shard.ids, "piece": [piece] * len(shard)})], about)
+    def write_ids(self, path, shard_index, shard, provenance=None):
+        self.made.append(shard_index)
+        write_table(path, [pa.table({"id": shard.ids})], provenance or {})
 
 
 @pytest.fixture
@@ -44,28 +42,40 @@ def source(shard, tmp_path):
 
 def test_chosen_shards_are_numbered_anew_and_finished_files_kept(source, shard, tmp_path):
     worker = Counter()
-    run = Local(worker)
-    written = run.write(Work(tmp_path / "out", source, {"a": 1}, "test", chosen=[1, 3]))
+
+    def write():
+        function = partial(Counter.write_ids, provenance={"a": 1})
+        return Local(worker).map(function, source, tmp_path / "out", what="test", chosen=[1, 3])
+
+    written = write()
     assert (written.images, written.pieces, written.kept) == (6, 2, 0) and worker.made == [0, 1]
     found = [read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
     assert [table["id"].to_pylist() for table, _ in found] == [shard.ids[3:6], shard.ids[9:12]]
     assert [about for _, about in found] == [{"a": 1}] * 2
     (tmp_path / "out/00000.parquet").unlink()
-    again = run.write(Work(tmp_path / "out", source, {"a": 1}, "test", chosen=[1, 3]))
+    again = write()
     assert (again.images, again.pieces, again.kept) == (6, 2, 1) and worker.made == [0, 1, 0]
 
 
 def test_behind_the_last_chosen_shard_nothing_is_read(source, tmp_path):
     last = source / "00003.parquet"
     last.write_bytes(last.read_bytes()[:-9])
-    assert Local(Counter()).write(Work(tmp_path / "out", source, {}, "test", chosen=[0])).images == 3
+    run = Local(Counter())
+    assert run.map(Counter.write_ids, source, tmp_path / "out", what="test", chosen=[0]).images == 3
     with pytest.raises(ValueError, match=r"00003\.parquet"):
-        Local(Counter()).write(Work(tmp_path / "all", source, {}, "test"))
+        run.map(Counter.write_ids, source, tmp_path / "all", what="test")
 
 
 def test_one_worker_is_loaded_with_the_parameters():
     with engine(load_params(), lambda params: Counter(), shards=3) as run:
-        assert run.facts == {"device": "cpu"} and run.call("said", "a") == "a"
+        assert run.facts == WorkerFacts("cpu") and run.call(Counter.repeat, "a") == "a"
+
+
+def test_a_worker_gets_a_folder_of_shards_as_a_path(tmp_path):
+    with engine(
+        load_params(), lambda params, folder: SimpleNamespace(facts=folder), ShardFolder(tmp_path), shards=1
+    ) as run:
+        assert run.facts == tmp_path and run.call(lambda worker, folder: folder, ShardFolder(tmp_path)) == tmp_path
 
 
 def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
@@ -85,213 +95,12 @@ def test_a_subset_holds_only_images_of_the_study(shard, tmp_path):
     assert part.ids == [shard.ids[index] for index in (0, 2, 3)] and np.array_equal(part.labels, [0, 1, 0])
 
 
-class Cluster:
-    """What stages/runtime/dispatch.py uses of Ray; its references are answers."""
-
-    ObjectRef = object
-
-    def wait(self, references, timeout, num_returns=1):
-        ready = [reference for reference in references if reference.say]
-        return ready[-num_returns:], [reference for reference in references if not reference.say]
-
-    def get(self, reference):
-        return reference.say()
-
-    def kill(self, actor, no_restart):
-        actor.was_killed = not no_restart
-
-
-class PromptPrediction:
-    """What comes of one call; never, if there is nothing to say."""
-
-    def __init__(self, say, *, fails: bool = False) -> None:
-        self.say, self.fails = say, fails
-
-
-class Worker:
-    """An actor that makes nothing, and answers as it is told."""
-
-    def __init__(self, say) -> None:
-        self.tasks, self.pushed = [], []
-        self.make = SimpleNamespace(remote=self._begin)
-        self._say = say
-        self.facts = SimpleNamespace(remote=lambda: PromptPrediction(dict))
-
-    def _begin(self, same, task, pushed):
-        """As Ray does it: what a call waits for decides about the call."""
-        self.tasks.append(task)
-        self.pushed.append(pushed)
-        return PromptPrediction(pushed.say if pushed and pushed.fails else self._say)
-
-
-FILES = [Path(str(number)) for number in range(4)]
-
-
-class Carrier:
-    """What stages/runtime/dispatch.py uses of an actor made of a storage."""
-
-    def __init__(self, *, push=None, collect=None, remove=None, silent=False) -> None:
-        """As the arguments say instead, if they do."""
-        self.pushed, self.collected, self.removed = [], [], []
-        self.push = SimpleNamespace(remote=lambda path, seal: self._push(seal, push))
-        self.collect = SimpleNamespace(
-            remote=lambda name, path: PromptPrediction(collect or (lambda: self.collected.append(path)))
-        )
-        self.remove = SimpleNamespace(
-            remote=lambda name: PromptPrediction(None if silent else remove or (lambda: self.removed.append(name)))
-        )
-
-    def _push(self, seal, push):
-        self.pushed.append(seal)
-        return PromptPrediction(push or (lambda: None), fails=bool(push))
-
-
-def round_of(monkeypatch, *answers, carrier=None):
-    dispatch = pytest.importorskip("stages.runtime.dispatch")
-    monkeypatch.setattr(dispatch, "ray", Cluster())
-    monkeypatch.setattr(dispatch, "PATIENCE", 0)
-    monkeypatch.setattr(dispatch, "require_here", lambda path: None)
-    tasks = [dispatch.Task(path, n, f"shard {n}", f"seal {n}", n, {}, {}, "make") for n, path in enumerate(FILES)]
-    actors = [Worker(say) for say in answers]
-    return dispatch.Dispatch(actors, tasks, carrier, {}), actors
-
-
-def test_a_shard_that_kills_every_worker_is_named(monkeypatch):
-    from ray.exceptions import RayActorError
-
-    def dies():
-        raise RayActorError
-
-    run, (one, other) = round_of(monkeypatch, dies, dies)
-    with pytest.raises(ValueError, match=r"shard \d: its process has died 6 times"):
-        list(run.finished())
-    assert len(one.tasks) + len(other.tasks) >= 6
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_shard_that_waited_while_its_worker_died_is_not_blamed(monkeypatch, order):
-    """A worker dies with two shards; whichever is heard of first, the death counts once, against the first of them."""
-    from ray.exceptions import RayActorError
-
-    def dies():
-        raise RayActorError
-
-    run, (worker,) = round_of(monkeypatch, dies)
-    first, second = run._waiting[0], run._waiting[1]
-    for task in (first, second):
-        run._waiting.remove(task)
-        run._start(worker, task)
-    for reference in list(run._running)[::order]:
-        assert run._take(reference) is None
-    assert run._deaths == {first.target: 1}
-
-
-def test_what_a_lost_worker_has_is_made_by_a_free_one(monkeypatch):
-    carrier = Carrier()
-    run, (alive, lost) = round_of(monkeypatch, lambda: None, None, carrier=carrier)
-    assert sorted(task.target for task in run.finished()) == sorted(carrier.collected) == FILES
-    assert sorted(carrier.removed) == sorted(task.name for task in lost.tasks)
-    assert lost.was_killed and len(lost.tasks) == 2 and sorted(task.target for task in alive.tasks) == FILES
-
-
-def test_a_worker_of_other_facts_or_code_is_refused(source, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # an actor changes this process's folder; undone after the test
-    on_ray, dispatch = pytest.importorskip("stages.runtime.on_ray"), pytest.importorskip("stages.runtime.dispatch")
-    actor = on_ray.Actor(tmp_path, Counter, (), None)
-    (task, *_) = dispatch.tasks_of(Work(tmp_path / "out", source, {}, "test"))
-    same = key_of(Counter.facts, [], device="cpu")
-    for key in same:
-        with pytest.raises(ValueError, match=f"{key} differ from those of the first worker"):
-            actor.make({**same, key: "other"}, task)
-    assert not task.target.exists()
-    task.target.parent.mkdir()
-    actor.make(same, task)
-    assert task.target.is_file()
-
-
-def test_what_is_made_a_second_time_is_removed_from_the_storage(monkeypatch):
-    """The second try is over before all is, so nobody has to stop it."""
-    carrier = Carrier()
-    run, (one, other) = round_of(monkeypatch, lambda: None, lambda: None, carrier=carrier)
-    run._start(other, run._waiting[0])
-    assert sorted(task.target for task in run.finished()) == sorted(carrier.collected) == FILES
-    (removed,) = carrier.removed
-    assert removed in [task.name for task in (*one.tasks, *other.tasks)]
-
-
-def test_a_worker_that_cannot_leaves_nothing_in_the_storage(monkeypatch):
-    def cannot():
-        raise ValueError("no")
-
-    carrier = Carrier()
-    run, workers = round_of(monkeypatch, cannot, None, carrier=carrier)
-    with pytest.raises(ValueError, match="no"):
-        list(run.finished())
-    assert sorted(carrier.removed) == sorted(task.name for worker in workers for task in worker.tasks)
-
-
-def test_a_worker_waits_for_its_shard_which_goes_there_once(monkeypatch):
-    """Also if somebody else begins it a second time."""
-    carrier = Carrier()
-    run, (alive, lost) = round_of(monkeypatch, lambda: None, None, carrier=carrier)
-    list(run.finished())
-    assert sorted(carrier.pushed) == [f"seal {number}" for number in range(4)]
-    assert None not in [*alive.pushed, *lost.pushed] and set(lost.pushed) < set(alive.pushed)
-
-
-def test_a_shard_that_cannot_be_sent_ends_the_run(monkeypatch):
-    def damaged():
-        raise ray_error(ValueError("shard 0: damaged"))
-
-    run, _ = round_of(monkeypatch, lambda: None, carrier=Carrier(push=damaged))
-    with pytest.raises(ValueError, match="shard 0: damaged"):
-        list(run.finished())
-
-
-@pytest.mark.parametrize("call", ["push", "collect"])
-def test_a_carrier_that_dies_for_good_is_no_worker_s_death(monkeypatch, call):
-    from ray.exceptions import RayActorError
-
-    def dies():
-        raise ray_error(RayActorError()) if call == "push" else RayActorError
-
-    run, _ = round_of(monkeypatch, lambda: None, carrier=Carrier(**{call: dies}))
-    with pytest.raises(ValueError, match=r"runtime\.storage: its process has died"):
-        list(run.finished())
-    assert not run._deaths
-
-
-def test_what_cannot_be_removed_is_told_and_hides_nothing(monkeypatch, capsys):
-    def refuses():
-        raise ray_error(ValueError("runtime.storage: s3://bucket: refused"))
-
-    run, _ = round_of(monkeypatch, lambda: None, None, carrier=Carrier(remove=refuses))
-    assert sorted(task.target for task in run.finished()) == FILES
-    assert "what is under results/ there stays: runtime.storage: s3://bucket: refused" in capsys.readouterr().err
-
-
-def test_a_storage_that_does_not_answer_is_not_waited_for(monkeypatch, capsys):
-    run, _ = round_of(monkeypatch, lambda: None, None, carrier=Carrier(silent=True))
-    assert sorted(task.target for task in run.finished()) == FILES
-    assert "what is under results/ in runtime.storage stays: no answer from there" in capsys.readouterr().err
-
-
-def ray_error(cause):
-    """As Ray wraps what a call has raised."""
-    from ray.exceptions import RayTaskError
-
-    return RayTaskError("call", "", cause).as_instanceof_cause()
-
-
-@pytest.mark.parametrize("missing", ["ray", "ray.util.scheduling_strategies"])
+@pytest.mark.parametrize("missing", ["ray", "ray.exceptions"])
 def test_without_ray_the_message_says_how_to_install_it(monkeypatch, missing):
     """Whether all of it is missing or a part."""
-    for name in [
-        name
-        for name in sys.modules
-        if name in ("stages.runtime.on_ray", "stages.runtime.dispatch", "stages.runtime.ray_cluster")
-    ]:
-        monkeypatch.delitem(sys.modules, name)
+    pytest.importorskip("ray")  # whole, before a part of it is taken away
+    for name in ("stages.runtime.on_ray", "stages.runtime.ray_cluster"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     params = load_params().with_runtime({"engine": "ray"})
     message = r"runtime\.engine: .*pip install -e '\.\[ray\]', or set runtime\.engine to local"

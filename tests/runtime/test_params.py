@@ -35,62 +35,69 @@ def test_the_committed_parameters_are_valid():
     params = load_params()
     assert (params.attack.eps, params.attack.steps, params.attack.step_ratio) == (8, 10, 1.25)
     assert params.oblivious["pgd_eps16"].eps == 16
-    assert (params.refresh.start, params.refresh.eps) == ("hand", [4])
-    assert (params.assess.prompt, params.data.validation) == ("advpt", 0)
+    (refreshed,) = params.methods.refresh.values()
+    assert refreshed.eps == [4] and refreshed.tune(params.tune).lr == 0.05 and params.tune.lr == 0.01
+    assert (params.assess.method, params.data.validation) == ("tune_bank/advpt", 0)
+
+
+REFRESHED, DEFENDED = "methods.refresh.advpt_refreshed", "methods.defended.weak"
+
+
+def behind(**defence):
+    """AdvPT behind a defence."""
+    return {"method": "advpt", "defence": defence}
 
 
 BACKBONE = {"pretrained": None, "epochs": 1, "batch_size": 1, "lr": 0.1}
 UNIT = r"the unit is 1/255 .*up to 255 are allowed \(did you mean 7\.65\?\) \(got 0\.03\)"
 
 REFUSED = {
-    "01 eps below 0": ("attack.eps", -1, r"attack\.eps: .*greater than or equal to 0 \(got -1\)"),
-    "02 eps above 255": ("attack.eps", 256, r"attack\.eps: .*less than or equal to 255 \(got 256\)"),
-    "03 bank": ("attack.eps", 0.03, rf"attack\.eps: {UNIT}"),
-    "03 oblivious": ("oblivious.pgd_eps4.eps", 0.03, rf"oblivious\.pgd_eps4\.eps: {UNIT}"),
-    "03 adaptive": ("adaptive.adaptive_eps4.eps", 0.03, rf"adaptive_eps4\.eps: {UNIT}"),
-    "03 reverse": (
+    "eps below 0": ("attack.eps", -1, r"attack\.eps: .*greater than or equal to 0 \(got -1\)"),
+    "eps above 255": ("attack.eps", 256, r"attack\.eps: .*less than or equal to 255 \(got 256\)"),
+    "bank": ("attack.eps", 0.03, rf"attack\.eps: {UNIT}"),
+    "oblivious": ("oblivious.pgd_eps4.eps", 0.03, rf"oblivious\.pgd_eps4\.eps: {UNIT}"),
+    "adaptive": ("adaptive.adaptive_eps4.eps", 0.03, rf"adaptive_eps4\.eps: {UNIT}"),
+    "reverse": (
         "oblivious.transfer_eps8.reverse", {"eps": 0.03, "steps": 1, "from_step": 0}, rf"reverse\.eps: {UNIT}"
     ),
-    "03 refreshing": ("refresh.eps", [4, 0.03], rf"refresh\.eps\.1: {UNIT}"),
-    "03 assess": ("assess.at_eps", 0.03, rf"assess\.at_eps: {UNIT}"),
-    "03 one of several": ("assess.eps", [4, 0.03], rf"assess\.eps\.1: {UNIT}"),
-    "05 steps": ("attack.steps", 0, r"attack\.steps: .*greater than or equal to 1 \(got 0\)"),
-    "05 adaptive steps": ("adaptive.adaptive_eps4.steps", 0, r"adaptive_eps4\.steps: .*greater than or equal to 1"),
-    "05 refreshing steps": ("refresh.steps", 0, r"refresh\.steps: .*greater than or equal to 1 \(got 0\)"),
-    "06 refreshing step size": ("refresh.step_ratio", 0, r"refresh\.step_ratio: .*greater than 0 \(got 0\)"),
-    "06 step size 0": ("attack.step_ratio", 0, r"attack\.step_ratio: .*greater than 0 \(got 0\)"),
-    "06 step size below 0": ("attack.step_ratio", -1.0, r"attack\.step_ratio: .*greater than 0 \(got -1\.0\)"),
-    "07 negative": ("seed", -1, r"seed: .*greater than or equal to 0 \(got -1\)"),
-    "07 float": ("seed", 1.0, r"seed: .*valid integer \(got 1\.0\)"),
-    "07 bool": ("seed", True, r"seed: .*valid integer \(got True\)"),
-    "08 NaN": ("attack.eps", float("nan"), r"attack\.eps: .* \(got nan\)"),
-    "08 inf": ("tune.lr", float("inf"), r"tune\.lr: .*finite number \(got inf\)"),
-    "08 text": ("tune.lr", "fast", r"tune\.lr: .*valid number \(got 'fast'\)"),
-    "08 NaN for a count": ("attack.steps", float("nan"), r"attack\.steps: .*valid integer \(got nan\)"),
-    "09 in a block": ("attack.epz", 4, "attack: unknown key 'epz'; did you mean 'eps'"),
-    "09 in a threat": ("oblivious.pgd_eps4.stepz", 4, "pgd_eps4: unknown key 'stepz'; did you mean 'steps'"),
-    "09 section": ("tunes", {}, "top level: unknown key 'tunes'; did you mean 'tune'"),
-    "11 runtime": ("runtime.batch_size", 0, r"runtime\.batch_size: .*greater than or equal to 1 \(got 0\)"),
-    "11 tuning": ("tune.batch_size", 0, r"tune\.batch_size: .*greater than or equal to 1 \(got 0\)"),
-    "11 surrogate": ("oblivious.transfer_eps8.surrogate.batch_size", 0, r"surrogate\.batch_size: .*equal to 1"),
-    "12 objective": ("attack.objective", "kll", r"attack\.objective: .*'kl', 'cosine' or 'l2' \(got 'kll'\)"),
-    "12 refreshing objective": (
-        "refresh.objective", "dlr", r"refresh\.objective: .*'cross_entropy', 'margin' or 'runner_up' \(got 'dlr'\)"
+    "refreshing": (f"{REFRESHED}.eps", [4, 0.03], rf"advpt_refreshed\.eps\.1: {UNIT}"),
+    "assess": ("assess.at_eps", 0.03, rf"assess\.at_eps: {UNIT}"),
+    "one of several": ("assess.eps", [4, 0.03], rf"assess\.eps\.1: {UNIT}"),
+    "steps": ("attack.steps", 0, r"attack\.steps: .*greater than or equal to 1 \(got 0\)"),
+    "adaptive steps": ("adaptive.adaptive_eps4.steps", 0, r"adaptive_eps4\.steps: .*greater than or equal to 1"),
+    "refreshing steps": (f"{REFRESHED}.steps", 0, r"advpt_refreshed\.steps: .*greater than or equal to 1 \(got 0\)"),
+    "refreshing step size": (f"{REFRESHED}.step_ratio", 0, r"advpt_refreshed\.step_ratio: .*greater than 0 \(got 0\)"),
+    "step size 0": ("attack.step_ratio", 0, r"attack\.step_ratio: .*greater than 0 \(got 0\)"),
+    "step size below 0": ("attack.step_ratio", -1.0, r"attack\.step_ratio: .*greater than 0 \(got -1\.0\)"),
+    "negative": ("seed", -1, r"seed: .*greater than or equal to 0 \(got -1\)"),
+    "float": ("seed", 1.0, r"seed: .*valid integer \(got 1\.0\)"),
+    "bool": ("seed", True, r"seed: .*valid integer \(got True\)"),
+    "NaN": ("attack.eps", float("nan"), r"attack\.eps: .* \(got nan\)"),
+    "inf": ("tune.lr", float("inf"), r"tune\.lr: .*finite number \(got inf\)"),
+    "text": ("tune.lr", "fast", r"tune\.lr: .*valid number \(got 'fast'\)"),
+    "NaN for a count": ("attack.steps", float("nan"), r"attack\.steps: .*valid integer \(got nan\)"),
+    "in a block": ("attack.epz", 4, "attack: unknown key 'epz'; did you mean 'eps'"),
+    "in a threat": ("oblivious.pgd_eps4.stepz", 4, "pgd_eps4: unknown key 'stepz'; did you mean 'steps'"),
+    "section": ("tunes", {}, "top level: unknown key 'tunes'; did you mean 'tune'"),
+    "runtime": ("runtime.batch_size", 0, r"runtime\.batch_size: .*greater than or equal to 1 \(got 0\)"),
+    "tuning": ("tune.batch_size", 0, r"tune\.batch_size: .*greater than or equal to 1 \(got 0\)"),
+    "surrogate": ("oblivious.transfer_eps8.surrogate.batch_size", 0, r"surrogate\.batch_size: .*equal to 1"),
+    "objective": ("attack.objective", "kll", r"attack\.objective: .*'kl', 'cosine' or 'l2' \(got 'kll'\)"),
+    "refreshing objective": (
+        f"{REFRESHED}.objective", "dlr", r"objective: .*'cross_entropy' or 'margin' \(got 'dlr'\)"
     ),
-    "12 oblivious attack": ("oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'transfer'"),
-    "12 adaptive attack": (
+    "oblivious attack": ("oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'transfer'"),
+    "adaptive attack": (
         "adaptive.adaptive_eps4.method", "fab", "adaptive.adaptive_eps4: .*'pgd', 'suite', 'autoattack', 'square'"
     ),
-    "12 defence": ("defences.weak", {"method": "blur"}, "defences.weak: .*'jpeg', 'bits', 'median'"),
-    "12 surrogate": (
+    "defence": (DEFENDED, behind(kind="blur"), r"weak\.defence: .*'jpeg', 'bits', 'median'"),
+    "name of a surrogate": (
         "oblivious.transfer_eps8.surrogate", {"name": "keras:vgg", **BACKBONE}, r"surrogate\.name: .*torchvision\|timm"
     ),
-    "13 quality 0": (
-        "adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 0}, r"quality: .*equal to 1 \(got 0\)"
-    ),
-    "13 quality 101": ("defences.weak", {"method": "jpeg", "quality": 101}, r"weak\.quality: .*to 100 \(got 101\)"),
-    "13 bits 0": ("defences.weak", {"method": "bits", "bits": 0}, r"weak\.bits: .*equal to 1 \(got 0\)"),
-    "13 bits 9": ("defences.weak", {"method": "bits", "bits": 9}, r"weak\.bits: .*equal to 8 \(got 9\)"),
+    "quality 0": (DEFENDED, behind(kind="jpeg", quality=0), r"quality: .*equal to 1 \(got 0\)"),
+    "quality 101": (DEFENDED, behind(kind="jpeg", quality=101), r"weak\.defence\.quality: .*to 100 \(got 101\)"),
+    "bits 0": (DEFENDED, behind(kind="bits", bits=0), r"weak\.defence\.bits: .*equal to 1 \(got 0\)"),
+    "bits 9": (DEFENDED, behind(kind="bits", bits=9), r"weak\.defence\.bits: .*equal to 8 \(got 9\)"),
     "eps between whole numbers": ("attack.eps", 1.5, r"attack\.eps: .*whole numbers are allowed \(got 1\.5\)"),
     "class position": ("tune.class_position", "left", "'end', 'middle' or 'front'"),
     "clean fraction": ("tune.clean_fraction", 1.5, "less than or equal to 1"),
@@ -103,14 +110,25 @@ REFUSED = {
     "target": ("transfer.targets", ["dtd"], r"transfer\.targets: 'dtd' is not under datasets or test_only"),
     "halves": ("base_to_new", ["dtd"], "base_to_new: 'dtd' is not under datasets"),
     "held out": ("fetch.held_out", 1.0, "less than 1"),
-    "hand": ("hand", "words", "'template' or 'ensemble'"),
+    "templates": ("methods.zero_shot.zero_shot.templates", "words", "'dataset' or 'openai_80'"),
+    "no zero-shot method": ("methods.zero_shot", {}, r"methods\.zero_shot: .*at least 1"),
+    "hand of older versions": ("hand", "template", "hand: not a key any more; write methods: {zero_shot"),
+    "refresh of older versions": ("refresh", {"start": "hand"}, "refresh: not a key any more; .*methods: {refresh"),
+    "defences of older versions": ("defences", {}, "defences: not a key any more; write methods: {defended"),
+    "a method in two groups": ("methods.tune_clean.advpt", {}, "methods: 'advpt' is named twice"),
+    "baseline": ("methods.tune_bank.advpt.baseline", "cop", r"advpt\.baseline: no other method 'cop'; there are: zero"),
+    "own baseline": ("methods.tune_bank.advpt.baseline", "advpt", "no other method 'advpt'"),
+    "defended by nobody": (DEFENDED, behind(kind="bits", bits=3) | {"method": "cop"}, "no undefended 'cop'"),
+    "key of tune in a method": ("methods.tune_bank.advpt.lrr", 0.1, "unknown key 'lrr'; did you mean 'lr'"),
+    "null in a method": ("methods.tune_bank.advpt.lr", None, r"methods\.tune_bank\.advpt\.lr: "),
+    "study": ("datasets", ["base"], "datasets: name 'base'"),
     "hyphen": ("datasets", ["my-birds"], "'my-birds': lower-case letters, digits, underscores"),
     "path": ("datasets", ["../etc"], "lower-case letters"),
     "empty threat": ("adaptive.pgd_eps4", {}, "adaptive.pgd_eps4"),
-    "defence of one threat alone": (
-        "adaptive.adaptive_eps4.defence", {"method": "jpeg", "quality": 75}, "has to stand under `defences`"
+    "defence of a threat": (
+        "adaptive.adaptive_eps4.defence", {"kind": "jpeg", "quality": 75}, "adaptive_eps4: unknown key 'defence'"
     ),
-    "reserved name": ("defences.worst_eps4", {"method": "bits", "bits": 3}, "and not 'clean', 'worst_...'"),
+    "reserved name": ("methods.tune_bank.worst_eps4", {}, "and not 'clean'"),
     "width": ("oblivious.transfer_eps8.surrogate.width", 0, r"transfer_eps8\.surrogate\.width: "),
     "translation": ("oblivious.transfer_eps8.translation", 4, r"transfer_eps8\.translation: .*3, 5, 7"),
     "warm-up": ("tune.warmup_epochs", 100, r"tune: warmup_epochs \(100\) has to be less than epochs \(100\)"),
@@ -119,16 +137,16 @@ REFUSED = {
         {"name": "ViT-B-32", "pretrained": "README.md", "sha256": None, "precision": "fp32"},
         r"model: sha256 has to be stated for a file; `sha256sum README.md`",
     ),
-    "assessed prompt": ("assess.prompt", "hand", r"assess\.prompt: .*'coop', 'advpt' or 'advpt_refreshed'"),
-    "start of the rounds": ("refresh.start", "coop", r"refresh\.start: .*'hand' or 'advpt' \(got 'coop'\)"),
-    "no round": ("refresh.rounds", 0, r"refresh\.rounds: .*greater than or equal to 1 \(got 0\)"),
-    "rounds to keep": ("refresh.keep", "first", r"refresh\.keep: .*'all' or 'last' \(got 'first'\)"),
-    "no eps of the rounds": ("refresh.eps", [], r"refresh\.eps: .*at least 1"),
+    "assessed method": ("assess.method", "tune_bank/cop", "methods: no tune_bank/cop; there are: zero_shot/zero_shot"),
+    "assessed group": ("assess.method", "advpt", r"assess\.method: .*pattern"),
+    "no round": (f"{REFRESHED}.rounds", 0, r"advpt_refreshed\.rounds: .*greater than or equal to 1 \(got 0\)"),
+    "rounds to keep": (f"{REFRESHED}.keep", "last", "advpt_refreshed: unknown key 'keep'"),
+    "no eps of the rounds": (f"{REFRESHED}.eps", [], r"advpt_refreshed\.eps: .*at least 1"),
     "clean fraction of the rounds": (
-        "refresh.tune.clean_fraction", 1.5, r"refresh\.tune\.clean_fraction: .*less than or equal"
+        f"{REFRESHED}.clean_fraction", 1.5, r"refreshed\.clean_fraction: .*less than or equal"
     ),
     "rounds that only warm up": (
-        "refresh.tune.epochs", 1, r"refresh\.tune\.epochs \(1\) has to be more than tune\.warmup_epochs \(1\)"
+        f"{REFRESHED}.epochs", 1, rf"{REFRESHED}: warmup_epochs \(1\) has to be less than epochs \(1\)"
     ),
     "all training images to validate on": ("data.validation", 1.0, r"data\.validation: .*less than 1 \(got 1\.0\)"),
     "validation below 0": ("data.validation", -0.1, r"data\.validation: .*greater than or equal to 0 \(got -0\.1\)"),
@@ -152,11 +170,10 @@ def test_names_and_settings_that_cannot_go_together_are_refused_before_any_work(
     for key, value, message in (
         ("datasets", ["fashion", "fashion_base"], "'fashion_base' is what a transfer or a half"),
         (
-            "tune",
-            {"class_specific": True},
-            r": (Value error, )?tune\.class_specific: contexts of single classes cannot move",
+            "base_to_new",
+            ["fashion"],
+            "advpt_refreshed: class_specific contexts cannot move to other classes; set it to",
         ),
-        ("refresh", {}, r"refresh\.tune\.class_specific: contexts of single classes cannot move"),
     ):
         params = yaml.load(path)
         params[key] = params[key] | value if isinstance(value, dict) else value
@@ -167,10 +184,9 @@ def test_names_and_settings_that_cannot_go_together_are_refused_before_any_work(
 
 
 def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):
-    defence = {"method": "resize_pad", "smallest": 0.8}
-    path = changed(tmp_path, "defences", {"pad": defence})
+    path = changed(tmp_path, "methods.defended.pad", behind(kind="resize_pad", smallest=0.8))
     params = yaml.load(path)
-    shared = {"eps": 4, "images": 5, "tuning_seeds": 1, "defence": defence}
+    shared = {"eps": 4, "images": 5, "tuning_seeds": 1}
     pgd = {"method": "pgd", "objective": "margin", "steps": 2, "step_ratio": 2.0, "restarts": 1, "samples": 4}
     params["adaptive"] = {"pgd": pgd | shared}
     yaml.dump(params, path)
@@ -187,7 +203,7 @@ def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):
         name = block["method"]
         params["adaptive"] = {name: block | shared}
         yaml.dump(params, path)
-        with pytest.raises(ValueError, match=rf"adaptive\.{name}: {name} is no attack on a random defence"):
+        with pytest.raises(ValueError, match=rf"adaptive\.{name}: {name} is no attack on the random defence"):
             load_params(path)
 
 
@@ -198,12 +214,12 @@ def test_one_name_cannot_be_two_threats(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["attack", "attack.eps", "tune.lr", "runtime"])
-def test_10_a_missing_section_or_key_is_named(tmp_path, key):
+def test_a_missing_section_or_key_is_named(tmp_path, key):
     with pytest.raises(ValueError, match=rf"{key}: Field required"):
         load_params(changed(tmp_path, key, None, remove=True))
 
 
-def test_04_eps_zero_is_allowed(tmp_path):
+def test_eps_zero_is_allowed(tmp_path):
     assert load_params(changed(tmp_path, "attack.eps", 0)).attack.eps == 0
 
 

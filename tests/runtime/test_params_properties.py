@@ -108,12 +108,12 @@ def test_weights_of_a_name_that_no_file_can_have_are_no_file(name):
     assert Params.model_validate(values).model.pretrained == name
 
 
-@pytest.mark.parametrize("key", ["datasets", "test_only", "oblivious", "adaptive", "defences"])
+@pytest.mark.parametrize("key", ["datasets", "test_only", "oblivious", "adaptive", "methods"])
 @pytest.mark.parametrize("name", ["", "A", "a-b", "../a", "ä", "clean", "worst_a", "a\n"])
 def test_a_name_that_can_be_no_stage_is_refused_with_its_key(key, name):
     values = yaml.load(WHOLE)
-    values["defences"] = {"weak": {"method": "jpeg", "quality": 75}}
-    old = values[key]
-    values[key] = [name] if isinstance(old, list) else {name: next(iter(old.values()))}
+    above, last = (values["methods"], "tune_clean") if key == "methods" else (values, key)
+    old = above[last]
+    above[last] = [name] if isinstance(old, list) else {name: next(iter(old.values()))}
     with pytest.raises(ValueError, match=rf"{key}: name {re.escape(repr(name))}: lower-case letters"):
         Params.model_validate(values)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from copy import copy
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ import torch
 
 from reports.studies.benchmarks.measuring import medians
 from stages.crafting.feature import FeatureAttackWorker
-from stages.runtime.engine import Engine, Work, engine
+from stages.runtime.engine import Engine, engine
 from stages.runtime.params import load_params
 from stages.storage.images import Images, write_images
 
@@ -30,7 +31,7 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
     with TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
         size = store(folder / "clean", shards)
-        arguments = (params.attack, params.model, size)
+        arguments = (params.attack, size)
         starts, engines = [], []
         for name, workers in (("local", 1), ("ray", 2)):
             begun = time.perf_counter()
@@ -64,7 +65,7 @@ def alone(run: Engine) -> Engine:
 
 def craft(run: Engine, source: Path, folder: Path) -> None:
     """One folder of adversarial images."""
-    run.write(Work(folder, source, {}, "benchmark"))
+    run.map(partial(FeatureAttackWorker.attack, provenance={}), source, folder, what="benchmark")
 
 
 def store(folder: Path, shards: int) -> int:

@@ -1,0 +1,62 @@
+"""evaluate_images: a method x stored images -> its predictions on the clean images and under all oblivious threats.
+
+For methods that change the image side, such as defences: their image features are not those of the plain model.
+"""
+
+from functools import partial
+
+from stages.crafting.embedding import embed_shard
+from stages.datasets.card_file import read_card
+from stages.evaluation.load import victim_of
+from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
+from stages.evaluation.subset import part_of
+from stages.models.clip import load_clip
+from stages.models.device import choose_device
+from stages.runtime.cli import command
+from stages.runtime.params import load_params
+from stages.storage.files import replacing, require_writable
+from stages.storage.images import images_provenance, read_images
+from stages.storage.layout import oblivious_images, predictions_file
+from stages.storage.parquet import write_table
+from stages.storage.provenance import provenance, require
+
+
+def main(dataset: str, study: str, group: str, method: str) -> str:
+    """Classify the stored images with every tuning seed of a method, through its defence."""
+    params = load_params()
+    out = predictions_file(dataset, study, group, method, "oblivious")
+    require_writable(out)
+    card = read_card(dataset)
+    labels = study_labels(study, len(card.class_names))
+    same = {"dataset_sha256": card.sha256}
+    prompts = read_method(dataset, study, params.methods.find(group, method), params, **same)
+    device = choose_device(params.runtime.device)
+    clip = load_clip(**params.model.model_dump(), device=device)
+    require(prompts.provenance, out, model=clip.fingerprint)
+    defence = victim_of(prompts, clip, seed=0).defence
+    prepare = partial(defence.of_ids, seed=params.seed) if defence else None
+    about = {"title": study_title(dataset, study), "method": method}
+    made_by, tables = {}, {}
+    for threat, attack in {"clean": None, **params.oblivious}.items():
+        folder = oblivious_images(dataset, threat)
+        made_by[threat] = images_provenance(folder)
+        expected = {"attack": attack.model_dump()} if attack else {}
+        require(made_by[threat], folder, dataset=dataset, split="test", seed=params.seed, **same, **expected)
+        banks = [
+            embed_shard(clip, part_of(shard, labels), device=device, runtime=params.runtime, prepare=prepare)
+            for shard in read_images(folder)
+        ]
+        tables[threat] = [
+            predictions_table(bank, prompts, threat=threat, seed=seed, **about)
+            for seed in range(len(prompts.text_features))
+            for bank in banks
+        ]
+    with replacing(out) as temporary:
+        every = [table for of_threat in tables.values() for table in of_threat]
+        write_table(temporary, every, provenance(images=made_by, method=prompts.provenance))
+    accuracies = ", ".join(f"{threat} {accuracy_of(of_threat):.3f}" for threat, of_threat in tables.items())
+    return f"wrote {out}, accuracy on these images: {accuracies}"
+
+
+if __name__ == "__main__":
+    command(main)

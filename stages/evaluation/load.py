@@ -1,0 +1,76 @@
+"""Load methods from data/prompts: the prompts, the model that they were made with, and both as one classifier."""
+
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+
+from stages.defences.defence import defence_of
+from stages.defences.victim import Victim
+from stages.models.clip import Clip, load_clip, weights_digest
+from stages.models.device import choose_device
+from stages.runtime.params import Defence, Model
+from stages.storage.prompts import PromptFile, load_prompts
+from stages.storage.provenance import Provenance
+
+FILE = "prompts.safetensors"
+
+
+def load_victim(path: str | Path, *, seed: int = 0, device: str = "auto") -> Victim:
+    """Load a method as a classifier: images (N, 3, H, W) in [0, 1] -> logits (N, K), differentiable.
+
+    Run from the top folder of the project where the model is a local folder, as the embedded one is.
+
+    Args:
+        path: A folder of data/prompts, such as data/prompts/fashion/all/tune_bank/advpt, or its prompts.safetensors.
+        seed: The tuning seed.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ValueError: If the file is missing or damaged or has no such seed, or if its model cannot be had or has changed.
+    """
+    path = prompts_file(Path(path))
+    prompts = load_prompts(path)
+    require_seed(prompts, path, seed)
+    threads = torch.get_num_threads()
+    found = choose_device(device)
+    torch.set_num_threads(threads)  # the caller's own, where a stage takes one
+    return victim_of(prompts, load_model(prompts.provenance.get("model"), path, found), seed=seed)
+
+
+def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
+    """Return the classifier of one tuning seed on the device of the towers, behind the defence of its provenance."""
+    device = next(clip.parameters()).device
+    bias = None if prompts.logit_bias is None else torch.tensor(prompts.logit_bias[seed], device=device)
+    block = prompts.provenance.get("block", {}).get("defence")
+    defence = block and defence_of(TypeAdapter(Defence).validate_python(block))
+    text_features = torch.tensor(prompts.text_features[seed], device=device)
+    return Victim(clip, text_features, prompts.logit_scale, logit_bias=bias, defence=defence)
+
+
+def prompts_file(path: Path) -> Path:
+    """Return the file of prompts in a folder; a file is returned as it is."""
+    return path if path.is_file() else path / FILE
+
+
+def require_seed(prompts: PromptFile, path: Path, seed: int) -> None:
+    """Refuse a tuning seed that a file of prompts does not have."""
+    seeds = len(prompts.text_features)
+    if not 0 <= seed < seeds:
+        raise ValueError(f"seed: {seed}; {path} has tuning seeds from 0 to {seeds - 1}")
+
+
+def load_model(model: Provenance | None, path: Path, device: torch.device) -> Clip:
+    """Load the model that prompts were made with.
+
+    Raises:
+        ValueError: If it cannot be had, or if what is here under its name has another digest.
+    """
+    try:
+        wanted = Model(**{**model, "precision": "fp32"})
+        found = weights_digest(wanted.name, wanted.pretrained)
+        if found != wanted.sha256:
+            raise ValueError(f"sha256 {wanted.sha256}, but the weights under that name have {found}, which do not fit")
+        return load_clip(**wanted.model_dump(), device=device)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its prompts were made with the model {model}: {error}") from error

@@ -1,0 +1,49 @@
+"""Context vectors in front of, behind or around the class names: CoOp and AdvPT."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.models.clip import Clip
+from stages.prompts.context import arrangement, assemble, initial_context, readable
+from stages.prompts.text import TextTower
+
+
+class Learner:
+    """Context vectors (S, M, D_token), or (S, K, M, D_token) where each class has its own; see `prompts.learners`.
+
+    Source: CoOp (Zhou et al. 2022), sec. 3.2.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        class_names: list[str],
+        template: str,
+        clip: Clip,
+        generators: list[torch.Generator],
+    ) -> None:
+        self._tower = TextTower(clip.model, clip.tokenizer)
+        layout = {name: settings[name] for name in ("context_length", "class_position", "class_specific")}
+        self._prompts = assemble(class_names, self._tower, **layout)
+        self.initial = initial_context(
+            self._tower,
+            context_length=settings["context_length"],
+            words=settings["init_words"],
+            std=settings["init_std"],
+            classes=len(class_names) if settings["class_specific"] else None,
+            generators=generators,
+        )
+        self.template = readable(arrangement(settings["context_length"], settings["class_position"]))
+        slow = ", slowly: the blocks of this text tower are not open_clip's standard ones"
+        self.note = "" if self._tower.is_fast else slow
+
+    def classifier(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode the class names under the contexts; there is no bias."""
+        text_features = self._prompts.text_features(parameters, self._tower)
+        return text_features, text_features.new_zeros(text_features.shape[:2])
+
+    def arrays(self, parameters: Tensor) -> dict[str, Tensor]:
+        """Return the contexts."""
+        return {"context": parameters}
