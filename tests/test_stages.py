@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from stages.crafting.defended import prepared_by
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import cross_entropy
 from stages.crafting.adaptive import adaptive_attack, left_out, logits_through, part_of, subset_of
 from stages.crafting.batching import even_batches
-from stages.crafting.defended import prepared_by
 from stages.crafting.embedding import embed_shard
 from stages.crafting.feature import OBJECTIVES as OBLIVIOUS
 from stages.crafting.feature import feature_attack

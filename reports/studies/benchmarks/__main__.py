@@ -32,7 +32,9 @@ def main() -> None:
     for name in arguments.names or NAMES:
         benchmark = importlib.import_module(f"reports.studies.benchmarks.{name}")
         where, rows = machine(device), []
-        print(f"\n{benchmark.__doc__.splitlines()[0]}\n{', '.join(f'{key} {value}' for key, value in where.items())}\n")
+        print(
+            f"\n{str(benchmark.__doc__).splitlines()[0]}\n{', '.join(f'{key} {value}' for key, value in where.items())}\n"
+        )
         for row in benchmark.run(device, quick=arguments.quick):
             rows.append(row)
             if not arguments.quick:  # line by line, for time on a GPU may end before the last one
