@@ -3,6 +3,7 @@
 from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
                 written.append(run.map(attack, source, folder, what=f"{method} {threat}", chosen=[*subset]))
                 note_count(folder, written[-1].pieces)
                 embedded = run.map(AdaptiveAttackWorker.embed, folder, features, what=f"embed {method} {threat}")
-                about = {"title": title, "threat": threat, "method": method, "seed": seed}
+                about: dict[str, Any] = {"title": title, "threat": threat, "method": method, "seed": seed}
                 for piece in range(embedded.pieces):
                     tables.append(predictions_table(read_bank(piece_path(features, piece))[0], prompts, **about))
             write_table(file, tables, provenance(images=made_by, method=prompts.provenance))
