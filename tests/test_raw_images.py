@@ -84,6 +84,6 @@ def test_test_images_alone_are_judged_in_a_transfer(own):
     attacked = "attack-oblivious-test-only@judged-pgd_eps8"
     assert {"fetch-test-only@judged", "extract-test-only@judged", attacked, evaluated} <= own.repro(evaluated)
     own.change(test_only=[], datasets=["mine", "judged"], transfer={"sources": [], "targets": []})
-    assert "judged has no train images; a data set to be judged alone goes under `test_only`" in own.fails(
+    assert "judged has no train images; a data set with test images alone goes under `test_only`" in own.fails(
         "dvc", "repro", "extract@judged", code=255
     )
