@@ -19,8 +19,8 @@ def as_json(path: Path, size: Size, model_size: int, predictions: list[PromptPre
     """Return one image on one line: its path and size, then the classes and probabilities of each method."""
     parts = [
         {
-            "method": prediction.voice.prompt,
-            "seed": prediction.voice.seed,
+            "method": prediction.method,
+            "seed": prediction.seed,
             "classes": prediction.classes,
             "probabilities": [round(probability, 6) for probability in prediction.probabilities],
         }
@@ -35,9 +35,7 @@ def as_table(path: Path, size: Size, model_size: int, predictions: list[PromptPr
     table.add_column(justify="right", min_width=3)
     name = (WIDTH - 5) // len(predictions) - 10  # places for a class: 6 are for its percentage, 4 between columns
     for prediction in predictions:
-        several = len(prediction.voice.prompts.text_features) > 1
-        seed = f", tuning seed {prediction.voice.seed}" if several else ""
-        table.add_column(text(f"{prediction.voice.prompt}{seed}"), overflow="ellipsis", no_wrap=True, max_width=name)
+        table.add_column(text(prediction.label), overflow="ellipsis", no_wrap=True, max_width=name)
         table.add_column("", justify="right", no_wrap=True, min_width=6)
     columns = [list(zip(one.classes, one.probabilities, strict=True)) for one in predictions]
     for rank, row in enumerate(zip(*columns, strict=True), start=1):

@@ -10,6 +10,7 @@ from stages.evaluation.diagnostics import SUITE, Diagnostics, outcomes_table, su
 from stages.report.assessment import checks_of
 from stages.runtime.params import Assess, load_params
 from stages.storage.images import Images
+from tests.victims import Toy
 
 CLASSES, SIDE = 4, 8
 GENERATOR = np.random.default_rng(0)
@@ -43,9 +44,15 @@ def shard():
 
 def outcomes(model, shard, folder, *, autoattack_images=10):
     settings = Assess(
-        prompt="advpt", images="all", at_eps=4, eps=[2, 4, 8, 64], steps=[5, 10], autoattack_images=10, queries=50
+        method="tune_bank/advpt",
+        images="all",
+        at_eps=4,
+        eps=[2, 4, 8, 64],
+        steps=[5, 10],
+        autoattack_images=10,
+        queries=50,
     )
-    assessor = Diagnostics(model, shard, settings, 0, torch.device("cpu"), Batching(2, 2), autoattack_images)
+    assessor = Diagnostics(Toy(model), shard, settings, 0, torch.device("cpu"), Batching(2, 2), autoattack_images)
     return outcomes_table(list(assessor.measurements(folder)))
 
 
@@ -110,8 +117,10 @@ def test_a_random_model_is_found(shard, tmp_path):
     def random(images):
         return honest(images) + 0.01 * torch.rand(len(images), CLASSES, generator=generator)
 
-    settings = Assess(prompt="advpt", images="all", at_eps=4, eps=[2, 4], steps=[1, 2], autoattack_images=1, queries=1)
-    assessor = Diagnostics(random, shard, settings, 0, torch.device("cpu"), Batching(1, 1), 1)
+    settings = Assess(
+        method="tune_bank/advpt", images="all", at_eps=4, eps=[2, 4], steps=[1, 2], autoattack_images=1, queries=1
+    )
+    assessor = Diagnostics(Toy(random), shard, settings, 0, torch.device("cpu"), Batching(1, 1), 1)
     exact = {line.measure: line.outcomes.sum() for line in assessor.exact(tmp_path)}
     assert exact["logits_differ"] == 40 and exact["outside"] == 0
 

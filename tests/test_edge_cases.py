@@ -1,4 +1,4 @@
-"""Bad inputs that belong to no single room. Numbers: BAD_INPUTS.md."""
+"""Bad inputs that belong to no single room."""
 
 from dataclasses import replace
 from html import unescape
@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
+from stages.report.origins import datasets_table
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.crafting.adaptive import adaptive_attack, logits_through
+from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import Batching
 from stages.crafting.feature import feature_attack
 from stages.crafting.shards import craft_shard
@@ -21,13 +21,13 @@ from stages.datasets.checks import few_classes
 from stages.models.device import to_tensor
 from stages.prompts.context import handwritten
 from stages.prompts.text import TextTower
-from stages.report.origins import datasets_table
 from stages.report.tables import confusion_table, results_of
 from stages.report.vocabulary import CLEAN, Threat
 from stages.runtime.params import AutoAttack, Square, load_params
 from stages.storage.images import read_all_images, write_images
 from stages.storage.notes import read_note, write_note
 from tests.imports import ROOT
+from tests.victims import Toy, random_victim
 
 CPU = torch.device("cpu")
 NAMES = ["Übung 猫", 'quo"ted, twice', "it's", "under_score", "<script>", "two  spaces"]
@@ -46,10 +46,8 @@ ADAPTIVE = {
 
 
 @pytest.fixture
-def logits_of(clip):
-    """Random words for three classes."""
-    words = torch.randn(3, 128, generator=torch.Generator().manual_seed(0))
-    return logits_through(clip, F.normalize(words, dim=-1), 10.0)
+def victim(clip):
+    return random_victim(clip)
 
 
 def attacked(attack, shard, eps):
@@ -68,33 +66,33 @@ def floats(attack, shard):
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "margin", "fast", "square"])
-def test_04_at_eps_zero_adversarial_equals_clean_exactly(shard, logits_of, name):
-    shard = replace(shard, labels=predicted(logits_of, shard)).take(slice(0, 2))
-    attack = adaptive_attack(ADAPTIVE[name].model_copy(update={"eps": 0.0}), logits_of, seed=0)
+def test_at_eps_zero_adversarial_equals_clean_exactly(shard, victim, name):
+    shard = replace(shard, labels=predicted(victim, shard)).take(slice(0, 2))
+    attack = adaptive_attack(ADAPTIVE[name].model_copy(update={"eps": 0.0}), victim, seed=0)
     assert torch.equal(*floats(attack, shard))
     assert np.array_equal(attacked(attack, shard, 0).pixels, shard.pixels)
 
 
 @pytest.mark.parametrize("objective", ["kl", "cosine", "l2"])
-def test_04_at_eps_zero_the_bank_is_the_clean_images(shard, clip, objective):
+def test_at_eps_zero_the_bank_is_the_clean_images(shard, clip, objective):
     settings = load_params().attack.model_copy(update={"eps": 0.0, "objective": objective})
     assert torch.equal(*floats(feature_attack(settings, clip.gradient_encoder()), shard))
 
 
-def test_12_an_unknown_data_set_shows_the_catalogue(tmp_path):
+def test_an_unknown_data_set_shows_the_catalogue(tmp_path):
     with pytest.raises(ValueError, match=r"datasets: no data set called 'fashoin' and no folder") as caught:
         source_of("fashoin", tmp_path / "fashoin", held_out=0.2)
     assert all(name in str(caught.value) for name in CATALOGUE)
 
 
-def test_14_a_template_that_is_too_long_names_the_class(clip):
+def test_a_template_that_is_too_long_names_the_class(clip):
     tower = TextTower(clip.model, clip.tokenizer)
     message = r"class 'ankle boot': the words make 33 tokens; the text tower takes 32"
     with pytest.raises(ValueError, match=message):
         handwritten("a " * 29 + "{}", ["bag", "ankle_boot"], tower)
 
 
-def test_31_the_report_says_what_few_classes_leave_out():
+def test_the_report_says_what_few_classes_leave_out():
     card = Card(
         name="d", class_names=NAMES[:3], template="{}", sha256="", origin="", licence="", splits="", packed=False,
         notes=few_classes(3),
@@ -102,7 +100,7 @@ def test_31_the_report_says_what_few_classes_leave_out():
     assert "3 classes: attacks on the targeted DLR loss need 4" in datasets_table({"d": card.model_dump()})
 
 
-def test_36_class_names_come_back_from_parquet_json_and_csv(tmp_path, shard):
+def test_class_names_come_back_from_parquet_json_and_csv(tmp_path, shard):
     ids = [f"train/{name}/{index}.png" for index in range(2) for name in NAMES]
     write_images(tmp_path / "images", [replace(shard, ids=ids)], {"class_names": NAMES})
     assert read_all_images(tmp_path / "images").ids == ids
@@ -114,30 +112,30 @@ def test_36_class_names_come_back_from_parquet_json_and_csv(tmp_path, shard):
     assert list(map(unescape, pd.read_csv(tmp_path / "confusion.csv")["actual"])) == NAMES
 
 
-def test_36_underscores_become_spaces_in_prompts(clip):
+def test_underscores_become_spaces_in_prompts(clip):
     tower = TextTower(clip.model, clip.tokenizer)
     written, spoken = (handwritten("a photo of a {}.", [name, "bag"], tower) for name in ("ankle_boot", "ankle boot"))
     assert torch.equal(written, spoken)
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
-def test_54_where_every_clean_prediction_is_wrong_the_attack_is_skipped(shard, logits_of, name):
+def test_where_every_clean_prediction_is_wrong_the_attack_is_skipped(shard, victim, name):
     """No gradient is asked for, and no model sees anything but clean images."""
     seen = []
 
     def watched(images):
         seen.append((torch.is_grad_enabled(), images.clone()))
-        return logits_of(images)
+        return victim(images)
 
-    shard = replace(shard, labels=(predicted(logits_of, shard) + 1) % 3)
-    moved = attacked(adaptive_attack(ADAPTIVE[name], watched, seed=0), shard, 4)
+    shard = replace(shard, labels=(predicted(victim, shard) + 1) % 3)
+    moved = attacked(adaptive_attack(ADAPTIVE[name], Toy(watched), seed=0), shard, 4)
     assert np.array_equal(moved.pixels, shard.pixels)
     clean = {image.numpy().tobytes() for image in to_tensor(shard.pixels, CPU)}
     assert seen and not any(gradient for gradient, _ in seen)
     assert {image.numpy().tobytes() for _, images in seen for image in images} == clean
 
 
-def test_54_where_every_clean_prediction_is_wrong_robust_accuracy_is_0():
+def test_where_every_clean_prediction_is_wrong_robust_accuracy_is_0():
     """Even if an attack happens to make all of them right."""
     prompts = ("hand", "coop", "advpt", "advpt_refreshed")
     lines = [(prompt, 0, str(index), 0) for prompt in prompts for index in range(5)]

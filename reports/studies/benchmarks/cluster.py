@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from reports.studies.benchmarks.measuring import medians
 from stages.crafting.feature import FeatureAttackWorker
 from stages.runtime.engine import Engine, engine
 from stages.runtime.params import load_params
 from stages.storage.images import Images, write_images
-from tests.benchmarks.measuring import medians
 
 SHARDS, IMAGES = 12, 250  # of each shard
 
@@ -57,7 +57,9 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
 
 
 def alone(run: Engine) -> Engine:
-    """The same with the first of its workers."""
+    """Return the engine with the first of its workers alone."""
+    while run._starting:
+        run._first_answer({})
     found = copy(run)
     found._actors = run._actors[:1]
     return found
