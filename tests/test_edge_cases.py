@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stages.report.origins import datasets_table
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
@@ -21,8 +20,9 @@ from stages.datasets.checks import few_classes
 from stages.models.device import to_tensor
 from stages.prompts.context import handwritten
 from stages.prompts.text import TextTower
+from stages.report.facts import facts_table
 from stages.report.tables import confusion_table, results_of
-from stages.report.vocabulary import CLEAN, Threat
+from stages.report.vocabulary import CLEAN, Method, Threat
 from stages.runtime.params import AutoAttack, Square, load_params
 from stages.storage.images import read_all_images, write_images
 from stages.storage.notes import read_note, write_note
@@ -97,7 +97,8 @@ def test_the_report_says_what_few_classes_leave_out():
         name="d", class_names=NAMES[:3], template="{}", sha256="", origin="", licence="", splits="", packed=False,
         notes=few_classes(3),
     )  # fmt: skip
-    assert "3 classes: attacks on the targeted DLR loss need 4" in datasets_table({"d": card.model_dump()})
+    ((_, facts),) = facts_table("Data sets", {"d": card.model_dump()}).rows
+    assert "3 classes: attacks on the targeted DLR loss need 4" in facts
 
 
 def test_class_names_come_back_from_parquet_json_and_csv(tmp_path, shard):
@@ -106,8 +107,8 @@ def test_class_names_come_back_from_parquet_json_and_csv(tmp_path, shard):
     assert read_all_images(tmp_path / "images").ids == ids
     write_note(tmp_path / "note.json", {"class_names": NAMES})
     assert read_note(tmp_path / "note.json") == {"class_names": NAMES}
-    lines = [("d", "clean", "hand", 0, label, 0) for label in range(len(NAMES))]
-    rows = pd.DataFrame(lines, columns=["dataset", "threat", "prompt", "seed", "label", "prediction"])
+    lines = [("d", "clean", "zero_shot", 0, label, 0) for label in range(len(NAMES))]
+    rows = pd.DataFrame(lines, columns=["dataset", "threat", "method", "seed", "label", "prediction"])
     confusion_table(rows, NAMES).to_csv(tmp_path / "confusion.csv", index=False, lineterminator="\n")
     assert list(map(unescape, pd.read_csv(tmp_path / "confusion.csv")["actual"])) == NAMES
 
@@ -137,11 +138,11 @@ def test_where_every_clean_prediction_is_wrong_the_attack_is_skipped(shard, vict
 
 def test_where_every_clean_prediction_is_wrong_robust_accuracy_is_0():
     """Even if an attack happens to make all of them right."""
-    prompts = ("hand", "coop", "advpt", "advpt_refreshed")
-    lines = [(prompt, 0, str(index), 0) for prompt in prompts for index in range(5)]
-    rows = pd.DataFrame(lines, columns=["prompt", "seed", "id", "label"]).assign(dataset="d", defence="none")
+    methods = [Method("zero_shot", "hand-written", None, "zero_shot"), Method("advpt", "AdvPT", None, "tune_bank")]
+    lines = [(method.name, 0, str(index), 0) for method in methods for index in range(5)]
+    rows = pd.DataFrame(lines, columns=["method", "seed", "id", "label"]).assign(dataset="d")
     clean = rows.assign(threat="clean", prediction=1, correct=False)
     pgd = rows.assign(threat="pgd", prediction=0, correct=True)
     threats = [CLEAN, Threat("pgd", "adaptive", {"method": "pgd", "eps": 4})]
-    results = results_of({"d": {"clean": clean, "pgd": pgd}}, threats)
-    assert [(line.accuracy, line.n) for line in results.values()] == [(0.0, 5)] * 8
+    results = results_of("d", {"clean": clean, "pgd": pgd}, methods, threats)
+    assert [(line.accuracy, line.n) for line in results.lines.values()] == [(0.0, 5)] * 4

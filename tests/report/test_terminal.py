@@ -2,25 +2,21 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 from rich.cells import cell_len
 
+from stages.evaluation.predict import PromptPrediction
 from stages.report.terminal import as_json, as_table
 
 
-def prediction(method, classes, *, seeds=1):
-    prompts = SimpleNamespace(text_features=np.zeros((seeds, 2, 2)))
-    probabilities = [0.9, 0.05, 0.01][: len(classes)]
-    voice = SimpleNamespace(prompt=method, seed=0, prompts=prompts)
-    return SimpleNamespace(voice=voice, classes=classes, probabilities=probabilities)
+def prediction(label, classes):
+    return PromptPrediction("name", 0, label, classes, [0.9, 0.05, 0.01][: len(classes)])
 
 
 def test_a_table_has_a_column_for_each_method():
-    both = [prediction("zero_shot", ["bag", "coat"]), prediction("advpt", ["coat", "bag"], seeds=3)]
+    both = [prediction("hand-written", ["bag", "coat"]), prediction("AdvPT, tuning seed 0", ["coat", "bag"])]
     first, heads, one, two, end = as_table(Path("a.png"), (32, 32), 32, both).split("\n")
-    assert (first, end) == ("a.png", "") and heads.split() == ["zero_shot", "advpt,", "tuning", "seed", "0"]
+    assert (first, end) == ("a.png", "") and heads.split() == ["hand-written", "AdvPT,", "tuning", "seed", "0"]
     assert one.split() == ["1", "bag", "90.0%", "coat", "90.0%"]
     assert two.split() == ["2", "coat", "5.0%", "bag", "5.0%"]
 
@@ -45,5 +41,5 @@ def test_json_names_method_seed_and_classes():
     found = json.loads(as_json(Path("a.png"), (8, 9), 8, [prediction("advpt", ["bag"])]))
     assert found == {
         "path": "a.png", "size": [8, 9], "model_size": 8,
-        "predictions": [{"method": "advpt", "seed": 0, "classes": ["bag"], "probabilities": [0.9]}],
+        "predictions": [{"method": "name", "seed": 0, "classes": ["bag"], "probabilities": [0.9]}],
     }  # fmt: skip
