@@ -28,7 +28,7 @@ def params(monkeypatch, tmp_path):
 def rows_of(threat, method, *, images=4):
     table = pd.DataFrame({"id": [str(at) for at in range(images)], "label": 0, "prediction": 0, "correct": True})
     table = table.assign(dataset="fashion", threat=threat, method=method, seed=0, margin=np.float32(1))
-    return pa.Table.from_pandas(table, preserve_index=False)
+    return pa.Table.from_pylist(table.to_dict("records"))
 
 
 def write_study(params, study="all", **changes):
