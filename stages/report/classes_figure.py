@@ -71,7 +71,7 @@ def draw(panel: Axes, table: pd.DataFrame, classes: list[str], methods: list[Met
         panel.hlines(at, low, high, color=look.colour, linewidth=1, alpha=0.6, clip_on=False)
         panel.plot(lines["accuracy"], at, **look.mark() | {"markersize": 3.5}, clip_on=False)
         if method == shown:
-            for place, gain in zip(places, lines["gain"], strict=True):
+            for place, gain in enumerate(lines["gain"]):
                 panel.text(1.04, place, whole_points(gain), va="center", fontsize=7)
     panel.set_yticks(places, [short(unescape(name)) for name in classes], fontsize=8)
     percent_axis(panel, "x")

@@ -76,4 +76,4 @@ def on_attacked_images(clean: Accuracy, attacked: Accuracy) -> Accuracy:
     if attacked.n == clean.n:
         return clean
     low, high = wilson(attacked.clean_accuracy, attacked.n)
-    return clean._replace(accuracy=attacked.clean_accuracy, low=low, high=high, n=attacked.n)
+    return clean._replace(accuracy=attacked.clean_accuracy, low=float(low), high=float(high), n=attacked.n)

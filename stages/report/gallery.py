@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from stages.report.tables import Predictions
 from stages.report.vocabulary import CLEAN, Method, Threat
 
 INCHES = 1.42  # side of one picture
-HEAD = {"loc": "center", "fontsize": 8}  # above a column of pictures
+HEAD: dict[str, Any] = {"loc": "center", "fontsize": 8}  # above a column of pictures
 PixelsOf = Callable[[Threat, list[str]], np.ndarray]
 
 

@@ -89,7 +89,9 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
         ValueError: If a file is missing or damaged, or a method or an attack was made with other parameters.
     """
     methods, threats = methods_of(params, name), threats_of(params.oblivious, params.adaptive)
-    provenances, tables, curves = {}, {}, []
+    provenances: dict[str, Provenance] = {}
+    tables: dict[str, Predictions] = {}
+    curves = []
     for method in methods:
         prompts = read_method(dataset, name, params.methods.find(method.group, method.name), params)
         provenances[method.name] = prompts.provenance
@@ -167,7 +169,7 @@ def read_pixels(dataset: str, method: Method, threat: Threat, ids: list[str]) ->
         folder = layout.adaptive_images(dataset, "all", method.group, method.name, threat.name) / "seed-0"
     else:
         folder = layout.oblivious_images(dataset, threat.name)
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for shard in read_images(folder):
         found |= {id: pixels.copy() for id, pixels in zip(shard.ids, shard.pixels, strict=True) if id in ids}
         if len(found) == len(ids):

@@ -1,5 +1,7 @@
 """Images clean and attacked, and the text features, in the plane in which the clean images vary most."""
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from stages.report.vocabulary import Method
 
 IMAGES = {"clean": "clean", "adversarial": "attacked"}
 MOST_COLOURS = 10  # classes that colours can tell apart
+BESIDE: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center"}
 MOST_LABELLED = 4  # methods; more numbers cannot be read
 
 
@@ -59,7 +62,7 @@ def share_of(table: pd.DataFrame, kind: str) -> tuple[float, float]:
 
 def draw_images(panel: Axes, points: pd.DataFrame, names: list[str]) -> None:
     """Draw the images of one kind, coloured by class."""
-    colours = matplotlib.colormaps["tab10"].colors
+    colours = matplotlib.color_sequences["tab10"]
     others = points[points["label"] >= MOST_COLOURS]
     if len(others):
         panel.scatter(others["x"], others["y"], s=6, color="#c4c9cf", linewidth=0, label="the other classes")
@@ -76,7 +79,7 @@ def draw_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
     """Draw the text features of each method."""
     for method, look in zip(methods, looks_of(methods).values(), strict=True):
         texts = table[table["kind"] == method.name]
-        mark = {"color": look.colour, "edgecolor": "white", "marker": look.marker, "linewidth": 0.6}
+        mark: dict[str, Any] = {"color": look.colour, "edgecolor": "white", "marker": look.marker, "linewidth": 0.6}
         panel.scatter(texts["x"], texts["y"], s=size_of(table) ** 2, label=method.label, **mark)
 
 
@@ -91,7 +94,9 @@ def label_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None
     above = to_data(marks + np.array([0, 3 * half]))
     labelled = np.flatnonzero(texts["label"] < MOST_COLOURS)
     names = [
-        panel.text(*above[at], str(label), color=looks[kind].colour, fontsize=7, ha="center", va="center")
+        panel.text(
+            above[at, 0], above[at, 1], str(label), color=looks[kind].colour, fontsize=7, ha="center", va="center"
+        )
         for at, kind, label in zip(labelled, texts["kind"].iloc[labelled], texts["label"].iloc[labelled], strict=True)
     ]
     targets = dict(zip(("target_x", "target_y"), texts[["x", "y"]].to_numpy()[labelled].T, strict=True))

@@ -38,10 +38,10 @@ SETTINGS = {
     "text.parse_math": False,  # a class name may hold a dollar sign
     "savefig.dpi": 144,
 }
-GRID = {"color": "#d5d9de", "linewidth": 0.6}
+GRID: dict[str, Any] = {"color": "#d5d9de", "linewidth": 0.6}
 PERCENT_TICKS = [i / 5 for i in range(6)], [str(20 * i) for i in range(6)]  # places on an axis of fractions, labels
 LONGEST_NAME = 18  # characters
-LABELS = {  # of `adjust_text`: steps instead of seconds, for the same picture on every machine
+LABELS: dict[str, Any] = {  # of `adjust_text`: steps instead of seconds, for the same picture on every machine
     "time_lim": None,
     "iter_lim": 100,
     "prevent_crossings": False,  # slow

@@ -90,7 +90,7 @@ def results_of(title: str, predictions: Predictions, methods: list[Method], thre
     for threat in threats:
         clean = clean_accuracies(robust[threat.name])
         for line in accuracies(robust[threat.name]).itertuples(index=False):
-            others = (other and other.name for other in compared_with[line.method])
+            others = (other.name if other else "" for other in compared_with[line.method])
             tested = (p.get((threat.name, line.method, other), NAN) for other in others)
             about = (title, threat.name, threat.knowledge, *line, float(clean[line.method]), *tested)
             lines[threat.name, line.method] = Accuracy(*about)

@@ -1,5 +1,7 @@
 """The threats of a report, from their blocks in params.yaml, and the pointwise worst of adaptive ones."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from pydantic import BaseModel
 
@@ -9,7 +11,7 @@ from stages.report.vocabulary import CLEAN, Threat
 WORST = "pointwise_worst"
 
 
-def threats_of(oblivious: dict[str, BaseModel], adaptive: dict[str, BaseModel]) -> list[Threat]:
+def threats_of(oblivious: Mapping[str, BaseModel], adaptive: Mapping[str, BaseModel]) -> list[Threat]:
     """Return clean, oblivious and adaptive threats in their order, then the worst of the adaptive ones.
 
     Args:

@@ -5,7 +5,7 @@ from collections import Counter
 import pandas as pd
 
 from stages.report.classes import worst_class
-from stages.report.comparison import against_reference
+from stages.report.comparison import Comparison, against_reference
 from stages.report.tables import Results
 from stages.report.threats import strongest_adaptive
 from stages.report.vocabulary import CLEAN, Method, Threat
@@ -73,7 +73,7 @@ def sentence(studies: list[Results], method: Method, threats: list[Threat]) -> s
 def clause(studies: list[Results], method: Method, threat: Threat) -> str:
     """Say how a method compares with the reference under one threat, as the end of a sentence."""
     where = f" under {threat.name}" if threat.attack else ""
-    pairs = [against_reference(study, threat, method) for study in studies]
+    pairs = [compare(study, threat, method) for study in studies]
     line, other = (
         100 * sum(one.accuracy for one in ones) / len(ones) for ones in zip(*(p[:2] for p in pairs), strict=True)
     )
@@ -86,12 +86,19 @@ def clause(studies: list[Results], method: Method, threat: Threat) -> str:
     return f"{EFFECTS[pair.effect].format(abs(pair.points))}{where} ({both}, n = {pair.line.n}, {pair.reason})"
 
 
+def compare(study: Results, threat: Threat, method: Method) -> Comparison:
+    """Compare a method other than the reference with it."""
+    comparison = against_reference(study, threat, method)
+    assert comparison is not None
+    return comparison
+
+
 def tally(studies: list[Results], method: Method) -> str:
     """Count the effects over all oblivious threats, if there are several, as the end of a sentence."""
     threats = [threat for threat in studies[0].threats if threat.knowledge == "oblivious"]
     if len(threats) < 2:
         return ""
-    effects = Counter(against_reference(study, threat, method).effect for study in studies for threat in threats)
+    effects = Counter(compare(study, threat, method).effect for study in studies for threat in threats)
     counts = ", ".join(f"{words} {effects[effect]}" for effect, words in COUNTED.items() if effects[effect])
     everywhere = "" if len(studies) == 1 else f" on {len(studies)} data sets"
     return f"; of all {len(threats)} oblivious threats{everywhere} it {counts}"
