@@ -14,7 +14,6 @@ from stages.report.vocabulary import Method
 
 IMAGES = {"clean": "clean", "adversarial": "attacked"}
 MOST_COLOURS = 10  # classes that colours can tell apart
-BESIDE: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center"}
 MOST_LABELLED = 4  # methods; more numbers cannot be read
 
 
