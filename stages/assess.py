@@ -26,7 +26,7 @@ from stages.storage.images import Images, checksums_of, images_provenance
 from stages.storage.layout import assessment_file, clean_images
 from stages.storage.parquet import read_table, write_table
 from stages.storage.prompts import PromptFile
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.provenance import key_of, require, with_versions
 
 
 def main(dataset: str) -> str:
@@ -47,7 +47,7 @@ def main(dataset: str) -> str:
     is_few = [np.isin(positions, few.get(index, ())) for index, positions in subset.items()]
     with engine(params, DiagnosticsWorker, prompts, labels, [*subset.values()], is_few, shards=len(subset)) as run:
         require(prompts.provenance, out, model=run.facts.model)
-        made_by = provenance(images=clean, method=prompts.provenance, assess=settings.model_dump())
+        made_by = with_versions(images=clean, method=prompts.provenance, assess=settings.model_dump())
         with resuming(out, key_of(made_by, checksums_of(source), device=run.facts.device)) as pieces:
             written = run.map(DiagnosticsWorker.measure, source, pieces / "shards", what="assess", chosen=[*subset])
             measured = summarised(pa.concat_tables([read_table(path)[0] for path in written.paths]))

@@ -33,7 +33,7 @@ from stages.storage.images import (
 from stages.storage.layout import adaptive_images, clean_images, predictions_file
 from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.provenance import key_of, require, with_versions
 
 
 def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
@@ -67,7 +67,7 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
                 embedded = run.map(AdaptiveAttackWorker.embed, folder, features, what=f"embed {method} {threat}")
                 about = {"title": title, "threat": threat, "method": method, "seed": seed}
                 tables += [predictions_table(read_bank(path)[0], prompts, **about) for path in embedded.paths]
-            write_table(file, tables, provenance(images=made_by, method=prompts.provenance))
+            write_table(file, tables, with_versions(images=made_by, method=prompts.provenance))
     kept = together(written)
     missing = left_out(settings, len(labels))
     return f"wrote {out}, {kept}{missing}, accuracy on attacked images: {accuracy_of(tables):.3f}"

@@ -24,7 +24,7 @@ from stages.runtime.params import Params, load_params
 from stages.storage.files import require_writable, resuming
 from stages.storage.images import Images, gather, write_missing, write_shard
 from stages.storage.layout import clean_images, raw_folder, test_features, train_features
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.provenance import key_of, require, with_versions
 
 SPLITS = ("train", "test")
 
@@ -48,7 +48,7 @@ def main(dataset: str, split: str | None = None) -> str:
     summaries = []
     with ExitStack() as together:  # all four appear together at the end, because DVC removes outputs before a rerun
         for name, part in parts.items():
-            made_by = provenance(
+            made_by = with_versions(
                 dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
             )
             images, features = outs_of(dataset, name)

@@ -24,7 +24,7 @@ from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import replacing, require_writable
 from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile
-from stages.storage.provenance import Provenance, provenance, require
+from stages.storage.provenance import Provenance, require, with_versions
 
 PLACE = ["prompt", "seed", "class", "position"]  # of a context vector
 
@@ -63,7 +63,7 @@ def main(dataset: str) -> str:
         "cosines": [cosines_table(study)],
         "plane": [plane_table(clean, attacked, study)],
     }
-    about = provenance(bank=made_by, prompts=study.provenances)
+    about = with_versions(bank=made_by, prompts=study.provenances)
     with replacing(out) as folder:
         folder.mkdir()
         for name, parts in tables.items():

@@ -35,7 +35,7 @@ from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Written, checksums_of, images_provenance, read_ids, shard_paths, together
 from stages.storage.layout import clean_images, method_folder, refreshed_bank, train_features
 from stages.storage.parquet import checksum_of, read_table, write_table
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.provenance import key_of, require, with_versions
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def main(dataset: str, study: str, method: str) -> str:
     with engine(params, RefreshWorker, found.block, labels, shared, shards=len(training.chosen)) as run:
         if run.facts.model != clip.fingerprint:
             raise ValueError(f"runtime.engine: the workers have {run.facts.model}, here is {clip.fingerprint}")
-        made_by = provenance(
+        made_by = with_versions(
             dataset=dataset,
             dataset_sha256=card.sha256,
             study=study,

@@ -24,7 +24,7 @@ from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import require_writable, resuming
 from stages.storage.layout import bank_features, method_folder, train_features
 from stages.storage.parquet import checksum_of
-from stages.storage.provenance import Provenance, key_of, provenance, require
+from stages.storage.provenance import Provenance, key_of, require, with_versions
 
 GROUPS = ("tune_clean", "tune_bank")
 
@@ -59,7 +59,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     labels = study_labels(study, len(card.class_names))
     class_names = [card.class_names[label] for label in labels]
     training = training_set(card, labels, params, clip, with_bank=group == "tune_bank")
-    made_by = provenance(
+    made_by = with_versions(
         dataset=dataset,
         dataset_sha256=card.sha256,
         study=study,

@@ -14,7 +14,7 @@ from stages.runtime.params import load_params
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder
 from stages.storage.prompts import PromptFile, save_prompts
-from stages.storage.provenance import provenance
+from stages.storage.provenance import with_versions
 
 
 @torch.inference_mode()
@@ -36,7 +36,7 @@ def main(dataset: str, study: str, method: str) -> str:
         logit_scale=clip.logit_scale,
         class_names=class_names,
         template=f"the mean of {len(templates)} templates" if ensemble else card.template,
-        provenance=provenance(
+        provenance=with_versions(
             dataset=dataset,
             dataset_sha256=card.sha256,
             study=study,

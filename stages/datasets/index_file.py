@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from stages.datasets.index import Index
 from stages.storage.parquet import read_table, write_table
-from stages.storage.provenance import provenance
+from stages.storage.provenance import with_versions
 
 
 def path_of_index(dataset: str) -> Path:
@@ -22,7 +22,7 @@ def write_index(path: Path, index: Index, *, dataset: str) -> None:
         "label": pa.array(index.labels, pa.int64()),
         "sha256": pa.array(index.digests, pa.binary(32)),
     }
-    write_table(path, [pa.table(columns)], provenance(dataset=dataset))
+    write_table(path, [pa.table(columns)], with_versions(dataset=dataset))
 
 
 def read_index(dataset: str) -> Index:
