@@ -3,6 +3,7 @@
 from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
                 written.append(run.map(attack, source, shards, what=f"{method} {threat}", chosen=[*subset]))
                 gather(written[-1].paths, folder, {**made_by, "tuning_seed": seed})
                 embedded = run.map(AdaptiveAttackWorker.embed, folder, features, what=f"embed {method} {threat}")
-                about = {"title": title, "threat": threat, "method": method, "seed": seed}
+                about: dict[str, Any] = {"title": title, "threat": threat, "method": method, "seed": seed}
                 tables += [predictions_table(read_bank(path)[0], prompts, **about) for path in embedded.paths]
             write_table(file, tables, with_versions(images=made_by, method=prompts.provenance))
     kept = together(written)

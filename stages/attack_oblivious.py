@@ -79,11 +79,13 @@ class ObliviousAttackWorker:
     """
 
     def __init__(self, params: Params, settings: FeaturePgd | Transfer, train: Path | None, image_size: int) -> None:
+        self._attacker: FeatureAttackWorker | TransferAttackWorker
         match settings:
             case FeaturePgd():
                 self._attacker = FeatureAttackWorker(params, settings, image_size)
                 clip, device = self._attacker.clip, self._attacker.device
             case Transfer():
+                assert train is not None
                 self._attacker = TransferAttackWorker(params, settings, train, image_size)
                 clip, device = load_model(params)
         self._embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime)
@@ -99,6 +101,7 @@ class ObliviousAttackWorker:
 
     def surrogate_accuracy(self, clean: Path, attacked: Path) -> dict[str, float]:
         """Return the accuracy of the surrogate on a folder of clean images and on the same images attacked."""
+        assert isinstance(self._attacker, TransferAttackWorker)
         return self._attacker.surrogate_accuracy(clean, attacked)
 
 

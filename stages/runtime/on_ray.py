@@ -170,11 +170,11 @@ class OnRay:
         """As `Engine.map`."""
         paths, checksums, indices = shard_paths(source), checksums_of(source), indices_of(source, chosen)
         targets = result_paths(folder, source, indices)
-        function = ray.put(function)
+        shared = ray.put(function)
 
         def arguments(position: int) -> tuple[Any, ...]:
             index = indices[position]
-            return content_of_file, function, position, read_shard(paths[index], checksums[index])
+            return content_of_file, shared, position, read_shard(paths[index], checksums[index])
 
         tasks = [
             Task(str(paths[index]), partial(arguments, position), position)
@@ -199,7 +199,7 @@ class OnRay:
         Raises:
             ValueError: If a task raised one, or if one actor after the other has died of it.
         """
-        waiting, deaths = deque(tasks), Counter()
+        waiting, deaths = deque(tasks), Counter[str]()
         running: dict[ray.ObjectRef, tuple[Any, Task]] = {}  # in the order in which they were given
         while waiting or running:
             for actor in self._free(running)[: len(waiting)]:
@@ -223,14 +223,14 @@ class OnRay:
                 del running[reference]
                 yield task, result
 
-    def _free(self, running: dict[ray.ObjectRef, tuple[Any, int]]) -> list[Any]:
+    def _free(self, running: dict[ray.ObjectRef, tuple[Any, Task]]) -> list[Any]:
         """Return the actors that can take another task, those first that have none, and twice if they can take two."""
         given = Counter(actor for actor, _ in running.values())
         return [actor for count in range(AHEAD) for actor in self._actors if given[actor] <= count]
 
     def _start(self) -> None:
         """Start an actor; `_first_answer` notices when its worker is loaded."""
-        actor = self._actor_class.remote()
+        actor: Any = self._actor_class.remote()
         self._starting[actor.start.remote(*self._arguments)] = actor
 
     def _replace(self, actor: Any) -> None:

@@ -13,27 +13,33 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from stages.runtime.startup import import_open_clip
-from stages.storage import layout
 from tests.imports import ROOT
 
 yaml = YAML(typ="safe", pure=True)
-METHODS = (("zero_shot", "zero_shot"), ("tune_clean", "coop"), ("tune_bank", "advpt"), ("refresh", "advpt_refreshed"))
+METHODS = (
+    ("zero_shot", "zero_shot"),
+    ("tune_clean", "coop"),
+    ("tune_bank", "advpt"),
+    ("refresh", "advpt_refreshed"),
+)
+ADVPT = ("fashion", "all", "tune_bank", "advpt")
+JPEG = ("fashion", "all", "defended", "advpt_jpeg")
 ORDER = [
     ("fetch", "fashion"),
     ("extract", "fashion"),
+    ("zero_shot", "fashion", "all", "zero_shot"),
     ("craft", "fashion"),
     ("embed", "fashion"),
-    ("zero_shot", "fashion", "all", "zero_shot"),
+    ("tune", *ADVPT),
     ("tune", "fashion", "all", "tune_clean", "coop"),
-    ("tune", "fashion", "all", "tune_bank", "advpt"),
     ("refresh", "fashion", "all", "advpt_refreshed"),
     ("defend", "fashion", "all", "advpt_jpeg"),
     ("attack_oblivious", "fashion", "pgd_eps8"),
     ("attack_oblivious", "fashion", "transfer_eps8"),
     *(("evaluate", "fashion", "all", *method) for method in METHODS),
-    ("evaluate_images", "fashion", "all", "defended", "advpt_jpeg"),
-    ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
-    ("attack_adaptive", "fashion", "all", "defended", "advpt_jpeg", "adaptive_eps4"),
+    ("evaluate_images", *JPEG),
+    *(("attack_adaptive", "fashion", "all", *method, "adaptive_eps4") for method in METHODS),
+    ("attack_adaptive", *JPEG, "adaptive_eps4"),
     ("assess", "fashion"),
     ("interpret", "fashion"),
     ("model_card", "fashion", "all"),
@@ -63,14 +69,14 @@ class Small:
         params["attack"]["steps"] = 10
         params["tune"] |= {"epochs": 30}
         params["methods"]["refresh"]["advpt_refreshed"] |= {"rounds": 2}
-        jpeg = {"method": "advpt", "defence": {"kind": "jpeg", "quality": 75}}
-        params["methods"]["defended"] = {"advpt_jpeg": jpeg}
         params["oblivious"] = {name: params["oblivious"][name] for name in ("pgd_eps8", "transfer_eps8")}
         params["oblivious"]["pgd_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"]["surrogate"] |= {"epochs": 1, "batch_size": 20}
         params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}
         params["adaptive"]["adaptive_eps4"] |= {"steps": 5, "images": 15}
+        defence = {"kind": "jpeg", "quality": 75}
+        params["methods"]["defended"] = {"advpt_jpeg": {"method": "advpt", "defence": defence}}
         assess = {
             "method": "tune_bank/advpt",
             "images": 6,
@@ -150,23 +156,22 @@ class Small:
         return list(self.folder.rglob(".*partial*"))
 
 
-def outs_of(stage: str, dataset: str, *rest: str) -> list[str]:
+def outs_of(stage: str, *arguments: str) -> list[str]:
     """Return what a stage makes, below data/."""
-    name = rest[-1] if rest else None
-    outs = {
-        "craft": [layout.bank_images(dataset)],
-        "embed": [layout.bank_features(dataset)],
-        "attack_oblivious": [layout.oblivious_images(dataset, name), layout.test_features(dataset, name)],
-        "tune": [layout.method_folder(dataset, *rest[:3])] if stage == "tune" else [],
-        "refresh": [layout.method_folder(dataset, "all", "refresh", name), layout.refreshed_bank(dataset, "all", name)],
+    dataset, *rest = arguments
+    name = rest[0] if rest else None
+    path = "/".join(arguments)
+    return {
+        "craft": [f"images/{dataset}/train/bank"],
+        "embed": [f"features/{dataset}/train/bank.parquet"],
+        "attack_oblivious": [f"images/{dataset}/test/{name}", f"features/{dataset}/test/{name}.parquet"],
+        "tune": [f"prompts/{path}"],
+        "refresh": [f"prompts/{dataset}/{name}/refresh/{rest[-1]}", f"refreshed/{path}.parquet"] if rest else [],
         "extract": [
-            *(layout.clean_images(dataset, split) for split in ("train", "test")),
-            layout.train_features(dataset),
-            layout.test_features(dataset, "clean"),
+            out
+            for split in ("train", "test")
+            for out in (f"images/{dataset}/{split}/clean", f"features/{dataset}/{split}/clean.parquet")
         ],
-        "assess": [layout.assessment_file(dataset)],
-        "attack_adaptive": [layout.adaptive_images(dataset, *rest), layout.predictions_file(dataset, *rest)]
-        if stage == "attack_adaptive"
-        else [],
+        "assess": [f"assessment/{dataset}.parquet"],
+        "attack_adaptive": [f"images/{dataset}/adaptive/{'/'.join(rest)}", f"predictions/{path}.parquet"],
     }[stage]
-    return [str(out.relative_to(layout.DATA)) for out in outs]

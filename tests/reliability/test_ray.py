@@ -76,8 +76,8 @@ def finish(process: subprocess.Popen, *, code: int = 0) -> str:
 
 def remove_results(small: Small) -> None:
     """Remove what the stages of STAGES make."""
-    for stage, dataset, *rest in STAGES:
-        for name in outs_of(stage, dataset, *rest):
+    for stage in STAGES:
+        for name in outs_of(*stage):
             path = small.folder / "data" / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
