@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.crafting.batching import even_batches, fitting
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.diagnostics import Diagnostics, outcomes_table, summarised
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import read_method, study_labels

@@ -12,7 +12,7 @@ from stages.crafting.adaptive import adaptive_attack, left_out
 from stages.crafting.batching import Batching, even_batches, fitting
 from stages.crafting.embedding import EmbeddingWorker
 from stages.crafting.shards import craft_shard
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.evaluation.subset import part_of, subset_of

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.runtime.cli import command
 from stages.runtime.params import load_params

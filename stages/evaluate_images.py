@@ -6,7 +6,7 @@ For methods that change the image side, such as defences: their image features a
 from functools import partial
 
 from stages.crafting.embedding import embed_shard
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.evaluation.subset import part_of

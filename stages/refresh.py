@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from stages.crafting.refresh import RefreshWorker
-from stages.datasets.card import Card
-from stages.datasets.card_file import read_card
+from stages.datasets.card import Card, read_card
 from stages.evaluation.study import study_labels, study_title
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device

@@ -6,7 +6,7 @@ data set to its new ones.
 
 import torch
 
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.device import choose_device

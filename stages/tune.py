@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.datasets.card import Card
-from stages.datasets.card_file import read_card
+from stages.datasets.card import Card, read_card
 from stages.evaluation.study import study_labels, study_title
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device

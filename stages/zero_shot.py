@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.device import choose_device

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from stages.datasets.index_file import read_index
+from stages.datasets.index import read_index
 from stages.storage import files, provenance
 from stages.storage.images import images_provenance, read_all_images, write_images
 from stages.storage.layout import card_file, clean_images, raw_folder
