@@ -31,10 +31,11 @@ from stages.storage.images import (
     together,
     write_shard,
 )
-from stages.storage.layout import adaptive_images, clean_images, predictions_file
+from stages.storage.layout import adaptive_images, clean_images, predictions_file, prompts_file
 from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile
 from stages.storage.provenance import key_of, require, with_versions
+from stages.storage.tensors import checksum_of
 
 
 def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
@@ -58,7 +59,8 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
     with engine(params, worker, shards=len(subset)) as run:
         require(prompts.provenance, out, model=run.facts.model)
         made_by = {**clean, "attack": settings.model_dump(), "method": prompts.provenance}
-        key = key_of(made_by, checksums_of(source), device=run.facts.device)
+        inputs = [*checksums_of(source), checksum_of(prompts_file(dataset, study, group, method))]
+        key = key_of(made_by, inputs, device=run.facts.device)
         with resuming(images, key) as pieces, replacing(out) as file:
             for seed in range(min(settings.tuning_seeds, len(prompts.text_features))):
                 folder, features = (pieces / name / f"seed-{seed}" for name in (images.name, "features"))

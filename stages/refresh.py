@@ -89,7 +89,8 @@ def main(dataset: str, study: str, method: str) -> str:
             seed=params.seed,
             **run.facts.provenance,
         )
-        key = key_of(made_by, training.checksums, device=f"{run.facts.device}, {device.type}")
+        named = {**made_by, "class_names": class_names, "template": card.template}
+        key = key_of(named, training.checksums, device=f"{run.facts.device}, {device.type}")
         with resuming(out, key) as folder, resuming(bank, key) as pieces:
             rounds = Rounds(run, training, settings, clip, device, pieces, new_learner)
             result, written = rounds.run_all(start)

@@ -70,7 +70,8 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     )
     generators = tuning_generators(params.seed, settings["tuning_seeds"])
     learner = learner_of(settings, class_names, card.template, clip, generators)
-    with resuming(out, key_of(made_by, training.checksums, device=device.type)) as pieces:
+    named = {**made_by, "class_names": class_names, "template": card.template}
+    with resuming(out, key_of(named, training.checksums, device=device.type)) as pieces:
         result = fit(
             learner,
             settings,
