@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.crafting.batching import even_batches, fitting
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.diagnostics import Diagnostics, outcomes_table, summarised
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import read_method, study_labels
@@ -23,10 +23,11 @@ from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import Params, load_params
 from stages.storage.files import explaining, require_writable, resuming, whole
 from stages.storage.images import Images, checksums_of, images_provenance
-from stages.storage.layout import assessment_file, clean_images
+from stages.storage.layout import assessment_file, clean_images, prompts_file
 from stages.storage.parquet import read_table, write_table
 from stages.storage.prompts import PromptFile
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.provenance import key_of, require, with_versions
+from stages.storage.tensors import checksum_of
 
 
 def main(dataset: str) -> str:
@@ -47,8 +48,9 @@ def main(dataset: str) -> str:
     is_few = [np.isin(positions, few.get(index, ())) for index, positions in subset.items()]
     with engine(params, DiagnosticsWorker, prompts, labels, [*subset.values()], is_few, shards=len(subset)) as run:
         require(prompts.provenance, out, model=run.facts.model)
-        made_by = provenance(images=clean, method=prompts.provenance, assess=settings.model_dump())
-        with resuming(out, key_of(made_by, checksums_of(source), device=run.facts.device)) as pieces:
+        made_by = with_versions(images=clean, method=prompts.provenance, assess=settings.model_dump())
+        inputs = [*checksums_of(source), checksum_of(prompts_file(dataset, "all", *settings.method.split("/")))]
+        with resuming(out, key_of(made_by, inputs, device=run.facts.device)) as pieces:
             written = run.map(DiagnosticsWorker.measure, source, pieces / "shards", what="assess", chosen=[*subset])
             measured = summarised(pa.concat_tables([read_table(path)[0] for path in written.paths]))
             with whole(pieces / out.name) as temporary:

@@ -12,7 +12,7 @@ from stages.crafting.adaptive import adaptive_attack, left_out
 from stages.crafting.batching import Batching, even_batches, fitting
 from stages.crafting.embedding import EmbeddingWorker
 from stages.crafting.shards import craft_shard
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.evaluation.subset import part_of, subset_of
@@ -31,10 +31,11 @@ from stages.storage.images import (
     together,
     write_shard,
 )
-from stages.storage.layout import adaptive_images, clean_images, predictions_file
+from stages.storage.layout import adaptive_images, clean_images, predictions_file, prompts_file
 from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.provenance import key_of, require, with_versions
+from stages.storage.tensors import checksum_of
 
 
 def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
@@ -58,7 +59,8 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
     with engine(params, worker, shards=len(subset)) as run:
         require(prompts.provenance, out, model=run.facts.model)
         made_by = {**clean, "attack": settings.model_dump(), "method": prompts.provenance}
-        key = key_of(made_by, checksums_of(source), device=run.facts.device)
+        inputs = [*checksums_of(source), checksum_of(prompts_file(dataset, study, group, method))]
+        key = key_of(made_by, inputs, device=run.facts.device)
         with resuming(images, key) as pieces, replacing(out) as file:
             for seed in range(min(settings.tuning_seeds, len(prompts.text_features))):
                 folder, features = (pieces / name / f"seed-{seed}" for name in (images.name, "features"))
@@ -68,7 +70,7 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
                 embedded = run.map(AdaptiveAttackWorker.embed, folder, features, what=f"embed {method} {threat}")
                 about: dict[str, Any] = {"title": title, "threat": threat, "method": method, "seed": seed}
                 tables += [predictions_table(read_bank(path)[0], prompts, **about) for path in embedded.paths]
-            write_table(file, tables, provenance(images=made_by, method=prompts.provenance))
+            write_table(file, tables, with_versions(images=made_by, method=prompts.provenance))
     kept = together(written)
     missing = left_out(settings, len(labels))
     return f"wrote {out}, {kept}{missing}, accuracy on attacked images: {accuracy_of(tables):.3f}"

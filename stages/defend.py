@@ -12,7 +12,7 @@ from stages.runtime.params import Defended, load_params
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder
 from stages.storage.prompts import save_prompts
-from stages.storage.provenance import provenance
+from stages.storage.provenance import with_versions
 
 
 def main(dataset: str, study: str, method: str) -> str:
@@ -25,7 +25,7 @@ def main(dataset: str, study: str, method: str) -> str:
     behind = next(one for one in params.methods.all() if one.name == found.block.method)
     prompts = read_method(dataset, study, behind, params)
     same = {name: prompts.provenance[name] for name in ("dataset", "dataset_sha256", "study", "model", "seed")}
-    made_by = provenance(**same, method=method, block=found.settings(params.tune), behind=prompts.provenance)
+    made_by = with_versions(**same, method=method, block=found.settings(params.tune), behind=prompts.provenance)
     with replacing(out) as folder:
         folder.mkdir()
         save_prompts(folder / "prompts.safetensors", replace(prompts, provenance=made_by))

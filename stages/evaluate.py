@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
@@ -15,7 +15,7 @@ from stages.storage.embeddings import read_bank
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import predictions_file, test_features
 from stages.storage.parquet import write_table
-from stages.storage.provenance import provenance, require
+from stages.storage.provenance import require, with_versions
 
 
 def main(dataset: str, study: str, group: str, method: str) -> str:
@@ -42,7 +42,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         ]
     with replacing(out) as temporary:
         every = [table for of_threat in tables.values() for table in of_threat]
-        write_table(temporary, every, provenance(features=made_by, method=prompts.provenance))
+        write_table(temporary, every, with_versions(features=made_by, method=prompts.provenance))
     accuracies = ", ".join(f"{threat} {accuracy_of(of_threat):.3f}" for threat, of_threat in tables.items())
     return f"wrote {out}, n = {len(bank.ids)}, accuracy on these images: {accuracies}"
 

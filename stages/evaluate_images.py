@@ -6,7 +6,7 @@ For methods that change the image side, such as defences: their image features a
 from functools import partial
 
 from stages.crafting.embedding import embed_shard
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.evaluation.subset import part_of
@@ -18,7 +18,7 @@ from stages.storage.files import replacing, require_writable
 from stages.storage.images import images_provenance, read_images
 from stages.storage.layout import oblivious_images, predictions_file
 from stages.storage.parquet import write_table
-from stages.storage.provenance import provenance, require
+from stages.storage.provenance import require, with_versions
 
 
 def main(dataset: str, study: str, group: str, method: str) -> str:
@@ -53,7 +53,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         ]
     with replacing(out) as temporary:
         every = [table for of_threat in tables.values() for table in of_threat]
-        write_table(temporary, every, provenance(images=made_by, method=prompts.provenance))
+        write_table(temporary, every, with_versions(images=made_by, method=prompts.provenance))
     accuracies = ", ".join(f"{threat} {accuracy_of(of_threat):.3f}" for threat, of_threat in tables.items())
     return f"wrote {out}, accuracy on these images: {accuracies}"
 

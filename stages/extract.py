@@ -11,20 +11,18 @@ import numpy as np
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
 from stages.crafting.model import load_model
-from stages.datasets.card import Card
-from stages.datasets.card_file import read_card
+from stages.datasets.card import Card, read_card
 from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
-from stages.datasets.index import Index, taking_part
-from stages.datasets.index_file import path_of_index, read_index
+from stages.datasets.index import Index, read_index, taking_part
 from stages.models.clip import Clip
 from stages.runtime.cli import command, progress
 from stages.runtime.engine import Local
 from stages.runtime.params import Params, load_params
 from stages.storage.files import require_writable, resuming
 from stages.storage.images import Images, gather, write_missing, write_shard
-from stages.storage.layout import clean_images, raw_folder, test_features, train_features
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.layout import clean_images, index_file, raw_folder, test_features, train_features
+from stages.storage.provenance import key_of, require, with_versions
 
 SPLITS = ("train", "test")
 
@@ -36,7 +34,7 @@ def main(dataset: str, split: str | None = None) -> str:
         raise ValueError(f"no split called {split!r}; there are: {', '.join(SPLITS)}")
     card = read_card(dataset)
     index = read_index(dataset)
-    require({"dataset_sha256": index.sha256}, path_of_index(dataset), dataset_sha256=card.sha256)
+    require({"dataset_sha256": index.sha256}, index_file(dataset), dataset_sha256=card.sha256)
     if params.data.validation:
         index = index.validating(params.data.validation)
     splits = SPLITS if split is None else (split,)
@@ -48,7 +46,7 @@ def main(dataset: str, split: str | None = None) -> str:
     summaries = []
     with ExitStack() as together:  # all four appear together at the end, because DVC removes outputs before a rerun
         for name, part in parts.items():
-            made_by = provenance(
+            made_by = with_versions(
                 dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
             )
             images, features = outs_of(dataset, name)

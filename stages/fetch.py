@@ -14,25 +14,24 @@ from typing import Any
 from filelock import FileLock
 from pydantic import ValidationError
 
-from stages.datasets.card import Card
-from stages.datasets.card_file import path_of_card, write_card
+from stages.datasets.card import Card, write_card
 from stages.datasets.catalogue import CATALOGUE, source_of
 from stages.datasets.checks import check_listing
 from stages.datasets.decode import decode, path_of, read_content
 from stages.datasets.embedded import content_of
-from stages.datasets.index import index_of
-from stages.datasets.index_file import path_of_index, write_index
+from stages.datasets.index import index_of, write_index
 from stages.datasets.listing import Listing, Source
 from stages.datasets.places import files_below, names_passed_over, shortened
 from stages.runtime.cli import command, progress
 from stages.runtime.params import load_params
 from stages.storage.files import explaining, remove, replacing, require_writable
+from stages.storage.layout import card_file, index_file, raw_folder
 
 
 def main(dataset: str) -> str:
     """Gets the images of a data set if they are not there, lists them, checks each of them and the list."""
     params = load_params()
-    raw, out, card_path = Path(f"data/raw/{dataset}"), path_of_index(dataset), path_of_card(dataset)
+    raw, out, card_path = raw_folder(dataset), index_file(dataset), card_file(dataset)
     require_writable(out, card_path)
     link_to_workspace(raw)
     source = source_of(dataset, raw, held_out=params.fetch.held_out)
@@ -61,9 +60,9 @@ def main(dataset: str) -> str:
         packed=source.packed,
         notes=notes,
     )
-    with replacing(out) as index_file, replacing(card_path) as card_file:
-        write_index(index_file, index, dataset=dataset)
-        write_card(card_file, card)
+    with replacing(out) as temporary, replacing(card_path) as temporary_card:
+        write_index(temporary, index, dataset=dataset)
+        write_card(temporary_card, card)
     told = "".join(f"; {note}" for note in notes)
     return (
         f"wrote {out}, {len(listing.train)} + {len(listing.test)} images, {len(listing.class_names)} classes, "

@@ -25,7 +25,7 @@ from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import replacing, require_writable
 from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile, load_prompts
-from stages.storage.provenance import provenance
+from stages.storage.provenance import with_versions
 
 
 @torch.inference_mode()
@@ -49,7 +49,7 @@ def main(dataset: str) -> str:
         "cosines": [cosines_table(methods)],
         "pca": [pca_table(clean, attacked, methods)],
     }
-    about = provenance(methods={name: prompts.provenance for name, prompts in methods.items()})
+    about = with_versions(methods={name: prompts.provenance for name, prompts in methods.items()})
     with replacing(out) as folder:
         folder.mkdir()
         for name, parts in tables.items():

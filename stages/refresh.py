@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from stages.crafting.refresh import RefreshWorker
-from stages.datasets.card import Card
-from stages.datasets.card_file import read_card
+from stages.datasets.card import Card, read_card
 from stages.evaluation.study import study_labels, study_title
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
@@ -35,7 +34,7 @@ from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Written, checksums_of, images_provenance, read_ids, shard_paths, together
 from stages.storage.layout import clean_images, method_folder, refreshed_bank, train_features
 from stages.storage.parquet import checksum_of, read_table, write_table
-from stages.storage.provenance import key_of, provenance, require
+from stages.storage.provenance import key_of, require, with_versions
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def main(dataset: str, study: str, method: str) -> str:
     with engine(params, RefreshWorker, found.block, labels, shared, shards=len(training.chosen)) as run:
         if run.facts.model != clip.fingerprint:
             raise ValueError(f"runtime.engine: the workers have {run.facts.model}, here is {clip.fingerprint}")
-        made_by = provenance(
+        made_by = with_versions(
             dataset=dataset,
             dataset_sha256=card.sha256,
             study=study,
@@ -90,7 +89,8 @@ def main(dataset: str, study: str, method: str) -> str:
             seed=params.seed,
             **run.facts.provenance,
         )
-        key = key_of(made_by, training.checksums, device=f"{run.facts.device}, {device.type}")
+        named = {**made_by, "class_names": class_names, "template": card.template}
+        key = key_of(named, training.checksums, device=f"{run.facts.device}, {device.type}")
         with resuming(out, key) as folder, resuming(bank, key) as pieces:
             rounds = Rounds(run, training, settings, clip, device, pieces, new_learner)
             result, written = rounds.run_all(start)

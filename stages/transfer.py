@@ -6,7 +6,7 @@ data set to its new ones.
 
 import torch
 
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
@@ -17,7 +17,7 @@ from stages.runtime.params import load_params
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder, prompts_file
 from stages.storage.prompts import PromptFile, load_prompts, save_prompts
-from stages.storage.provenance import provenance, require
+from stages.storage.provenance import require, with_versions
 
 
 @torch.inference_mode()
@@ -45,7 +45,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         logit_scale=clip.logit_scale,
         class_names=class_names,
         template=source.template,
-        provenance=provenance(
+        provenance=with_versions(
             dataset=dataset,
             dataset_sha256=card.sha256,
             study=study,

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.datasets.card import Card
-from stages.datasets.card_file import read_card
+from stages.datasets.card import Card, read_card
 from stages.evaluation.study import study_labels, study_title
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
@@ -24,7 +23,7 @@ from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import require_writable, resuming
 from stages.storage.layout import bank_features, method_folder, train_features
 from stages.storage.parquet import checksum_of
-from stages.storage.provenance import Provenance, key_of, provenance, require
+from stages.storage.provenance import Provenance, key_of, require, with_versions
 
 GROUPS = ("tune_clean", "tune_bank")
 
@@ -59,7 +58,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     labels = study_labels(study, len(card.class_names))
     class_names = [card.class_names[label] for label in labels]
     training = training_set(card, labels, params, clip, with_bank=group == "tune_bank")
-    made_by = provenance(
+    made_by = with_versions(
         dataset=dataset,
         dataset_sha256=card.sha256,
         study=study,
@@ -71,7 +70,8 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     )
     generators = tuning_generators(params.seed, settings["tuning_seeds"])
     learner = learner_of(settings, class_names, card.template, clip, generators)
-    with resuming(out, key_of(made_by, training.checksums, device=device.type)) as pieces:
+    named = {**made_by, "class_names": class_names, "template": card.template}
+    with resuming(out, key_of(named, training.checksums, device=device.type)) as pieces:
         result = fit(
             learner,
             settings,

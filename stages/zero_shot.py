@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
@@ -14,7 +14,7 @@ from stages.runtime.params import ZeroShot, load_params
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder
 from stages.storage.prompts import PromptFile, save_prompts
-from stages.storage.provenance import provenance
+from stages.storage.provenance import with_versions
 
 
 @torch.inference_mode()
@@ -37,7 +37,7 @@ def main(dataset: str, study: str, method: str) -> str:
         logit_scale=clip.logit_scale,
         class_names=class_names,
         template=f"the mean of {len(templates)} templates" if ensemble else card.template,
-        provenance=provenance(
+        provenance=with_versions(
             dataset=dataset,
             dataset_sha256=card.sha256,
             study=study,

@@ -1,8 +1,12 @@
-"""What the pipeline needs to know of a data set besides its images."""
+"""The card of a data set: what the pipeline needs to know besides its images, as readable JSON."""
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from stages.datasets.names import composed
+from stages.storage.layout import card_file
+from stages.storage.notes import read_note, write_note
 
 
 class Card(BaseModel):
@@ -47,3 +51,21 @@ class Card(BaseModel):
             doubled = next(name for name in spoken if spoken.count(name) > 1)
             raise ValueError(f"two classes are called {doubled!r}; rename one")
         return names
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Write a card as readable JSON."""
+    write_note(path, card.model_dump())
+
+
+def read_card(dataset: str) -> Card:
+    """Read the card of a data set.
+
+    Raises:
+        ValueError: If the file is missing, damaged or no card.
+    """
+    path = card_file(dataset)
+    try:
+        return Card.model_validate(read_note(path))
+    except ValidationError as error:
+        raise ValueError(f"{path}: no card of this project ({error})") from error

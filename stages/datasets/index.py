@@ -3,11 +3,16 @@
 import hashlib
 from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from stages.datasets.fewshot import choose, digest_of, few_shot, ranking
 from stages.datasets.listing import Listing
+from stages.storage.layout import index_file
+from stages.storage.parquet import read_table, write_table
+from stages.storage.provenance import with_versions
 
 
 @dataclass(frozen=True)
@@ -117,3 +122,25 @@ def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: 
     if split == "test" and isinstance(test_images, int):
         return part.take(choose(part.ids, part.labels, test_images, seed=seed))
     return part
+
+
+def write_index(path: Path, index: Index, *, dataset: str) -> None:
+    """Write an index as one Parquet file."""
+    columns = {
+        "id": pa.array(index.ids, pa.string()),
+        "split": pa.array(index.splits, pa.string()),
+        "label": pa.array(index.labels, pa.int64()),
+        "sha256": pa.array(index.digests, pa.binary(32)),
+    }
+    write_table(path, [pa.table(columns)], with_versions(dataset=dataset))
+
+
+def read_index(dataset: str) -> Index:
+    """Read the index of a data set.
+
+    Raises:
+        ValueError: If the file is missing or damaged.
+    """
+    table, _ = read_table(index_file(dataset))
+    ids, splits, labels, digests = (table[name] for name in ("id", "split", "label", "sha256"))
+    return Index(ids.to_pylist(), splits.to_pylist(), labels.to_numpy(), digests.to_pylist())

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages.datasets.card import Card
-from stages.datasets.card_file import read_card
+from stages.datasets.card import Card, read_card
 from stages.datasets.halves import HALVES
 from stages.evaluation.study import read_method, study_title
 from stages.report.tables import Predictions

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as kinds
 
+TEXT = (kinds.is_string, kinds.is_binary, kinds.is_large_string, kinds.is_large_binary)
 REMEDY = "delete it and run `dvc repro`"
 
 
@@ -63,7 +64,7 @@ def name_of(kind: pa.DataType) -> str:
         return f"{name_of(kind.value_type)}[]"
     if kinds.is_fixed_size_list(kind):
         return f"{name_of(kind.value_type)}[{kind.list_size}]"
-    return str(kind)
+    return str(kind).removeprefix("large_")
 
 
 def buffers_of(array: pa.Array, *inside: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -82,12 +83,14 @@ def buffers_of(array: pa.Array, *inside: str) -> Iterator[tuple[tuple[str, ...],
     start, stop = array.offset, array.offset + len(array)
     if not len(array):
         return
-    if kinds.is_string(array.type) or kinds.is_binary(array.type) or kinds.is_list(array.type):
-        offsets = np.frombuffer(array.buffers()[1], np.int32)[start : stop + 1]
-        yield (*inside, "lengths"), np.diff(offsets)
+    is_text = any(test(array.type) for test in TEXT)
+    if is_text or kinds.is_list(array.type):
+        width = np.int64 if str(array.type).startswith("large_") else np.int32
+        offsets = np.frombuffer(array.buffers()[1], width)[start : stop + 1]
+        yield (*inside, "lengths"), np.diff(offsets).astype(np.int64)
     if kinds.is_list(array.type) or kinds.is_fixed_size_list(array.type):
         yield from buffers_of(array.flatten(), *inside, "list")
-    elif kinds.is_string(array.type) or kinds.is_binary(array.type):
+    elif is_text:
         yield (*inside, "values"), memoryview(array.buffers()[2] or b"")[offsets[0] : offsets[-1]]
     else:
         width = array.type.bit_width // 8

@@ -10,21 +10,26 @@ LIBRARIES = ("torch", "open_clip_torch", "numpy", "pyarrow")
 OTHERS = ("pillow", "torchvision", "timm", "pyautoattack", "scikit-image", "scipy", "PyWavelets", "safetensors")
 
 
-def provenance(**made_by: Any) -> Provenance:
-    """States what made an artefact, and with which library versions."""
-    return {**made_by, "versions": {library: version(library) for library in LIBRARIES}}
+def with_versions(**provenance: Any) -> Provenance:
+    """Return what made an artefact, with the versions of the libraries."""
+    return {**provenance, "versions": {library: version(library) for library in LIBRARIES}}
 
 
-def key_of(made_by: Provenance, inputs: list[str], *, device: str) -> Provenance:
-    """What has to be the same for the pieces of an interrupted run to be gone on with.
+def key_of(provenance: Provenance, inputs: list[str], *, device: str) -> Provenance:
+    """Return what has to be the same if an interrupted run is to be continued.
 
     Args:
-        made_by: Of what is being made.
-        inputs: Digests of all that is read.
+        provenance: All that decides about the pieces, except what is read.
+        inputs: Checksums of all that is read, except what is in the names of the pieces.
         device: Kind of device: two kinds round differently.
     """
     others = {library: version(library) for library in OTHERS}
-    return {**provenance(made_by=made_by, device=device), "others": others, "inputs": inputs, "code": code_digest()}
+    return {
+        **with_versions(made_by=provenance, device=device),
+        "others": others,
+        "inputs": inputs,
+        "code": code_digest(),
+    }
 
 
 def code_digest() -> str:

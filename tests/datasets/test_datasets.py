@@ -197,3 +197,16 @@ def test_more_test_images_than_there_are_is_an_error():
 def test_classes_must_be_distinct(names, message):
     with pytest.raises(ValueError, match=message):
         Card(**{**CARD, "class_names": names})
+
+
+@pytest.mark.parametrize(("count", "rows", "shards"), [(2000, 1000, 2), (1000, 1000, 1), (60, 5, None), (7, 1, None)])
+def test_shards_follow_the_order_and_an_image_less_touches_one(count, rows, shards):
+    ids = [f"test/{number}" for number in range(count)]
+    index = Index(ids, ["test"] * count, np.arange(count), [bytes(32)] * count).part("test")
+    cut = index.shards(rows)
+    assert shards in (None, len(cut)) and all(map(len, cut))  # of shards that would be empty there are none
+    assert [id for shard in cut for id in shard.ids] == index.ids
+    assert max(map(len, cut)) < 1.1 * rows or rows < 100
+    fewer = index.take(np.arange(count) != count // 2)
+    before, after = ({shard.sha256 for shard in one.shards(rows)} for one in (index, fewer))
+    assert len(before - after) == 1 or rows == 1  # where a shard less is asked for, all cuts move

@@ -8,10 +8,10 @@ from itertools import product
 import pytest
 
 from stages.datasets import eurosat
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.datasets.decode import decode, path_of
 from stages.datasets.folder import list_folder
-from stages.datasets.index_file import read_index
+from stages.datasets.index import read_index
 from stages.datasets.splits import label_of
 from stages.datasets.zhou import zhou
 from stages.fetch import main

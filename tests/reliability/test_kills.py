@@ -33,7 +33,8 @@ def finished(small: Small, stage: tuple[str, ...]) -> int:
     if stage[0] == "tune":
         return epochs(pieces[0], "*")
     counted = [out for out in pieces if stage[0] not in ("attack_adaptive", "extract") or "." not in out.stem[1:]]
-    shards = [path for folder in counted for path in folder.rglob("*.parquet") if "features" not in path.parts]
+    names = [path.relative_to(folder) for folder in counted for path in folder.rglob("*.parquet")]
+    shards = [path for path in names if "features" not in path.parts]  # of adaptive images, whose images are counted
     made = sum(re.fullmatch(r"[0-9a-f]{64}\.parquet", path.name) is not None for path in shards)
     return made + (epochs(pieces[1], "*/round-0002") if stage[0] == "refresh" else 0)
 

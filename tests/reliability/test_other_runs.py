@@ -2,19 +2,22 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
-from stages.datasets.index_file import read_index
+from stages.datasets.index import read_index
 from stages.storage import files, provenance
 from stages.storage.images import images_provenance, read_all_images, write_images
-from stages.storage.layout import card_file, clean_images, raw_folder
+from stages.storage.layout import card_file, clean_images, prompts_file, raw_folder
 from stages.storage.notes import read_note, write_note
+from stages.storage.prompts import load_prompts, save_prompts
 from tests.reliability.small import Small, outs_of
 from tests.reliability.test_full_disk import full_from
 
 CRAFT, EMBED, TUNE = ("craft", "fashion"), ("embed", "fashion"), ("tune", "fashion", "all", "tune_clean", "coop")
+ADAPTIVE = ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4")
 
 
 def interrupt(small: Small, stage: tuple[str, ...], monkeypatch) -> None:
@@ -55,6 +58,13 @@ def change_names(small: Small, monkeypatch) -> None:
     write_note(path, {**card, "class_names": card["class_names"][::-1]})
 
 
+def change_prompts(small: Small, monkeypatch) -> None:
+    """Other text features of one method, made with the same parameters."""
+    path = small.folder / prompts_file("fashion", "all", "tune_bank", "advpt")
+    prompts = load_prompts(path)
+    save_prompts(path, replace(prompts, text_features=prompts.text_features[:, ::-1]))
+
+
 def change_code(small: Small, monkeypatch) -> None:
     """Another line anywhere in the source."""
     monkeypatch.setattr(provenance, "code_digest", lambda: "other")
@@ -75,6 +85,8 @@ CHANGES = {
     "a library": (EMBED, change_version),
     "learning rate": (TUNE, change_params(tune__lr=0.02)),
     "class names": (TUNE, change_names),
+    "prompts": (ADAPTIVE, change_prompts),
+    "prompts that are assessed": (("assess", "fashion"), change_prompts),
 }
 
 

@@ -7,8 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from stages.datasets.card import Card
-from stages.datasets.card_file import write_card
+from stages.datasets.card import Card, write_card
 from stages.report.inputs import assessed_method, methods_of, read_study, studies_of
 from stages.runtime.params import load_params
 from stages.storage import layout

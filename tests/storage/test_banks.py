@@ -11,7 +11,7 @@ from stages.storage.embeddings import Bank, read_bank, write_bank
 from stages.storage.files import replacing
 from stages.storage.images import images_provenance, read_all_images, read_images, read_shard, write_images
 from stages.storage.parquet import checksum_of, read_table, write_table
-from stages.storage.provenance import provenance, require
+from stages.storage.provenance import require, with_versions
 
 ABOUT = {"dataset": "d", "note": "ä \" ' _ <b>"}
 
@@ -41,7 +41,7 @@ def test_a_bank_comes_back_as_it_was(tmp_path, bank):
 
 def test_the_same_rows_make_the_same_bytes(tmp_path, bank):
     for name in ("a", "b"):
-        write_bank(tmp_path / name, [bank], provenance(**ABOUT))
+        write_bank(tmp_path / name, [bank], with_versions(**ABOUT))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

@@ -9,6 +9,7 @@ from stages.storage.parquet import checksum_of, read_table, write_table
 TABLE = pa.table(
     {
         "text": ["a", "bc", None, "", "ü"],
+        "large": pa.array(["a", "bc", None, "", "ü"], pa.large_string()),
         "bytes": pa.array([b"ab", b"cd", b"ef", None, b"\0\0"], pa.binary(2)),
         "kind": pa.array(["x", "y", "x", None, "y"]).dictionary_encode(),
         "number": [1.5, -0.0, None, float("nan"), 2.0],

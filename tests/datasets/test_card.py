@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.datasets.card import Card
-from stages.datasets.card_file import path_of_card, read_card, write_card
+from stages.datasets.card import Card, read_card, write_card
+from stages.storage.layout import card_file
 
 CARD = Card(
     name="d",
@@ -24,7 +24,7 @@ CARD = Card(
 def path(tmp_path, monkeypatch) -> Path:
     """A stored card."""
     monkeypatch.chdir(tmp_path)
-    path = path_of_card("d")
+    path = card_file("d")
     path.parent.mkdir(parents=True)
     write_card(path, CARD)
     return path
