@@ -119,7 +119,7 @@ def test_the_refreshed_prompt_is_named_as_in_the_report(tmp_path, prompts, photo
     save_prompts(path, replace(prompts, provenance={**prompts.provenance, "method": "advpt_refreshed"}))
     main([str(path.parent), str(photos / "b.png"), "--seed", "1"])
     _, title, *_ = capsys.readouterr().out.splitlines()
-    assert title.split(maxsplit=1) == ["by_hand", "AdvPT refreshed, tuning seed 1"] and len(title) <= 80
+    assert title.split(maxsplit=1) == ["by_hand", "AdvPT refreshed, seed 1"] and len(title) <= 80
     (told,) = answers(path.parent, photos / "b.png", capsys=capsys)
     assert [one["method"] for one in told["predictions"]] == ["by_hand", "advpt_refreshed"]
 
@@ -133,7 +133,7 @@ def test_a_method_of_the_parameters_has_its_label(tmp_path, prompts, photos, cap
     label = next(method.label for method in load_params().methods.all() if method.name == "zero_shot")
     _, title, *_ = capsys.readouterr().out.splitlines()
     assert title.split("  ")[0:1] == [""] and title.split()[: len(label.split())] == label.split()
-    assert "tuning seed" not in title[:39] and "AdvPT, tuning seed 0" in title
+    assert "seed" not in title[:39] and "AdvPT, seed 0" in title
 
 
 def test_a_bias_and_a_defence_count(tmp_path, prompts, photos, capsys):

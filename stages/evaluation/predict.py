@@ -73,7 +73,7 @@ def load_methods(path: Path, params: Params, *, seed: int) -> list[LoadedMethod]
         LoadedMethod(
             name := str(prompts.provenance.get("method", "unnamed")),
             seed,
-            label_of(name, params) + ("" if group_of(path) == ZERO_SHOT else f", tuning seed {seed}"),
+            label_of(name, params) + ("" if group_of(path) == ZERO_SHOT else f", seed {seed}"),
             prompts.class_names,
             victim_of(prompts, clip, seed=seed),
         )

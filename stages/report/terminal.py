@@ -32,9 +32,10 @@ def as_json(path: Path, size: Size, model_size: int, predictions: list[PromptPre
 def as_table(path: Path, size: Size, model_size: int, predictions: list[PromptPrediction]) -> str:
     """Return one image as a few lines: a column for each method, the likeliest class first."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right")
+    table.add_column(justify="right", min_width=3)
+    name = (WIDTH - 5) // len(predictions) - 10  # places for a class: 6 are for its percentage, 4 between columns
     for prediction in predictions:
-        table.add_column(text(prediction.label), overflow="ellipsis", no_wrap=True)
+        table.add_column(text(prediction.label), overflow="ellipsis", no_wrap=True, max_width=name)
         table.add_column("", justify="right", no_wrap=True, min_width=6)
     columns = [list(zip(one.classes, one.probabilities, strict=True)) for one in predictions]
     for rank, row in enumerate(zip(*columns, strict=True), start=1):

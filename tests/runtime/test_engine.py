@@ -12,7 +12,7 @@ import pytest
 
 from stages.runtime.engine import Local, ShardFolder, WorkerFacts, engine
 from stages.runtime.params import load_params
-from stages.storage.images import read_column, write_images
+from stages.storage.images import read_ids, write_images
 from stages.storage.parquet import read_table, write_table
 
 
@@ -46,13 +46,13 @@ def test_chosen_shards_are_numbered_anew_and_finished_files_kept(source, shard, 
         return Local(worker).map(function, source, tmp_path / "out", what="test", chosen=[1, 3])
 
     written = write()
-    assert (written.images, written.pieces, written.kept) == (6, 2, 0) and worker.made == [0, 1]
-    found = [read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+    assert (written.images, len(written.paths), written.kept) == (6, 2, 0) and worker.made == [0, 1]
+    found = [read_table(path) for path in written.paths]
     assert [table["id"].to_pylist() for table, _ in found] == [shard.ids[3:6], shard.ids[9:12]]
     assert [about for _, about in found] == [{"a": 1}] * 2
-    (tmp_path / "out/00000.parquet").unlink()
+    written.paths[0].unlink()
     again = write()
-    assert (again.images, again.pieces, again.kept) == (6, 2, 1) and worker.made == [0, 1, 0]
+    assert (again.images, again.paths, again.kept) == (6, written.paths, 1) and worker.made == [0, 1, 0]
 
 
 def test_behind_the_last_chosen_shard_nothing_is_read(source, tmp_path):
@@ -70,16 +70,15 @@ def test_one_worker_is_loaded_with_the_parameters():
 
 
 def test_a_worker_gets_a_folder_of_shards_as_a_path(tmp_path):
-    with engine(
-        load_params(), lambda params, folder: SimpleNamespace(facts=folder), ShardFolder(tmp_path), shards=1
-    ) as run:
-        assert run.facts == tmp_path and run.call(lambda worker, folder: folder, ShardFolder(tmp_path)) == tmp_path
+    folder = ShardFolder(tmp_path)
+    with engine(load_params(), lambda params, path: SimpleNamespace(facts=path), folder, shards=1) as run:
+        assert run.facts == tmp_path and run.call(lambda worker, path: path, folder) == tmp_path
 
 
 def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
     write_table(tmp_path / "a.parquet", [pa.table({"id": ["x"]})], {})
     with pytest.raises(ValueError, match=r"a\.parquet: of another kind, no column label"):
-        read_column(tmp_path / "a.parquet", "label")
+        read_ids(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize("missing", ["ray", "ray.exceptions"])
