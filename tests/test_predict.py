@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -107,7 +108,7 @@ def test_a_folder_is_walked_in_order_and_hidden_files_are_skipped(tmp_path, prom
 def test_the_table_stands_in_80_columns(tmp_path, prompts, photos, capsys):
     main([str(tmp_path / ADVPT), str(photos), "--top", "99"])
     first, title, best, *_ = lines = capsys.readouterr().out.splitlines()
-    assert first == str(photos / "b.png") and title.split() == ["by_hand", "AdvPT,", "tuning", "seed", "0"]
+    assert first == str(photos / "b.png") and title.split() == ["by_hand", "AdvPT,", "seed", "0"]
     assert best.split()[:3] == ["1", "Ankle", "boot"] and max(map(len, lines[1:12])) <= 80
     assert len(lines) == 2 * 13 and lines[13] == f"{photos}/deeper/a.bmp (50 x 40 px, reduced to 32 x 32)"
 
@@ -132,8 +133,7 @@ def test_a_method_of_the_parameters_has_its_label(tmp_path, prompts, photos, cap
     main([str(tmp_path / ADVPT), str(photos / "b.png")])
     label = next(method.label for method in load_params().methods.all() if method.name == "zero_shot")
     _, title, *_ = capsys.readouterr().out.splitlines()
-    assert title.split("  ")[0:1] == [""] and title.split()[: len(label.split())] == label.split()
-    assert "seed" not in title[:39] and "AdvPT, seed 0" in title
+    assert re.split(r"\s{2,}", title.strip()) == [label, "AdvPT, seed 0"]
 
 
 def test_a_bias_and_a_defence_count(tmp_path, prompts, photos, capsys):
