@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from pydantic import ValidationError
@@ -70,7 +71,7 @@ def main(dataset: str) -> str:
     )
 
 
-def card_of(**facts: object) -> Card:
+def card_of(**facts: Any) -> Card:
     """A card; what is wrong with the facts is an error that names the data set."""
     try:
         return Card(**facts)
@@ -168,7 +169,7 @@ def all_whole(examined: Iterable[bytes | ValueError], count: int, raw: Path, sou
     results = list(examined)
     faults = [str(result) for result in results if isinstance(result, ValueError)]
     if not faults:
-        return results
+        return [result for result in results if isinstance(result, bytes)]
     remedy = "mend or remove these files, then run `dvc repro`"
     if not source.own:
         remedy = (

@@ -1,37 +1,68 @@
-"""Compares two metrics.json: the same data sets, threats and prompts, every accuracy within one point.
+"""Compare every accuracy of two metrics.json, by data set, threat and method; exit 1 if one differs.
 
-python tests/compare_metrics.py EXPECTED FOUND
+python tests/compare_metrics.py OLD NEW [--renamed hand=zero_shot ...] [--tolerance 0.01]
+
+The names may be those of data sets, threats or methods, as the old file has them.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
 
-TOLERANCE = 0.01
+
+def accuracies(metrics: dict, renamed: dict[str, str]) -> dict[str, float]:
+    """Return the accuracy of every `dataset.threat.method`; other numbers beside it are left out.
+
+    Args:
+        metrics: What metrics.json holds, nested by data set, threat and method.
+        renamed: New names of data sets, threats and methods, by their old ones.
+
+    Raises:
+        ValueError: If there is no accuracy at all, or if two get the same name.
+    """
+    found: dict[str, float] = {}
+
+    def collect(block: dict, above: tuple[str, ...]) -> None:
+        for key, value in block.items():
+            if isinstance(value, dict):
+                collect(value, (*above, renamed.get(key, key)))
+            elif key == "accuracy":
+                name = ".".join(above)
+                if name in found:
+                    raise ValueError(f"two accuracies are called {name}; rename other keys")
+                found[name] = value
+
+    collect(metrics, ())
+    if not found:
+        raise ValueError("no accuracy in it; is this a metrics.json?")
+    return found
 
 
-def accuracies(path: str) -> dict[str, float]:
-    """The accuracy of every `dataset.threat.prompt`."""
-    nested = json.loads(Path(path).read_text(encoding="utf-8"))
-    return {
-        f"{dataset}.{threat}.{prompt}": numbers["accuracy"]
-        for dataset, threats in nested.items()
-        for threat, prompts in threats.items()
-        for prompt, numbers in prompts.items()
-    }
-
-
-def differences(expected: dict[str, float], found: dict[str, float]) -> list[str]:
-    """What is missing, new, or more than TOLERANCE off."""
-    names = sorted(expected.keys() | found.keys())
+def differences(old: dict[str, float], new: dict[str, float], tolerance: float) -> list[str]:
+    """Return a line for each accuracy that is missing, new, or more than the tolerance off."""
     return [
-        f"{name}: {expected.get(name)} expected, {found.get(name)} found"
-        for name in names
-        if name not in expected or name not in found or abs(expected[name] - found[name]) > TOLERANCE
+        f"{name}: {old.get(name, 'none')} in the old file, {new.get(name, 'none')} in the new one"
+        for name in sorted(old.keys() | new.keys())
+        if name not in old or name not in new or abs(old[name] - new[name]) > tolerance
     ]
 
 
+def main(arguments: list[str]) -> str:
+    """Compare the files; return what to say if all is equal, and leave with the differences if not."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("old", type=Path)
+    parser.add_argument("new", type=Path)
+    parser.add_argument("--renamed", nargs="+", default=[], metavar="OLD=NEW", help="names that have changed")
+    parser.add_argument("--tolerance", type=float, default=0.0, help="largest difference that is none (0)")
+    options = parser.parse_args(arguments)
+    renamed = dict(pair.split("=", 1) for pair in options.renamed)
+    old, new = (json.loads(path.read_text(encoding="utf-8")) for path in (options.old, options.new))
+    before, after = accuracies(old, renamed), accuracies(new, {})
+    if wrong := differences(before, after, options.tolerance):
+        sys.exit("\n".join([*wrong, f"{len(wrong)} of {len(before.keys() | after.keys())} accuracies differ"]))
+    return f"{len(before)} accuracies are equal, tolerance {options.tolerance:g}"
+
+
 if __name__ == "__main__":
-    if wrong := differences(accuracies(sys.argv[1]), accuracies(sys.argv[2])):
-        sys.exit("\n".join(wrong))
-    print(f"{len(accuracies(sys.argv[1]))} accuracies reproduced within {TOLERANCE:.0%}")
+    print(main(sys.argv[1:]))

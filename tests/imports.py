@@ -1,11 +1,29 @@
-"""The imports of source files, read without running them."""
+"""The imports of the source, read from its syntax: also those that a function makes when it is called."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
 
+def closure(path: Path) -> set[Path]:
+    """Return the files of stages/ that a file imports, directly or not, `__init__.py` left out."""
+    found: set[Path] = set()
+    pending = {path}
+    while pending:
+        pending = set().union(*map(imported_files, pending)) - found
+        found |= pending
+    return found
+
+
+def imported_files(path: Path) -> set[Path]:
+    """Return the files of stages/ that a file itself imports."""
+    files = (ROOT / f"{name.replace('.', '/')}.py" for name in imported_names(path) if name.startswith("stages."))
+    return {file for file in files if file.is_file()}
+
+
+@cache
 def imported_names(path: Path) -> set[str]:
     """Return all that a file imports, with dots: of `from a.b import c` both `a.b` and `a.b.c`."""
     names: set[str] = set()
@@ -15,22 +33,3 @@ def imported_names(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
     return names
-
-
-def imported_libraries(path: Path) -> set[str]:
-    """Return the top-level packages that a file imports, stages left out."""
-    return {name.split(".")[0] for name in imported_names(path)} - {"stages"}
-
-
-def closure(path: Path) -> set[Path]:
-    """Return the files of stages/ that a file imports, directly or not."""
-    found: set[Path] = set()
-    pending = {path}
-    while pending:
-        names = set().union(*(imported_names(one) for one in pending))
-        files = {ROOT / Path(*name.split(".")).with_suffix(".py") for name in names if name.startswith("stages.")}
-        packages = {ROOT / Path(*name.split(".")) / "__init__.py" for name in names if name.startswith("stages.")}
-        new = {file for file in files | packages if file.is_file()} - found
-        found |= new
-        pending = new
-    return found

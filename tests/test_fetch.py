@@ -101,7 +101,7 @@ def test_a_damaged_file_of_a_published_data_set_says_how_to_go_on(project):
     assert "or empty data/raw/dtd and run `dvc repro`" in str(caught.value) and image.name in str(caught.value)
 
 
-def test_27_links_that_cannot_be_followed_are_all_named_and_nothing_is_downloaded(project, mine):
+def test_links_that_cannot_be_followed_are_all_named_and_nothing_is_downloaded(project, mine):
     (project / "secret.png").write_bytes(encoded())
     (mine / "train/cat/out.png").symlink_to(project / "secret.png")
     (mine / "train/dog/nowhere.png").symlink_to("missing.png")
@@ -113,7 +113,7 @@ def test_27_links_that_cannot_be_followed_are_all_named_and_nothing_is_downloade
 
 
 @pytest.mark.parametrize("name", ["dtd", "mine"])
-def test_27_linked_folders_are_refused_before_a_download(project, name):
+def test_linked_folders_are_refused_before_a_download(project, name):
     (project / "pool").mkdir()
     raw = project / "data/raw" / name
     raw.mkdir(parents=True)

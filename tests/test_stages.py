@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from stages.crafting.defended import prepared_by
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import cross_entropy
 from stages.crafting.adaptive import adaptive_attack, left_out, logits_through, part_of, subset_of
 from stages.crafting.batching import even_batches
-from stages.crafting.defended import prepared_by
 from stages.crafting.embedding import embed_shard
 from stages.crafting.feature import OBJECTIVES as OBLIVIOUS
 from stages.crafting.feature import feature_attack
@@ -377,7 +377,7 @@ def test_an_image_is_embedded_alike_with_however_few_beside_it(clip, count):
     assert part.embeddings.tobytes() == whole.embeddings[5 : 5 + count].tobytes()
 
 
-def test_31_autoattack_says_what_too_few_classes_leave_out():
+def test_autoattack_says_what_too_few_classes_leave_out():
     fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=1)
     assert left_out(fast, 4) == ""
     assert left_out(fast, 3) == ", without apgd-t: its loss needs 4 classes"

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
@@ -115,14 +116,14 @@ class _ImagesOnly(torch.autograd.Function):
     """A model whose gradient reaches its images and none of its parameters: FAB calls `backward`."""
 
     @staticmethod
-    def forward(ctx, images: Tensor, logits_of: Encoder) -> Tensor:
+    def forward(ctx: Any, images: Tensor, logits_of: Encoder) -> Tensor:
         with torch.enable_grad():
             ctx.images = images.detach().requires_grad_()
             ctx.logits = logits_of(ctx.images)
         return ctx.logits.detach()
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return (*torch.autograd.grad(ctx.logits, ctx.images, gradient), None)
 
 

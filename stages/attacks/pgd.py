@@ -71,13 +71,16 @@ def strongest(attacks: Iterable[Tensor], objective: Objective, images: Tensor, *
     Returns:
         Adversarial images (N, C, H, W); the first attempt wins a tie.
     """
-    best = highest = None
-    for images_adv in attacks:
-        with torch.no_grad():
-            values = objective(ball.quantise(images_adv, images) / 255)
-        if best is None:
-            best, highest = images_adv, values
-            continue
+
+    @torch.no_grad()
+    def values_of(images_adv: Tensor) -> Tensor:
+        return objective(ball.quantise(images_adv, images) / 255)
+
+    attempts = iter(attacks)
+    best = next(attempts)
+    highest = values_of(best)
+    for images_adv in attempts:
+        values = values_of(images_adv)
         better = values > highest
         highest = torch.where(better, values, highest)
         best = torch.where(better[:, None, None, None], images_adv, best)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -87,7 +88,7 @@ def ordinary(path: Path) -> Path:
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[mmap.mmap]:
+def mapped(path: Path) -> Iterator[Any]:
     """The bytes of a file; however many a damaged header has somebody read, no more are set aside than there are."""
     with ordinary(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         yield content
@@ -118,7 +119,7 @@ def decode(path: Path) -> Image.Image:
     raise ValueError(f"{path}: {fault}")
 
 
-def fault_of(image: Image.Image) -> str | None:
+def fault_of(image: ImageFile.ImageFile) -> str | None:
     """What the header says against the image, and what is allowed; None if nothing."""
     width, height = image.size
     if width * height > LARGEST:
@@ -136,7 +137,7 @@ def fault_of(image: Image.Image) -> str | None:
     return None
 
 
-def misread(image: Image.Image) -> str | None:
+def misread(image: ImageFile.ImageFile) -> str | None:
     """Names the kinds of pixel that Pillow takes for others without an error; None if it is none of them."""
     tags = getattr(image, "tag_v2", {})
     if image.format == "TIFF" and not {BITS, COMPRESSION, BLACK} <= set(tags):
@@ -145,8 +146,8 @@ def misread(image: Image.Image) -> str | None:
         return f"{tags[BITS][0]}-bit grey"
     if image.mode in MODES_16 and tags.get(BLACK, 1) != 1:
         return "16-bit grey with white at 0"
-    if "transparency" in image.info and image.tile[0].args in ("L;2", "L;4", "RGB;16B"):
-        return f"one transparent colour among pixels of kind {image.tile[0].args}"
+    if "transparency" in image.info and (kind := image.tile[0].args) in ("L;2", "L;4", "RGB;16B"):
+        return f"one transparent colour among pixels of kind {kind}"
     return None
 
 

@@ -95,7 +95,9 @@ def clip_names() -> list[str]:
 
 def installed(package: str) -> Path:
     """Folder of an installed package, without importing it: that would import torch."""
-    return Path(find_spec(package).origin).parent
+    spec = find_spec(package)
+    assert spec is not None and spec.origin is not None, package
+    return Path(spec.origin).parent
 
 
 PAGE = "https://image-net.org/download.php"

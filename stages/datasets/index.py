@@ -101,8 +101,8 @@ def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: 
         ValueError: If there are fewer images than asked for.
     """
     split = part.splits[0]
-    if split == "train" and shots != "all":
+    if split == "train" and isinstance(shots, int):
         return part.take(few_shot(part.ids, part.labels, shots, seed=seed))
-    if split == "test" and test_images != "all":
+    if split == "test" and isinstance(test_images, int):
         return part.take(choose(part.ids, part.labels, test_images, seed=seed))
     return part

@@ -41,14 +41,14 @@ def listing_of(raw: Path, images: Path, class_names: list[str], train: Split, te
     paths = [paths_on_disk(images, split) for split in (train, test)]
     for split in (train, test):
         check_labels(class_names, split)
-    items = [
+    train_items, test_items = (
         [Item((prefix / path).as_posix(), label) for path, (_, label) in zip(real, split.entries, strict=True)]
         for real, split in zip(paths, (train, test), strict=True)
-    ]
-    doubled, count = Counter(item.id for item in items[0] + items[1]).most_common(1)[0]
+    )
+    doubled, count = Counter(item.id for item in train_items + test_items).most_common(1)[0]
     if count > 1:
         raise ValueError(f"{train.file}, {test.file}: {doubled!r} is listed {count} times; each image may be once")
-    return Listing(class_names, *items, splits=told)
+    return Listing(class_names, train_items, test_items, splits=told)
 
 
 def paths_on_disk(images: Path, split: Split) -> list[PurePosixPath]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,9 @@ class Backbone(nn.Module):
         feature_width: D.
         sha256: Digest of the weights, as `weights_digest` in clip.py states it; None for random weights.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, body: nn.Module, wants: Input, *, sha256: str | None) -> None:
         super().__init__()
@@ -148,7 +151,8 @@ def of_timm(model: str, pretrained: Pretrained, described: str) -> Backbone:
 def of_open_clip(model: str, pretrained: Pretrained, described: str) -> Backbone:
     """The image tower of open_clip's: raw image features, before they are brought to unit norm."""
     open_clip = import_open_clip()
-    digest, file, arguments = None, None, {"model_name": model}
+    digest, file = None, None
+    arguments: dict[str, Any] = {"model_name": model}
     if pretrained or model.startswith((HUB, LOCAL)):
         source = find_source(model, str(pretrained) if pretrained else None)
         digest, file, arguments = source.digest, source.file, {**source.arguments, "require_pretrained": True}

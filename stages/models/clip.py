@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,11 @@ class Clip(nn.Module):
         fingerprint: Name, pretrained tag and sha256 of the weights; goes into every artefact.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: object, fingerprint: dict, *, precision: str = "fp32") -> None:
+    model: Any
+    _mean: Tensor
+    _std: Tensor
+
+    def __init__(self, model: Any, tokenizer: Any, fingerprint: dict, *, precision: str = "fp32") -> None:
         super().__init__()
         open_clip = import_open_clip()
         self.model = model.eval().requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -24,8 +25,9 @@ def choose_device(name: str) -> torch.device:
         raise ValueError("runtime.device: cuda asked for, but torch finds no CUDA device; use auto or cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
-    torch.backends.cudnn.deterministic = True
+    cudnn: Any = torch.backends.cudnn  # whose type does not know the precision of convolutions
+    cudnn.conv.fp32_precision = "ieee"
+    cudnn.deterministic = True
     return torch.device(name)
 
 
@@ -59,7 +61,8 @@ def graphed(function: Callable[[Tensor], Tensor], example: Tensor) -> tuple[Call
     if example.device.type != "cuda":
         return function, ""
     try:
-        return torch.cuda.make_graphed_callables(function, (example.detach().clone().requires_grad_(),)), ""
+        recorded: Any = torch.cuda.make_graphed_callables(function, (example.detach().clone().requires_grad_(),))
+        return recorded, ""
     except RuntimeError as error:
         return function, f", without a CUDA graph: {str(error).splitlines()[0]}"
 

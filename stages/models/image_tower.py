@@ -5,7 +5,8 @@ attention, of which only the first token is read, asks for that token alone. tes
 both against open_clip.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from stages.models.fuse import fold_batch_norm
 from stages.runtime.startup import import_open_clip
 
 
-def optimize_for_input_gradients(visual: nn.Module) -> bool:
+def optimize_for_input_gradients(visual: Any) -> bool:
     """Rearranges an image tower in eval mode, in place, if it is of a kind that is known here; says whether it is."""
     open_clip = import_open_clip()
     if isinstance(visual, open_clip.modified_resnet.ModifiedResNet):
@@ -55,13 +56,14 @@ class MatrixTransformer(nn.Module):
         count = len(tokens)
         hidden = tokens.flatten(0, 1)
         full = len(self.resblocks) - self.reads_first
-        for block in self.resblocks[:full]:
+        blocks: Sequence[Any] = list(self.resblocks)
+        for block in blocks[:full]:
             hidden = hidden + block.ls_1(attend(block.attn, block.ln_1(hidden), count))
             hidden = hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
         tokens = hidden.unflatten(0, (count, -1))
         if not self.reads_first:
             return tokens
-        last = self.resblocks[-1]
+        last = blocks[-1]
         first = tokens[:, 0] + last.ls_1(attend_from_first(projections_of(last.attn), last.ln_1(tokens)))
         return (first + last.ls_2(last.mlp(last.ln_2(first))))[:, None]
 
@@ -131,9 +133,13 @@ class FirstTokenPool(nn.Module):
     Source: Radford et al. 2021, sec. 2.4; the weights are those of open_clip's AttentionPool2d.
     """
 
-    def __init__(self, pool: nn.Module) -> None:
+    def __init__(self, pool: Any) -> None:
         super().__init__()
-        self.positional_embedding = pool.positional_embedding
+        self.positional_embedding: Tensor = pool.positional_embedding
+        self.q_proj: nn.Linear
+        self.k_proj: nn.Linear
+        self.v_proj: nn.Linear
+        self.c_proj: nn.Linear
         self.q_proj, self.k_proj, self.v_proj, self.c_proj = pool.q_proj, pool.k_proj, pool.v_proj, pool.c_proj
         self.num_heads = pool.num_heads
 

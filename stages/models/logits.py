@@ -4,15 +4,17 @@
 on numpy arrays, whose bits depend on nothing but the two vectors that are compared.
 """
 
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-Array = TypeVar("Array")
+if TYPE_CHECKING:
+    from torch import Tensor
+
 GRID = 2.0**26  # steps between 0 and 1: a product of two entries fits into the 53 bits of a float64, and so do sums
 
 
-def cosine_logits(image_features_raw: Array, text_features: Array, logit_scale: float) -> Array:
+def cosine_logits(image_features_raw: "Tensor", text_features: "Tensor", logit_scale: float) -> "Tensor":
     """logit_scale · cosine, differentiable.
 
     Args:
@@ -23,7 +25,7 @@ def cosine_logits(image_features_raw: Array, text_features: Array, logit_scale: 
     Returns:
         Logits (..., N, K).
     """
-    norm = (image_features_raw * image_features_raw).sum(axis=-1, keepdims=True) ** 0.5
+    norm = (image_features_raw * image_features_raw).sum(dim=-1, keepdim=True) ** 0.5
     return logit_scale * (image_features_raw / norm) @ text_features.swapaxes(-1, -2)
 
 

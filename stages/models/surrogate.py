@@ -27,7 +27,8 @@ class SmallCnn(nn.Sequential):
         for layer in self:
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, generator=generator)
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 Shards = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]

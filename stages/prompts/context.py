@@ -94,11 +94,12 @@ def packing_of(texts: Sequence[Tensor], shared: int) -> Packing:
 def arrangement(context_length: int, class_position: str) -> list[Part]:
     """Context and texts in order, `{}` standing for the class name."""
     half = context_length // 2
-    return {
+    orders: dict[str, list[Part]] = {
         "end": [slice(0, context_length), "{}."],
         "middle": [slice(0, half), "{}", slice(half, context_length), "."],
         "front": ["{}", slice(0, context_length), "."],
-    }[class_position]
+    }
+    return orders[class_position]
 
 
 def readable(parts: list[Part]) -> str:
@@ -114,10 +115,12 @@ def prompt_tokens(parts: list[Part], class_name: str, tower: TextTower) -> list[
         ValueError: If the prompt is longer than the tower takes; nothing is ever cut.
     """
     name = class_name.replace("_", " ")
-    tokens = []
+    tokens: list[int] = []
     for part in parts:
-        free = isinstance(part, slice)
-        tokens += [FREE] * (part.stop - part.start) if free else tower.tokens(part.replace("{}", name))
+        if isinstance(part, slice):
+            tokens += [FREE] * (part.stop - part.start)
+        else:
+            tokens += tower.tokens(part.replace("{}", name))
     if len(tokens) + 2 > tower.context_length:
         free = tokens.count(FREE)
         context = f"{free} context vectors (context_length) and " if free else ""

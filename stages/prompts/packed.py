@@ -7,6 +7,7 @@ reference is open_clip's tower on padded prompts; features and gradients are equ
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ class Packing:
         return self.places[:, -1]
 
 
-def packable(transformer: nn.Module) -> bool:
+def packable(transformer: Any) -> bool:
     """Whether the blocks of a tower are open_clip's standard ones, the only ones that this file can run."""
     return all(
         isinstance(getattr(block, "attn", None), nn.MultiheadAttention) and block.attn.in_proj_weight is not None
@@ -54,7 +55,7 @@ def packable(transformer: nn.Module) -> bool:
     )
 
 
-def run_blocks(transformer: nn.Module, hidden: Tensor, packing: Packing) -> Tensor:
+def run_blocks(transformer: Any, hidden: Tensor, packing: Packing) -> Tensor:
     """Runs the blocks of a tower over packed texts, for each of S tuning seeds.
 
     Args:
@@ -91,7 +92,8 @@ def attend(attention: nn.MultiheadAttention, hidden: Tensor, packing: Packing) -
     own = projected[:, packing.places.flatten()]  # (S, K·L, 3·W)
     length = packing.places.shape[1]
     past = torch.ones(length, length, dtype=torch.bool, device=hidden.device).tril()
-    of_own = attend_own(*by_head(own, attention, 3), key, value, past)  # (S, heads, K·L, d)
+    own_query, own_key, own_value = by_head(own, attention, 3)
+    of_own = attend_own(own_query, own_key, own_value, key, value, past)  # (S, heads, K·L, d)
     joined = torch.cat([merge(of_shared), merge(of_own)[:, packing.own]], dim=1)
     return F.linear(joined, attention.out_proj.weight, attention.out_proj.bias)
 
@@ -102,9 +104,9 @@ def attend_from_ends(attention: nn.MultiheadAttention, hidden: Tensor, packing: 
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
     (query,) = by_head(F.linear(hidden[:, packing.ends], weight[:width], bias[:width]), attention, 1)
     projected = F.linear(hidden, weight[width:], bias[width:])
-    shared = by_head(projected[:, : packing.shared], attention, 2)
-    own = by_head(projected[:, packing.places.flatten()], attention, 2)
-    of_ends = attend_own(query, *own, *shared, packing.is_own[:, None])
+    shared_key, shared_value = by_head(projected[:, : packing.shared], attention, 2)
+    key, value = by_head(projected[:, packing.places.flatten()], attention, 2)
+    of_ends = attend_own(query, key, value, shared_key, shared_value, packing.is_own[:, None])
     return F.linear(merge(of_ends), attention.out_proj.weight, attention.out_proj.bias)
 
 

@@ -1,6 +1,7 @@
 """The text tower of a CLIP, entered with embeddings instead of tokens."""
 
 from string import punctuation
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +22,12 @@ class TextTower:
         tokenizer: Its tokenizer.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: object) -> None:
+    def __init__(self, model: Any, tokenizer: Any) -> None:
         tower = getattr(model, "text", model)
         pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
         causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
         assert causal and pool in ("argmax", "eos"), f"no context fits into a {type(tower).__name__} with pool {pool!r}"
-        self._tower = tower
+        self._tower: Any = tower
         self._tokenizer = tokenizer
         self.context_length: int = model.context_length
         self.width: int = tower.token_embedding.weight.shape[1]

@@ -79,7 +79,7 @@ def import_open_clip() -> ModuleType:
     """Import open_clip without timm, which takes a third of a second and serves few models; see `import_timm`."""
     absent = "timm" not in sys.modules
     if absent and "open_clip" not in sys.modules:
-        sys.modules["timm"] = None  # open_clip takes that for "not installed"
+        sys.modules["timm"] = None  # type: ignore[assignment]  # open_clip takes that for "not installed"
     try:
         with without_compiler():
             return importlib.import_module("open_clip")

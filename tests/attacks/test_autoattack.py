@@ -75,7 +75,7 @@ def test_settings_are_those_of_autoattack():
         assert {key: vars(ours[name])[key] for key in kept} == {key: vars(oracle)[key] for key in kept}, name
 
 
-@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+@pytest.mark.parametrize("classes", [2, 3, 5])
 def test_few_classes(classes):
     net = network(classes)
     labels = right_labels(net)
@@ -84,7 +84,7 @@ def test_few_classes(classes):
     assert (net(found).argmax(1) != labels).any()
 
 
-def test_31_which_attacks_need_four_classes():
+def test_which_attacks_need_four_classes():
     assert attacks_for("fast", 4) == ("apgd-ce", "apgd-t")
     assert attacks_for("fast", 3) == ("apgd-ce",)
     assert attacks_for("standard", 3) == ("apgd-ce", "fab-t", "square")
@@ -183,7 +183,7 @@ def nan_once_attacked(images):
         (nn.Sequential(network(), nn.Dropout().train()), "apart in two calls"),
         (network(1), "logits: 1 class"),
     ],
-    ids=["NaN", "infinite", "NaN on the way", "probabilities", "55 chance", "30 one class"],
+    ids=["NaN", "infinite", "NaN on the way", "probabilities", "chance", "one class"],
 )
 def test_refuses_models_that_would_seem_robust(logits_of, message):
     with pytest.raises(ValueError, match=message):

@@ -7,8 +7,7 @@ from torch import nn
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, diverse, feature_cosine, feature_kl, feature_l2, margin, shrink
-from stages.attacks.pgd import Momentum, pgd, strongest
-from tests.attacks import oracles
+from stages.attacks.pgd import pgd, strongest
 
 IDS = [f"image/{index}" for index in range(6)]
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
@@ -39,26 +38,6 @@ def test_reaches_the_corner_of_the_ball_on_a_linear_objective(images):
         lambda x: (x * weight).sum((1, 2, 3)), images, ball=BALL, step_size=2 / 255, steps=10, noise=ImageNoise(0, IDS)
     )
     torch.testing.assert_close(found, (images + BALL.eps * weight.sign()).clamp(0, 1))
-
-
-def test_equals_foolbox_from_the_same_start(images, network):
-    oracle = oracles.pgd(network, images, LABELS, start=images, eps=8 / 255, step_size=1 / 255, steps=7)
-    found = pgd(cross_entropy(network, LABELS), images, ball=BALL, step_size=1 / 255, steps=7, noise=NoNoise(0, IDS))
-    torch.testing.assert_close(found, oracle)
-
-
-def test_momentum_equals_foolbox_mifgsm(images, network):
-    oracle = oracles.mi_fgsm(network, images, LABELS, eps=8 / 255, step_size=1 / 255, steps=7, momentum=0.9)
-    found = pgd(
-        cross_entropy(network, LABELS),
-        images,
-        ball=BALL,
-        step_size=1 / 255,
-        steps=7,
-        noise=NoNoise(0, IDS),
-        direction=Momentum(0.9),
-    )
-    torch.testing.assert_close(found, oracle)
 
 
 def test_does_not_depend_on_the_batch_or_its_order(images, network):

@@ -30,7 +30,7 @@ def path(tmp_path, monkeypatch) -> Path:
     return path
 
 
-def test_36_a_card_comes_back_as_it_was(path):
+def test_a_card_comes_back_as_it_was(path):
     assert read_card("d") == CARD
 
 

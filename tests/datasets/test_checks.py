@@ -1,4 +1,4 @@
-"""Checks of a list of images, on lists written by hand. Numbers: BAD_INPUTS.md."""
+"""Checks of a list of images, on lists written by hand."""
 
 import time
 
@@ -43,25 +43,25 @@ def test_a_data_set_without_training_images_is_fine():
         ([*CLEAN, ("test/x", "test", -1, "x")], "test/x: label -1; allowed are 0 to 3"),
         ([*CLEAN[:1], *CLEAN[2:]], r"1 of 4 classes have no training image \(labels 1\)"),
     ],
-    ids=["32 overlap", "33 two classes", "35 too large", "35 negative", "34 missing from train"],
+    ids=["overlap", "two classes", "too large", "negative", "missing from train"],
 )
 def test_an_error_names_an_example_and_what_is_allowed(rows, message):
     with pytest.raises(ValueError, match=message):
         check(rows)
 
 
-def test_32_the_share_of_the_test_images_counts_and_the_limit_itself_is_allowed():
+def test_the_share_of_the_test_images_counts_and_the_limit_itself_is_allowed():
     rows = [*CLEAN, ("test/again", "test", 2, "train2")]  # 1 of 5 test images, though 1 of 9 images
     assert check(rows, overlap_limit=0.2) == ["1 of 5 test images are training images too"]
     with pytest.raises(ValueError, match=r"allows a share of 0\.19"):
         check(rows, overlap_limit=0.19)
 
 
-def test_32_a_training_image_that_is_there_twice_is_no_overlap():
+def test_a_training_image_that_is_there_twice_is_no_overlap():
     assert check([*CLEAN, ("train/again", "train", 2, "train2"), ("test/again", "test", 2, "test2")]) == []
 
 
-def test_33_published_data_sets_are_only_noted():
+def test_published_data_sets_are_only_noted():
     rows = [
         *CLEAN,
         *((f"train/x{label}", "train", label, "train1") for label in (0, 2, 3)),
@@ -70,7 +70,7 @@ def test_33_published_data_sets_are_only_noted():
     assert check(rows, strict=False) == ["images that lie under more than one class: 2"]
 
 
-@pytest.mark.parametrize(("classes", "notes"), [(2, 1), (3, 1), (4, 0)], ids="31 {}".format)
+@pytest.mark.parametrize(("classes", "notes"), [(2, 1), (3, 1), (4, 0)], ids=str)
 def test_fewer_than_4_classes_are_noted(classes, notes):
     rows = [row for row in CLEAN if row[2] < classes]
     said = [f"{classes} classes: attacks on the targeted DLR loss need 4 and are left out"]
@@ -104,8 +104,8 @@ def test_counts_equal_those_of_a_plain_loop_in_any_order(rows, order):
     assert said == expected + [f"images that lie under more than one class: {several}"] * (several > 0)
 
 
-def test_imagenet_takes_seconds():
-    count = 1_330_000
+def test_a_large_data_set_takes_seconds():
+    count = 300_000
     generator = np.random.default_rng(0)
     digests = [row.tobytes() for row in generator.integers(0, 256, (count, 32), np.uint8)]
     digests[-1] = digests[0]
@@ -113,5 +113,5 @@ def test_imagenet_takes_seconds():
     labels = np.arange(count) % 1000
     start = time.perf_counter()
     notes = check_listing(ids, splits, labels, digests, classes=1000, overlap_limit=0.01, strict=False)
-    assert time.perf_counter() - start < 30  # 2 s on one core
+    assert time.perf_counter() - start < 15  # half a second on one core
     assert notes == ["1 of 50000 test images are training images too", "images that lie under more than one class: 1"]

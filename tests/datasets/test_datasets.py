@@ -178,17 +178,13 @@ def test_of_a_class_the_images_follow_their_digests():
     assert order == [*sorted([first, "d"], key=digests.__getitem__), *rest]
 
 
-def test_few_shot_takes_as_many_of_each_class():
-    assert np.bincount(LABELS[few_shot(IDS, LABELS, 3, seed=0)]).tolist() == [3, 3, 3, 3]
-
-
-def test_38_fewer_images_of_a_class_than_shots_are_an_error_that_names_it():
+def test_fewer_images_of_a_class_than_shots_are_an_error_that_names_it():
     assert few_shot(IDS[:7], LABELS[:7], 1, seed=0).sum() == 4
     with pytest.raises(ValueError, match=r"data\.shots: 2 asked for, .*\{3: 1\}; at most 1, or `all`, is allowed"):
         few_shot(IDS[:7], LABELS[:7], 2, seed=0)
 
 
-def test_38_more_test_images_than_there_are_is_an_error():
+def test_more_test_images_than_there_are_is_an_error():
     with pytest.raises(ValueError, match=r"data\.test_images: 41 asked for, but there are 40; .*`all`"):
         choose(IDS, LABELS, 41, seed=0)
 
@@ -196,7 +192,7 @@ def test_38_more_test_images_than_there_are_is_an_error():
 @pytest.mark.parametrize(
     ("names", "message"),
     [(["one"], "1 class; .* at least 2"), (["sea lion", "sea_lion"], "two classes are called 'sea lion'; rename one")],
-    ids=["30 one class", "37 equal names"],
+    ids=["one class", "equal names"],
 )
 def test_classes_must_be_distinct(names, message):
     with pytest.raises(ValueError, match=message):

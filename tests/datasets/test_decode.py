@@ -1,4 +1,4 @@
-"""Image files: whatever they hold becomes the right 8-bit RGB, or an error that names them. Numbers: BAD_INPUTS.md."""
+"""Image files: whatever they hold becomes the right 8-bit RGB, or an error that names them."""
 
 import io
 import os
@@ -54,37 +54,37 @@ def pixels(tmp_path, content: bytes, name="image.jpg") -> np.ndarray:
 DEEP = np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE) * 257
 
 REFUSED = {
-    "15 zero bytes": (b"", "no whole image .*; allowed are JPEG, PNG"),
-    "16 text": (b"I am a photograph.\n" * 40, "no whole image"),
-    "16 a web page": (b"<!DOCTYPE html><html></html>", "no whole image"),
-    "17 half a JPEG": (encoded(RGB, "JPEG", quality=100)[:-600], "no whole image .*truncated"),
-    "17 a JPEG without its last byte": (encoded(BLOCKS, "JPEG")[:-1], "no whole image .*truncated"),
-    "17 half a PNG": (encoded(RGB)[:-200], "no whole image .*truncated"),
-    "17 a damaged PNG": (encoded(RGB)[:80] + b"xxxx" + encoded(RGB)[84:], "no whole image"),
-    "18 just above the own limit": (png(8000, LARGEST // 8000 + 1, 8, 2), "8000 x 8001 pixels; at most 64000000"),
-    "18 above the limit of Pillow": (png(100_000, 100_000, 8, 2), "no whole image .*at most 64000000 pixels"),
-    "19 GIF": (frames("GIF"), r"animated or several pages \(GIF\); one still image is allowed"),
-    "19 WebP": (frames("WEBP"), r"animated or several pages \(WEBP\)"),
-    "19 PNG": (frames("PNG"), r"animated or several pages \(PNG\)"),
-    "19 TIFF": (frames("TIFF"), r"animated or several pages \(TIFF\)"),
-    "20 32-bit TIFF": (encoded(DEEP.astype(np.int32), "TIFF"), "pixels of kind I; allowed are 1, L"),
-    "20 12-bit TIFF": (
+    "zero bytes": (b"", "no whole image .*; allowed are JPEG, PNG"),
+    "text": (b"I am a photograph.\n" * 40, "no whole image"),
+    "a web page": (b"<!DOCTYPE html><html></html>", "no whole image"),
+    "half a JPEG": (encoded(RGB, "JPEG", quality=100)[:-600], "no whole image .*truncated"),
+    "a JPEG without its last byte": (encoded(BLOCKS, "JPEG")[:-1], "no whole image .*truncated"),
+    "half a PNG": (encoded(RGB)[:-200], "no whole image .*truncated"),
+    "a damaged PNG": (encoded(RGB)[:80] + b"xxxx" + encoded(RGB)[84:], "no whole image"),
+    "just above the own limit": (png(8000, LARGEST // 8000 + 1, 8, 2), "8000 x 8001 pixels; at most 64000000"),
+    "above the limit of Pillow": (png(100_000, 100_000, 8, 2), "no whole image .*at most 64000000 pixels"),
+    "GIF": (frames("GIF"), r"animated or several pages \(GIF\); one still image is allowed"),
+    "WebP": (frames("WEBP"), r"animated or several pages \(WEBP\)"),
+    "PNG": (frames("PNG"), r"animated or several pages \(PNG\)"),
+    "TIFF": (frames("TIFF"), r"animated or several pages \(TIFF\)"),
+    "32-bit TIFF": (encoded(DEEP.astype(np.int32), "TIFF"), "pixels of kind I; allowed are 1, L"),
+    "12-bit TIFF": (
         encoded(Image.fromarray(GREY[:, :SIDE]), "TIFF").replace(
             struct.pack("<HHLHH", 258, 3, 1, 8, 0), struct.pack("<HHLHH", 258, 3, 1, 12, 0)
         ),
         "12-bit grey, which Pillow reads wrongly",
     ),
-    "20 16-bit TIFF, white at 0": (
+    "16-bit TIFF, white at 0": (
         encoded(DEEP, "TIFF").replace(struct.pack("<HHLHH", 262, 3, 1, 1, 0), struct.pack("<HHLHH", 262, 3, 1, 0, 0)),
         "16-bit grey with white at 0",
     ),
-    "21 float TIFF": (encoded(GREY.astype(np.float32) / 255, "TIFF"), "pixels of kind F; allowed are 1, L"),
-    "23 one transparent 16-bit colour": (png(16, 16, 16, 2, bytes(1536), bytes(6)), "one transparent colour .*RGB;16B"),
-    "25 15 pixels wide": (encoded(RGB[:, :15]), "15 x 16 pixels; each side needs at least 16"),
-    "25 aspect": (encoded(np.zeros((16, 321), np.uint8)), "321 x 16 pixels; an aspect of at most 20:1"),
-    "26 JPEG 2000": (encoded(BLOCKS, "JPEG2000"), "no whole image"),
-    "26 icon": (encoded(BLOCKS, "ICO"), "no whole image"),
-    "26 PostScript": (encoded(BLOCKS, "EPS"), "no whole image"),
+    "float TIFF": (encoded(GREY.astype(np.float32) / 255, "TIFF"), "pixels of kind F; allowed are 1, L"),
+    "one transparent 16-bit colour": (png(16, 16, 16, 2, bytes(1536), bytes(6)), "one transparent colour .*RGB;16B"),
+    "15 pixels wide": (encoded(RGB[:, :15]), "15 x 16 pixels; each side needs at least 16"),
+    "aspect": (encoded(np.zeros((16, 321), np.uint8)), "321 x 16 pixels; an aspect of at most 20:1"),
+    "JPEG 2000": (encoded(BLOCKS, "JPEG2000"), "no whole image"),
+    "icon": (encoded(BLOCKS, "ICO"), "no whole image"),
+    "PostScript": (encoded(BLOCKS, "EPS"), "no whole image"),
 }
 
 
@@ -97,7 +97,7 @@ def test_an_error_names_the_file_what_was_found_and_what_is_allowed(tmp_path, ca
         decode(tmp_path / "image.jpg")
 
 
-@pytest.mark.parametrize("shape", [(SIDE, SIDE), (SIDE, 20 * SIDE), (20 * SIDE, SIDE)], ids="25 {0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("shape", [(SIDE, SIDE), (SIDE, 20 * SIDE), (20 * SIDE, SIDE)], ids="{0[0]}x{0[1]}".format)
 def test_the_limits_themselves_are_allowed(tmp_path, shape):
     assert pixels(tmp_path, encoded(np.full(shape, 7, np.uint8))).tolist() == np.full((*shape, 3), 7).tolist()
 
@@ -109,10 +109,10 @@ WHOLE = {f"{kind} {options}": encoded(BLOCKS[:16, :16], kind, **options) for kin
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(share=st.floats(0, 1, exclude_max=True))
 @pytest.mark.filterwarnings("ignore:.*Truncated|.*Corrupt EXIF")
-def test_17_a_file_cut_anywhere_is_refused_unless_no_pixel_is_lost(tmp_path_factory, kind, share):
+def test_a_file_cut_anywhere_is_refused_unless_no_pixel_is_lost(tmp_path_factory, kind, share):
     folder, content = tmp_path_factory.getbasetemp(), WHOLE[kind]
     whole = pixels(folder, content)
     try:
@@ -123,19 +123,19 @@ def test_17_a_file_cut_anywhere_is_refused_unless_no_pixel_is_lost(tmp_path_fact
         assert share > 0.5 and np.array_equal(cut, whole)
 
 
-def test_17_damaged_images_are_refused_even_if_a_library_lets_pillow_take_them(tmp_path, monkeypatch):
+def test_damaged_images_are_refused_even_if_a_library_lets_pillow_take_them(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(AssertionError, match="accept damaged images"):
         pixels(tmp_path, encoded(BLOCKS, "JPEG")[:-200])
 
 
-def test_18_nothing_is_decoded_before_the_header_is_checked(tmp_path, monkeypatch):
+def test_nothing_is_decoded_before_the_header_is_checked(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(ValueError, match="at most"):
         pixels(tmp_path, png(9000, 9000, 8, 2))
 
 
-def test_19_a_phone_photograph_with_a_preview_behind_it_is_one_image(tmp_path):
+def test_a_phone_photograph_with_a_preview_behind_it_is_one_image(tmp_path):
     content = frames("MPO", quality=100, subsampling=0)
     assert Image.open(io.BytesIO(content)).is_animated
     assert abs(pixels(tmp_path, content).astype(int) - BLOCKS).max() <= 3
@@ -144,14 +144,14 @@ def test_19_a_phone_photograph_with_a_preview_behind_it_is_one_image(tmp_path):
 DEEP_RGB = np.random.default_rng(1).integers(0, 2**16, (SIDE, SIDE, 3), np.uint16)
 
 
-def test_20_16_bits_of_grey_keep_the_upper_8(tmp_path):
+def test_16_bits_of_grey_keep_the_upper_8(tmp_path):
     values = np.array([0, 255, 256, 0x1234, 0x7FFF, 0x8000, 0xFEFF, 0xFFFF] * 32, np.uint16).reshape(16, 16)
     for content in (encoded(values), encoded(values, "TIFF"), encoded(Image.fromarray(values.astype(">u2")), "TIFF")):
         assert pixels(tmp_path, content)[0, :8, 0].tolist() == [0, 0, 1, 0x12, 0x7F, 0x80, 0xFE, 0xFF]
         assert np.array_equal(pixels(tmp_path, content), np.repeat(values[..., None] >> 8, 3, -1))
 
 
-def test_20_16_bits_of_colour_are_read_as_those_of_grey(tmp_path):
+def test_16_bits_of_colour_are_read_as_those_of_grey(tmp_path):
     colour = pixels(tmp_path, png(SIDE, SIDE, 16, 2, DEEP_RGB.astype(">u2").tobytes()))
     assert np.array_equal(colour, DEEP_RGB >> 8)
     for channel in range(3):
@@ -159,7 +159,7 @@ def test_20_16_bits_of_colour_are_read_as_those_of_grey(tmp_path):
         assert np.array_equal(grey[..., 0], colour[..., channel])
 
 
-def test_20_8_bits_stored_as_16_come_back(tmp_path):
+def test_8_bits_stored_as_16_come_back(tmp_path):
     assert np.array_equal(pixels(tmp_path, encoded(GREY.astype(np.uint16) * 257))[..., 0], GREY)
 
 
@@ -168,7 +168,7 @@ INK = {"none": (0, 0, 0, 0), "cyan": (255, 0, 0, 0), "mixed": (51, 102, 204, 85)
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 @pytest.mark.parametrize("ink", INK)
-def test_22_cmyk_becomes_rgb(tmp_path, kind, ink):
+def test_cmyk_becomes_rgb(tmp_path, kind, ink):
     options = {"quality": 100} if kind == "JPEG" else {}
     found = pixels(tmp_path, encoded(Image.new("CMYK", (SIDE, SIDE), INK[ink]), kind, **options))
     *cmy, black = INK[ink]
@@ -181,7 +181,7 @@ def on_white(colour, alpha):
     return np.asarray(colour) * alpha + 255 * (1 - alpha)
 
 
-def test_23_alpha_is_composited_on_white(tmp_path):
+def test_alpha_is_composited_on_white(tmp_path):
     rgba = np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 4), np.uint8)
     rgba[0, :, 3], rgba[1, :, 3] = 0, 255
     for content in (encoded(rgba), encoded(rgba, "TIFF"), encoded(rgba, "WEBP", lossless=True, exact=True)):
@@ -192,7 +192,7 @@ def test_23_alpha_is_composited_on_white(tmp_path):
     assert abs(found - on_white(np.repeat(rgba[..., 2:3], 3, -1), rgba[..., 3])).max() <= 1
 
 
-def test_23_palettes_are_looked_up_and_their_transparent_entries_white(tmp_path):
+def test_palettes_are_looked_up_and_their_transparent_entries_white(tmp_path):
     indices = Image.fromarray((np.arange(SIDE * SIDE, dtype=np.uint8) % 3).reshape(SIDE, SIDE), "P")
     indices.putpalette([200, 10, 20, 30, 200, 40, 50, 60, 200])
     opaque = [[200, 10, 20], [30, 200, 40], [50, 60, 200]]
@@ -215,7 +215,7 @@ def test_23_palettes_are_looked_up_and_their_transparent_entries_white(tmp_path)
         (16, 0, (np.arange(256) * 256).astype(">u2").tobytes(), 9 * 256, [7, 8, 255, 10]),
         (16, 0, (np.arange(256) * 256).astype(">u2").tobytes(), 9 * 256 + 1, [7, 8, 9, 10]),
     ],
-    ids=["23 grey", "23 colour", "23 16-bit grey", "23 16-bit grey, all 16 bits compared"],
+    ids=["grey", "colour", "16-bit grey", "16-bit grey, all 16 bits compared"],
 )
 def test_one_transparent_colour_of_a_png_is_white(tmp_path, depth, colour, rows, key, expected):
     transparent = struct.pack(">H", key) * (3 if colour == 2 else 1)
@@ -225,7 +225,7 @@ def test_one_transparent_colour_of_a_png_is_white(tmp_path, depth, colour, rows,
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(10))
-def test_24_rotation_is_applied_once(tmp_path, kind, orientation):
+def test_rotation_is_applied_once(tmp_path, kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
@@ -242,12 +242,12 @@ def test_24_rotation_is_applied_once(tmp_path, kind, orientation):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"])
 @pytest.mark.filterwarnings("ignore:.*Corrupt EXIF")
-def test_24_broken_exif_costs_no_image(tmp_path, kind, exif):
+def test_broken_exif_costs_no_image(tmp_path, kind, exif):
     plain = pixels(tmp_path, encoded(BLOCKS, kind))
     assert np.array_equal(pixels(tmp_path, encoded(BLOCKS, kind, exif=exif)), plain)
 
 
-@pytest.mark.parametrize("kind", FORMATS, ids="26 {}".format)
+@pytest.mark.parametrize("kind", FORMATS, ids=str)
 def test_the_content_decides_not_the_name(tmp_path, kind):
     found = pixels(tmp_path, encoded(Image.new("RGB", (16, 17), (200, 120, 40)), kind), name="image.txt")
     assert found.shape == (17, 16, 3) and abs(found.astype(int) - [200, 120, 40]).max() <= 5
@@ -278,12 +278,12 @@ def raw(tmp_path):
 
 @pytest.mark.parametrize("id", ["a/out.png", "../secret.png", "a/../../secret.png", "outside/secret.png"])
 @pytest.mark.parametrize("read", [read_content, path_of, lambda raw, id: open_files(raw)(id)])
-def test_27_no_way_leads_out_of_the_raw_folder(raw, id, read):
+def test_no_way_leads_out_of_the_raw_folder(raw, id, read):
     with pytest.raises(ValueError, match=rf"raw/{id}: leads out of .*raw to .*secret\.png; put the file itself"):
         read(raw, id)
 
 
-def test_27_links_into_a_cache_of_dvc_are_followed_and_what_only_looks_like_one_is_not(raw, tmp_path):
+def test_links_into_a_cache_of_dvc_are_followed_and_what_only_looks_like_one_is_not(raw, tmp_path):
     """DVC makes such links where `cache.type` is symlink; a path with `..` there is no link."""
     cached = tmp_path / "cache/files/md5/ab" / ("0" * 30)
     for name in (cached, cached.with_name("passwd"), tmp_path / "files/md5/abc" / ("0" * 30)):
@@ -300,32 +300,32 @@ def test_27_links_into_a_cache_of_dvc_are_followed_and_what_only_looks_like_one_
         read_content(raw, f"../cache/files/md5/ab/{'0' * 30}")
 
 
-def test_27_an_absolute_path_leads_out_too(raw):
+def test_an_absolute_path_leads_out_too(raw):
     with pytest.raises(ValueError, match="leads out"):
         open_files(raw)(str(raw.parent / "secret.png"))
 
 
-def test_27_a_folder_beside_it_with_a_longer_name_lies_outside(raw):
+def test_a_folder_beside_it_with_a_longer_name_lies_outside(raw):
     (raw.parent / "raw2").mkdir()
     with pytest.raises(ValueError, match="leads out"):
         path_of(raw, "../raw2/image.png")
 
 
-def test_27_links_inside_and_a_raw_folder_that_is_a_link_are_fine(raw, tmp_path):
+def test_links_inside_and_a_raw_folder_that_is_a_link_are_fine(raw, tmp_path):
     (tmp_path / "link").symlink_to(raw)
     images = map(open_files(tmp_path / "link"), ["a/2.png", "a/in.png", "a/0.png"])
     assert [image.getpixel((0, 0))[0] for image in images] == [2, 3, 0]
 
 
 @pytest.mark.parametrize("id", ["a", "a/missing.png", "a/circle.png", "a/nowhere.png", "a/pipe.png"])
-def test_28_what_is_no_file_is_named(raw, id):
+def test_what_is_no_file_is_named(raw, id):
     with pytest.raises(ValueError, match=rf"raw/{id}: no whole image \(missing, or no ordinary file\)"):
         open_files(raw)(id)
     with pytest.raises(ValueError, match=rf"raw/{id}: cannot be read \(missing, or no ordinary file\)"):
         read_content(raw, id)
 
 
-def test_28_a_file_without_permission_is_named(raw, monkeypatch):
+def test_a_file_without_permission_is_named(raw, monkeypatch):
     """Root may read all, so the refusal of the system is played."""
 
     def refuse(*_, **__):

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from stages.datasets import dtd, eurosat, fgvc_aircraft, food101, oxford_pets, sun397
+from stages.datasets import eurosat
 from stages.datasets.card_file import read_card
 from stages.datasets.decode import decode, path_of
 from stages.datasets.folder import list_folder
@@ -15,7 +15,7 @@ from stages.datasets.index_file import read_index
 from stages.datasets.splits import label_of
 from stages.datasets.zhou import zhou
 from stages.fetch import main
-from tests.datasets.miniatures import write_image, write_lists
+from tests.datasets.miniatures import write_image
 from tests.imports import ROOT
 
 FORMS = ("NFC", "NFD")
@@ -121,58 +121,6 @@ def test_two_files_that_differ_in_form_alone_are_refused_where_a_list_names_one(
     (tmp_path / "split.json").write_text(json.dumps(rows))
     with pytest.raises(ValueError, match=r"x: .* are one name in two Unicode forms"):
         zhou(tmp_path, tmp_path, "split.json")
-
-
-def food(folder, form, other):
-    lists = {"train.json": form, "test.json": other}
-    (folder / "meta").mkdir()
-    for number, (name, used) in enumerate(lists.items()):
-        content = {written(used, called): [written(used, f"{called}/{number}")] for called in ("crème", "flan")}
-        (folder / "meta" / name).write_text(json.dumps(content))
-    return food101, [f"images/{called}/{number}.jpg" for number in (0, 1) for called in ("crème", "flan")]
-
-
-def textures(folder, form, other):
-    for number, (name, used) in enumerate({"train1.txt": form, "test1.txt": other}.items()):
-        lines = "\n".join(written(used, f"{called}/{number}.jpg") for called in ("crème", "flan"))
-        write_lists(folder / "labels", {name: lines})
-    return dtd, [f"images/{called}/{number}.jpg" for number in (0, 1) for called in ("crème", "flan")]
-
-
-def aircraft(folder, form, other):
-    write_lists(folder, {"variants.txt": written("NFC", "crème\nflan")})
-    for number, (name, used) in enumerate({"train": form, "test": other}.items()):
-        lines = "\n".join(written(used, f"{called[0]}{number} {called}") for called in ("crème", "flan"))
-        write_lists(folder, {f"images_variant_{name}.txt": lines})
-    return fgvc_aircraft, [f"images/{called}{number}.jpg" for number in (0, 1) for called in "cf"]
-
-
-def pets(folder, form, other):
-    for number, (name, used) in enumerate({"trainval": form, "test": other}.items()):
-        lines = [f"{called}_{number} {label} 1 1" for label, called in enumerate(("crème", "flan"), start=1)]
-        write_lists(folder / "annotations", {f"{name}.txt": written(used, "\n".join(lines))})
-    return oxford_pets, [f"images/{called}_{number}.jpg" for number in (0, 1) for called in ("crème", "flan")]
-
-
-def scenes(folder, form, other):
-    write_lists(folder, {"ClassName.txt": written("NFC", "/c/crème\n/f/flan")})
-    for number, (name, used) in enumerate({"Training_01.txt": form, "Testing_01.txt": other}.items()):
-        lines = "\n".join(f"/{called[0]}/{called}/{number}.jpg" for called in ("crème", "flan"))
-        write_lists(folder, {name: written(used, lines)})
-    return sun397, [f"SUN397/{called[0]}/{called}/{number}.jpg" for number in (0, 1) for called in ("crème", "flan")]
-
-
-@pytest.mark.parametrize(("form", "other", "disk"), [*product(FORMS, FORMS, FORMS)])
-@pytest.mark.parametrize("make", [food, textures, aircraft, pets, scenes])
-def test_official_lists_agree_in_either_form(tmp_path, make, form, other, disk):
-    module, paths = make(tmp_path, form, other)
-    for path in paths:
-        write_image(tmp_path / written(disk, path))
-    listing = module.list_images(tmp_path)
-    assert listing.class_names == ["crème", "flan"]
-    assert [(item.id, item.label) for item in listing.train + listing.test] == [
-        (written(disk, path), number % 2) for number, path in enumerate(paths)
-    ]
 
 
 def test_the_split_by_digest_of_the_path_is_the_same_in_either_form(tmp_path):

@@ -1,6 +1,5 @@
 """Models: the fast form equals open_clip's own, the wrong weights are refused."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -100,29 +99,13 @@ def test_a_local_model_must_state_its_digest():
         load_clip(f"local-dir:{TINY}", pretrained=None, sha256=None, device=CPU)
 
 
-def test_the_digest_notices_a_change_of_the_configuration(copied):
-    before = weights_digest(f"local-dir:{copied}", None)
-    config = json.loads((copied / "open_clip_config.json").read_text())
-    config["preprocess_cfg"]["mean"] = [0.0, 0.0, 0.0]
-    (copied / "open_clip_config.json").write_text(json.dumps(config))
-    assert weights_digest(f"local-dir:{copied}", None) != before
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_39_weights_that_are_not_finite_are_refused(copied, value):
+def test_weights_that_are_not_finite_are_refused(copied, value):
     weights = load_file(copied / "open_clip_model.safetensors")
     weights["visual.conv1.weight"][0, 0, 0, 0] = value
     save_file(weights, copied / "open_clip_model.safetensors")
     with pytest.raises(ValueError, match=r"NaN or inf in visual\.conv1\.weight"):
         load(copied)
-
-
-@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n"])
-def test_41_no_weights_in_the_file_is_an_error_that_names_the_model(copied, content):
-    (copied / "open_clip_model.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match=r"cannot be loaded|holds no weights") as caught:
-        load(copied)
-    assert str(copied) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +116,12 @@ def test_41_no_weights_in_the_file_is_an_error_that_names_the_model(copied, cont
         ("ViT-B-32", "opnai", "tags: .*openai"),
     ],
 )
-def test_12_a_model_that_is_not_there_says_what_there_is(name, pretrained, message):
+def test_a_model_that_is_not_there_says_what_there_is(name, pretrained, message):
     with pytest.raises(ValueError, match=message):
         weights_digest(name, pretrained)
 
 
-def test_53_a_gpu_that_is_not_there_is_an_error():
+def test_a_gpu_that_is_not_there_is_an_error():
     if torch.cuda.is_available():
         assert choose_device("cuda").type == "cuda"
     else:

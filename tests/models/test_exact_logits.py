@@ -18,7 +18,7 @@ DIGESTS = """
 import hashlib
 import numpy as np
 from stages.models.logits import exact_logits
-from tests.interpretation.test_tables import tables_made_by_numpy
+from tests.interpretation.test_interpretation_tables import tables_made_by_numpy
 
 digest = hashlib.sha256()
 draw = np.random.default_rng(0).normal

@@ -1,4 +1,4 @@
-"""Which models are refused: by name before anything is fetched, or by how they behave. Numbers: BAD_INPUTS.md."""
+"""Which models are refused: by name before anything is fetched, or by how they behave."""
 
 import open_clip
 import pytest
@@ -89,13 +89,13 @@ def load_changed(monkeypatch, change):
     return load_clip(**settings.model_dump(), device=CPU)
 
 
-def test_55_a_model_in_training_mode_is_refused(monkeypatch):
+def test_a_model_in_training_mode_is_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"tiny-clip is in training mode \(late\); only eval mode is allowed"):
         load_changed(monkeypatch, lambda model: model.add_module("late", Stubborn()))
 
 
 @pytest.mark.parametrize("tower", ["visual", "transformer"])
-def test_55_a_model_that_gives_other_logits_on_a_second_call_is_refused(monkeypatch, tower):
+def test_a_model_that_gives_other_logits_on_a_second_call_is_refused(monkeypatch, tower):
     def drop(module, arguments, result):
         return F.dropout(result)
 
@@ -103,7 +103,7 @@ def test_55_a_model_that_gives_other_logits_on_a_second_call_is_refused(monkeypa
         load_changed(monkeypatch, lambda model: getattr(model, tower).register_forward_hook(drop))
 
 
-def test_55_every_part_of_a_loaded_model_is_in_eval_mode(monkeypatch):
+def test_every_part_of_a_loaded_model_is_in_eval_mode(monkeypatch):
     clip = load_changed(monkeypatch, lambda model: model.train())
     assert not any(module.training for module in clip.model.modules())
     assert torch.equal(clip.trial_logits(), clip.trial_logits())

@@ -1,8 +1,9 @@
-"""What rounds are worth: `python -m tests.rounds` reads experiments and writes reports/rounds.csv and methods.png.
+"""Compare settings of `refresh`: `python -m reports.studies.rounds` writes reports/rounds.csv and methods.png.
 
-One line for each experiment of `dvc exp run` in this repository that changed the block `refresh`, and the committed
-state: accuracies of the hand-written and of the refreshed prompt, on validation images (`data.validation`) or on test
-images. The picture sets all methods side by side on test images: clean against adaptive accuracy, a curve for each.
+One row for each experiment of `dvc exp run` in this clone that changed the block of the refreshed prompts, and one for
+the committed state: accuracies of the hand-written and of the refreshed prompt, on validation images
+(`data.validation`) or on test images. The figure shows clean against adaptive accuracy on test images, a curve for each
+method.
 """
 
 from pathlib import Path
@@ -10,21 +11,21 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from reports.studies.sweep import LABELS, Curve, committed, curve_of, draw_curves, experiments, name_eps
 from stages.report.style import png, styled
-from stages.report.vocabulary import PROMPTS
-from tests.sweep import Curve, committed, curve_of, draw_curves, experiments, name_eps
 
 ATTACK = "adaptive_eps4"
-FREE = ("refresh.", "oblivious.", "assess.", "runtime.", "adaptive.adaptive_eps8", "data.validation")  # may differ
+BLOCK = "methods.refresh.advpt_refreshed."
+FREE = (BLOCK, "oblivious.", "assess.", "runtime.", "adaptive.adaptive_eps8", "data.validation")  # may differ
 
 
 def line(changed: dict[str, object], metrics: dict) -> dict[str, object]:
-    """One experiment: whose images, what it changed of `refresh`, and the accuracies."""
-    of_rounds = {key: value for key, value in changed.items() if key.startswith("refresh.")}
+    """One experiment: whose images, what it changed of its block, and the accuracies."""
+    of_rounds = {f"refresh.{key.removeprefix(BLOCK)}": value for key, value in changed.items() if key.startswith(BLOCK)}
     numbers = {
         f"{threat}_{prompt}": metrics[threat][prompt]["accuracy"]
         for threat in ("clean", ATTACK)
-        for prompt in ("hand", "advpt_refreshed")
+        for prompt in ("zero_shot", "advpt_refreshed")
     }
     attacked = metrics[ATTACK]["advpt_refreshed"]
     return {
@@ -55,17 +56,18 @@ def rounds() -> pd.DataFrame:
         or lines.groupby("images")[["n", "seeds"]].nunique().max().max() > 1
     ):
         raise ValueError(f"experiments of different sizes, or twice the same:\n{lines.to_string()}")
-    gain = lines[f"{ATTACK}_advpt_refreshed"] - lines[f"{ATTACK}_hand"]
+    gain = lines[f"{ATTACK}_advpt_refreshed"] - lines[f"{ATTACK}_zero_shot"]
     order = lines.assign(gain=gain).sort_values(["images", "gain"], ascending=[False, False], kind="stable")
     return order.reset_index(drop=True)
 
 
-def picture(lines: pd.DataFrame, sweep: pd.DataFrame) -> bytes:
+def picture(lines: pd.DataFrame, sweep: pd.DataFrame, *, eps: int) -> bytes:
     """Adaptive against clean accuracy on test images: hand-written, paper's bank, the bank half clean, refreshed.
 
     Args:
         lines: As `rounds` makes them; of those on test images, what changed nothing but the eps.
-        sweep: As tests.sweep writes it; of it, what changed nothing but the bank.
+        sweep: As reports.studies.sweep writes it; of it, what changed nothing but the bank.
+        eps: The committed one of the refreshed bank.
     """
     test = lines[(lines["images"] == "test") & lines["changed"].str.fullmatch(r"the default|refresh\.eps=\[\d+\]")]
     bank = sweep[sweep["changed"].str.fullmatch(r"the default|((attack\.eps|tune\.clean_fraction)=[\d.]+(, )?)+")]
@@ -78,14 +80,14 @@ def picture(lines: pd.DataFrame, sweep: pd.DataFrame) -> bytes:
         for look, (name, chosen) in zip(("coop", "advpt"), shares.items(), strict=True)
         if chosen.any()
     ]
-    (default,) = committed("params")["refresh.eps"]
-    eps = test["changed"].str.extract(r"(\d+)")[0].fillna(str(default)).astype(int)
-    by_eps = test.assign(eps=eps).sort_values("eps")
+    changed = test["changed"].str.extract(r"(\d+)")[0].fillna(str(eps)).astype(int)
+    by_eps = test.assign(eps=changed).sort_values("eps")
     refreshed, hand = (
-        100 * by_eps[[f"clean_{prompt}", f"{ATTACK}_{prompt}"]].to_numpy() for prompt in ("advpt_refreshed", "hand")
+        100 * by_eps[[f"clean_{prompt}", f"{ATTACK}_{prompt}"]].to_numpy()
+        for prompt in ("advpt_refreshed", "zero_shot")
     )
-    curves.append(Curve("advpt_refreshed", PROMPTS["advpt_refreshed"], refreshed, by_eps["eps"].tolist()))
-    curves.append(Curve("hand", PROMPTS["hand"], hand[:1], []))
+    curves.append(Curve("advpt_refreshed", LABELS["advpt_refreshed"], refreshed, by_eps["eps"].tolist()))
+    curves.append(Curve("zero_shot", LABELS["zero_shot"], hand[:1], []))
     with styled():
         figure = Figure((6.4, 4.6), layout="constrained")
         panel = figure.subplots()
@@ -100,6 +102,7 @@ def picture(lines: pd.DataFrame, sweep: pd.DataFrame) -> bytes:
 
 if __name__ == "__main__":
     found = rounds()
+    (default,) = committed("params")[f"{BLOCK}eps"]
     found.to_csv("reports/rounds.csv", index=False, float_format="%.6g", lineterminator="\n")
-    Path("reports/methods.png").write_bytes(picture(found, pd.read_csv("reports/sweep.csv")))
+    Path("reports/methods.png").write_bytes(picture(found, pd.read_csv("reports/sweep.csv"), eps=default))
     print(found.to_string(index=False))

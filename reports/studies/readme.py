@@ -1,15 +1,15 @@
 """The tables of README.md, made from metrics.json, sweep.csv, rounds.csv, experiments, reliability.json and benchmarks.
 
-python -m tests.readme writes them into README.md; a test checks that they are there.
+python -m reports.studies.readme writes them into README.md; a test checks that they are there.
 """
 
 import csv
 import json
 from pathlib import Path
 
-from stages.report.vocabulary import PROMPTS
+from reports.studies.benchmarks.measuring import shown
+from reports.studies.sweep import LABELS
 from stages.runtime.params import load_params
-from tests.benchmarks.measuring import shown
 
 # rows of the table `refreshed`: of which reports/experiments/NAME.csv, which threat
 REFRESHED = (
@@ -78,11 +78,13 @@ def table(metrics: dict) -> str:
     """The table of the default data set in Markdown; threats that attack a subset of the test images are marked."""
     params = load_params()
     knowledge = dict.fromkeys(params.oblivious, "oblivious") | dict.fromkeys(params.adaptive, "adaptive")
-    lines = [f"| threat | its attacker | n | {' | '.join(PROMPTS.values())} |", f"|{'---|' * (3 + len(PROMPTS))}"]
-    everything, counts = metrics["fashion"]["clean"]["hand"]["n"], set()
-    for threat, prompts in metrics["fashion"].items():
-        n = prompts["hand"]["n"]
-        cells = " | ".join(cell(prompts[prompt], subset=n < everything) for prompt in PROMPTS)
+    reference, *others = metrics["fashion"]["clean"]
+    names = " | ".join(LABELS.get(method, method) for method in (reference, *others))
+    lines = [f"| threat | its attacker | n | {names} |", f"|{'---|' * (4 + len(others))}"]
+    everything, counts = metrics["fashion"]["clean"][reference]["n"], set()
+    for threat, methods in metrics["fashion"].items():
+        n = methods[reference]["n"]
+        cells = " | ".join(cell(numbers, subset=n < everything) for numbers in methods.values())
         lines.append(f"| {threat} | {knowledge.get(threat, '')} | {n}{'†' * (n < everything)} | {cells} |")
         counts |= {n} - {everything}
     some = " or ".join(map(str, sorted(counts)))
@@ -134,7 +136,8 @@ def rounds() -> str:
         adaptive = f"{percent(row['adaptive_eps4_advpt_refreshed'])} ± {percent(row['std'])}"
         cells = [row["changed"], percent(row["clean_advpt_refreshed"]), adaptive, f"{100 * float(row['gain']):+.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    lines.append(f"| *hand-written* | {percent(rows[0]['clean_hand'])} | {percent(rows[0]['adaptive_eps4_hand'])} | |")
+    clean, adaptive = (percent(rows[0][f"{threat}_zero_shot"]) for threat in ("clean", "adaptive_eps4"))
+    lines.append(f"| *hand-written* | {clean} | {adaptive} | |")
     return "\n".join(lines) + "\n"
 
 
@@ -158,7 +161,7 @@ def refreshed() -> str:
     lines.append(f"|{'---|' * 7}")
     for experiment, threat in REFRESHED:
         rows = experiment_rows(experiment)
-        hand, advpt, ours = (rows[threat, prompt] for prompt in ("hand", "advpt", "advpt_refreshed"))
+        hand, advpt, ours = (rows[threat, prompt] for prompt in ("zero_shot", "advpt", "advpt_refreshed"))
         numbers = [percent(row["accuracy"]) + (row["std"] and f" ± {percent(row['std'])}") for row in (advpt, ours)]
         name = f"{ELSEWHERE[experiment]}, {NAMES[threat]}" if experiment in ELSEWHERE else NAMES[threat]
         cells = [name, ours["n"], ours["seeds"], percent(hand["accuracy"]), *numbers, gain(hand, ours)]
@@ -169,23 +172,24 @@ def refreshed() -> str:
 def threats() -> str:
     """Accuracy under the attacks and behind the defences that are not in the default, in Markdown."""
     rows = experiment_rows("threats")
-    lines = [f"| threat | n | {' | '.join(PROMPTS.values())} |", f"|{'---|' * (2 + len(PROMPTS))}"]
+    methods = list(dict.fromkeys(method for _, method in rows))
+    lines = [f"| threat | n | {' | '.join(LABELS[method] for method in methods)} |", f"|{'---|' * (2 + len(methods))}"]
     for threat in THREATS:
-        numbers = (percent(rows[threat, prompt]["accuracy"]) for prompt in PROMPTS)
-        cells = [(NAMES | SUITE)[threat], rows[threat, "hand"]["n"], *numbers]
+        numbers = (percent(rows[threat, method]["accuracy"]) for method in methods)
+        cells = [(NAMES | SUITE)[threat], rows[threat, "zero_shot"]["n"], *numbers]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def experiment_rows(name: str) -> dict[tuple[str, str], dict[str, str]]:
-    """The accuracy table of an experiment, by threat and prompt."""
+    """The accuracy table of an experiment, by threat and method."""
     with Path(f"reports/experiments/{name}.csv").open(encoding="utf-8", newline="") as file:
-        return {(row["threat"], row["prompt"]): row for row in csv.DictReader(file)}
+        return {(row["threat"], row["method"]): row for row in csv.DictReader(file)}
 
 
 def gain(hand: dict[str, str], ours: dict[str, str]) -> str:
     """A difference in points, and whether the paired test can tell it from noise."""
-    points, p = 100 * (float(ours["accuracy"]) - float(hand["accuracy"])), float(ours["p_hand"])
+    points, p = 100 * (float(ours["accuracy"]) - float(hand["accuracy"])), float(ours["p_zero_shot"])
     told = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
     return f"{points:+.1f}, {told}" if p < 0.05 else f"{points:+.1f}, noise ({told})"
 
@@ -196,7 +200,7 @@ def percent(fraction: str) -> str:
 
 
 def benchmarks() -> str:
-    """What was measured by tests/benchmarks, in Markdown."""
+    """What was measured by reports/studies/benchmarks, in Markdown."""
     return "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
 
 

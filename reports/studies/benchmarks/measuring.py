@@ -6,10 +6,11 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,9 +19,9 @@ Way = Callable[[], object]
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
-def medians(ways: dict[str, Way], *, rounds: int, device: torch.device) -> dict[str, float]:
+def medians(ways: Mapping[Any, Way], *, rounds: int, device: torch.device) -> dict[Any, float]:
     """Seconds of each way: one run to warm up, then rounds in which each takes its turn; the median of its turns."""
-    turns: dict[str, list[float]] = {name: [] for name in ways}
+    turns: dict[Any, list[float]] = {name: [] for name in ways}
     for index in range(rounds + 1):
         for name, way in ways.items():
             seconds = timed(way, device)
@@ -39,7 +40,7 @@ def timed(way: Way, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def in_own_process(work: Callable, *arguments: object) -> object:
+def in_own_process(work: Callable, *arguments: object) -> Any:
     """What `work` returns, run in a new process, so that its peak of memory is its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()

@@ -1,4 +1,4 @@
-"""Runs the benchmarks: `python -m tests.benchmarks`, on a GPU if there is one; about eight minutes on a CPU.
+"""Runs the benchmarks: `python -m reports.studies.benchmarks`, on a GPU if there is one; about eight minutes on a CPU.
 
 Names choose some of them: text_tower, crafting, shards, images, cluster (with Ray). Tables are printed, and written to
 reports/benchmarks/ as JSON.
@@ -10,16 +10,16 @@ import json
 import logging
 from pathlib import Path
 
+from reports.studies.benchmarks.measuring import machine, print_table
 from stages.models.device import choose_device
 from stages.runtime.startup import import_open_clip
-from tests.benchmarks.measuring import machine, print_table
 
 NAMES = ("text_tower", "crafting", "shards", "images", "cluster")
 
 
 def main() -> None:
     """Runs what the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m reports.studies.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="the small cases only; writes nothing")
@@ -30,9 +30,11 @@ def main() -> None:
     import_open_clip()
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that weights are random, as they should be here
     for name in arguments.names or NAMES:
-        benchmark = importlib.import_module(f"tests.benchmarks.{name}")
+        benchmark = importlib.import_module(f"reports.studies.benchmarks.{name}")
         where, rows = machine(device), []
-        print(f"\n{benchmark.__doc__.splitlines()[0]}\n{', '.join(f'{key} {value}' for key, value in where.items())}\n")
+        print(
+            f"\n{str(benchmark.__doc__).splitlines()[0]}\n{', '.join(f'{key} {value}' for key, value in where.items())}\n"
+        )
         for row in benchmark.run(device, quick=arguments.quick):
             rows.append(row)
             if not arguments.quick:  # line by line, for time on a GPU may end before the last one

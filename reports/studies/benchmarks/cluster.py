@@ -11,15 +11,16 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 
+from reports.studies.benchmarks.measuring import medians
 from stages.crafting.feature import FeatureAttackWorker
 from stages.runtime.engine import Engine, engine
 from stages.runtime.params import load_params
 from stages.storage.images import Images, write_images
-from tests.benchmarks.measuring import medians
 
 SHARDS, IMAGES = 12, 250  # of each shard
 
@@ -56,7 +57,7 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
         }
 
 
-def alone(run: Engine) -> Engine:
+def alone(run: Any) -> Engine:
     """The same with the first of its workers."""
     found = copy(run)
     found._actors = run._actors[:1]

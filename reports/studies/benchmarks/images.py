@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from reports.studies.benchmarks.measuring import in_own_process, medians, peak_megabytes
 from stages.crafting.embedding import embed_shard
 from stages.models.clip import load_clip
 from stages.runtime.params import load_params
 from stages.storage.images import Images, read_images, write_images
-from tests.benchmarks.measuring import in_own_process, medians, peak_megabytes
 
 SHARD = 1000
 

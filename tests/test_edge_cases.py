@@ -1,4 +1,4 @@
-"""Bad inputs that belong to no single room. Numbers: BAD_INPUTS.md."""
+"""Bad inputs that belong to no single room."""
 
 from dataclasses import replace
 from html import unescape
@@ -68,7 +68,7 @@ def floats(attack, shard):
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "margin", "fast", "square"])
-def test_04_at_eps_zero_adversarial_equals_clean_exactly(shard, logits_of, name):
+def test_at_eps_zero_adversarial_equals_clean_exactly(shard, logits_of, name):
     shard = replace(shard, labels=predicted(logits_of, shard)).take(slice(0, 2))
     attack = adaptive_attack(ADAPTIVE[name].model_copy(update={"eps": 0.0}), logits_of, seed=0)
     assert torch.equal(*floats(attack, shard))
@@ -76,25 +76,25 @@ def test_04_at_eps_zero_adversarial_equals_clean_exactly(shard, logits_of, name)
 
 
 @pytest.mark.parametrize("objective", ["kl", "cosine", "l2"])
-def test_04_at_eps_zero_the_bank_is_the_clean_images(shard, clip, objective):
+def test_at_eps_zero_the_bank_is_the_clean_images(shard, clip, objective):
     settings = load_params().attack.model_copy(update={"eps": 0.0, "objective": objective})
     assert torch.equal(*floats(feature_attack(settings, clip.gradient_encoder()), shard))
 
 
-def test_12_an_unknown_data_set_shows_the_catalogue(tmp_path):
+def test_an_unknown_data_set_shows_the_catalogue(tmp_path):
     with pytest.raises(ValueError, match=r"datasets: no data set called 'fashoin' and no folder") as caught:
         source_of("fashoin", tmp_path / "fashoin", held_out=0.2)
     assert all(name in str(caught.value) for name in CATALOGUE)
 
 
-def test_14_a_template_that_is_too_long_names_the_class(clip):
+def test_a_template_that_is_too_long_names_the_class(clip):
     tower = TextTower(clip.model, clip.tokenizer)
     message = r"class 'ankle boot': the words make 33 tokens; the text tower takes 32"
     with pytest.raises(ValueError, match=message):
         handwritten("a " * 29 + "{}", ["bag", "ankle_boot"], tower)
 
 
-def test_31_the_report_says_what_few_classes_leave_out():
+def test_the_report_says_what_few_classes_leave_out():
     card = Card(
         name="d", class_names=NAMES[:3], template="{}", sha256="", origin="", licence="", splits="", packed=False,
         notes=few_classes(3),
@@ -102,7 +102,7 @@ def test_31_the_report_says_what_few_classes_leave_out():
     assert "3 classes: attacks on the targeted DLR loss need 4" in datasets_table({"d": card.model_dump()})
 
 
-def test_36_class_names_come_back_from_parquet_json_and_csv(tmp_path, shard):
+def test_class_names_come_back_from_parquet_json_and_csv(tmp_path, shard):
     ids = [f"train/{name}/{index}.png" for index in range(2) for name in NAMES]
     write_images(tmp_path / "images", [replace(shard, ids=ids)], {"class_names": NAMES})
     assert read_all_images(tmp_path / "images").ids == ids
@@ -114,14 +114,14 @@ def test_36_class_names_come_back_from_parquet_json_and_csv(tmp_path, shard):
     assert list(map(unescape, pd.read_csv(tmp_path / "confusion.csv")["actual"])) == NAMES
 
 
-def test_36_underscores_become_spaces_in_prompts(clip):
+def test_underscores_become_spaces_in_prompts(clip):
     tower = TextTower(clip.model, clip.tokenizer)
     written, spoken = (handwritten("a photo of a {}.", [name, "bag"], tower) for name in ("ankle_boot", "ankle boot"))
     assert torch.equal(written, spoken)
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
-def test_54_where_every_clean_prediction_is_wrong_the_attack_is_skipped(shard, logits_of, name):
+def test_where_every_clean_prediction_is_wrong_the_attack_is_skipped(shard, logits_of, name):
     """No gradient is asked for, and no model sees anything but clean images."""
     seen = []
 
@@ -137,7 +137,7 @@ def test_54_where_every_clean_prediction_is_wrong_the_attack_is_skipped(shard, l
     assert {image.numpy().tobytes() for _, images in seen for image in images} == clean
 
 
-def test_54_where_every_clean_prediction_is_wrong_robust_accuracy_is_0():
+def test_where_every_clean_prediction_is_wrong_robust_accuracy_is_0():
     """Even if an attack happens to make all of them right."""
     prompts = ("hand", "coop", "advpt", "advpt_refreshed")
     lines = [(prompt, 0, str(index), 0) for prompt in prompts for index in range(5)]

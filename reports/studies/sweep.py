@@ -1,4 +1,4 @@
-"""What experiments have found: `python -m tests.sweep` reads all of this repository's and writes reports/sweep.*.
+"""Tabulate experiments: `python -m reports.studies.sweep` reads all of this clone and writes reports/sweep.*.
 
 One line for each experiment of `dvc exp run`, by what it changed of the committed parameters, and the trade-off between
 clean and robust accuracy of those that changed the bank's eps or the share of clean embeddings.
@@ -7,21 +7,30 @@ clean and robust accuracy of those that changed the bank's eps or the share of c
 import json
 from pathlib import Path
 from subprocess import check_output
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
-from stages.report.labels import Label, along, place_labels
-from stages.report.style import COLOURS, GRID, MARKERS, png, styled
+from stages.report.style import png, styled
 
 THREATS = ("clean", "pgd_eps4", "pgd_eps8", "pgd_eps16", "adaptive_eps4", "adaptive_eps8")
 DRAWN = ("pgd_eps8", "adaptive_eps4")
 BANK = {"attack.eps", "tune.clean_fraction"}
 SIZE = 6.5  # of a mark, in points
+LABELS = {
+    "zero_shot": "hand-written",
+    "hand": "hand-written",  # its name in older commits
+    "coop": "CoOp",
+    "advpt": "AdvPT",
+    "advpt_refreshed": "AdvPT refreshed",
+}
+COLOURS = {"zero_shot": "#555555", "coop": "#E69F00", "advpt": "#0072B2", "advpt_refreshed": "#009E73"}
+MARKERS = {"zero_shot": "o", "coop": "s", "advpt": "D", "advpt_refreshed": "^"}
 yaml = YAML(typ="safe")
 
 
@@ -84,7 +93,7 @@ def line(changed: dict[str, object], metrics: dict) -> dict[str, object]:
 
 def table() -> pd.DataFrame:
     """All experiments that leave the rounds of refreshing alone, and the committed state."""
-    found = [one for one in experiments() if not any(key.startswith(("refresh", "data.")) for key in one[0])]
+    found = [one for one in experiments() if not any(key.startswith(("methods.", "data.")) for key in one[0])]
     found = [one for one in found if set(THREATS) <= set(one[1])]
     lines = pd.DataFrame([line(*one) for one in [({}, committed("metrics")), *found]])
     return lines.drop_duplicates("changed").sort_values(sorted(BANK), kind="stable", ignore_index=True)
@@ -122,24 +131,23 @@ def curve_of(bank: pd.DataFrame, threat: str, look: str, name: str) -> Curve:
 def draw_curves(panel: Axes, curves: list[Curve]) -> None:
     """Draws curves on axes that reach no further than they do."""
     for curve in curves:
-        look = {"color": COLOURS[curve.look], "marker": MARKERS[curve.look], "markeredgecolor": "white"}
+        look: dict[str, Any] = {"color": COLOURS[curve.look], "marker": MARKERS[curve.look], "markeredgecolor": "white"}
         look |= {"markersize": SIZE, "markeredgewidth": 0.6, "linewidth": 1.2}
         panel.plot(*curve.places.T, linestyle="-" if len(curve.places) > 1 else "none", label=curve.name, **look)
     panel.margins(0.1)
-    panel.grid(**GRID)
+    panel.grid(color="#d5d9de", linewidth=0.6)
     panel.set_axisbelow(True)
 
 
 def name_eps(panel: Axes, curves: list[Curve]) -> None:
-    """Writes the eps beside each mark, in a figure that is laid out."""
-    labels = [
-        Label(f"{eps:g}", tuple(place), COLOURS[curve.look])
+    """Write the eps beside each mark, in a figure that is laid out."""
+    texts = [
+        panel.text(place[0], place[1], f"{eps:g}", color=COLOURS[curve.look], fontsize=9)
         for curve in curves
         for place, eps in zip(curve.places, curve.eps, strict=False)
     ]
     marks = np.concatenate([curve.places for curve in curves])
-    dots = np.concatenate([along(curve.places) for curve in curves])
-    place_labels(panel, labels, marks=marks, dots=dots, size=SIZE, fontsize=9)
+    adjust_text(texts, x=marks[:, 0], y=marks[:, 1], ax=panel, expand=(1.9, 1.7), force_static=(0.5, 0.8))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.benchmarks import images, measuring, text_tower
+from reports.studies.benchmarks import images, measuring, text_tower
 from tests.models.random_models import KINDS, random_model
 
 CPU = torch.device("cpu")

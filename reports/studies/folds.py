@@ -1,4 +1,4 @@
-"""Ways to tune on a refreshed bank, cross-validated: `python -m tests.folds` writes reports/folds.csv.
+"""Cross-validate ways to tune on a refreshed bank: `python -m reports.studies.folds` writes reports/folds.csv.
 
 Of the default data set's training images alone, in four folds: three are attacked through the prompts and tuned on, in
 rounds, as the stage `refresh` does it; the fourth is attacked through what came out, by PGD on the cross-entropy and on
@@ -6,11 +6,12 @@ the margin, the worse of both for each image. Beside prompts, the K text feature
 tower had to make them: a cosine classifier on frozen image features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,16 +25,18 @@ from stages.attacks.objectives import cross_entropy, margin
 from stages.attacks.pgd import pgd
 from stages.crafting.batching import even_batches
 from stages.crafting.embedding import embed_shard
-from stages.crafting.refresh import Refresher
+from stages.crafting.refresh import RefreshWorker
 from stages.crafting.shards import craft_shard, steps_of
 from stages.datasets.card_file import read_card
 from stages.models.clip import Clip, load_clip
 from stages.models.logits import cosine_logits
-from stages.prompts.fit import tuned
+from stages.prompts.fit import fit
 from stages.prompts.generators import tuning_generators
+from stages.prompts.learners import learner_of
 from stages.prompts.train import Schedule, tune
-from stages.runtime.params import Params, load_params
+from stages.runtime.params import Params, Refreshed, load_params
 from stages.storage.images import Images, read_images
+from stages.storage.layout import clean_images, prompts_file
 from stages.storage.prompts import load_prompts
 
 CPU = torch.device("cpu")
@@ -51,13 +54,11 @@ class Way(NamedTuple):
     """How to tune.
 
     Attributes:
-        tune: What differs of `refresh.tune`.
-        refresh: What differs of `refresh`.
+        block: What differs of the method's block.
         free: How to step where free text features are tuned.
     """
 
-    tune: Mapping[str, object] = MappingProxyType({})
-    refresh: Mapping[str, object] = MappingProxyType({})
+    block: Mapping[str, object] = MappingProxyType({})
     free: Schedule | None = None
 
 
@@ -66,9 +67,9 @@ WAYS = {
     "temperature 2, 100 epochs, lr 0.1": Way(SOFT),
     "the same from words": Way({**SOFT, "init_words": "a photo of a"}),
     "free text features": Way(free=FREE),
-    "free text features, temperature 2": Way(SOFT, free=FREE),
-    "free text features, temperature 2, 5 rounds": Way(SOFT, {"rounds": 5}, FREE),
-    "free text features, temperature 2, eps 1, 2 and 4": Way(SOFT, {"eps": [1, 2, 4]}, FREE),
+    "free text features, temperature 2": Way(SOFT, FREE),
+    "free text features, temperature 2, 5 rounds": Way({**SOFT, "rounds": 5}, FREE),
+    "free text features, temperature 2, eps 1, 2 and 4": Way({**SOFT, "eps": [1, 2, 4]}, FREE),
 }
 
 
@@ -77,52 +78,63 @@ class Laboratory:
 
     def __init__(self, params: Params) -> None:
         (dataset, *_) = params.datasets
-        shards = list(read_images(Path(f"data/clean/{dataset}/train/images")))
+        shards = list(read_images(clean_images(dataset, "train")))
         ids = [id for shard in shards for id in shard.ids]
         labels, pixels = (np.concatenate([getattr(shard, name) for shard in shards]) for name in ("labels", "pixels"))
         self.params, self.images = params, Images(ids, labels, pixels)
         self.clip: Clip = load_clip(**params.model.model_dump(), device=CPU)
-        self.class_names = read_card(dataset).class_names
-        found = load_prompts(Path(f"data/prompts/{dataset}/hand/prompts.safetensors"))
-        self.hand = torch.tensor(found.text_features[0])
+        self.card = read_card(dataset)
+        found = load_prompts(prompts_file(dataset, "all", "zero_shot", "zero_shot"))
+        self.zero_shot = torch.tensor(found.text_features[0])
         self.clean = self.embedded(self.images)
 
     def embedded(self, images: Images) -> Tensor:
-        """Raw embeddings (N, D)."""
+        """Return raw embeddings (N, D)."""
         return torch.tensor(embed_shard(self.clip, images, device=CPU, runtime=self.params.runtime).embeddings)
 
+    def logits(self, text_features: Tensor, images: Tensor) -> Tensor:
+        """Return logits (N, K) of images (N, C, H, W)."""
+        return cosine_logits(self.clip.encode_image(images), text_features, self.clip.logit_scale)
+
     def tuned(self, way: Way, part: np.ndarray) -> Tensor:
-        """Text features (K, D) after rounds on the images of a mask."""
+        """Return text features (K, D) after rounds on the images of a mask."""
         images, labels = self.images.take(part), torch.tensor(self.images.labels[part])
-        refresh = self.params.refresh
-        refresh = refresh.model_copy(update={**way.refresh, "tune": refresh.tune.model_copy(update=way.tune)})
-        settings = refresh.changed(self.params.tune).model_copy(update={"tuning_seeds": 1})
-        refresher = Refresher(self.clip, refresh, seed=self.params.seed, device=CPU, runtime=self.params.runtime)
-        text_features, views = self.hand, []
-        for turn in range(refresh.rounds):
-            bank, _ = refresher.embedded(images, text_features, turn=turn)
+        method = self.params.methods.find("refresh", "advpt_refreshed")
+        block = method.block.model_copy(update={**way.block, "tuning_seeds": 1})
+        assert isinstance(block, Refreshed)
+        settings = method._replace(block=block).settings(self.params.tune)
+        worker = RefreshWorker(self.params, block, range(len(self.card.class_names)), self.clip)
+        text_features, views = self.zero_shot, []
+        for round_index in range(block.rounds):
+            bank, _ = worker.embedded(images, partial(self.logits, text_features), round_index=round_index)
             views.append(torch.tensor(bank.embeddings))
             data = {"embeddings": torch.stack(views)[None], "clean_embeddings": self.clean[part], "labels": labels}
-            if way.free:
-                text_features = self.freely(way.free, settings.clean_fraction, settings.temperature, **data)
-            else:
-                with TemporaryDirectory() as folder:
-                    kept = Path(folder) / "progress.safetensors"
-                    found = tuned(settings, self.class_names, self.clip, seed=0, checkpoint=kept, what="", **data)
-                text_features = found.text_features[0]
+            step = self.freely if way.free else self.by_prompts
+            text_features = step(way, settings, data)
         return text_features
 
-    def freely(self, schedule: Schedule, clean_fraction: float, temperature: float, **data: Tensor) -> Tensor:
-        """Text features (K, D) tuned themselves, from the hand-written prompt's."""
-        vectors = self.hand[None].clone()
+    def by_prompts(self, way: Way, settings: dict[str, Any], data: dict[str, Tensor]) -> Tensor:
+        """Tune prompts; return their text features (K, D)."""
+        generators = tuning_generators(0, 1)
+        learner = learner_of(settings, self.card.class_names, self.card.template, self.clip, generators)
+        with TemporaryDirectory() as folder:
+            checkpoint = Path(folder) / "progress.safetensors"
+            found = fit(learner, settings, self.clip, generators=generators, checkpoint=checkpoint, what="", **data)
+        return found.text_features[0]
+
+    def freely(self, way: Way, settings: dict[str, Any], data: dict[str, Any]) -> Tensor:
+        """Tune the text features (K, D) themselves, from the hand-written prompt's."""
+        assert way.free
+        vectors = self.zero_shot[None].clone()
+        no_bias = vectors.new_zeros(vectors.shape[:2])
         progress = tune(
-            lambda free: F.normalize(free, dim=-1),
+            lambda free: (F.normalize(free, dim=-1), no_bias),
             vectors,
-            clean_fraction=clean_fraction,
-            logit_scale=self.clip.logit_scale / temperature,
-            schedule=schedule,
-            generators=tuning_generators(0, 1),
             **data,
+            clean_fraction=settings["clean_fraction"],
+            logit_scale=self.clip.logit_scale / settings["temperature"],
+            schedule=way.free,
+            generators=tuning_generators(0, 1),
         )
         for _ in progress:
             pass
@@ -143,12 +155,10 @@ class Laboratory:
     def hits(self, text_features: Tensor, embeddings: Tensor, labels: np.ndarray) -> np.ndarray:
         return (cosine_logits(embeddings, text_features, self.clip.logit_scale).argmax(-1).numpy()) == labels
 
-    def attacked(self, text_features: Tensor, images: Images, eps: float, objective: object) -> Images:
+    def attacked(self, text_features: Tensor, images: Images, eps: float, objective: Callable) -> Images:
         """Images attacked through text features, as they would be stored."""
         ball, step_size, steps = steps_of(eps, STEPS, STEP_RATIO)
-
-        def logits_of(pixels: Tensor) -> Tensor:
-            return cosine_logits(self.clip.encode_image(pixels), text_features, self.clip.logit_scale)
+        logits_of = partial(self.logits, text_features)
 
         def attack(pixels: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
             return pgd(objective(logits_of, labels), pixels, ball=ball, step_size=step_size, steps=steps, noise=noise)
@@ -191,7 +201,7 @@ def main() -> pd.DataFrame:
     """Every way, all folds; what is said of the hand-written prompt are its accuracies."""
     laboratory = Laboratory(load_params())
     every = np.ones(len(laboratory.images), bool)
-    by_hand = {threat: right.astype(float) for threat, right in laboratory.right(laboratory.hand, every).items()}
+    by_hand = {threat: right.astype(float) for threat, right in laboratory.right(laboratory.zero_shot, every).items()}
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, way in WAYS.items():
         found[name] = gains_of(laboratory, way, by_hand)

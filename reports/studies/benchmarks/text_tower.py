@@ -6,10 +6,10 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from reports.studies.benchmarks.measuring import flops, in_own_process, matrix_peak, medians, peak_megabytes
 from stages.models.device import graphed
 from stages.prompts.context import assemble, initial_context
 from stages.prompts.text import TextTower
-from tests.benchmarks.measuring import flops, in_own_process, matrix_peak, medians, peak_megabytes
 from tests.references import text_features
 
 NAMES = open_clip.IMAGENET_CLASSNAMES

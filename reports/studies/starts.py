@@ -1,13 +1,14 @@
-"""What the starts of the label-free attack are worth: `python -m tests.starts` writes reports/starts.csv.
+"""Compare starts of the label-free attack: `python -m reports.studies.starts` writes reports/starts.csv.
 
 On the test images of the committed state, which `dvc repro` has to have made. One line for each eps, kind of attack,
-number of starts and prompt: accuracy under attack (right on the clean image, too), its 95 % Wilson interval, the mean
+number of starts and method: accuracy under attack (right on the clean image, too), its 95 % Wilson interval, the mean
 objective that the attack reaches. Of several starts the one with the largest objective counts; labels play no part.
 The number of starts and of steps of the default threats was chosen on training images.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,19 +19,21 @@ from stages.crafting.batching import even_batches
 from stages.crafting.embedding import embed_shard
 from stages.crafting.feature import OBJECTIVES, feature_attack
 from stages.crafting.shards import craft_shard
-from stages.evaluation.study import Study, judged, read_study
+from stages.evaluation.study import predictions_table, read_method
 from stages.models.clip import Clip, load_clip
 from stages.report.statistics import wilson
 from stages.runtime.params import FeaturePgd, Params, load_params
 from stages.storage.embeddings import Bank
 from stages.storage.images import Images, read_all_images
+from stages.storage.layout import oblivious_images
+from stages.storage.prompts import PromptFile
 
 CPU = torch.device("cpu")
 OUT = Path("reports/starts.csv")
 EPS = (4, 8, 16)
 STARTS = (1, 2, 5, 10)
-PAPER = {"steps": 40, "step_ratio": 1.25}
-KINDS = {
+PAPER: dict[str, Any] = {"steps": 40, "step_ratio": 1.25}
+KINDS: dict[str, dict[str, Any]] = {
     "default": {"steps": 20, "step_ratio": 2.5, "start": "uniform"},
     "paper's steps": {**PAPER, "start": "uniform"},
     "paper's steps and one-sided start": {**PAPER, "start": "one_sided"},
@@ -52,22 +55,27 @@ def attempts(clip: Clip, shard: Images, params: Params, settings: FeaturePgd) ->
         yield embed_shard(clip, crafted, device=CPU, runtime=params.runtime)
 
 
-def right_of(study: Study, bank: Bank) -> dict[str, np.ndarray]:
-    """Which images each prompt gets right: masks (seeds, N)."""
+def right_of(prompts: dict[str, PromptFile], bank: Bank) -> dict[str, np.ndarray]:
+    """Return which images each method gets right: masks (seeds, N)."""
     found = {}
-    for prompt, file in study.prompts.items():
-        tables = [judged(bank, study, threat="", prompt=prompt, seed=seed) for seed in range(len(file.text_features))]
-        found[prompt] = np.array([table["correct"].to_numpy() for table in tables])
+    for name, file in prompts.items():
+        tables = [
+            predictions_table(bank, file, title="", threat="", method=name, seed=seed)
+            for seed in range(len(file.text_features))
+        ]
+        found[name] = np.array([table["correct"].to_numpy() for table in tables])
     return found
 
 
 def lines(dataset: str = "fashion") -> Iterator[dict[str, object]]:
-    """All lines of the table."""
+    """Yield all rows of the table."""
     params = load_params()
-    clip, study = load_clip(**params.model.model_dump(), device=CPU), read_study(dataset, dataset)
-    shard = read_all_images(Path(f"data/clean/{dataset}/test/images"))
+    clip = load_clip(**params.model.model_dump(), device=CPU)
+    methods = [method for method in params.methods.all() if method.group != "defended"]
+    prompts = {method.name: read_method(dataset, "all", method, params) for method in methods}
+    shard = read_all_images(oblivious_images(dataset, "clean"))
     clean = embed_shard(clip, shard, device=CPU, runtime=params.runtime)
-    was = right_of(study, clean)
+    was = right_of(prompts, clean)
     for eps in EPS:
         for kind, changes in KINDS.items():
             settings = FeaturePgd(method="feature_pgd", objective="kl", eps=eps, **changes)
@@ -78,14 +86,14 @@ def lines(dataset: str = "fashion") -> Iterator[dict[str, object]]:
                 highest, best[better] = np.maximum(values, highest), bank.embeddings[better]
                 if count not in STARTS:
                     continue
-                now = right_of(study, Bank(clean.ids, clean.labels, best))
-                for prompt, right in now.items():
-                    accuracy = float((right & was[prompt]).mean())
+                now = right_of(prompts, Bank(clean.ids, clean.labels, best))
+                for method, right in now.items():
+                    accuracy = float((right & was[method]).mean())
                     low, high = wilson(accuracy, len(shard))
                     yield {
-                        "eps": eps, "attack": kind, "starts": count, "prompt": prompt, "accuracy": round(accuracy, 4),
-                        "low": round(low, 4), "high": round(high, 4), "n": len(shard),
-                        "objective": round(highest.mean(), 4),
+                        "eps": eps, "attack": kind, "starts": count, "method": method, "accuracy": round(accuracy, 4),
+                        "low": round(float(low), 4), "high": round(float(high), 4), "n": len(shard),
+                        "objective": round(float(highest.mean()), 4),
                     }  # fmt: skip
 
 

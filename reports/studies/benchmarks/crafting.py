@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 import open_clip
 import torch
+from torch import Tensor
 
+from reports.studies.benchmarks.measuring import flops, matrix_peak, medians
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
 from stages.models.clip import Clip
-from tests.benchmarks.measuring import flops, matrix_peak, medians
 from tests.references import feature_attack
 
 EPS, STEPS = 8 / 255, 10  # the bank's
@@ -43,13 +44,13 @@ def measured(name: str, peaks: dict[torch.dtype, float], device: torch.device) -
     clips = {precision: Clip(copy.deepcopy(plain), None, {}, precision=precision) for precision in ("fp32", "bf16")}
     encoders = {precision: clip.gradient_encoder() for precision, clip in clips.items()}
 
-    def reference(*, frozen: bool):
+    def reference(*, frozen: bool) -> Tensor:
         plain.requires_grad_(not frozen)
         return feature_attack(
             plain, lambda x: plain.encode_image((x - mean) / std), images, start, eps=EPS, steps=STEPS
         )
 
-    def fast(precision: str):
+    def fast(precision: str) -> Tensor:
         encode = encoders[precision]
         noise = ImageNoise(0, [str(index) for index in range(count)])
         with torch.no_grad():
