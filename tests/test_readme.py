@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+from ruamel.yaml import YAML
 
 from reports.studies import readme
 from stages.runtime.params import load_params
@@ -22,10 +24,26 @@ from stages.storage.layout import prompts_file
 from stages.storage.prompts import PromptFile, save_prompts
 from tests.imports import ROOT
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
-PROGRAMS = {"source", "cd", "git", "pip", "pytest", "ray", "ruff", "mypy", "lint-imports", "pre-commit"}  # not looked into
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")),
+]
+PROGRAMS = {
+    "source",
+    "cd",
+    "git",
+    "pip",
+    "pytest",
+    "ray",
+    "ruff",
+    "mypy",
+    "lint-imports",
+    "pre-commit",
+}  # not looked into
 NEEDS = "# needs "  # opens the comment above a command that needs what is not in the repository
 OURS = {"fashion", "fashion_second"}
+yaml = YAML(typ="safe")
 
 
 class Command(NamedTuple):
@@ -81,7 +99,7 @@ def test_tables_are_those_of_the_committed_results(document):
 
 
 def test_a_document_without_a_place_for_a_table_is_named():
-    with pytest.raises(ValueError, match="README.md: no place for the table results"):
+    with pytest.raises(ValueError, match=r"README\.md: no place for the table results"):
         readme.with_tables("README.md", "<!-- results -->\nits end is missing")
 
 
@@ -90,7 +108,7 @@ METHODS = ("zero_shot", "coop", "advpt", "advpt_refreshed")
 
 
 def results(n: int, gain: float) -> list[str]:
-    """The lines of the table in README.md for made-up results: n images under the adaptive attack, a gain of a class."""
+    """The lines of the table in README.md for made-up results, with n images under the adaptive attack."""
     lines = [HEAD]
     for method in METHODS:
         p = "" if method == "zero_shot" else "0.04" if method == "advpt" else "0.05"
@@ -140,25 +158,42 @@ def test_files_that_are_named_exist(document):
 
 
 def test_every_page_can_be_reached_from_the_readme():
-    assert {f"docs/{path.name}" for path in ROOT.glob("docs/*.md")} <= set(re.findall(r"\((docs/[\w.-]+)\)", text_of("README.md")))
+    assert {f"docs/{path.name}" for path in ROOT.glob("docs/*.md")} <= set(
+        re.findall(r"\((docs/[\w.-]+)\)", text_of("README.md"))
+    )
 
 
 def test_the_table_of_stages_is_that_of_the_graph():
     rows = re.findall(r"^\| (`[a-z`, -]+`) \|", text_of("README.md").split("| stage |")[1], re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
     modules = {path.stem.replace("_", "-") for path in ROOT.glob("stages/*.py")} - {"--init--", "predict"}
-    stages = Repo(str(ROOT)).index.stages
-    families = {stage.name.partition("@")[0] for stage in stages}
-    assert named <= families
-    assert all(any(family == name or family.startswith(f"{name}-") for name in named) for family in families)
+    defined = set(yaml.load(ROOT / "dvc.yaml")["stages"])
+    assert named <= defined
+    assert all(any(family == name or family.startswith(f"{name}-") for name in named) for family in defined)
     assert modules - named == {"tune", "evaluate-images"}  # tune-clean and tune-bank; evaluate-defended
+
+
+def stage_names(folder: Path) -> set[str]:
+    """The stages of a project, its matrices resolved."""
+    with Repo(str(folder)) as project:
+        return {stage.name for stage in project.index.stages}
+
+
+def families(folder: Path) -> set[str]:
+    return {name.partition("@")[0] for name in stage_names(folder)}
 
 
 def overrides_of(command: Command) -> list[str]:
     return [value for flag, value in pairwise(command.words) if flag == "-S"]
 
 
-@pytest.mark.parametrize("command", [one for one in commands_of("dvc", "exp", "run") if "-S" in one.words], ids=str)
+def experiments() -> list[Command]:
+    """All with other parameters; those of the examples of CONTRIBUTING.md are run by its test."""
+    found = [command for command in commands_of("dvc", "exp", "run") if "-S" in command.words]
+    return [command for command in found if command.needs != "the diff above"]
+
+
+@pytest.mark.parametrize("command", experiments(), ids=str)
 def test_experiments_give_parameters_that_are_allowed_and_a_graph(command, tmp_path):
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -167,16 +202,15 @@ def test_experiments_give_parameters_that_are_allowed_and_a_graph(command, tmp_p
     runs = get_hydra_sweeps({str(path): overrides}) if is_sweep else [{str(path): overrides}]
     default, embedded = load_params(ROOT / "params.yaml"), True
     found = []
-    with Repo.init(str(tmp_path), no_scm=True) as project:
-        for run in runs:
-            shutil.copy(ROOT / "params.yaml", path)
-            apply_overrides(path, run[str(path)])
-            params = load_params(path)
-            project.reset()
-            assert {stage.name.partition("@")[0] for stage in project.index.stages} >= {"fetch", "evaluate", "plot"}
-            found.append(params)
-            embedded &= params.model.name.startswith("local-dir:") and set(params.datasets) <= OURS
-            embedded &= not any("torchvision:" in str(threat) for threat in params.oblivious.values())
+    Repo.init(str(tmp_path), no_scm=True).close()
+    for run in runs:
+        shutil.copy(ROOT / "params.yaml", path)
+        apply_overrides(path, run[str(path)])
+        params = load_params(path)
+        assert families(tmp_path) >= {"fetch", "evaluate", "attack-adaptive", "plot"}
+        found.append(params)
+        embedded &= params.model.name.startswith("local-dir:") and set(params.datasets) <= OURS
+        embedded &= not any("torchvision:" in str(threat) for threat in params.oblivious.values())
     assert any(params != default for params in found)
     assert embedded or command.needs, "says `# needs ...` above, for it needs more than the repository"
 
@@ -195,8 +229,7 @@ def test_modules_that_are_run_exist_and_take_these_arguments(command):
 @pytest.mark.parametrize("command", commands_of("dvc", "repro"), ids=str)
 def test_stages_that_are_reproduced_exist(command):
     wanted = [word for word in command.words[2:] if not word.startswith("-") and word != "STAGE"]
-    names = {stage.name for stage in Repo(str(ROOT)).index.stages} if wanted else set()
-    assert set(wanted) <= names
+    assert set(wanted) <= (stage_names(ROOT) if wanted else set())
 
 
 def test_every_command_is_of_a_known_program():
@@ -211,9 +244,10 @@ def test_every_command_is_of_a_known_program():
 
 def test_inline_stages_exist():
     """Stages that prose names as `name@data-set-...`."""
-    names = {stage.name for stage in Repo(str(ROOT)).index.stages}
-    found = [name for document in DOCUMENTS for name in re.findall(r"`(?:dvc repro )?([a-z-]+@[\w-]+)`", text_of(document))]
-    assert found and set(found) <= names
+    found = [
+        name for document in DOCUMENTS for name in re.findall(r"`(?:dvc repro )?([a-z-]+@[\w-]+)`", text_of(document))
+    ]
+    assert found and set(found) <= stage_names(ROOT)
 
 
 def test_the_readme_loads_a_method_as_a_module(tmp_path, monkeypatch):
@@ -234,7 +268,7 @@ def test_the_readme_loads_a_method_as_a_module(tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     save_prompts(path, PromptFile(text_features, 100.0, names, "{}", made_by))
     there: dict = {}
-    exec(victim, there)  # noqa: S102 - the block is ours
+    exec(victim, there)
     images = torch_images(clip.image_size).requires_grad_()
     logits = there["victim"](images)
     assert logits.shape == (2, 10)
@@ -246,6 +280,23 @@ def torch_images(side: int):
     import torch
 
     return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob(".github/ISSUE_TEMPLATE/[!c]*.yml")), ids=lambda path: path.stem)
+def test_forms_of_issues_are_valid_and_ask_for_the_parameters(path):
+    form = yaml.load(path)
+    assert {"name", "description", "body"} <= set(form)
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
+    assert all(field["type"] == "textarea" and field["attributes"]["label"] for field in fields)
+    assert "params" in [field["id"] for field in fields if field.get("validations", {}).get("required")]
+
+
+def test_the_hooks_and_the_workflow_run_what_is_here():
+    (hooks,) = (repository["hooks"] for repository in yaml.load(ROOT / ".pre-commit-config.yaml")["repos"])
+    assert [hook["entry"].split()[0] for hook in hooks] == ["ruff", "ruff", "mypy"]
+    (job,) = yaml.load(ROOT / ".github/workflows/ci.yml")["jobs"].values()
+    scripts = [step["run"] for step in job["steps"] if "run" in step]
+    assert scripts and all(os.access(ROOT / script, os.X_OK) for script in scripts)
 
 
 def test_it_is_short():
