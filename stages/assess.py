@@ -4,7 +4,6 @@ Whether a robust accuracy can be trusted is a question to its attack; `plot` com
 must hold.
 """
 
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +22,7 @@ from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import Params, load_params
 from stages.storage.files import explaining, require_writable, resuming, whole
-from stages.storage.images import Images, checksums_of, images_provenance, piece_path
+from stages.storage.images import Images, checksums_of, images_provenance
 from stages.storage.layout import assessment_file, clean_images
 from stages.storage.parquet import read_table, write_table
 from stages.storage.prompts import PromptFile
@@ -50,10 +49,8 @@ def main(dataset: str) -> str:
         require(prompts.provenance, out, model=run.facts.model)
         made_by = provenance(images=clean, method=prompts.provenance, assess=settings.model_dump())
         with resuming(out, key_of(made_by, checksums_of(source), device=run.facts.device)) as pieces:
-            measure = partial(DiagnosticsWorker.measure, provenance=made_by)
-            written = run.map(measure, source, pieces / "shards", what="assess", chosen=[*subset])
-            parts = [read_table(piece_path(pieces / "shards", piece))[0] for piece in range(written.pieces)]
-            measured = summarised(pa.concat_tables(parts))
+            written = run.map(DiagnosticsWorker.measure, source, pieces / "shards", what="assess", chosen=[*subset])
+            measured = summarised(pa.concat_tables([read_table(path)[0] for path in written.paths]))
             with whole(pieces / out.name) as temporary:
                 write_table(temporary, [measured], made_by)
     values = dict(zip(measured["measure"].to_pylist(), measured["value"].to_pylist(), strict=True))
@@ -89,7 +86,7 @@ class DiagnosticsWorker:
         self._labels, self._subset, self._is_few = labels, subset, is_few
         self.facts = WorkerFacts(self._device.type, clip.fingerprint)
 
-    def measure(self, path: Path, shard_index: int, shard: Images, *, provenance: dict) -> None:
+    def measure(self, path: Path, shard_index: int, shard: Images) -> None:
         """Attack the images of the subset in a shard in all ways, and write the outcome of each."""
         few_first = np.argsort(~self._is_few[shard_index], kind="stable")
         part = part_of(shard, self._labels, self._subset[shard_index][few_first])
@@ -99,7 +96,7 @@ class DiagnosticsWorker:
         )
         with TemporaryDirectory() as folder, explaining(Path(folder)):
             measured = list(diagnostics.measurements(Path(folder)))
-        write_table(path, [outcomes_table(measured)], {**provenance, "shard": shard_index})
+        write_table(path, [outcomes_table(measured)], {})
 
 
 if __name__ == "__main__":

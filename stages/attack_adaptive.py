@@ -3,6 +3,7 @@
 from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,17 +25,16 @@ from stages.storage.embeddings import read_bank
 from stages.storage.files import replacing, require_writable, resuming
 from stages.storage.images import (
     Images,
-    Written,
     checksums_of,
+    gather,
     images_provenance,
-    note_count,
-    piece_path,
+    together,
     write_shard,
 )
 from stages.storage.layout import adaptive_images, clean_images, predictions_file
 from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile
-from stages.storage.provenance import Provenance, key_of, provenance, require
+from stages.storage.provenance import key_of, provenance, require
 
 
 def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
@@ -62,15 +62,14 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
         with resuming(images, key) as pieces, replacing(out) as file:
             for seed in range(min(settings.tuning_seeds, len(prompts.text_features))):
                 folder, features = (pieces / name / f"seed-{seed}" for name in (images.name, "features"))
-                attack = partial(AdaptiveAttackWorker.attack, seed=seed, provenance=made_by)
-                written.append(run.map(attack, source, folder, what=f"{method} {threat}", chosen=[*subset]))
-                note_count(folder, written[-1].pieces)
+                attack, shards = partial(AdaptiveAttackWorker.attack, seed=seed), pieces / f"shards/seed-{seed}"
+                written.append(run.map(attack, source, shards, what=f"{method} {threat}", chosen=[*subset]))
+                gather(written[-1].paths, folder, {**made_by, "tuning_seed": seed})
                 embedded = run.map(AdaptiveAttackWorker.embed, folder, features, what=f"embed {method} {threat}")
-                about = {"title": title, "threat": threat, "method": method, "seed": seed}
-                for piece in range(embedded.pieces):
-                    tables.append(predictions_table(read_bank(piece_path(features, piece))[0], prompts, **about))
+                about: dict[str, Any] = {"title": title, "threat": threat, "method": method, "seed": seed}
+                tables += [predictions_table(read_bank(path)[0], prompts, **about) for path in embedded.paths]
             write_table(file, tables, provenance(images=made_by, method=prompts.provenance))
-    kept = Written(written[0].images, sum(one.pieces for one in written), sum(one.kept for one in written))
+    kept = together(written)
     missing = left_out(settings, len(labels))
     return f"wrote {out}, {kept}{missing}, accuracy on attacked images: {accuracy_of(tables):.3f}"
 
@@ -101,17 +100,17 @@ class AdaptiveAttackWorker:
         self._embedder = EmbeddingWorker(self._clip, device=self._device, runtime=params.runtime, prepare=prepare)
         self.facts = WorkerFacts(self._device.type, self._clip.fingerprint)
 
-    def attack(self, path: Path, shard_index: int, shard: Images, *, seed: int, provenance: Provenance) -> None:
+    def attack(self, path: Path, shard_index: int, shard: Images, *, seed: int) -> None:
         """Attack the images of the subset in a shard through one tuning seed, and write them."""
         part = part_of(shard, self._labels, self._subset[shard_index])
         attack = adaptive_attack(self._settings, victim_of(self._prompts, self._clip, seed=seed), seed=self._seed)
         ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(part))
         crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
-        write_shard(path, crafted, {**provenance, "tuning_seed": seed, "shard": shard_index})
+        write_shard(path, crafted)
 
     def embed(self, path: Path, shard_index: int, shard: Images) -> None:
         """Embed a shard of attacked images, behind the method's defence if it has one."""
-        self._embedder.embed(path, shard_index, shard, provenance={})
+        self._embedder.embed(path, shard_index, shard)
 
     def _batching(self, count: int) -> Batching:
         if not isinstance(self._settings, AutoAttack | Square):

@@ -4,7 +4,6 @@ Both in one stage, because embedding costs one forward pass and the attack a for
 """
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
@@ -15,10 +14,10 @@ from stages.runtime.cli import command
 from stages.runtime.engine import ShardFolder, engine
 from stages.runtime.params import FeaturePgd, Params, Transfer, load_params, threat_of
 from stages.storage.files import require_writable, resuming, whole
-from stages.storage.images import Images, checksums_of, images_provenance, note_count, shard_paths
+from stages.storage.images import Images, checksums_of, gather, images_provenance, shard_paths
 from stages.storage.layout import clean_images, oblivious_images, test_features
 from stages.storage.notes import write_note
-from stages.storage.provenance import Provenance, key_of, require
+from stages.storage.provenance import key_of, require
 
 
 def main(dataset: str, threat: str) -> str:
@@ -28,31 +27,29 @@ def main(dataset: str, threat: str) -> str:
     images, features = oblivious_images(dataset, threat), test_features(dataset, threat)
     require_writable(images, features)
     source, train = (clean_images(dataset, split) for split in ("test", "train"))
-    inputs = checksums_of(source)
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
-    fitted_to = None
+    fitted_to, inputs = None, []
     if isinstance(attack, Transfer):
         require_training(train)
-        inputs += checksums_of(train)
+        inputs = checksums_of(train)
         fitted_to = ShardFolder(train)
     with engine(
         params, ObliviousAttackWorker, attack, fitted_to, clean["shape"][0], shards=len(shard_paths(source))
     ) as run:
-        provenance = {**clean, "attack": attack.model_dump(), **run.facts.provenance}
-        craft = partial(ObliviousAttackWorker.attack, provenance=provenance)
-        with resuming(images, key_of(provenance, inputs, device=run.facts.device)) as pieces:
+        made_by = {"seed": params.seed, "attack": attack.model_dump(), **run.facts.provenance}
+        with resuming(images, key_of(made_by, inputs, device=run.facts.device)) as pieces:
             folder, note = pieces / images.name, run.facts.note
-            written = run.map(craft, source, folder, what=f"craft {threat}")
-            note_count(folder, written.pieces)
+            written = run.map(ObliviousAttackWorker.attack, source, pieces / "shards", what=f"craft {threat}")
+            gather(written.paths, folder, {**clean, **made_by})
             if isinstance(attack, Transfer):
                 accuracy = run.call(ObliviousAttackWorker.surrogate_accuracy, ShardFolder(source), ShardFolder(folder))
                 with whole(folder / "surrogate.json") as note_file:
                     write_note(note_file, {**run.facts.provenance["surrogate"], **accuracy})
                 clean_accuracy, robust_accuracy = accuracy["clean_accuracy"], accuracy["robust_accuracy"]
                 note = f", surrogate accuracy {clean_accuracy:.3f} clean, {robust_accuracy:.3f} attacked"
-            made_by, embed = images_provenance(folder), ObliviousAttackWorker.embed
-            with embedding(run, folder, features, made_by, embed=embed) as embedded:
+            embed = ObliviousAttackWorker.embed
+            with embedding(run, folder, features, images_provenance(folder), embed=embed) as embedded:
                 pass  # both are put into place, or neither
     of_attack = f"eps {attack.eps:g}/255, {attack.steps} steps{note}"
     return f"wrote {images}, {written}, {of_attack}; {features}, {embedded}"
@@ -82,26 +79,29 @@ class ObliviousAttackWorker:
     """
 
     def __init__(self, params: Params, settings: FeaturePgd | Transfer, train: Path | None, image_size: int) -> None:
+        self._attacker: FeatureAttackWorker | TransferAttackWorker
         match settings:
             case FeaturePgd():
                 self._attacker = FeatureAttackWorker(params, settings, image_size)
                 clip, device = self._attacker.clip, self._attacker.device
             case Transfer():
+                assert train is not None
                 self._attacker = TransferAttackWorker(params, settings, train, image_size)
                 clip, device = load_model(params)
         self._embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime)
         self.facts = replace(self._attacker.facts, model=clip.fingerprint)
 
-    def attack(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+    def attack(self, path: Path, shard_index: int, shard: Images) -> None:
         """Attack a shard and write the adversarial images."""
-        self._attacker.attack(path, shard_index, shard, provenance=provenance)
+        self._attacker.attack(path, shard_index, shard)
 
-    def embed(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+    def embed(self, path: Path, shard_index: int, shard: Images) -> None:
         """Embed a shard and write its embeddings."""
-        self._embedder.embed(path, shard_index, shard, provenance=provenance)
+        self._embedder.embed(path, shard_index, shard)
 
     def surrogate_accuracy(self, clean: Path, attacked: Path) -> dict[str, float]:
         """Return the accuracy of the surrogate on a folder of clean images and on the same images attacked."""
+        assert isinstance(self._attacker, TransferAttackWorker)
         return self._attacker.surrogate_accuracy(clean, attacked)
 
 

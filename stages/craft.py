@@ -1,13 +1,11 @@
 """craft: attack the training images without any prompt; the 8-bit adversarial images are those of the bank."""
 
-from functools import partial
-
 from stages.crafting.feature import FeatureAttackWorker
 from stages.runtime.cli import command
 from stages.runtime.engine import engine
 from stages.runtime.params import load_params
 from stages.storage.files import require_writable, resuming
-from stages.storage.images import checksums_of, images_provenance, note_count, shard_paths
+from stages.storage.images import gather, images_provenance, shard_paths
 from stages.storage.layout import bank_images, clean_images
 from stages.storage.provenance import key_of, require
 
@@ -22,11 +20,10 @@ def main(dataset: str) -> str:
     require(clean, source, dataset=dataset, split="train", seed=params.seed, data=params.data.model_dump())
     size = clean["shape"][0]
     with engine(params, FeatureAttackWorker, attack, size, shards=len(shard_paths(source))) as run:
-        provenance = {**clean, "attack": attack.model_dump(), **run.facts.provenance}
-        craft = partial(FeatureAttackWorker.attack, provenance=provenance)
-        with resuming(out, key_of(provenance, checksums_of(source), device=run.facts.device)) as pieces:
-            written = run.map(craft, source, pieces / out.name, what="craft bank")
-            note_count(pieces / out.name, written.pieces)
+        made_by = {"seed": params.seed, "attack": attack.model_dump(), **run.facts.provenance}
+        with resuming(out, key_of(made_by, [], device=run.facts.device)) as pieces:
+            written = run.map(FeatureAttackWorker.attack, source, pieces / "shards", what="craft bank")
+            gather(written.paths, pieces / out.name, {**clean, **made_by})
     return f"wrote {out}, {written}, eps {attack.eps:g}/255, {attack.steps} steps{run.facts.note}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from stages.evaluation.study import read_method
 from stages.runtime.cli import command
-from stages.runtime.params import load_params
+from stages.runtime.params import Defended, load_params
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder
 from stages.storage.prompts import save_prompts
@@ -19,6 +19,7 @@ def main(dataset: str, study: str, method: str) -> str:
     """Write the prompts of the method that the block names, with the defence in their provenance."""
     params = load_params()
     found = params.methods.find("defended", method)
+    assert isinstance(found.block, Defended)
     out = method_folder(dataset, study, "defended", method)
     require_writable(out)
     behind = next(one for one in params.methods.all() if one.name == found.block.method)

@@ -1,11 +1,10 @@
 """extract: decode and resize the raw images of a data set; store them as 8-bit images with their features."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,8 @@ from stages.runtime.cli import command, progress
 from stages.runtime.engine import Local
 from stages.runtime.params import Params, load_params
 from stages.storage.files import require_writable, resuming
-from stages.storage.images import Images, write_images
+from stages.storage.images import Images, gather, write_missing, write_shard
 from stages.storage.layout import clean_images, raw_folder, test_features, train_features
-from stages.storage.parquet import checksum_of
 from stages.storage.provenance import key_of, provenance, require
 
 SPLITS = ("train", "test")
@@ -54,11 +52,11 @@ def main(dataset: str, split: str | None = None) -> str:
                 dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
             )
             images, features = outs_of(dataset, name)
-            key = key_of(
-                {**made_by, "model": clip.fingerprint}, [checksum_of(path_of_index(dataset))], device=device.type
-            )
-            folder = together.enter_context(resuming(images, key)) / images.name
-            written = write_images(folder, shards_of(part, params), made_by, work=decode)
+            pieces = together.enter_context(resuming(images, key_of({"model": clip.fingerprint}, [], device="cpu")))
+            shards, folder = part.shards(params.data.shard_rows), pieces / images.name
+            paths = [pieces / f"shards/{shard.sha256}.parquet" for shard in shards]
+            written = write_missing(paths, progress(shards, what="decode", total=len(shards)), decode)
+            gather(written.paths, folder, made_by)
             together.enter_context(embedding(Local(embedder), folder, features, made_by))
             summaries.append(f"wrote {images}, {features}, {written}")
     return f"{'; '.join(summaries)}, {clip.image_size} px"
@@ -82,15 +80,8 @@ def images_of_split(index: Index, split: str, params: Params, dataset: str) -> I
     return taking_part(index.part(split), **chosen, seed=params.seed)
 
 
-def shards_of(part: Index, params: Params) -> Iterator[Index]:
-    """Cut the images of a split into shards."""
-    rows = params.data.shard_rows
-    for start in progress(range(0, len(part), rows), what="decode", total=ceil(len(part) / rows)):
-        yield part.take(slice(start, start + rows))
-
-
-def decoder(card: Card, clip: Clip, workers: int) -> Callable[[Index], Images]:
-    """Return a function that reads some images, verifies their checksums, and decodes and resizes them into a shard."""
+def decoder(card: Card, clip: Clip, workers: int) -> Callable[[Path, int, Index], None]:
+    """Return a function that reads images, verifies their checksums, decodes, resizes, and writes them as a shard."""
     raw = raw_folder(card.name)
     content, open_image = (
         (content_of(raw), open_rows(raw)) if card.packed else (partial(read_content, raw), open_files(raw))
@@ -101,9 +92,10 @@ def decoder(card: Card, clip: Clip, workers: int) -> Callable[[Index], Images]:
             raise ValueError(f"{raw / id}: not the image that `fetch` has listed; run `dvc repro`")
         return clip.fit(open_image(id))
 
-    def decode(part: Index) -> Images:
+    def decode(path: Path, _: int, part: Index) -> None:
         with ThreadPoolExecutor(workers) as pool:
-            return Images(part.ids, part.labels, np.stack(list(pool.map(prepare, part.ids, part.digests))))
+            pixels = np.stack(list(pool.map(prepare, part.ids, part.digests)))
+        write_shard(path, Images(part.ids, part.labels, pixels))
 
     return decode
 

@@ -1,18 +1,18 @@
-"""words: prompts, vocabulary, embeddings -> data/words/<dataset>: what the tuned vectors lie near, and what moved.
+"""interpret: methods, vocabulary, embeddings -> tables of what tuned contexts are near and how text features moved.
 
-`words` has the words nearest to every context vector, `moves` the ways of the text features, `cosines` the maps of
-them, `plane` images and texts in two dimensions.
+`nearest_tokens` has the tokens nearest to every context vector, `text_feature_drift` the moves of the text features,
+`cosines` those between classes, `pca` images and text features in two dimensions.
 """
 
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from stages.evaluation.study import TUNED, expected_provenance, read_study
-from stages.interpretation.nearest_tokens import vocabulary_of
-from stages.interpretation.tables import cosines_table, moves_table, plane_table
-from stages.interpretation.token_table import words_table
+from stages.interpretation.nearest_tokens import Vocabulary, vocabulary_of
+from stages.interpretation.tables import cosines_table, drift_table, pca_table
+from stages.interpretation.token_table import COLUMNS, nearest_tokens_table
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.prompts.context import initial_context
@@ -20,76 +20,77 @@ from stages.prompts.generators import tuning_generators, twin_generator
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
+from stages.storage import layout
 from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import replacing, require_writable
 from stages.storage.parquet import write_table
-from stages.storage.prompts import PromptFile
-from stages.storage.provenance import Provenance, provenance, require
-
-PLACE = ["prompt", "seed", "class", "position"]  # of a context vector
+from stages.storage.prompts import PromptFile, load_prompts
+from stages.storage.provenance import provenance
 
 
 @torch.inference_mode()
 def main(dataset: str) -> str:
-    """Reads what the prompts of one data set have learnt."""
+    """Describe what the methods of one data set have learnt."""
     params = load_params()
-    out = Path(f"data/words/{dataset}")
+    out = layout.interpretation_folder(dataset)
     require_writable(out)
     device = choose_device(params.runtime.device)
     clip = load_clip(**params.model.model_dump(), device=device)
-    expected = {
-        "dataset": dataset,
-        "split": "train",
-        "seed": params.seed,
-        "data": params.data.model_dump(),
-        "model": clip.fingerprint,
-    }
-    clean, attacked, made_by = read_pair(dataset, expected, attack=params.attack.model_dump())
-    same = {"model": clip.fingerprint, "dataset_sha256": made_by["dataset_sha256"]}
-    study = read_study(dataset, dataset, expected_provenance(params), **same)
-
+    clean, attacked = read_pair(layout.train_features(dataset), layout.bank_features(dataset))
+    plain = [method for method in params.methods.all() if method.group != "defended"]  # a defence changes no text
+    methods = {method.name: load_prompts(layout.prompts_file(dataset, "all", *method[:2])) for method in plain}
+    reference = methods[next(method.name for method in plain if method.group == "zero_shot")]
+    tuned = {name: prompts for name, prompts in methods.items() if prompts.context is not None}
     tower = TextTower(clip.model, clip.tokenizer)
     vocabulary = vocabulary_of(clip.tokenizer, tower)
-    generator = twin_generator(params.seed)
-    words = [
-        words_table(
-            prompt, torch.from_numpy(file.context), start_of(file, tower), file.class_names, vocabulary, generator
-        )
-        for prompt, file in ((prompt, study.prompts[prompt]) for prompt in TUNED)
-    ]
     tables = {
-        "words": words,
-        "moves": [moves_table(study, TUNED)],
-        "cosines": [cosines_table(study)],
-        "plane": [plane_table(clean, attacked, study)],
+        "nearest_tokens": token_tables(tuned, tower, vocabulary, twin_generator(params.seed)),
+        "text_feature_drift": [drift_table(reference, tuned)],
+        "cosines": [cosines_table(methods)],
+        "pca": [pca_table(clean, attacked, methods)],
     }
-    about = provenance(bank=made_by, prompts=study.provenances)
+    about = provenance(methods={name: prompts.provenance for name, prompts in methods.items()})
     with replacing(out) as folder:
         folder.mkdir()
         for name, parts in tables.items():
             write_table(folder / f"{name}.parquet", parts, about)
-    vectors = len({tuple(row.values()) for part in words for row in part.select(PLACE).to_pylist()})
-    return f"wrote {out}, {vectors} context vectors among {len(vocabulary.words)} words"
+    contexts = ", ".join(tuned) or "none"
+    return f"wrote {out}, methods with a context: {contexts}; {len(vocabulary.words)} tokens"
 
 
-def read_pair(dataset: str, expected: Provenance, *, attack: Provenance) -> tuple[Bank, Bank, Provenance]:
-    """Embeddings of the training images, clean and attacked, and what made the latter.
+def token_tables(
+    tuned: dict[str, PromptFile], tower: TextTower, vocabulary: Vocabulary, generator: torch.Generator
+) -> list[pa.Table]:
+    """Return the nearest tokens of each method with a context; an empty table if there is none."""
+    tables = [
+        nearest_tokens_table(
+            name,
+            torch.from_numpy(prompts.context),
+            initial_value(prompts, tower),
+            prompts.class_names,
+            vocabulary,
+            generator,
+        )
+        for name, prompts in tuned.items()
+    ]
+    return tables or [pa.schema(COLUMNS).empty_table()]
+
+
+def read_pair(clean_path: Path, bank_path: Path) -> tuple[Bank, Bank]:
+    """Read the embeddings of the training images, clean and attacked.
 
     Raises:
-        ValueError: If they were made by something else than this run states, or are not of the same images.
+        ValueError: If a file is missing or damaged, or they are not of the same images.
     """
-    paths = [Path(f"data/clean/{dataset}/train/features.parquet"), Path(f"data/bank/{dataset}/embeddings.parquet")]
-    (clean, of_clean), (attacked, of_attacked) = (read_bank(path) for path in paths)
-    require(of_attacked, paths[1], **expected, attack=attack)
-    require(of_clean, paths[0], **expected, dataset_sha256=of_attacked["dataset_sha256"])
+    (clean, _), (attacked, _) = (read_bank(path) for path in (clean_path, bank_path))
     if attacked.ids != clean.ids:
-        raise ValueError(f"{paths[1]}: its images are not those of the clean embeddings; run `dvc repro`")
-    return clean, attacked, of_attacked
+        raise ValueError(f"{bank_path}: its images are not those of {clean_path}; run `dvc repro`")
+    return clean, attacked
 
 
-def start_of(prompts: PromptFile, tower: TextTower) -> Tensor:
-    """The contexts that tuning began with: the same seeds draw the same again."""
-    settings = prompts.provenance["tune"]
+def initial_value(prompts: PromptFile, tower: TextTower) -> Tensor:
+    """Return the contexts that tuning began with: the same seeds draw the same again."""
+    settings = prompts.provenance["block"]
     return initial_context(
         tower,
         context_length=settings["context_length"],

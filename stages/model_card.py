@@ -1,33 +1,36 @@
-"""model_card: the rows of one study -> data/prompts/<study>/model_card.md, beside its prompts. No tensor library."""
-
-from pathlib import Path
+"""model_card: the predictions of one study -> its model card. No tensor library."""
 
 from stages.report.classes import classes_table
-from stages.report.findings import headline
 from stages.report.inputs import read_study
 from stages.report.model_card import model_card
 from stages.report.tables import results_of
-from stages.report.threats import threats_of
-from stages.report.vocabulary import CLEAN
+from stages.report.verdict import unequal_sizes, verdict
+from stages.report.vocabulary import CLEAN, headline_threat
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
 from stages.storage.files import replacing, require_writable
+from stages.storage.layout import model_card_file
 
 
-def main(dataset: str, study: str | None = None) -> str:
-    """Writes the card of the tuned prompts of a study, by default a data set's own; the study is as in `evaluate`."""
+def main(dataset: str, study: str) -> str:
+    """Write the card of the methods of a study."""
     params = load_params()
-    name = study or dataset
-    out = Path(f"data/prompts/{name}/model_card.md")
+    out = model_card_file(dataset, study)
     require_writable(out)
-    threats = threats_of(params.oblivious, params.adaptive, params.defences if name == dataset else {})
-    found = read_study(name, dataset, threats, params)
-    results = results_of({name: found.rows}, threats)
-    classes = classes_table(found.rows, found.class_names, [CLEAN])
-    card = model_card(name, found.card.model_dump(), found.class_names, found.prompts, results, threats, classes)
+    found = read_study(dataset, study, params)
+    results = results_of(found.title, found.predictions, found.methods, found.threats)
+    classes = classes_table(found.predictions, found.class_names, found.methods, [CLEAN])
+    headline = headline_threat(found.threats, found.bank_eps)
+    sentences = [
+        f"{heading}: {sentence}"
+        for heading, group in verdict([results], headline, classes).items()
+        for sentence in group
+    ]
+    card = model_card(found, results, [*unequal_sizes(results), *sentences])
     with replacing(out) as temporary:
         temporary.write_text(card, encoding="utf-8")
-    return f"wrote {out}, {headline(results, name, [CLEAN])}"
+    accuracies = ", ".join(f"{line.method} {line.accuracy:.3f}" for line in results.of_threat(CLEAN))
+    return f"wrote {out}, accuracy on clean images: {accuracies}"
 
 
 if __name__ == "__main__":

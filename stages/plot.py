@@ -1,28 +1,31 @@
-"""plot: rows, tuning curves, images -> reports/: metrics, tables, figures, the page. No tensor library here.
+"""plot: predictions, tuning curves, images -> reports/: metrics, tables, figures, the page. No tensor library here.
 
-Everything is read by the names in params.yaml: files of threats that are no more may still lie in data/.
+Everything is read by the names in params.yaml: files of removed methods and threats may still be in data/.
 """
 
 import json
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
-from stages.report.assessment import Check, assessment_list, assessment_table, checks_of, checks_of_results
-from stages.report.classes import classes_table, prices
-from stages.report.costs import Cost, Sizes, costs_list, costs_of, costs_table
-from stages.report.findings import findings, headline
-from stages.report.gallery import Sample
-from stages.report.harmonic import harmonic_metrics, harmonic_table
-from stages.report.inputs import Found, count_training_images, read_assessment, read_pixels, read_study, read_words
-from stages.report.interpretation_pictures import words_pictures, words_tables
-from stages.report.origins import datasets_table, prompts_table, threats_table
-from stages.report.overview import overview_table
+from stages.evaluation.study import study_title
+from stages.report.assessment import assessment_table, checks_of, checks_of_results
+from stages.report.classes import classes_table, worst_class
+from stages.report.facts import Facts, facts_table
+from stages.report.figures import interpretation_pictures, interpretation_tables, pictures_of
+from stages.report.gallery import Sample, sample_of
+from stages.report.inputs import (
+    Study,
+    assessed_method,
+    read_assessment,
+    read_interpretation,
+    read_pixels,
+    read_study,
+    read_surrogates,
+    studies_of,
+)
 from stages.report.page import page
-from stages.report.pictures import pictures_of
-from stages.report.results_table import results_table
-from stages.report.samples import sample_of
+from stages.report.result_tables import Table, harmonic_metrics, harmonic_table, overview_table, results_table
 from stages.report.tables import (
     Results,
     accuracy_table,
@@ -32,170 +35,128 @@ from stages.report.tables import (
     summary_of,
     tuning_table,
 )
-from stages.report.threats import threats_of
-from stages.report.verdict import caution, verdict
-from stages.report.vocabulary import CLEAN, Threat, adaptive_partner, shown_threat
+from stages.report.verdict import caution, closing_line, unequal_sizes, verdict
+from stages.report.vocabulary import CLEAN, Method, Threat, adaptive_partner, headline_threat, reference_of
 from stages.runtime.cli import command
 from stages.runtime.params import Params, load_params
 from stages.storage.files import replacing, require_writable
-from stages.storage.notes import read_note
+from stages.storage.layout import REPORTS
 
-REPORTS = Path("reports")
 GALLERY_LINES = 4  # over all data sets
 
 
 def main() -> str:
-    """Derives every number and every figure from the rows."""
+    """Compute every number and draw every figure of the report."""
     params = load_params()
     require_writable(REPORTS / "index.html")
-    threats = {
-        name: threats_of(params.oblivious, params.adaptive, params.defences if name in params.datasets else {})
-        for name in studies_of(params)
-    }
-    found = {name: read_study(name, dataset, threats[name], params) for name, dataset in studies_of(params).items()}
-    own = {dataset: found[dataset] for dataset in params.datasets}
-    of_own = threats[params.datasets[0]]
-    shown = shown_threat(of_own, found[params.datasets[0]].prompts["advpt"]["attack"]["eps"])
-    seen = [threat for threat in (shown, adaptive_partner(of_own, shown.eps)) if threat and threat is not CLEAN]
+    studies = [read_study(dataset, name, params) for dataset, name in studies_of(params)]
+    results = {one.title: results_of(one.title, one.predictions, one.methods, one.threats) for one in studies}
+    own = [study for study in studies if study.name == "all"]
+    own_results = [results[study.title] for study in own]
+    threats, methods, shown = own[0].threats, own[0].methods, assessed_method(params)
+    headline = headline_threat(threats, own[0].bank_eps)
+    halves = {name: (results[f"{name}_base"], results[f"{name}_new"]) for name in params.base_to_new}
 
-    results = {}
-    for name, study in found.items():
-        results |= results_of({name: study.rows}, threats[name])
-    measured = {name: read_assessment(name, study, params.assess.model_dump()) for name, study in own.items()}
-    said_by_vectors = {name: read_words(name, study) for name, study in own.items()}
-    checks = {name: checks_on(study, measured[name], of_own, params) for name, study in own.items()}
+    measured = {study.dataset: read_assessment(study.dataset) for study in own}
+    interpretation = {study.dataset: read_interpretation(study.dataset) for study in own}
+    checks = {study.dataset: checks_on(study, measured[study.dataset], shown) for study in own}
     tables = {
-        "accuracy": accuracy_table(results),
-        "tuning": tuning_table(pd.concat([study.curves for study in found.values() if study.curves is not None])),
+        "accuracy": accuracy_table(list(results.values())),
+        "tuning": tuning_table(pd.concat([study.curves for study in studies])),
         "assessment": assessment_table(checks),
-        **tables_of_classes(own, shown),
-        **words_tables(said_by_vectors),
-        "costs": costs_table([cost for name, study in own.items() for cost in costs(study, of_own, measured[name])]),
+        **class_tables(own, headline),
+        **interpretation_tables(interpretation),
     }
-    class_names = {name: study.class_names for name, study in own.items()}
-    pictures = pictures_of(results, tables, samples_of(own, seen), measured, class_names, of_own, shown)
-    pictures |= words_pictures(said_by_vectors, class_names)
-    balances = [(dataset, f"{dataset}_base", f"{dataset}_new") for dataset in params.base_to_new]
+    class_names = {study.dataset: study.class_names for study in own}
+    gallery_threats = [one for one in (headline, adaptive_partner(threats, headline.eps)) if one and one is not CLEAN]
+    samples = samples_of(own, gallery_threats, shown)
+    pictures = pictures_of(own_results, tables, samples, measured, class_names, headline, shown)
+    pictures |= interpretation_pictures(interpretation, class_names, methods)
 
-    write("metrics.json", json.dumps({**metrics_of(results), **harmonic_metrics(results, balances)}, indent=2) + "\n")
-    write("summary.json", json.dumps(summary_of(results, params.datasets, of_own), indent=2) + "\n")
+    metrics = metrics_of(list(results.values())) | harmonic_metrics(halves)
+    write("metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write("summary.json", json.dumps(summary_of(own_results), indent=2) + "\n")
     for name, table in tables.items():
         write(f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, picture in pictures.items():
         write(f"{name}.png", picture.png)
-    refreshed_eps = max(found[params.datasets[0]].prompts["advpt_refreshed"]["refresh"]["eps"])
-    said = [
-        *verdict(results, params.datasets, of_own, shown, refreshed_eps=refreshed_eps, classes=tables["classes"]),
-        *caution(tables["assessment"]["status"].tolist(), validation=params.data.validation),
-    ]
-    wide = [*overviews(results, overviews_of(params), threats), *harmonics(results, balances, threats)]
-    by_study = [results_table(results, name, threats[name]) for name in found]
-    notes = [
-        [*findings(results, name, threats[name]), *prices(classes_table(study.rows, study.class_names, [CLEAN]))]
-        for name, study in found.items()
-    ]
-    trust, cost = assessment_list(tables["assessment"]), costs_list(tables["costs"])
-    write("index.html", page(said, wide, by_study, notes, pictures, trust, cost, origins_of(found, of_own)))
-    return f"wrote {REPORTS}, {headline(results, params.datasets[0], [CLEAN, *seen])}{left_over(threats)}"
-
-
-def left_over(threats: dict[str, list[Threat]]) -> str:
-    """Say which rows no stage makes any more, for dvc.lock lists all files of data/rows; empty if there are none.
-
-    Args:
-        threats: The threats of each study.
-    """
-    made = {Path(f"data/rows/{study}/{threat.name}.parquet") for study, names in threats.items() for threat in names}
-    if not (found := sorted(set(Path("data/rows").glob("*/*.parquet")) - made)):
-        return ""
-    return (
-        f"; no stage makes {', '.join(map(str, found))} any more: run "
-        "`dvc checkout --allow-missing`, which removes such files, then `dvc repro`, else dvc.lock lists them"
+    sentences = verdict(own_results, headline, tables["classes"])
+    if cautions := caution(tables["assessment"]["status"].tolist(), validation=params.data.validation):
+        sentences["Caution"] = cautions
+    wide = [overview_table(title, several) for title, several in overviews_of(params, results).items()]
+    wide += [harmonic_table(dataset, *pair) for dataset, pair in halves.items()]
+    by_study = [study_table(study, results[study.title]) for study in studies]
+    html = page(
+        sentences, [*wide, *by_study], pictures, tables["assessment"], origins_of(studies), assessed=shown.label
     )
+    write("index.html", html)
+    return f"wrote {REPORTS}, {closing_line(own_results[0], shown, [CLEAN, *gallery_threats])}"
 
 
-def tables_of_classes(own: dict[str, Found], shown: Threat) -> dict[str, pd.DataFrame]:
-    """What is told class by class: under the shown threat, and beside it on clean images."""
-    compared = [CLEAN] if shown is CLEAN else [CLEAN, shown]
-    confusion = [confusion_table(study.rows[shown.name], study.class_names) for study in own.values()]
-    classes = [classes_table(study.rows, study.class_names, compared) for study in own.values()]
-    return {"confusion": pd.concat(confusion), "classes": pd.concat(classes)}
+def class_tables(own: list[Study], headline: Threat) -> dict[str, pd.DataFrame]:
+    """Return the tables by class: under the headline threat, and beside it on clean images."""
+    compared = [CLEAN] if headline is CLEAN else [CLEAN, headline]
+    confusion = [confusion_table(study.predictions[headline.name], study.class_names) for study in own]
+    classes = [classes_table(study.predictions, study.class_names, study.methods, compared) for study in own]
+    return {"confusion": pd.concat(confusion), "classes": pd.concat(classes, ignore_index=True)}
 
 
-def samples_of(own: dict[str, Found], seen: list[Threat]) -> list[Sample]:
-    """The images of the gallery."""
+def checks_on(study: Study, measured: pd.DataFrame, method: Method) -> list:
+    """Return all checks of the attacks on one data set."""
+    surrogates = read_surrogates(study.dataset, study.threats)
+    return [*checks_of(measured), *checks_of_results(study.predictions, study.threats, surrogates, method=method)]
+
+
+def samples_of(own: list[Study], threats: list[Threat], method: Method) -> list[Sample]:
+    """Return the images of the gallery."""
+    methods = list(dict.fromkeys([reference_of(own[0].methods), method]))
     count = max(1, GALLERY_LINES // len(own))
     return [
-        sample_of(dataset, study.rows, study.class_names, seen, count, pixels_of=partial(read_pixels, dataset))
-        for dataset, study in own.items()
+        sample_of(
+            study.dataset,
+            study.predictions,
+            study.class_names,
+            threats,
+            methods,
+            count=count,
+            pixels_of=partial(read_pixels, study.dataset, method),
+        )
+        for study in own
     ]
 
 
-def overviews(results: Results, names: dict[str, list[str]], threats: dict[str, list[Threat]]) -> list[str]:
-    """The tables over several studies, HTML."""
-    several = {title: studies for title, studies in names.items() if len(studies) > 1}
-    return [overview_table(results, title, studies, threats[studies[0]]) for title, studies in several.items()]
-
-
-def harmonics(results: Results, balances: list[tuple[str, str, str]], threats: dict[str, list[Threat]]) -> list[str]:
-    """The tables of base and new classes, HTML."""
-    return [harmonic_table(results, *balance, threats[balance[1]]) for balance in balances]
-
-
-def studies_of(params: Params) -> dict[str, str]:
-    """All studies in the order of the report, each with the data set whose test images it judges."""
-    transfers = {
-        f"{source}_to_{target}": target for source in params.transfer.sources for target in params.transfer.targets
-    }
-    halves = {f"{dataset}_{part}": dataset for dataset in params.base_to_new for part in ("base", "new")}
-    return {dataset: dataset for dataset in params.datasets} | transfers | halves
-
-
-def overviews_of(params: Params) -> dict[str, list[str]]:
-    """The studies that stand side by side in one table, by its title."""
-    overviews = {"All data sets": params.datasets}
+def overviews_of(params: Params, results: dict[str, Results]) -> dict[str, list[Results]]:
+    """Return the studies that stand side by side in one table, by its title; where there are several."""
+    overviews = {"All data sets": [results[dataset] for dataset in params.datasets]}
     for source in params.transfer.sources:
-        overviews[f"Contexts of {source} elsewhere"] = [f"{source}_to_{target}" for target in params.transfer.targets]
-    return overviews
+        moved = [results[study_title(target, source)] for target in params.transfer.targets]
+        overviews[f"Contexts of {source} on other data sets"] = moved
+    return {title: several for title, several in overviews.items() if len(several) > 1}
 
 
-def checks_on(study: Found, measured: pd.DataFrame, threats: list[Threat], params: Params) -> list[Check]:
-    """All that is asked of the attacks on one data set."""
-    surrogates = surrogates_of(params, study.dataset)
-    of_results = checks_of_results(study.rows, threats, surrogates, prompt=params.assess.prompt)
-    return [*checks_of(measured), *of_results]
+def study_table(study: Study, results: Results) -> Table:
+    """Return the table of one study with its notes."""
+    classes = classes_table(study.predictions, study.class_names, study.methods, [CLEAN])
+    prices = [f"{method.label}, clean images, by class: {worst_class(classes, method)}." for method in results.compared]
+    return results_table(results, [*unequal_sizes(results), *prices])
 
 
-def surrogates_of(params: Params, dataset: str) -> list[dict]:
-    """What the surrogate of each transfer attack says of itself."""
-    names = [name for name, attack in params.oblivious.items() if attack.method == "transfer"]
-    paths = {name: Path(f"data/test/{dataset}/{name}/images/surrogate.json") for name in names}
-    return [{"threat": name, **read_note(path)} for name, path in paths.items()]
-
-
-def costs(study: Found, threats: list[Threat], measured: pd.DataFrame) -> list[Cost]:
-    """What the stages cost on the own prompts of a data set."""
-    attacks = [
-        threat for threat in threats if threat.knowledge == "adaptive" and threat.attack["method"] != "pointwise_worst"
+def origins_of(studies: list[Study]) -> list[Facts]:
+    """Return what made the results."""
+    facts = {"sha256", "origin", "licence", "splits", "notes"}
+    datasets = {study.dataset: study.card.model_dump(include=facts) for study in studies}
+    labels = {method.name: method.label for study in studies for method in study.methods}
+    methods = [
+        facts_table(f"{study.title}: methods", {labels[name]: made for name, made in study.provenances.items()})
+        for study in studies
     ]
-    attacked = {threat.name: len(study.rows[threat.name]) for threat in attacks}
-    sizes = Sizes(
-        count_training_images(study.dataset), study.rows[CLEAN.name]["id"].nunique(), len(study.class_names), attacked
-    )
-    tuned, refreshed = study.prompts["advpt"], study.prompts["advpt_refreshed"]
-    return costs_of(study.dataset, sizes, tuned["attack"], tuned["tune"], refreshed, threats, measured)
-
-
-def origins_of(found: dict[str, Found], threats: list[Threat]) -> list[str]:
-    """What made the results, as HTML tables."""
-    told = {"sha256", "origin", "licence", "splits", "notes"}
-    facts = {study.dataset: study.card.model_dump(include=told) for study in found.values()}
-    prompts = [prompts_table(name, study.prompts) for name, study in found.items()]
-    return [datasets_table(facts), *prompts, threats_table(threats)]
+    attacks = {threat.name: threat.attack for threat in studies[0].threats if threat.attack}
+    threats = [facts_table("Threats", attacks)] if attacks else []
+    return [facts_table("Data sets", datasets), *methods, *threats]
 
 
 def write(name: str, content: str | bytes) -> None:
-    """Writes one file of the report whole."""
+    """Write one file of the report whole."""
     with replacing(REPORTS / name) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 

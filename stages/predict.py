@@ -1,26 +1,26 @@
-"""classify: prompts and images of one's own -> the likeliest classes of each, by hand-written and by tuned prompt.
+"""predict: a method and images of your own -> the likeliest classes of each, by the method and the hand-written prompt.
 
-No stage but a tool: it reads what stages made, and makes nothing that another stage could read.
+A tool, no stage: it reads what stages made and writes no file.
 
-    python -m stages.predict data/prompts/fashion/advpt photo.jpg folder
+    python -m stages.predict data/prompts/fashion/all/tune_bank/advpt photo.jpg folder
 """
 
 import argparse
 import gc
+import io
 import sys
 from pathlib import Path
 
 from stages.datasets.decode import decode
 from stages.datasets.places import files_at
-from stages.evaluation.predict import load_model, predict_image, read_seeded_prompts
-from stages.models.device import choose_device
+from stages.evaluation.predict import load_methods, predict_image
 from stages.report.terminal import as_json, as_table
 from stages.runtime.cli import errors_as_messages, visible
 from stages.runtime.params import load_params
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints the answers to each image."""
+    """Print the predictions for each image."""
     gc.enable()
     parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__.split("\n\n")[0])
     parser.add_argument("prompts", type=Path, help="a folder of data/prompts, or its prompts.safetensors")
@@ -29,32 +29,33 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--top", type=int, default=3, help="how many classes (3)")
     parser.add_argument("--seed", type=int, default=0, help="which tuning seed of the prompts (0)")
     options = parser.parse_args(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # where the terminal's own encoding lacks a letter
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where the terminal's own encoding lacks a letter
     with errors_as_messages(parser.prog):
-        classify(**vars(options))
+        predict(**vars(options))
 
 
-def classify(prompts: Path, images: list[Path], *, json: bool, top: int, seed: int) -> None:
-    """Answers image by image.
+def predict(prompts: Path, images: list[Path], *, json: bool, top: int, seed: int) -> None:
+    """Classify image by image.
 
     Raises:
-        ValueError: If prompts, model or an image are missing or do not fit; what was answered before stands.
+        ValueError: If prompts, model or an image are missing or do not fit; what was printed before stands.
     """
     if top < 1:
         raise ValueError(f"--top: {top}; at least 1 class is allowed")
     paths = [path for place in images for path in files_at(place)]
-    voices, model = read_seeded_prompts(prompts, seed)
     params = load_params()
-    clip = load_model(model, prompts, choose_device(params.runtime.device))
-    named = params.model.model_dump(exclude={"precision"})
+    methods = load_methods(prompts, params, seed=seed)
+    clip = methods[0].victim.clip
+    named, model = params.model.model_dump(exclude={"precision"}), clip.fingerprint
     if {**named, "sha256": named["sha256"] or model["sha256"]} != model:
         theirs = f"{model['name']}, sha256 {model['sha256']}"
-        note = f"params.yaml names another model; these prompts were made with {theirs}, which is taken"
+        note = f"params.yaml names another model; these prompts were made with {theirs}, which is used"
         print(visible(note), file=sys.stderr)
-    told = as_json if json else as_table
+    formatted = as_json if json else as_table
     for path in paths:
         image = decode(path)
-        print(told(path, image.size, clip.image_size, predict_image(image, voices, clip, top=top)))
+        print(formatted(path, image.size, clip.image_size, predict_image(image, methods, top=top)))
 
 
 if __name__ == "__main__":

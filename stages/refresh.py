@@ -32,7 +32,7 @@ from stages.runtime.engine import Engine, engine
 from stages.runtime.params import Params, load_params
 from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import require_writable, resuming, whole
-from stages.storage.images import Written, checksums_of, images_provenance, piece_path, read_column, shard_paths
+from stages.storage.images import Written, checksums_of, images_provenance, read_ids, shard_paths, together
 from stages.storage.layout import clean_images, method_folder, refreshed_bank, train_features
 from stages.storage.parquet import checksum_of, read_table, write_table
 from stages.storage.provenance import key_of, provenance, require
@@ -96,7 +96,7 @@ def main(dataset: str, study: str, method: str) -> str:
             result, written = rounds.run_all(start)
             write_tuned(folder / out.name, result, learner, class_names, clip, study_title(dataset, study), made_by)
             with whole(pieces / bank.name) as file:
-                write_table(file, (read_table(path)[0] for path in sorted(pieces.glob("round-*/*/*.parquet"))), made_by)
+                write_table(file, (read_table(path)[0] for path in written.paths), made_by)
     return f"wrote {out}, {bank}, {written}, {settings['rounds']} rounds, {result.summary}"
 
 
@@ -126,8 +126,8 @@ def shards_showing(labels: range, images: Path, ids: list[str]) -> list[int]:
     """
     showing = []
     for path in shard_paths(images):
-        takes_part = np.isin(read_column(path, "label").to_numpy(), labels)
-        showing.append(np.array(read_column(path, "id").to_pylist(), object)[takes_part].tolist())
+        names, in_shard = read_ids(path)
+        showing.append([name for name, label in zip(names, in_shard, strict=True) if label in labels])
     if [id for shard in showing for id in shard] != ids:
         raise ValueError(f"{images}: not the images of the clean embeddings; run `dvc repro`")
     return [index for index, shard in enumerate(showing) if shard]
@@ -184,7 +184,7 @@ class Rounds:
                 what=f"tune round {round_index + 1}",
             )
             text_features, logit_bias = result.text_features, result.logit_bias
-        return result, Written(len(clean), sum(one.pieces for one in written), sum(one.kept for one in written))
+        return result, together(written)
 
     def attack(self, text_features: Tensor, logit_bias: Tensor, round_index: int) -> tuple[Tensor, list[Written]]:
         """Attack the training images through the classifier of each seed, and embed them.
@@ -211,7 +211,7 @@ class Rounds:
             )
             what = f"refresh round {round_index + 1}"
             written.append(self.run.map(attack, self.training.images, folder, what=what, chosen=self.training.chosen))
-            banks = [read_bank(piece_path(folder, piece))[0] for piece in range(written[-1].pieces)]
+            banks = [read_bank(path)[0] for path in written[-1].paths]
             embeddings.append(torch.from_numpy(np.concatenate([bank.embeddings for bank in banks])))
         return torch.stack(embeddings), written
 

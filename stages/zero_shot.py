@@ -10,7 +10,7 @@ from stages.prompts.context import handwritten
 from stages.prompts.templates import openai_templates
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
-from stages.runtime.params import load_params
+from stages.runtime.params import ZeroShot, load_params
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder
 from stages.storage.prompts import PromptFile, save_prompts
@@ -22,6 +22,7 @@ def main(dataset: str, study: str, method: str) -> str:
     """Encode the hand-written prompt of every class of a study."""
     params = load_params()
     found = params.methods.find("zero_shot", method)
+    assert isinstance(found.block, ZeroShot)
     out = method_folder(dataset, study, *found[:2])
     require_writable(out)
     device = choose_device(params.runtime.device)

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
+from stages.report.origins import datasets_table
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.crafting.adaptive import adaptive_attack, logits_through
+from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import Batching
 from stages.crafting.feature import feature_attack
 from stages.crafting.shards import craft_shard
@@ -21,13 +21,13 @@ from stages.datasets.checks import few_classes
 from stages.models.device import to_tensor
 from stages.prompts.context import handwritten
 from stages.prompts.text import TextTower
-from stages.report.origins import datasets_table
 from stages.report.tables import confusion_table, results_of
 from stages.report.vocabulary import CLEAN, Threat
 from stages.runtime.params import AutoAttack, Square, load_params
 from stages.storage.images import read_all_images, write_images
 from stages.storage.notes import read_note, write_note
 from tests.imports import ROOT
+from tests.victims import Toy, random_victim
 
 CPU = torch.device("cpu")
 NAMES = ["Übung 猫", 'quo"ted, twice', "it's", "under_score", "<script>", "two  spaces"]
@@ -46,10 +46,8 @@ ADAPTIVE = {
 
 
 @pytest.fixture
-def logits_of(clip):
-    """Random words for three classes."""
-    words = torch.randn(3, 128, generator=torch.Generator().manual_seed(0))
-    return logits_through(clip, F.normalize(words, dim=-1), 10.0)
+def victim(clip):
+    return random_victim(clip)
 
 
 def attacked(attack, shard, eps):
@@ -68,9 +66,9 @@ def floats(attack, shard):
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "margin", "fast", "square"])
-def test_at_eps_zero_adversarial_equals_clean_exactly(shard, logits_of, name):
-    shard = replace(shard, labels=predicted(logits_of, shard)).take(slice(0, 2))
-    attack = adaptive_attack(ADAPTIVE[name].model_copy(update={"eps": 0.0}), logits_of, seed=0)
+def test_at_eps_zero_adversarial_equals_clean_exactly(shard, victim, name):
+    shard = replace(shard, labels=predicted(victim, shard)).take(slice(0, 2))
+    attack = adaptive_attack(ADAPTIVE[name].model_copy(update={"eps": 0.0}), victim, seed=0)
     assert torch.equal(*floats(attack, shard))
     assert np.array_equal(attacked(attack, shard, 0).pixels, shard.pixels)
 
@@ -121,16 +119,16 @@ def test_underscores_become_spaces_in_prompts(clip):
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
-def test_where_every_clean_prediction_is_wrong_the_attack_is_skipped(shard, logits_of, name):
+def test_where_every_clean_prediction_is_wrong_the_attack_is_skipped(shard, victim, name):
     """No gradient is asked for, and no model sees anything but clean images."""
     seen = []
 
     def watched(images):
         seen.append((torch.is_grad_enabled(), images.clone()))
-        return logits_of(images)
+        return victim(images)
 
-    shard = replace(shard, labels=(predicted(logits_of, shard) + 1) % 3)
-    moved = attacked(adaptive_attack(ADAPTIVE[name], watched, seed=0), shard, 4)
+    shard = replace(shard, labels=(predicted(victim, shard) + 1) % 3)
+    moved = attacked(adaptive_attack(ADAPTIVE[name], Toy(watched), seed=0), shard, 4)
     assert np.array_equal(moved.pixels, shard.pixels)
     clean = {image.numpy().tobytes() for image in to_tensor(shard.pixels, CPU)}
     assert seen and not any(gradient for gradient, _ in seen)

@@ -9,10 +9,11 @@ import pytest
 from safetensors import safe_open
 
 from stages.storage.images import read_all_images
+from stages.storage.layout import card_file, index_file, oblivious_images, predictions_file, prompts_file
 from stages.storage.parquet import read_table
 from tests.browser import CHROMIUM, Document, shown
 from tests.hostile import FILES, NAMES, TEMPLATE, write_hostile
-from tests.micro import Project
+from tests.micro import METHODS, Project
 from tests.models.random_models import PREPROCESS, TEXT, VIT, random_model, save_model
 
 pytestmark = pytest.mark.reliability
@@ -76,19 +77,19 @@ def test_no_name_became_a_command(hostile, home):
 
 
 def test_class_names_come_back_unchanged_from_json_and_safetensors(hostile):
-    card = json.loads((hostile.folder / "data/cards/hostile.json").read_text())
+    card = json.loads((hostile.folder / card_file("hostile")).read_text())
     assert card["class_names"] == CLASS_NAMES and card["template"] == TEMPLATE
-    for prompt in ("hand", "coop", "advpt", "advpt_refreshed"):
-        with safe_open(hostile.folder / f"data/prompts/hostile/{prompt}/prompts.safetensors", "numpy") as file:
+    for method in METHODS:
+        with safe_open(hostile.folder / prompts_file("hostile", "all", *method), "numpy") as file:
             assert json.loads(file.metadata()["prompts"])["class_names"] == CLASS_NAMES
 
 
 def test_file_names_come_back_unchanged_from_parquet(hostile):
     ids = {f"test/{folder}/{file}" for folder in NAMES for file in FILES[:2]}
-    data = hostile.folder / "data"
-    assert set(read_table(data / "rows/hostile/pgd_eps8.parquet")[0]["id"].to_pylist()) == ids
-    assert set(read_all_images(data / "test/hostile/pgd_eps8/images").ids) == ids
-    index = read_table(data / "index/hostile.parquet")[0]
+    predictions = predictions_file("hostile", "all", "tune_bank", "advpt", "oblivious")
+    assert set(read_table(hostile.folder / predictions)[0]["id"].to_pylist()) == ids
+    assert set(read_all_images(hostile.folder / oblivious_images("hostile", "pgd_eps8")).ids) == ids
+    index = read_table(hostile.folder / index_file("hostile"))[0]
     assert set(index["id"].to_pylist()) == ids | {f"train/{folder}/{file}" for folder in NAMES for file in FILES}
 
 

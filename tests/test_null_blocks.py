@@ -12,7 +12,7 @@ from stages.runtime.params import load_params
 
 yaml = YAML(typ="safe", pure=True)
 PARAMS = yaml.load(Path("params.yaml"))
-PARAMS["defences"] = {"jpeg75": {"method": "jpeg", "quality": 75}}
+PARAMS["methods"]["defended"] = {"advpt_jpeg": {"method": "advpt", "defence": {"kind": "jpeg", "quality": 75}}}
 
 
 def containers(value: Any, key: tuple = ()) -> Iterator[tuple]:

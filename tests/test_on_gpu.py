@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
-from stages.crafting.adaptive import adaptive_attack, logits_through
+from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import Batching
 from stages.crafting.embedding import embed_shard
 from stages.crafting.shards import craft_shard
+from stages.defences.victim import Victim
 from stages.models.clip import Clip
 from stages.models.device import choose_device, graphed, largest_batch, to_tensor
 from stages.prompts.context import assemble, initial_context
@@ -177,7 +178,7 @@ def test_autoattack_repeats_and_leaves_the_generators_alone(on_gpu, images, text
         "batch_size": 300,
     }
     settings = AutoAttack.model_validate(block)
-    logits_of = logits_through(on_gpu, text_features.to(GPU), on_gpu.logit_scale)
+    logits_of = Victim(on_gpu, text_features.to(GPU), on_gpu.logit_scale)
     attack = adaptive_attack(settings, logits_of, seed=0)
     with torch.no_grad():
         taken_for = logits_of(to_tensor(images.pixels, GPU)).argmax(-1).cpu().numpy()

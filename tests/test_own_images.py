@@ -8,6 +8,7 @@ from PIL import Image
 
 from stages.models.clip import weights_digest
 from stages.storage.images import images_provenance, read_all_images
+from stages.storage.layout import bank_images, clean_images
 from tests.micro import Project
 from tests.models.random_models import KINDS, random_model, save_model, save_random
 
@@ -54,21 +55,21 @@ def test_the_whole_pipeline_on_ones_own_images(birds, kind, tmp_path):
     )
     assert "plot" in birds.repro()
 
-    clean = birds.folder / "data/clean/my_birds/train/images"
+    clean = birds.folder / clean_images("my_birds", "train")
     stored = read_all_images(clean)
     assert stored.pixels.shape == (16, 224, 224, 3) and np.bincount(stored.labels).tolist() == [4] * 4
     for id, pixels in zip(stored.ids, stored.pixels, strict=True):
         grey = CLASSES[id.split("/")[1]]
         assert abs(pixels.mean() - grey) < 10, id  # the right image under the right name
-    assert images_provenance(birds.folder / "data/bank/my_birds/images")["victim"]["name"] == name
+    assert images_provenance(birds.folder / bank_images("my_birds"))["victim"]["name"] == name
     metrics = json.loads((birds.folder / "reports/metrics.json").read_text())
     studies = {"my_birds", "my_birds_to_my_birds", "my_birds_base", "my_birds_new", "my_birds_base_to_new"}
     assert set(metrics) == (studies if kind == "vit_b_32" else {"my_birds"})
     assert set(metrics["my_birds"]) == {"clean", "pgd_eps8", "adaptive_eps4"}
-    assert metrics["my_birds"]["clean"]["hand"]["n"] == 12
+    assert metrics["my_birds"]["clean"]["zero_shot"]["n"] == 12
     if kind == "vit_b_32":
         assert metrics["my_birds_to_my_birds"] == metrics["my_birds"]  # its own context under its own names
-        assert metrics["my_birds_new"]["clean"]["hand"]["n"] == 6
+        assert metrics["my_birds_new"]["clean"]["zero_shot"]["n"] == 6
     assert birds.repro() == set()
 
 
@@ -79,12 +80,11 @@ def test_a_changed_image_of_ones_own_is_noticed(birds):
     assert birds.repro("extract@my_birds") == {"fetch@my_birds", "extract@my_birds"}
 
 
-def test_the_ensemble_changes_the_hand_written_prompt_and_what_starts_with_it(birds):
-    birds.repro("evaluate-clean@my_birds")
-    birds.change(hand="ensemble")
-    assert birds.repro("evaluate-clean@my_birds") == {
-        f"{stage}@my_birds" for stage in ("hand", "refresh", "evaluate-clean")
-    }
+def test_an_ensemble_of_templates_changes_the_zero_shot_method_alone(birds):
+    stages = ["evaluate@my_birds-all-zero_shot-zero_shot", "evaluate-refresh@my_birds-all-refresh-advpt_refreshed"]
+    birds.repro(*stages)
+    birds.change(methods__zero_shot__zero_shot__templates="openai_80")
+    assert birds.repro(*stages) == {"zero-shot@my_birds-all-zero_shot", stages[0]}
 
 
 def test_memory_does_not_grow_with_the_number_of_images(fresh, tmp_path):
@@ -93,7 +93,7 @@ def test_memory_does_not_grow_with_the_number_of_images(fresh, tmp_path):
     model_cfg, preprocess_cfg = KINDS["custom_text"]
     model_cfg = {**model_cfg, "vision_cfg": {**model_cfg["vision_cfg"], "image_size": width, "patch_size": patch}}
     digest = save_model(tmp_path / "model", random_model(model_cfg), model_cfg, preprocess_cfg)
-    fresh.change(model__name=f"local-dir:{tmp_path / 'model'}", model__sha256=digest, hand="template", attack__steps=1)
+    fresh.change(model__name=f"local-dir:{tmp_path / 'model'}", model__sha256=digest, attack__steps=1)
     fresh.change(data__shots="all", data__test_images="all", data__shard_rows=8)
     fresh.change(runtime__batch_size=4, runtime__workers=1)
     peaks = {}

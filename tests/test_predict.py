@@ -17,13 +17,13 @@ from PIL import Image
 from stages.datasets.embedded import FOLDER, images_of, read_rows
 from stages.datasets.places import files_at
 from stages.predict import main
-from stages.report.terminal import column
 from stages.runtime.cli import visible
 from stages.runtime.params import load_params
 from stages.storage.prompts import PromptFile, save_prompts
 from tests.imports import ROOT
 
 NAME = "local-dir:data/embedded/tiny-clip"
+HAND, ADVPT = "zero_shot/by_hand", "tune_bank/advpt"
 HOSTILE = "\x1b[2J\x1b]0;pwned\x07\x9b31m\u202e\r\n\x7f"
 
 
@@ -34,17 +34,17 @@ def classes() -> list[str]:
 
 @pytest.fixture
 def prompts(tmp_path, classes) -> PromptFile:
-    """Hand-written prompts in tmp_path/hand, and two random ones in tmp_path/advpt."""
+    """Hand-written prompts in tmp_path/zero_shot/by_hand, and two random ones in tmp_path/tune_bank/advpt."""
     model = open_clip.create_model(NAME).eval()
     with torch.inference_mode():
         captions = open_clip.get_tokenizer(NAME)([f"a photo of a {name}." for name in classes])
         text_features = model.encode_text(captions, normalize=True)[None]
-    made_by = {"prompt": "hand", "model": load_params().model.model_dump(exclude={"precision"})}
+    made_by = {"method": "by_hand", "model": load_params().model.model_dump(exclude={"precision"})}
     hand = PromptFile(text_features.numpy(), model.logit_scale.exp().item(), classes, "a photo of a {}.", made_by)
     random = F.normalize(torch.randn(2, 10, 128, generator=torch.Generator().manual_seed(0)), dim=-1)
-    tuned = replace(hand, text_features=random.numpy(), provenance={**made_by, "prompt": "advpt"})
-    for name, file in (("hand", hand), ("advpt", tuned)):
-        (tmp_path / name).mkdir()
+    tuned = replace(hand, text_features=random.numpy(), provenance={**made_by, "method": "advpt"})
+    for name, file in ((HAND, hand), (ADVPT, tuned)):
+        (tmp_path / name).mkdir(parents=True)
         save_prompts(tmp_path / name / "prompts.safetensors", file)
     return tuned
 
@@ -88,11 +88,11 @@ def expected(path: Path, text_features: np.ndarray) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["b.png", "deeper/a.bmp"])
 def test_the_answers_are_those_of_plain_open_clip(tmp_path, prompts, photos, name, classes, capsys):
     path = photos / name
-    (told,) = answers(tmp_path / "advpt", path, "--seed", 1, "--top", 4, capsys=capsys)
+    (told,) = answers(tmp_path / ADVPT, path, "--seed", 1, "--top", 4, capsys=capsys)
     assert (told["path"], told["model_size"]) == (str(path), 32)
     assert told["size"] == list(Image.open(path).size)
-    hand, advpt = told["answers"]
-    assert [(one["prompt"], one["seed"]) for one in told["answers"]] == [("hand", 0), ("advpt", 1)]
+    hand, advpt = told["predictions"]
+    assert [(one["method"], one["seed"]) for one in told["predictions"]] == [("by_hand", 0), ("advpt", 1)]
     assert hand["classes"][0] == "Ankle boot"
     best = expected(path, prompts.text_features[1]).topk(4)
     assert advpt["classes"] == [classes[label] for label in best.indices]
@@ -100,52 +100,92 @@ def test_the_answers_are_those_of_plain_open_clip(tmp_path, prompts, photos, nam
 
 
 def test_a_folder_is_walked_in_order_and_hidden_files_are_skipped(tmp_path, prompts, photos, capsys):
-    told = answers(tmp_path / "advpt/prompts.safetensors", photos, photos / "b.png", capsys=capsys)
+    told = answers(tmp_path / ADVPT / "prompts.safetensors", photos, photos / "b.png", capsys=capsys)
     assert [one["path"] for one in told] == [str(photos / name) for name in ("b.png", "deeper/a.bmp", "b.png")]
 
 
 def test_the_table_stands_in_80_columns(tmp_path, prompts, photos, capsys):
-    main([str(tmp_path / "advpt"), str(photos), "--top", "99"])
+    main([str(tmp_path / ADVPT), str(photos), "--top", "99"])
     first, title, best, *_ = lines = capsys.readouterr().out.splitlines()
-    assert first == str(photos / "b.png") and title.split() == ["hand-written", "AdvPT,", "tuning", "seed", "0"]
+    assert first == str(photos / "b.png") and title.split() == ["by_hand", "AdvPT,", "tuning", "seed", "0"]
     assert best.split()[:3] == ["1", "Ankle", "boot"] and max(map(len, lines[1:12])) <= 80
     assert len(lines) == 2 * 13 and lines[13] == f"{photos}/deeper/a.bmp (50 x 40 px, reduced to 32 x 32)"
 
 
 def test_the_refreshed_prompt_is_named_as_in_the_report(tmp_path, prompts, photos, capsys):
     """Between the hand-written ones beside it and the end of 80 columns."""
-    path = tmp_path / "advpt_refreshed/prompts.safetensors"
-    path.parent.mkdir()
-    save_prompts(path, replace(prompts, provenance={**prompts.provenance, "prompt": "advpt_refreshed"}))
+    path = tmp_path / "refresh/advpt_refreshed/prompts.safetensors"
+    path.parent.mkdir(parents=True)
+    save_prompts(path, replace(prompts, provenance={**prompts.provenance, "method": "advpt_refreshed"}))
     main([str(path.parent), str(photos / "b.png"), "--seed", "1"])
     _, title, *_ = capsys.readouterr().out.splitlines()
-    assert title.split(maxsplit=1) == ["hand-written", "AdvPT refreshed, tuning seed 1"] and len(title) <= 80
+    assert title.split(maxsplit=1) == ["by_hand", "AdvPT refreshed, seed 1"] and len(title) <= 80
     (told,) = answers(path.parent, photos / "b.png", capsys=capsys)
-    assert [one["prompt"] for one in told["answers"]] == ["hand", "advpt_refreshed"]
+    assert [one["method"] for one in told["predictions"]] == ["by_hand", "advpt_refreshed"]
+
+
+def test_a_method_of_the_parameters_has_its_label(tmp_path, prompts, photos, capsys):
+    """The reference is the first method of the group `zero_shot` by name, whatever its name."""
+    path = tmp_path / "zero_shot/a_first/prompts.safetensors"
+    path.parent.mkdir()
+    save_prompts(path, replace(prompts, provenance={**prompts.provenance, "method": "zero_shot"}))
+    main([str(tmp_path / ADVPT), str(photos / "b.png")])
+    label = next(method.label for method in load_params().methods.all() if method.name == "zero_shot")
+    _, title, *_ = capsys.readouterr().out.splitlines()
+    assert title.split("  ")[0:1] == [""] and title.split()[: len(label.split())] == label.split()
+    assert "seed" not in title[:39] and "AdvPT, seed 0" in title
+
+
+def test_a_bias_and_a_defence_count(tmp_path, prompts, photos, capsys):
+    """Black after 1 bit, the image is what its bias says."""
+    bias = np.zeros((2, 10), np.float32)
+    bias[1, 3] = 1000
+    block = {"defence": {"kind": "bits", "bits": 1}}
+    path = tmp_path / ADVPT / "prompts.safetensors"
+    provenance = {**prompts.provenance, "block": block}
+    save_prompts(path, replace(prompts, logit_bias=bias, provenance=provenance))
+    Image.new("RGB", (32, 32), (100, 90, 20)).save(photos / "dark.png")
+    Image.new("RGB", (32, 32)).save(photos / "black.png")
+    dark, black, biased = (
+        answers(tmp_path / ADVPT, photos / name, "--seed", seed, capsys=capsys)[0]["predictions"][-1]
+        for name, seed in (("dark.png", 0), ("black.png", 0), ("dark.png", 1))
+    )
+    assert dark == black
+    assert biased["classes"][0] == prompts.class_names[3] and biased["probabilities"][0] == 1
+
+
+def test_chance_of_a_defence_does_not_hang_on_what_came_before(tmp_path, prompts, photos, capsys):
+    block = {"defence": {"kind": "resize_pad", "smallest": 0.6}}
+    save_prompts(
+        tmp_path / ADVPT / "prompts.safetensors",
+        replace(prompts, provenance={**prompts.provenance, "block": block}),
+    )
+    one, two = answers(tmp_path / ADVPT, photos / "b.png", photos / "b.png", capsys=capsys)
+    assert one == two
 
 
 def test_without_hand_written_prompts_beside_them_the_tuned_ones_stand_alone(tmp_path, prompts, photos, capsys):
-    (tmp_path / "hand/prompts.safetensors").unlink()
-    assert len(answers(tmp_path / "advpt", photos / "b.png", capsys=capsys)[0]["answers"]) == 1
+    (tmp_path / HAND / "prompts.safetensors").unlink()
+    assert len(answers(tmp_path / ADVPT, photos / "b.png", capsys=capsys)[0]["predictions"]) == 1
 
 
 def test_hand_written_prompts_by_themselves_are_shown_once(tmp_path, prompts, photos, capsys):
-    (told,) = answers(tmp_path / "hand", photos / "b.png", capsys=capsys)
-    assert [one["prompt"] for one in told["answers"]] == ["hand"]
+    (told,) = answers(tmp_path / HAND, photos / "b.png", capsys=capsys)
+    assert [one["method"] for one in told["predictions"]] == ["by_hand"]
 
 
 def test_another_digest_than_that_of_the_model_is_refused(tmp_path, prompts, photos, capsys):
     model = {**prompts.provenance["model"], "sha256": "0" * 64}
-    path = tmp_path / "alone/advpt/prompts.safetensors"
+    path = tmp_path / "alone/tune_bank/advpt/prompts.safetensors"
     path.parent.mkdir(parents=True)
     save_prompts(path, replace(prompts, provenance={**prompts.provenance, "model": model}))
     told = failure(path, photos, capsys=capsys)
-    assert str(path) in told and f"sha256 {'0' * 64}, but under that name lie weights of 19b17349" in told
+    assert str(path) in told and f"sha256 {'0' * 64}, but the weights under that name have 19b17349" in told
 
 
 @pytest.mark.parametrize("model", [None, {"name": "local-dir:nowhere", "pretrained": None, "sha256": "0"}, {"name": 3}])
 def test_prompts_of_no_model_or_of_one_that_is_not_here_are_refused(tmp_path, prompts, photos, model, capsys):
-    path = tmp_path / "alone/advpt/prompts.safetensors"
+    path = tmp_path / "alone/tune_bank/advpt/prompts.safetensors"
     path.parent.mkdir(parents=True)
     save_prompts(path, replace(prompts, provenance={"model": model}))
     assert "were made with the model" in failure(path, photos, capsys=capsys)
@@ -153,12 +193,14 @@ def test_prompts_of_no_model_or_of_one_that_is_not_here_are_refused(tmp_path, pr
 
 def test_hand_written_prompts_of_another_model_are_refused(tmp_path, prompts, photos, capsys):
     other = {**prompts.provenance, "model": {**prompts.provenance["model"], "name": "other"}}
-    save_prompts(tmp_path / "hand/prompts.safetensors", replace(prompts, provenance=other))
-    assert "hand/prompts.safetensors: made with model = " in failure(tmp_path / "advpt", photos, capsys=capsys)
+    save_prompts(tmp_path / HAND / "prompts.safetensors", replace(prompts, provenance=other))
+    assert "zero_shot/by_hand/prompts.safetensors: made with model = " in failure(
+        tmp_path / ADVPT, photos, capsys=capsys
+    )
 
 
 def test_another_model_in_the_parameters_is_said_and_changes_nothing(tmp_path, prompts, photos, capsys, monkeypatch):
-    before = answers(tmp_path / "advpt", photos, capsys=capsys)
+    before = answers(tmp_path / ADVPT, photos, capsys=capsys)
     params = load_params()
     told = f"params.yaml names another model; these prompts were made with {NAME}, sha256 19b17349"
     for name, sha256, note in ((NAME, None, ""), ("ViT-B-16", None, told), (NAME, "0" * 64, told)):
@@ -166,7 +208,7 @@ def test_another_model_in_the_parameters_is_said_and_changes_nothing(tmp_path, p
         monkeypatch.setattr(
             "stages.predict.load_params", lambda model=model: params.model_copy(update={"model": model})
         )
-        main([str(tmp_path / "advpt"), str(photos), "--json"])
+        main([str(tmp_path / ADVPT), str(photos), "--json"])
         printed = capsys.readouterr()
         assert [json.loads(line) for line in printed.out.splitlines()] == before
         assert printed.err.startswith(note) and bool(printed.err) == bool(note)
@@ -176,14 +218,14 @@ def test_another_model_in_the_parameters_is_said_and_changes_nothing(tmp_path, p
     ("arguments", "message"),
     [
         (("nowhere", "photos"), "nowhere/prompts.safetensors: missing"),
-        (("advpt", "nowhere"), "nowhere: missing; an image file or a folder"),
-        (("advpt", "empty"), "empty: no files in this folder"),
-        (("advpt", "mixed"), "mixed/notes.txt: no whole image"),
-        (("advpt", "half.png"), "half.png: no whole image"),
-        (("advpt", "tiny.png"), "tiny.png: 8 x 8 pixels; each side needs at least 16"),
-        (("advpt", "photos", "--top", "0"), "--top: 0; at least 1"),
-        (("advpt", "photos", "--seed", "2"), "has tuning seeds from 0 to 1"),
-        (("advpt", "photos", "--seed", "-1"), "--seed: -1"),
+        ((ADVPT, "nowhere"), "nowhere: missing; an image file or a folder"),
+        ((ADVPT, "empty"), "empty: no files in this folder"),
+        ((ADVPT, "mixed"), "mixed/notes.txt: no whole image"),
+        ((ADVPT, "half.png"), "half.png: no whole image"),
+        ((ADVPT, "tiny.png"), "tiny.png: 8 x 8 pixels; each side needs at least 16"),
+        ((ADVPT, "photos", "--top", "0"), "--top: 0; at least 1"),
+        ((ADVPT, "photos", "--seed", "2"), "has tuning seeds from 0 to 1"),
+        ((ADVPT, "photos", "--seed", "-1"), "seed: -1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -198,28 +240,28 @@ def test_whatever_does_not_fit_is_one_message(tmp_path, prompts, photos, argumen
 
 
 def test_a_damaged_file_of_prompts_is_refused(tmp_path, prompts, photos, capsys):
-    path = tmp_path / "advpt/prompts.safetensors"
+    path = tmp_path / ADVPT / "prompts.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert "prompts.safetensors: damaged" in failure(tmp_path / "advpt", photos, capsys=capsys)
+    assert "prompts.safetensors: damaged" in failure(tmp_path / ADVPT, photos, capsys=capsys)
 
 
 def test_names_reach_the_terminal_as_text(tmp_path, prompts, photos, capsys):
     """Of classes, prompts and files, in the table, in JSON and in errors: nothing that a terminal would obey."""
     names = [f"{HOSTILE}{index}" for index in range(10)]
-    made_by = {**prompts.provenance, "prompt": HOSTILE}
-    save_prompts(tmp_path / "advpt/prompts.safetensors", replace(prompts, class_names=names, provenance=made_by))
+    made_by = {**prompts.provenance, "method": HOSTILE}
+    save_prompts(tmp_path / ADVPT / "prompts.safetensors", replace(prompts, class_names=names, provenance=made_by))
     hostile = photos / f"{HOSTILE}.png"
     (photos / "b.png").rename(hostile)
     for options in ([], ["--json"]):
-        main([str(tmp_path / "advpt"), str(hostile), *options])
+        main([str(tmp_path / ADVPT), str(hostile), *options])
         assert_text(capsys.readouterr().out)
-    assert [name[:-1] for name in answers(tmp_path / "advpt", hostile, capsys=capsys)[0]["answers"][0]["classes"]] == [
-        HOSTILE
-    ] * 3
+    assert [
+        name[:-1] for name in answers(tmp_path / ADVPT, hostile, capsys=capsys)[0]["predictions"][0]["classes"]
+    ] == [HOSTILE] * 3
     hostile.write_text("no image")
-    told = failure(tmp_path / "advpt", hostile, capsys=capsys)
+    told = failure(tmp_path / ADVPT, hostile, capsys=capsys)
     assert_text(told)
     assert r"\x1b[2J\x1b]0;pwned" in told
 
@@ -233,7 +275,7 @@ def test_as_a_program_it_ends_with_1_and_without_a_traceback(tmp_path, prompts, 
     """In a terminal that knows ASCII alone, too."""
     (photos / "b.png").rename(photos / "猫.png")
     (tmp_path / "犬.png").write_text("no image")
-    command = [sys.executable, "-m", "stages.predict", tmp_path / "advpt", photos / "猫.png", tmp_path / "犬.png"]
+    command = [sys.executable, "-m", "stages.predict", tmp_path / ADVPT, photos / "猫.png", tmp_path / "犬.png"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
     assert done.returncode == 1 and r"\u732b.png" in done.stdout and "Ankle boot" in done.stdout
@@ -250,12 +292,6 @@ def test_a_folder_that_cannot_be_read_is_no_silent_loss(tmp_path, monkeypatch):
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(ValueError, match=r"locked: cannot be read \(Permission denied\)"):
         list(files_at(tmp_path / "locked"))
-
-
-def test_columns_are_as_wide_as_they_look():
-    assert column("bag", 5) == "bag  " and column("ankle boot", 6) == "ankle…"
-    assert column("猫猫猫", 6) == "猫猫猫" and column("猫猫猫", 5) == "猫猫…" and column("猫猫猫", 4) == "猫… "
-    assert column("e\u0301te\u0301", 4) == "e\u0301te\u0301 "
 
 
 def test_what_is_visible_stays_as_it_is():

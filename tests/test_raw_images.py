@@ -80,9 +80,10 @@ def test_test_images_alone_are_judged_in_a_transfer(own):
     own.change(
         oblivious={"pgd_eps8": {"method": "feature_pgd", "objective": "kl", "eps": 8, "steps": 1, "step_ratio": 1.0}}
     )
-    ran = own.repro("evaluate-transfer-clean@mine-judged", "evaluate-transfer@mine-judged-pgd_eps8")
-    assert {"fetch-test-only@judged", "extract-test-only@judged", "evaluate-transfer@mine-judged-pgd_eps8"} <= ran
+    evaluated = "evaluate-transfer-clean@judged-mine-tune_clean-coop"
+    attacked = "attack-oblivious-test-only@judged-pgd_eps8"
+    assert {"fetch-test-only@judged", "extract-test-only@judged", attacked, evaluated} <= own.repro(evaluated)
     own.change(test_only=[], datasets=["mine", "judged"], transfer={"sources": [], "targets": []})
-    assert "judged has no train images; a data set to be judged alone goes under `test_only`" in own.fails(
+    assert "judged has no train images; a data set with test images alone goes under `test_only`" in own.fails(
         "dvc", "repro", "extract@judged", code=255
     )

@@ -6,47 +6,23 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from stages.crafting.defended import prepared_by
 
-from stages.attacks.linf import LinfBall
 from stages.attacks.objectives import cross_entropy
-from stages.crafting.adaptive import adaptive_attack, left_out, logits_through, part_of, subset_of
-from stages.crafting.batching import even_batches
 from stages.crafting.embedding import embed_shard
 from stages.crafting.feature import OBJECTIVES as OBLIVIOUS
 from stages.crafting.feature import feature_attack
-from stages.crafting.shards import craft_shard
 from stages.crafting.transfer import fit_to, surrogate_accuracy, transfer_attack
 from stages.evaluation.study import Study, accuracy_of, expected_provenance, judged, read_study
 from stages.models.device import to_tensor
 from stages.prompts.context import handwritten
 from stages.prompts.text import TextTower
-from stages.runtime.params import AutoAttack, FeaturePgd, Jpeg, PromptPgd, ResizePad, Reverse, Suite, load_params
+from stages.runtime.params import FeaturePgd, Reverse, load_params
 from stages.storage.embeddings import Bank
 from stages.storage.images import Images, write_images
 from stages.storage.prompts import PromptFile, save_prompts
+from tests.victims import CPU, attacked, noisy
 
-CPU = torch.device("cpu")
-PGD = PromptPgd(
-    method="pgd", objective="cross_entropy", eps=4, steps=40, step_ratio=2.5, restarts=1, images="all", tuning_seeds=1
-)
-SUITE = Suite(method="suite", eps=4, steps=20, restarts=2, targets=2, images="all", tuning_seeds=1)
 LABEL_FREE = FeaturePgd(method="feature_pgd", objective="kl", eps=8, steps=5, step_ratio=2.5)
-
-
-def attacked(attack, shard, eps):
-    batching = even_batches(load_params().runtime, len(shard), "cpu")
-    return craft_shard(attack, shard, ball=LinfBall(eps / 255), seed=0, device=CPU, batching=batching)
-
-
-def through(clip, prompts, seed):
-    return logits_through(clip, torch.from_numpy(prompts.text_features[seed]), prompts.logit_scale)
-
-
-def noisy(shard, eps):
-    """Random noise of the same size: what an attack has to beat."""
-    signs = np.random.default_rng(1).choice([-eps, eps], shard.pixels.shape)
-    return replace(shard, pixels=np.clip(shard.pixels.astype(int) + signs, 0, 255).astype(np.uint8))
 
 
 @pytest.fixture
@@ -62,78 +38,6 @@ def test_the_feature_attack_moves_every_embedding_further_than_noise(clip, shard
     moved = attacked(feature_attack(settings, clip.gradient_encoder()), shard, 8)
     moved, random = (measure(to_tensor(images.pixels, CPU)) for images in (moved, noisy(shard, 8)))
     assert (moved > random).all()
-
-
-@pytest.mark.parametrize("objective", ["cross_entropy", "margin"])
-def test_the_adaptive_attack_goes_through_the_prompt_of_its_seed(clip, shard, prompts, objective):
-    """Images that are wrong already stay as they are, so each is judged against what its prompt took it for."""
-    settings = PGD.model_copy(update={"objective": objective})
-    taken_for = through(clip, prompts, 1)(to_tensor(shard.pixels, CPU)).argmax(-1).numpy()
-    shard = replace(shard, labels=taken_for)
-    moved = attacked(adaptive_attack(settings, through(clip, prompts, 1), seed=0), shard, 4)
-
-    def losses(images, seed):
-        logits = through(clip, prompts, seed)(to_tensor(images.pixels, CPU))
-        return F.cross_entropy(logits, torch.from_numpy(images.labels), reduction="none")
-
-    assert (losses(moved, 1) > losses(noisy(shard, 4), 1)).all()
-    assert (losses(moved, 1) - losses(shard, 1)).mean() > 2 * (losses(moved, 0) - losses(shard, 0)).mean()
-
-
-def test_an_image_that_is_fooled_rests_and_the_others_meet_the_same_attack(clip, shard, prompts):
-    """In company or alone, in rounds or all at once: PGD of 25 steps ends at the same bytes for each survivor."""
-    settings = PGD.model_copy(update={"eps": 1.0, "steps": 25})
-    logits_of = through(clip, prompts, 0)
-    shard = replace(shard, labels=logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
-    attack = adaptive_attack(settings, logits_of, seed=0)
-    together = attacked(attack, shard, 1).pixels
-    for index in range(3):
-        alone = attacked(attack, shard.take(np.array([index])), 1).pixels[0]
-        assert np.array_equal(alone, together[index])
-    right = logits_of(to_tensor(together, CPU)).argmax(-1).numpy() == shard.labels
-    assert right.any() and (together[right] != shard.pixels[right]).any()
-
-
-@pytest.mark.parametrize(
-    "defence", [Jpeg(method="jpeg", quality=60), ResizePad(method="resize_pad", smallest=0.7)], ids=["jpeg", "pad"]
-)
-def test_the_attack_through_a_defence_beats_the_one_that_ignores_it(clip, shard, prompts, defence):
-    """Judged through the defence, with chance that the attacker has not seen."""
-    logits_of = through(clip, prompts, 0)
-    settings = PGD.model_copy(update={"steps": 20, "samples": 4})
-    prepare = prepared_by(defence, seed=0)
-
-    def lost(images):
-        logits = logits_of(prepare(to_tensor(images.pixels, CPU), images.ids))
-        return F.cross_entropy(logits, torch.from_numpy(images.labels)).item()
-
-    start = logits_of(prepare(to_tensor(shard.pixels, CPU), shard.ids)).argmax(-1).numpy()
-    shard = replace(shard, labels=start)
-    knowing, ignoring = (
-        attacked(adaptive_attack(settings.model_copy(update={"defence": known}), logits_of, seed=0), shard, 4)
-        for known in (defence, None)
-    )
-    assert lost(knowing) > 1.05 * max(lost(ignoring), lost(shard))
-
-
-def test_a_wrong_image_is_left_as_it_is(clip, shard, prompts):
-    logits_of = through(clip, prompts, 0)
-    wrong = (logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy() + 1) % 3
-    for settings in (PGD, SUITE):
-        moved = attacked(adaptive_attack(settings, logits_of, seed=0), replace(shard, labels=wrong), 4)
-        assert np.array_equal(moved.pixels, shard.pixels)
-
-
-def test_restarts_are_no_weaker(clip, shard, prompts):
-    logits_of = through(clip, prompts, 0)
-    shard = replace(shard, labels=logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
-    once = PGD.model_copy(update={"steps": 2, "eps": 2.0})
-    fooled = {}
-    for restarts in (1, 4):
-        attack = adaptive_attack(once.model_copy(update={"restarts": restarts}), logits_of, seed=0)
-        logits = logits_of(to_tensor(attacked(attack, shard, 2).pixels, CPU))
-        fooled[restarts] = logits.argmax(-1).numpy() != shard.labels
-    assert (fooled[4] >= fooled[1]).all()
 
 
 @pytest.fixture
@@ -184,13 +88,10 @@ def test_options_of_the_transfer_attack_change_it(shard, transfer):
     assert same == ["plain", "late", "radius 0"]
 
 
-def test_no_stage_moves_a_weight_or_leaves_a_gradient(clip, shard, prompts):
+def test_no_stage_moves_a_weight_or_leaves_a_gradient(clip, shard):
     before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
     params = load_params()
     attacked(feature_attack(params.attack, clip.gradient_encoder()), shard, 8)
-    attacked(adaptive_attack(params.adaptive["adaptive_eps4"], through(clip, prompts, 0), seed=0), shard, 4)
-    fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=2)
-    attacked(adaptive_attack(fast, through(clip, prompts, 0), seed=0), shard.take(slice(0, 2)), 4)
     embed_shard(clip, shard, device=CPU, runtime=params.runtime)
     handwritten("a photo of a {}.", ["dress", "bag"], TextTower(clip.model, clip.tokenizer))
     assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
@@ -244,45 +145,6 @@ def test_a_start_fills_its_side_of_the_ball_and_is_not_clipped(clip, shard, star
     assert moved.pixels.max() <= 8
 
 
-def test_the_suite_finds_what_a_linear_model_allows():
-    """On linear logits it is known which images can be fooled: each must be, and no other."""
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(5, 3 * 8 * 8, generator=generator)
-
-    def logits_of(images):
-        return images.flatten(1) @ weights.T
-
-    pixels = np.random.default_rng(0).integers(60, 196, (64, 8, 8, 3)).astype(np.uint8)
-    logits = logits_of(to_tensor(pixels, CPU))
-    labels = logits.argmax(1)
-    norms = (weights[:, None] - weights[None]).abs().sum(-1)
-    needed = 255 * (logits.gather(1, labels[:, None]) - logits) / norms[labels].clamp_min(1e-12)
-    nearest = needed.scatter(1, labels[:, None], torch.inf).amin(1).numpy()
-    shard = Images([f"image/{index}" for index in range(64)], labels.numpy(), pixels)
-    eps = int(np.median(nearest))
-    attack = adaptive_attack(SUITE.model_copy(update={"eps": eps, "steps": 4, "restarts": 1}), logits_of, seed=0)
-    fooled = logits_of(to_tensor(attacked(attack, shard, eps).pixels, CPU)).argmax(1).numpy() != shard.labels
-    assert np.array_equal(fooled, nearest < eps) and 10 < fooled.sum() < 54
-
-
-def test_each_part_of_the_suite_counts(clip, shard, prompts):
-    """Targets and restarts fool no fewer images, and an image meets the same attack alone as in company."""
-    logits_of = through(clip, prompts, 0)
-    shard = replace(shard, labels=logits_of(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
-
-    def pixels(shard, **changes):
-        settings = SUITE.model_copy(update={"eps": 1.0, "steps": 8, **changes})
-        return attacked(adaptive_attack(settings, logits_of, seed=0), shard, 1).pixels
-
-    def fooled(pixels):
-        return logits_of(to_tensor(pixels, CPU)).argmax(-1).numpy() != shard.labels
-
-    whole = pixels(shard)
-    assert (fooled(whole) >= fooled(pixels(shard, restarts=1))).all()
-    for index in range(3):
-        assert np.array_equal(pixels(shard.take(np.array([index])))[0], whole[index])
-
-
 def test_rows_are_those_of_the_seed(prompts):
     labels = np.arange(30) % 3
     embeddings = np.random.default_rng(0).normal(size=(30, 128)).astype(np.float32)
@@ -331,40 +193,6 @@ def test_a_prompt_of_rounds_is_made_by_them_and_by_what_they_start_with(start):
     assert list(made) == ["hand", "coop", "advpt", "advpt_refreshed"]
 
 
-def drawn_from(shards, folder, study, count, seed=0):
-    """The images (id, label in the study) that a draw takes of these shards, in order."""
-    write_images(folder, shards, {})
-    subset = subset_of(folder, study, count, seed=seed)
-    parts = [part_of(shards[index], study, positions) for index, positions in subset.items()]
-    return [pair for part in parts for pair in zip(part.ids, part.labels.tolist(), strict=True)]
-
-
-def test_a_subset_is_drawn_over_all_shards_and_takes_as_many_of_each_class_of_the_study(shard, prompts, tmp_path):
-    shards = [shard.take(np.arange(0, 5)), shard.take(np.arange(5, 12))]
-    study = Study("s", {"p": prompts}, np.array([1, 2]))
-    found = drawn_from(shards, tmp_path / "6", study, 6)
-    assert np.bincount([label for _, label in found]).tolist() == [3, 3]
-    assert all(shard.labels[shard.ids.index(id)] == label + 1 for id, label in found)
-    assert len(drawn_from(shards, tmp_path / "all", study, "all")) == 8
-    assert len(drawn_from(shards, tmp_path / "9", study, 9)) == 8  # there are no more
-
-
-@pytest.mark.parametrize("cuts", [[], [1], [3, 4, 9], list(range(1, 12))])
-def test_a_subset_does_not_depend_on_shards(shard, prompts, tmp_path, cuts):
-    study = Study("s", {"p": prompts}, np.arange(3))
-    parts = [shard.take(places) for places in np.split(np.arange(12), cuts)]
-    for count in (1, 5, 7):
-        whole = drawn_from([shard], tmp_path / f"whole{count}", study, count)
-        assert drawn_from(parts, tmp_path / f"parts{count}", study, count) == whole
-        assert set(whole) <= set(drawn_from([shard], tmp_path / f"more{count}", study, count + 2))
-
-
-def test_another_seed_draws_other_images(shard, prompts, tmp_path):
-    study = Study("s", {"p": prompts}, np.arange(3))
-    draws = {tuple(drawn_from([shard], tmp_path / str(seed), study, 6, seed=seed)) for seed in range(5)}
-    assert len(draws) > 1
-
-
 @pytest.mark.parametrize("count", [1, 3, 31])
 def test_an_image_is_embedded_alike_with_however_few_beside_it(clip, count):
     """Copies fill a small batch up, for small matrix products take other kernels; not beyond `runtime.batch_size`."""
@@ -375,9 +203,3 @@ def test_an_image_is_embedded_alike_with_however_few_beside_it(clip, count):
     part = embed_shard(clip, images.take(slice(5, 5 + count)), device=CPU, runtime=runtime)
     assert part.ids == whole.ids[5 : 5 + count]
     assert part.embeddings.tobytes() == whole.embeddings[5 : 5 + count].tobytes()
-
-
-def test_autoattack_says_what_too_few_classes_leave_out():
-    fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=1)
-    assert left_out(fast, 4) == ""
-    assert left_out(fast, 3) == ", without apgd-t: its loss needs 4 classes"

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from stages.models.logits import cosine_logits
-from stages.prompts.fit import tuned
+from stages.prompts.fit import fit
+from stages.prompts.generators import tuning_generators
+from stages.prompts.learners import learner_of
 from stages.runtime.params import load_params
 
 NAMES = ["Trouser", "Coat", "Bag"]
@@ -16,10 +18,13 @@ def test_the_loss_is_that_of_logits_divided_by_the_temperature(clip, tmp_path, t
     bank = torch.randn(30, clip.model.text_projection.shape[1], generator=torch.Generator().manual_seed(0))
     labels = torch.arange(30) % 3
     still = {"epochs": 2, "warmup_epochs": 0, "lr": 1e-12, "batch_size": 30, "temperature": temperature}
-    settings = load_params().tune.model_copy(update=still)
+    params = load_params()
+    settings = params.methods.find("tune_bank", "advpt").settings(params.tune) | still
+    generators = tuning_generators(0, settings["tuning_seeds"])
+    learner = learner_of(settings, NAMES, "a photo of a {}.", clip, generators)
     checkpoint = tmp_path / "progress.safetensors"
     data = {"embeddings": bank[None, None], "clean_embeddings": bank, "labels": labels}
-    found = tuned(settings, NAMES, clip, seed=0, checkpoint=checkpoint, what="", **data)
+    found = fit(learner, settings, clip, generators=generators, checkpoint=checkpoint, what="", **data)
     logits = cosine_logits(bank, found.text_features, clip.logit_scale)
     expected = [F.cross_entropy(of_seed / temperature, labels).item() for of_seed in logits]
     assert found.curve[0].loss == pytest.approx(expected, rel=1e-4)

@@ -1,4 +1,4 @@
-"""Attacks through the very prompt under test, from their blocks in params.yaml."""
+"""Adaptive attacks, through the method under test, from their blocks in params.yaml."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,8 +23,8 @@ from stages.runtime.params import AdaptiveAttack, AutoAttack, PromptPgd, Square,
 Encoder = Callable[[Tensor], Tensor]
 OBJECTIVES = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}
 OFFICIAL = 5001  # queries of AutoAttack's Square, its first guess included
-ROUND = 10  # steps of PGD between two looks at who is fooled already
-QUARTERS = 4  # of each attack of the suite, with a step size of their own; between them it looks at who is fooled
+ROUND = 10  # steps of PGD between two checks of which images are fooled already
+QUARTERS = 4  # of each attack of the suite, each with its own step size; between them it checks which images are fooled
 
 
 def among_copies(victim: Victim) -> Callable[..., Tensor]:
@@ -62,7 +62,7 @@ def adaptive_attack(settings: AdaptiveAttack, victim: Victim, *, seed: int) -> A
 
 
 def left_out(settings: AdaptiveAttack, classes: int) -> str:
-    """What of an attack such few classes leave out, in words; empty if nothing."""
+    """Return what an attack leaves out with so few classes, as the end of a sentence; empty if nothing."""
     if not isinstance(settings, AutoAttack):
         return ""
     missing = [name for name in ATTACKS[settings.version] if name not in attacks_for(settings.version, classes)]
@@ -70,34 +70,34 @@ def left_out(settings: AdaptiveAttack, classes: int) -> str:
 
 
 def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
-    """PGD with restarts; an image rests once it is fooled as it would be stored, unless chance is at play."""
+    """Return PGD with restarts; it stops for an image that is fooled as stored, unless the victim is random."""
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
     logits_of = among_copies(victim)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
-        def go_on(images_adv: Tensor, places: Tensor, *, first: bool, count: int) -> Tensor:
-            of_these = noise.take(places)
-            objective = OBJECTIVES[settings.objective](partial(logits_of, noise=of_these), labels[places])
+        def advance(images_adv: Tensor, places: Tensor, *, first: bool, count: int) -> Tensor:
+            noise_of_these = noise.take(places)
+            objective = OBJECTIVES[settings.objective](partial(logits_of, noise=noise_of_these), labels[places])
             return pgd(
                 expectation(objective, settings.samples),
                 images[places],
                 ball=ball,
                 step_size=step_size,
                 steps=count,
-                noise=of_these,
+                noise=noise_of_these,
                 start=None if first else images_adv,
             )
 
         starts = range(0, steps, ROUND)
-        rounds = [partial(go_on, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
-        fooled = nobody if victim.is_random else fooled_by(logits_of, labels)
+        rounds = [partial(advance, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
+        fooled = none_fooled if victim.is_random else fooled_by(logits_of, labels)
         return attack_survivors(rounds * settings.restarts, images, fooled=fooled)
 
     return attack
 
 
 def suite_attack(settings: Suite, victim: Victim) -> Attack:
-    """Cross-entropy, then the logits of the nearest wrong classes, one after the other, on the images that are left.
+    """Return a suite of attacks on the cross-entropy, then towards the nearest wrong classes, on images not yet fooled.
 
     Each attack begins with a step of 2 eps, in every second restart with one of eps, which is halved after each quarter
     of its steps.
@@ -115,11 +115,11 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
         def objective_of(places: Tensor, aim: int | None) -> Objective:
             if aim is None:
                 return cross_entropy(logits_of, labels[places])
-            if (nearest[places] < 0).any():  # the first time that an image is aimed at
+            if (nearest[places] < 0).any():  # the first targeted attack on an image
                 nearest[places] = nearest_classes(logits_of, images[places], labels[places], len(aims))
             return towards(logits_of, labels[places], nearest[places, aim])
 
-        def go_on(images_adv: Tensor, places: Tensor, *, aim: int | None, restart: int, quarter: int) -> Tensor:
+        def advance(images_adv: Tensor, places: Tensor, *, aim: int | None, restart: int, quarter: int) -> Tensor:
             return pgd(
                 objective_of(places, aim),
                 images[places],
@@ -131,7 +131,7 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
             )
 
         rounds = [
-            partial(go_on, aim=aim, restart=restart, quarter=quarter)
+            partial(advance, aim=aim, restart=restart, quarter=quarter)
             for restart in range(settings.restarts)
             for aim in (None, *aims)
             for quarter in range(QUARTERS)
@@ -141,13 +141,13 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
     return attack
 
 
-def nobody(images_adv: Tensor, places: Tensor) -> Tensor:
-    """Behind a random defence one lucky draw proves nothing: every image is attacked to the end."""
+def none_fooled(images_adv: Tensor, places: Tensor) -> Tensor:
+    """Count no image as fooled: behind a random defence one draw proves nothing, so each is attacked to the end."""
     return torch.zeros_like(places, dtype=torch.bool)
 
 
 def fooled_by(logits_of: Encoder, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Which images, rounded as they would be stored, get another label than their own."""
+    """Return a function that says which images, rounded as they would be stored, are classified wrongly."""
 
     @torch.no_grad()
     def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ def fooled_by(logits_of: Encoder, labels: Tensor) -> Callable[[Tensor, Tensor], 
 
 
 def package_attack(victim: Victim, *, eps: float, version: str, seed: int, queries: int = OFFICIAL) -> Attack:
-    """AutoAttack or Square, on what would be stored."""
+    """Return AutoAttack or Square, on images as they would be stored."""
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         logits_of = through_8_bits(victim)

@@ -39,7 +39,7 @@ def even_batches(runtime: Runtime, count: int, device: str) -> Batching:
 
 
 def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: Batching) -> np.ndarray:
-    """Applies `work` to even batches of a shard; what it returns for each image is put together in the shard's order.
+    """Apply a function to even batches of a shard and concatenate the results in the order of the shard.
 
     Args:
         work: Maps n images to an array (n, ...).
@@ -64,7 +64,7 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
                     f"runtime.device: out of memory with {len(part)} images at a time, and no fewer can go; "
                     "fewer runtime.workers or another device may help"
                 ) from error
-        torch.cuda.empty_cache()  # behind the `except`, for the error holds on to the tensors of the failed attempt
+        torch.cuda.empty_cache()  # after the `except`, because the error refers to the tensors of the failed attempt
         print(f"out of memory with {len(part)} images at a time: halved", file=sys.stderr)
         return np.concatenate([by_halves(half) for half in part.split(2)])
 
@@ -74,14 +74,14 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
 
 
 def fitting(runtime: Runtime, encode: Encoder, image_size: int, device: torch.device, *, samples: int = 1) -> Runtime:
-    """The runtime with a batch size under which the gradients of all workers fit into half of the free memory.
+    """Return the runtime with a batch size for which the gradients of all workers fit into half of the free memory.
 
     Args:
-        runtime: What is asked for; its batch size is the most that comes out.
-        encode: What gradients go through, in the precision of the attack: images (N, 3, H, W) -> features (N, D).
+        runtime: The settings; their batch size is an upper bound.
+        encode: Network that is differentiated, in the precision of the attack: images (N, 3, H, W) -> features (N, D).
         image_size: H and W, in pixels.
         device: Where to compute.
-        samples: How often an image goes through before one step back, as where the expectation over a defence is taken.
+        samples: Forward passes per backward pass, as for the expectation over a random defence.
     """
     image = torch.zeros(1, 3, image_size, image_size, device=device)
     workers = runtime.workers_on(device.type) * processes_on(runtime, device.type)

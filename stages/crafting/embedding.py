@@ -16,7 +16,7 @@ from stages.runtime.engine import Engine, WorkerFacts
 from stages.runtime.params import Runtime
 from stages.storage.embeddings import Bank, read_bank, write_bank
 from stages.storage.files import resuming, whole
-from stages.storage.images import Images, Written, checksums_of, piece_path
+from stages.storage.images import Images, Written
 from stages.storage.provenance import Provenance, key_of
 
 Prepare = Callable[[Tensor, list[str]], Tensor]
@@ -29,9 +29,9 @@ class EmbeddingWorker:
         self._embed = partial(embed_shard, clip, device=device, runtime=runtime, prepare=prepare)
         self.facts = WorkerFacts(device.type, clip.fingerprint)
 
-    def embed(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+    def embed(self, path: Path, shard_index: int, shard: Images) -> None:
         """Embed a shard and write its embeddings."""
-        write_bank(path, [self._embed(shard)], provenance)
+        write_bank(path, [self._embed(shard)], {})
 
 
 @contextmanager
@@ -50,28 +50,27 @@ def embedding(
         embed: Method of the workers that embeds a shard.
     """
     provenance = {**provenance, "model": run.facts.model}
-    with resuming(out, key_of(provenance, checksums_of(source), device=run.facts.device)) as pieces:
-        written = run.map(partial(embed, provenance=provenance), source, pieces / "shards", what=f"embed {out}")
-        embedded = [piece_path(pieces / "shards", piece) for piece in range(written.pieces)]
+    with resuming(out, key_of({"model": run.facts.model}, [], device=run.facts.device)) as pieces:
+        written = run.map(embed, source, pieces / "shards", what=f"embed {out}")
         with whole(pieces / out.name) as temporary:
-            write_bank(temporary, (read_bank(path)[0] for path in embedded), provenance)
+            write_bank(temporary, (read_bank(path)[0] for path in written.paths), provenance)
         yield written
 
 
 def embed_shard(
     clip: Clip, shard: Images, *, device: torch.device, runtime: Runtime, prepare: Prepare | None = None
 ) -> Bank:
-    """Embeds a shard of stored images.
+    """Embed a shard of stored images.
 
-    Fewer than SMALLEST_BATCH are joined by copies: small matrix products take other kernels, whose sums differ in the
-    last bit, and it must not matter to an image how many others of its shard were drawn.
+    A shard of fewer than SMALLEST_BATCH images is filled up with copies: small matrix products use other kernels, whose
+    sums differ in the last bit, and the features of an image must not depend on the number of images beside it.
 
     Args:
-        clip: Whose image tower.
+        clip: The model.
         shard: N images.
         device: Where to compute.
-        runtime: How many images at a time, and how many batches side by side; neither changes the result.
-        prepare: What the images (n, C, H, W) of some ids go through before they are encoded; None for nothing.
+        runtime: Batch size and number of batches side by side; neither changes the result.
+        prepare: Maps images (n, C, H, W) and their ids to the images that are encoded; None for no change.
 
     Returns:
         N raw features (N, D), float32, with the ids and labels of the images.

@@ -11,7 +11,10 @@ from stages.runtime.engine import WorkerFacts
 from stages.runtime.params import FeaturePgd, Params
 
 OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
-STARTS = {"uniform": -1, "one_sided": 0}  # where the uniform noise of the start begins, in units of eps; it ends at 1
+STARTS = {
+    "uniform": -1,
+    "one_sided": 0,
+}  # lower end of the uniform noise of the start, in units of eps; the upper end is 1
 
 
 class FeatureAttackWorker(AttackWorker):
@@ -41,10 +44,10 @@ class FeatureAttackWorker(AttackWorker):
 
 
 def feature_attack(settings: FeaturePgd, encode: Encoder) -> Attack:
-    """The attack that a block of params.yaml describes, on a network: images (N, C, H, W) -> features (N, D).
+    """Return the attack that a block of params.yaml describes, on a network: images (N, C, H, W) -> features (N, D).
 
-    A start is not clipped to [0, 1] before the first gradient: on dark images that would make it one-sided, and the
-    attack weaker. Of several starts the one with the largest objective is kept; labels play no part.
+    A start is not clipped to [0, 1] before the first gradient: on dark images it would become one-sided and the attack
+    weaker. Of several starts the one with the largest objective is kept. Labels are not used.
     """
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
 

@@ -14,14 +14,13 @@ from stages.crafting.batching import Batching, even_batches, fitting, over_batch
 from stages.models.device import to_tensor
 from stages.runtime.params import Params
 from stages.storage.images import Images, write_shard
-from stages.storage.provenance import Provenance
 
 # Maps images (N, C, H, W), labels (N,) and the images' noise to adversarial images inside the ball.
 Attack = Callable[[Tensor, Tensor, ImageNoise], Tensor]
 
 
 class Steps(NamedTuple):
-    """How far and how fast an attack goes, in the units of the loop (the pixel range is 1)."""
+    """Ball, step size and number of steps of an attack, in units of the pixel range, which is 1."""
 
     ball: LinfBall
     step_size: float
@@ -29,7 +28,7 @@ class Steps(NamedTuple):
 
 
 def steps_of(eps: float, steps: int, step_ratio: float) -> Steps:
-    """From the units of params.yaml: eps in 1/255, step_ratio in eps / steps."""
+    """Convert the units of params.yaml: eps in 1/255, step_ratio in eps / steps."""
     ball = LinfBall(eps / 255)
     return Steps(ball, step_ratio * ball.eps / steps, steps)
 
@@ -37,15 +36,15 @@ def steps_of(eps: float, steps: int, step_ratio: float) -> Steps:
 def craft_shard(
     attack: Attack, shard: Images, *, ball: LinfBall, seed: int, device: torch.device, batching: Batching
 ) -> Images:
-    """Attacks a shard of stored images.
+    """Attack a shard of stored images.
 
     Args:
-        attack: What to do with a batch.
+        attack: Attacks a batch.
         shard: Clean images.
-        ball: Where the result has to lie.
-        seed: Key of the images' noise, beside their ids.
+        ball: The set that the result may not leave.
+        seed: Seed of the noise, which also depends on the ids of the images.
         device: Where to compute.
-        batching: How many batches, and how many side by side; changes no image unless the attack says so.
+        batching: How many batches, and how many side by side; it changes no image, except for AutoAttack and Square.
 
     Returns:
         Adversarial images with the ids and labels of the clean ones, 8-bit, inside the ball.
@@ -89,10 +88,10 @@ class AttackWorker:
         self._attack, self._ball, self._seed = attack, LinfBall(eps / 255), params.seed
         self._runtime = fitting(params.runtime, encode, image_size, device)
 
-    def attack(self, path: Path, shard_index: int, shard: Images, *, provenance: Provenance) -> None:
+    def attack(self, path: Path, shard_index: int, shard: Images) -> None:
         """Attack a shard and write the adversarial images."""
         batching = even_batches(self._runtime, len(shard), self.device.type)
         crafted = craft_shard(
             self._attack, shard, ball=self._ball, seed=self._seed, device=self.device, batching=batching
         )
-        write_shard(path, crafted, {**provenance, "shard": shard_index})
+        write_shard(path, crafted)

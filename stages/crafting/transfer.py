@@ -1,6 +1,7 @@
 """A transfer attack: fit a surrogate to the training split, attack it, and measure its own accuracy."""
 
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ class TransferAttackWorker(AttackWorker):
     Args:
         params: The parameters.
         settings: The attack.
-        train: The training images, which the surrogate is fitted to.
+        train: Folder of the training images, to which the surrogate is fitted.
         image_size: H and W, in pixels.
     """
 
@@ -49,7 +50,7 @@ class TransferAttackWorker(AttackWorker):
 
 
 def transfer_attack(settings: Transfer, network: nn.Module) -> Attack:
-    """A black-box attack: up an objective of a surrogate, by momentum, input diversity, and what else is asked for."""
+    """Return a black-box attack that maximises an objective of a surrogate with momentum and input diversity."""
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
@@ -79,10 +80,10 @@ def transfer_attack(settings: Transfer, network: nn.Module) -> Attack:
 def fit_to(
     settings: SmallCnn | Backbone, train: Path, seed: int, device: torch.device
 ) -> tuple[nn.Module, dict[str, object]]:
-    """Fits a surrogate to the training split.
+    """Fit a surrogate to the training split.
 
     Returns:
-        The network, images (N, 3, H, W) in [0, 1] -> logits (N, K), frozen; and what to note of it.
+        The network, images (N, 3, H, W) in [0, 1] -> logits (N, K), frozen; and its provenance.
     """
 
     def shards() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -98,8 +99,8 @@ def fit_to(
         features, labels = features_of(backbone, shards, batch_size=settings.batch_size)
         network = Surrogate(backbone, fit_head(features, labels, classes=classes, seed=seed, **fitting))
         about["sha256"] = backbone.sha256
-    right = accuracy_on(network, shards, batch_size=settings.batch_size, device=device)
-    return network, {**about, "train_accuracy": round(right, 4)}
+    accuracy = accuracy_on(network, shards, batch_size=settings.batch_size, device=device)
+    return network, {**about, "train_accuracy": round(accuracy, 4)}
 
 
 @torch.no_grad()
@@ -107,10 +108,13 @@ def surrogate_accuracy(
     network: nn.Module, clean: Path, attacked: Path, batch_size: int, device: torch.device
 ) -> dict[str, float]:
     """Return the clean and the robust accuracy of a surrogate; robust means correct on both images."""
-    right = {folder: [] for folder in (clean, attacked)}
-    for folder, hits in right.items():
-        for shard in read_images(folder):
-            for part in shard.split(-(-len(shard) // batch_size)):
-                hits.append(network(to_tensor(part.pixels, device)).argmax(-1).cpu().numpy() == part.labels)
-    was, stays = (np.concatenate(hits) for hits in right.values())
-    return {"clean_accuracy": round(float(was.mean()), 4), "robust_accuracy": round(float((was & stays).mean()), 4)}
+
+    def correct(folder: Path) -> np.ndarray:
+        parts = (part for shard in read_images(folder) for part in shard.split(ceil(len(shard) / batch_size)))
+        return np.concatenate(
+            [network(to_tensor(part.pixels, device)).argmax(-1).cpu().numpy() == part.labels for part in parts]
+        )
+
+    on_clean = correct(clean)
+    on_both = on_clean & correct(attacked)
+    return {"clean_accuracy": round(float(on_clean.mean()), 4), "robust_accuracy": round(float(on_both.mean()), 4)}

@@ -60,4 +60,9 @@ def balanced_ranking(ids: list[str], labels: np.ndarray, seed: int) -> np.ndarra
 
 def ranking(ids: list[str], seed: int) -> np.ndarray:
     """Positions of the ids (N,) in the order of their digests."""
-    return np.argsort([hashlib.sha256(f"{seed}/{id}".encode()).hexdigest() for id in ids], kind="stable")
+    return np.argsort([digest_of(id, seed=seed) for id in ids], kind="stable")
+
+
+def digest_of(id: str, *, seed: int) -> str:
+    """Return the sha256 that decides about an image."""
+    return hashlib.sha256(f"{seed}/{id}".encode()).hexdigest()

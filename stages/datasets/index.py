@@ -2,10 +2,11 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 
-from stages.datasets.fewshot import choose, few_shot, ranking
+from stages.datasets.fewshot import choose, digest_of, few_shot, ranking
 from stages.datasets.listing import Listing
 
 
@@ -46,6 +47,16 @@ class Index:
         """
         chosen = np.flatnonzero(np.asarray(self.splits) == split)
         return self.take(chosen[ranking([self.ids[index] for index in chosen], seed=0)])
+
+    def shards(self, rows: int) -> list["Index"]:
+        """Cut one split, in the order of `part`, into shards of about so many rows.
+
+        Each shard is a fixed range of the digests that order the images, so that an image more or less changes the
+        shard that it is in and no other one, as long as the number of shards stays.
+        """
+        count = ceil(len(self) / rows)
+        shard_of = np.array([int(digest_of(id, seed=0), 16) * count >> 256 for id in self.ids])
+        return [self.take(shard_of == index) for index in np.unique(shard_of)]
 
     def validating(self, share: float) -> "Index":
         """Some training images of each class instead of the test images, for choices that no test image may know of.

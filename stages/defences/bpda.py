@@ -1,7 +1,9 @@
 """Backward passes of defences for an adaptive attacker, and the mean over a random one."""
 
 from collections.abc import Callable
+from functools import reduce
 
+import torch
 from torch import Tensor
 
 Transform = Callable[[Tensor], Tensor]
@@ -13,7 +15,7 @@ def exact(defence: Transform) -> Transform:
 
 
 def straight_through(defence: Transform) -> Transform:
-    """The defence forward, the identity backward.
+    """Return the defence with the identity as its backward pass.
 
     For a defence without a gradient that leaves each pixel near its value. One that moves pixels, as `resize_pad` does,
     is differentiated as it is: straight through it, the gradient arrives at the wrong place and the attack is weak.
@@ -30,7 +32,7 @@ def straight_through(defence: Transform) -> Transform:
 
 
 def expectation(objective: Transform, samples: int) -> Transform:
-    """The mean of an objective over several calls, for a victim that plays with chance; its gradient is their mean.
+    """Return the mean of an objective over several calls: expectation over transformations (EOT), for a random victim.
 
     Args:
         objective: Maps images (N, C, H, W) to values (N,), other ones at every call.
@@ -39,4 +41,4 @@ def expectation(objective: Transform, samples: int) -> Transform:
     Source: Athalye et al. 2018 (EOT), sec. 4.2.
     """
     assert samples >= 1, samples
-    return lambda images: sum(objective(images) for _ in range(samples)) / samples
+    return lambda images: reduce(torch.add, [objective(images) for _ in range(samples)]) / samples

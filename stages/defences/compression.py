@@ -1,4 +1,4 @@
-"""Lossy storage as a defence: JPEG, fewer bits."""
+"""Defences by lossy compression: JPEG, fewer bits per channel."""
 
 import io
 
@@ -10,7 +10,7 @@ from stages.defences.image_by_image import image_by_image
 
 
 def jpeg(images: Tensor, *, quality: int) -> Tensor:
-    """Rounds to 8 bits, encodes as JPEG (Pillow, colour at half resolution: 4:2:0) and decodes.
+    """Round to 8 bits, encode as JPEG (Pillow, colour at half resolution: 4:2:0) and decode.
 
     Args:
         images: (N, 3, H, W), float32 in [0, 1].
@@ -21,7 +21,7 @@ def jpeg(images: Tensor, *, quality: int) -> Tensor:
 
     Source: Dziugaite et al. 2016.
     """
-    assert 1 <= quality <= 100, quality  # Pillow would clamp it without a word
+    assert 1 <= quality <= 100, quality  # Pillow would clamp it silently
 
     def process(image: np.ndarray) -> np.ndarray:
         file = io.BytesIO()
@@ -33,7 +33,7 @@ def jpeg(images: Tensor, *, quality: int) -> Tensor:
 
 
 def bits(images: Tensor, *, bits: int) -> Tensor:
-    """Rounds each channel to 2^bits evenly spaced values, black and white among them; half to even.
+    """Round each channel to 2^bits evenly spaced values, black and white among them; half to even.
 
     Args:
         images: (N, 3, H, W), float32 in [0, 1].

@@ -57,7 +57,7 @@ def defence_of(block: DefenceBlock) -> Defence:
     The gradient of `resize_pad` is its own: passed straight through an image that was shrunk and moved, it would
     reach the wrong pixels.
     """
-    functions = {
+    functions: dict[str, Callable[..., Tensor]] = {
         "jpeg": jpeg,
         "bits": bits,
         "median": median,

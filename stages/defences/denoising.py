@@ -1,4 +1,4 @@
-"""Denoising as a defence, channel by channel: total variation, wavelets.
+"""Defences by denoising: total variation, wavelets.
 
 scikit-image is imported inside the functions: with scipy's statistics it takes half a second, which every stage that
 might denoise would pay.
@@ -11,7 +11,7 @@ from stages.defences.image_by_image import image_by_image
 
 
 def total_variation(images: Tensor, *, weight: float) -> Tensor:
-    """Minimises ||new - image||^2 / 2 + weight * TV(new), nearly: stops after 200 steps, or once a step gains little.
+    """Minimise ||new - image||^2 / 2 + weight * TV(new), nearly: stops after 200 steps, or once a step gains little.
 
     Args:
         images: (N, 3, H, W), float32 in [0, 1].
@@ -32,9 +32,9 @@ def total_variation(images: Tensor, *, weight: float) -> Tensor:
 
 
 def wavelet(images: Tensor, *, sigma: float) -> Tensor:
-    """Shrinks the coefficients of a Haar transform softly, each band by its own BayesShrink threshold.
+    """Shrink the coefficients of a Haar transform softly, each band by its own BayesShrink threshold.
 
-    Red, green and blue by themselves (no YCbCr); three levels fewer than the sides allow, so 2 at 32 pixels and 4 at
+    Channels are processed separately (no YCbCr); three levels fewer than the sides allow, so 2 at 32 pixels and 4 at
     224.
 
     Args:

@@ -1,4 +1,4 @@
-"""From a function of one numpy image to a defence."""
+"""Apply a function of one numpy image to a batch of tensors."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def image_by_image(process: Callable[[np.ndarray], np.ndarray], images: Tensor) -> Tensor:
-    """Applies `process` to every image by itself.
+    """Apply `process` to each image of a batch.
 
     Args:
         process: Maps an image (H, W, 3), float32 in [0, 1], to one of the same shape; leaves its argument as it is.

@@ -1,4 +1,4 @@
-"""Chance as a defence: each image shrunk and placed at random on black."""
+"""Random resizing and padding, the one random defence."""
 
 from functools import partial
 from typing import Protocol
@@ -11,24 +11,24 @@ from stages.defences.bpda import straight_through
 
 
 class Noise(Protocol):
-    """Where chance comes from: one stream of numbers per image."""
+    """A source of random numbers, one stream per image."""
 
     def uniform(self, shape: tuple[int, ...], *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draws (N, *shape), uniform in [low, high)."""
 
 
 def resize_pad(images: Tensor, *, smallest: float, noise: Noise) -> Tensor:
-    """Shrinks each image bilinearly to a random side and pads it with zeros, at a random place, to its size.
+    """Shrink each image bilinearly to a random side and pad it with zeros, at a random place, to its size.
 
-    All sides from the smallest to S are as likely, and so are all places. The one random defence of this room.
+    All sides from the smallest to S are as likely, and so are all places.
 
     Args:
         images: Square images (N, 3, S, S), float32 in [0, 1].
         smallest: Smallest side as a share of S, in (0, 1]; rounded to a pixel. 1 changes nothing.
-        noise: Draws side and place: three numbers per image, afresh at every call.
+        noise: Draws side and place: three numbers per image, new ones in every call.
 
     Returns:
-        (N, 3, S, S), float32 in [0, 1]; differentiable, except by the chance.
+        (N, 3, S, S), float32 in [0, 1]; differentiable for a given draw.
 
     Source: Xie et al. 2018, who enlarge instead; here the victim's input keeps its size.
     """

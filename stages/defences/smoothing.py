@@ -1,4 +1,4 @@
-"""Local smoothing as a defence: median, Gaussian. Channels do not mix; edges are mirrored, edge pixels twice."""
+"""Defences by local smoothing: median, Gaussian. Channels do not mix; edges are mirrored, edge pixels twice."""
 
 import numpy as np
 from scipy import ndimage
@@ -8,7 +8,7 @@ from stages.defences.image_by_image import image_by_image
 
 
 def median(images: Tensor, *, size: int) -> Tensor:
-    """The median over size x size pixels of each channel.
+    """Return the median over size x size pixels of each channel.
 
     Args:
         images: (N, 3, H, W), float32 in [0, 1].
@@ -28,7 +28,7 @@ def median(images: Tensor, *, size: int) -> Tensor:
 
 
 def gaussian(images: Tensor, *, sigma: float) -> Tensor:
-    """Convolves each channel with a Gaussian, cut off at four standard deviations.
+    """Convolve each channel with a Gaussian, cut off at four standard deviations.
 
     Args:
         images: (N, 3, H, W), float32 in [0, 1].

@@ -21,6 +21,9 @@ class Victim(nn.Module):
         defence: Processes the images before they are encoded.
     """
 
+    text_features: Tensor
+    logit_bias: Tensor | None
+
     def __init__(
         self,
         clip: Clip,

@@ -1,7 +1,7 @@
-"""The evaluation itself under attack: measurements that would betray a masked gradient, a weak attack or a leak.
+"""Measure what reveals masked gradients, a weak attack or a leak.
 
-Each is an outcome per image, so shards may be measured apart; the noise of AutoAttack and Square is a shard's own. What
-they must be, stages/report/assessment.py says.
+Each measurement is an outcome per image, so shards are measured separately; the noise of AutoAttack and Square is that
+of a shard. stages/report/assessment.py says which values pass.
 """
 
 import json
@@ -46,7 +46,7 @@ class Measured(NamedTuple):
         attack: What the images went through.
         eps: In 1/255.
         steps: Of the attack; of Square queries.
-        outcomes: What each image did, or each of the first (n,): counts, or truth values.
+        outcomes: Of each image, or of the first n: counts, or truth values (n,).
     """
 
     measure: str
@@ -58,16 +58,16 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """One victim, some clean images of its test split, and how to attack them.
+    """Measurements of one victim on some clean test images.
 
     Attributes:
-        victim: Who is attacked; not random.
+        victim: The model under attack; not random.
         shard: Clean images.
         settings: What to try.
         seed: Of all noise.
         device: Where to compute.
         batching: How to split the images.
-        autoattack_images: How many of them, the first ones, AutoAttack attacks, too, if there are as many.
+        autoattack_images: How many of the first images AutoAttack attacks, too.
         kept: Images after PGD, by eps, steps and objective.
     """
 
@@ -81,21 +81,21 @@ class Diagnostics:
     kept: dict[tuple[int, int, str], Images] = field(default_factory=dict)
 
     def measurements(self, folder: Path) -> Iterator[Measured]:
-        """All of them; `folder`, empty, takes images for a moment.
+        """Take all measurements; `folder`, empty, holds images for a moment.
 
-        On the CPU the rivals run beside the rest; no other part draws from torch's generator.
+        On the CPU the comparisons run beside the rest; no other part draws from torch's generator.
         """
         ours = chain(self.exact(folder), self.accuracies(), self.gradients())
         if self.device.type != "cpu":
-            yield from chain(ours, self.rivals())
+            yield from chain(ours, self.comparisons())
             return
         with ThreadPoolExecutor(1) as pool:
-            rivals = pool.submit(list, self.rivals())
+            compared = pool.submit(list, self.comparisons())
             yield from ours
-            yield from rivals.result()
+            yield from compared.result()
 
     def exact(self, folder: Path) -> Iterator[Measured]:
-        """What must be 0: changes at eps 0, pixels out of the ball, logits or reloaded images that differ."""
+        """Count what must be 0: changes at eps 0, pixels out of the ball, logits or reloaded images that differ."""
         eps = self.settings.at_eps
         still = self.after_pgd(0, FEW_STEPS)
         changed = (still.pixels != self.shard.pixels).sum(PIXELS) + (self.hits(still) != self.right)
@@ -111,7 +111,7 @@ class Diagnostics:
         yield Measured("logits_differ", "none", 0, 0, again)
 
     def accuracies(self) -> Iterator[Measured]:
-        """Robust accuracy under PGD and under noise by eps; under PGD, and PGD on the margin, by steps."""
+        """Measure robust accuracy under PGD and under noise by eps; under PGD, and PGD on the margin, by steps."""
         most, at_eps = self.settings.steps[-1], self.settings.at_eps
         for eps in (0, *self.settings.eps):
             noisy = self.attacked(noise_of(eps), eps=eps)
@@ -125,7 +125,7 @@ class Diagnostics:
             yield self.accuracy("margin", self.after_pgd(at_eps, steps, "margin"), eps=at_eps, steps=steps)
 
     def gradients(self) -> Iterator[Measured]:
-        """The share of images without any gradient, and the share on which PGD raises its loss."""
+        """Find images without any gradient, and those on which PGD raises its loss."""
         images, labels = to_tensor(self.shard.pixels, self.device), torch.tensor(self.shard.labels, device=self.device)
         objective = cross_entropy(self.victim, labels)
         ball, step_size, steps = steps_of(self.settings.at_eps, FEW_STEPS, STEP_RATIO)
@@ -140,8 +140,8 @@ class Diagnostics:
         yield Measured("zero_gradients", "pgd", self.settings.at_eps, 1, without)
         yield Measured("loss_rises", "pgd", self.settings.at_eps, FEW_STEPS, rises)
 
-    def rivals(self) -> Iterator[Measured]:
-        """AutoAttack against PGD and the suite on the same images; Square on those that resist PGD."""
+    def comparisons(self) -> Iterator[Measured]:
+        """Compare AutoAttack with PGD and the suite on the same images; try Square on those that resist PGD."""
         eps, most = self.settings.at_eps, self.settings.steps[-1]
         few = self.shard.take(slice(0, self.autoattack_images))
         auto = package_attack(self.victim, eps=eps, version="fast", seed=self.seed)
@@ -149,7 +149,7 @@ class Diagnostics:
         if len(few):
             found = self.hits(self.attacked(auto, eps=eps, shard=few, together=True))
             withstood = self.hits(self.attacked(self.suite(), eps=eps, shard=few))
-        resist = self.hits(self.after_pgd(eps, most))  # kept: the accuracies want it, too
+        resist = self.hits(self.after_pgd(eps, most))  # kept for the accuracies
         yield Measured("pgd_of_autoattack_images", "pgd", eps, most, resist[: len(few)])
         yield Measured("autoattack", "autoattack", eps, 100, found)
         yield Measured("suite_of_autoattack_images", "suite", eps, SUITE["steps"], withstood)
@@ -161,55 +161,53 @@ class Diagnostics:
         yield Measured("square_gain", "square", eps, queries, gain)
 
     def after_pgd(self, eps: int, steps: int, objective: str = "cross_entropy") -> Images:
-        """What adaptive PGD makes of the images, by default as the default threats; kept for the next who asks."""
+        """Return the images after adaptive PGD; kept for the next call."""
         key = (eps, steps, objective)
         if key not in self.kept:
             self.kept[key] = self.attacked(self.pgd(*key), eps=eps)
         return self.kept[key]
 
     def suite(self) -> Attack:
-        """The suite of adaptive threats."""
+        """Return the suite of the default adaptive threats."""
         settings = Suite(method="suite", eps=self.settings.at_eps, images="all", tuning_seeds=1, **SUITE)
         return suite_attack(settings, self.victim)
 
     def pgd(self, eps: int, steps: int, objective: str) -> Attack:
-        """Adaptive PGD."""
-        settings = PromptPgd(
-            method="pgd", objective=objective, eps=eps, steps=steps, step_ratio=STEP_RATIO, restarts=1,
-            images="all", tuning_seeds=1,
-        )  # fmt: skip
+        """Return adaptive PGD."""
+        block = {"objective": objective, "eps": eps, "steps": steps, "step_ratio": STEP_RATIO, "restarts": 1}
+        settings = PromptPgd.model_validate({"method": "pgd", "images": "all", "tuning_seeds": 1, **block})
         return pgd_attack(settings, self.victim)
 
     def accuracy(self, name: str, attacked: Images, *, eps: int, steps: int) -> Measured:
-        """Robust accuracy on what an attack has made."""
+        """Measure robust accuracy on attacked images: right on the clean image, too."""
         right = self.right & self.hits(attacked)
         return Measured("accuracy", name, eps, steps, right)
 
     def attacked(self, attack: Attack, *, eps: int, shard: Images | None = None, together: bool = False) -> Images:
-        """The images as they would be stored; `together` for an attack to which it matters who is in a batch."""
+        """Return the images after an attack, as stored; `together` for an attack that depends on its batch."""
         ball, shard = LinfBall(eps / 255), self.shard if shard is None else shard
         batching = Batching(1, 1, whole=True) if together else self.batching
         return craft_shard(attack, shard, ball=ball, seed=self.seed, device=self.device, batching=batching)
 
     @torch.no_grad()
     def logits(self, shard: Images) -> np.ndarray:
-        """Logits (N, K) of stored images."""
+        """Return the logits (N, K) of stored images."""
         logits_of = among_copies(self.victim)
         parts = (logits_of(to_tensor(part.pixels, self.device)) for part in shard.split(self.batching.batches))
         return torch.cat(list(parts)).cpu().numpy()
 
     @cached_property
     def right(self) -> np.ndarray:
-        """Which clean images are right (N,)."""
+        """Whether each clean image is classified correctly (N,)."""
         return self.hits(self.shard)
 
     def hits(self, shard: Images) -> np.ndarray:
-        """Which stored images are right (N,)."""
+        """Return whether each stored image is classified correctly (N,)."""
         return self.logits(shard).argmax(1) == shard.labels
 
 
 def noise_of(eps: int) -> Attack:
-    """Each pixel up or down by eps at random."""
+    """Return an attack that moves each pixel up or down by eps at random."""
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         signs = noise.uniform(tuple(images.shape[1:]), low=-1, high=1).sign().to(images.device)
@@ -219,10 +217,10 @@ def noise_of(eps: int) -> Attack:
 
 
 def outcomes_table(measured: list[Measured]) -> pa.Table:
-    """Puts measurements of N images side by side.
+    """Put measurements of N images side by side.
 
     Returns:
-        N rows; for each measurement a column of int64, named `[measure, attack, eps, steps]` in JSON, null behind the
+        N rows; for each measurement a column of int64, named `[measure, attack, eps, steps]` in JSON, null after the
         first n.
     """
     count = max(len(line.outcomes) for line in measured)
@@ -234,7 +232,7 @@ def outcomes_table(measured: list[Measured]) -> pa.Table:
 
 
 def summarised(outcomes: pa.Table) -> pa.Table:
-    """Sums up the columns of `outcomes_table`.
+    """Summarise the columns of `outcomes_table`.
 
     Returns:
         A row for each measurement: measure, attack, eps, steps, value, n. The value is a sum if it is COUNTED, else the

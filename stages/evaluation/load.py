@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from stages.defences.defence import defence_of
+from stages.defences.defence import Defence, defence_of
 from stages.defences.victim import Victim
 from stages.models.clip import Clip, load_clip, weights_digest
 from stages.models.device import choose_device
-from stages.runtime.params import Defence, Model
+from stages.runtime.params import Defence as DefenceBlock
+from stages.runtime.params import Model
 from stages.storage.prompts import PromptFile, load_prompts
 from stages.storage.provenance import Provenance
 
@@ -42,10 +43,22 @@ def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
     """Return the classifier of one tuning seed on the device of the towers, behind the defence of its provenance."""
     device = next(clip.parameters()).device
     bias = None if prompts.logit_bias is None else torch.tensor(prompts.logit_bias[seed], device=device)
-    block = prompts.provenance.get("block", {}).get("defence")
-    defence = block and defence_of(TypeAdapter(Defence).validate_python(block))
     text_features = torch.tensor(prompts.text_features[seed], device=device)
+    defence = stored_defence(prompts.provenance)
     return Victim(clip, text_features, prompts.logit_scale, logit_bias=bias, defence=defence)
+
+
+def stored_defence(provenance: Provenance) -> Defence | None:
+    """Return the defence that is named in the provenance of a method.
+
+    Raises:
+        ValueError: If there is none of that kind or with such values.
+    """
+    block = provenance.get("block", {}).get("defence")
+    try:
+        return block and defence_of(TypeAdapter(DefenceBlock).validate_python(block))
+    except ValidationError as error:
+        raise ValueError(f"defence {block}: {error.errors()[0]['msg']}") from error
 
 
 def prompts_file(path: Path) -> Path:
@@ -67,7 +80,7 @@ def load_model(model: Provenance | None, path: Path, device: torch.device) -> Cl
         ValueError: If it cannot be had, or if what is here under its name has another digest.
     """
     try:
-        wanted = Model(**{**model, "precision": "fp32"})
+        wanted = Model(**{**(model or {}), "precision": "fp32"})
         found = weights_digest(wanted.name, wanted.pretrained)
         if found != wanted.sha256:
             raise ValueError(f"sha256 {wanted.sha256}, but the weights under that name have {found}, which do not fit")

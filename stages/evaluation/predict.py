@@ -1,4 +1,4 @@
-"""Classify one image with hand-written and tuned prompts, through the model that they were made with."""
+"""Classify one image with a method and with the hand-written prompt beside it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,94 +6,105 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 
+from stages.attacks.noise import ImageNoise
 from stages.datasets.names import composed
-from stages.models.clip import Clip, load_clip, weights_digest
-from stages.models.device import to_tensor
-from stages.models.logits import exact_logits
-from stages.runtime.params import Model
-from stages.storage.prompts import PromptFile, load_prompts
-from stages.storage.provenance import Provenance, require
+from stages.defences.victim import Victim
+from stages.evaluation.load import FILE, load_model, prompts_file, require_seed, victim_of
+from stages.models.device import choose_device, to_tensor
+from stages.runtime.params import Params
+from stages.storage.prompts import load_prompts
+from stages.storage.provenance import require
 
-FILE = "prompts.safetensors"
+ZERO_SHOT = "zero_shot"  # the group of hand-written prompts
 
 
-class SeededPrompts(NamedTuple):
-    """One prompt as one tuning seed left it.
+class LoadedMethod(NamedTuple):
+    """A method, ready to classify images.
 
     Attributes:
-        prompt: `hand`, `coop`, `advpt` or `advpt_refreshed`.
-        seed: The tuning seed; 0 for the hand-written prompt.
-        prompts: The file that it is in.
+        name: As in params.yaml.
+        seed: The tuning seed; 0 for a hand-written prompt.
+        label: For tables: its label in params.yaml, or its name; with the tuning seed if it was tuned.
+        class_names: K names.
+        victim: Maps images to logits (N, K).
     """
 
-    prompt: str
+    name: str
     seed: int
-    prompts: PromptFile
+    label: str
+    class_names: list[str]
+    victim: Victim
 
 
 class PromptPrediction(NamedTuple):
-    """The likeliest classes of one image by one prompt, best first, and their probabilities."""
+    """The likeliest classes of one image by one method, best first, and their probabilities."""
 
-    voice: SeededPrompts
+    method: str
+    seed: int
+    label: str
     classes: list[str]
     probabilities: list[float]
 
 
-def read_seeded_prompts(place: Path, seed: int) -> tuple[list[SeededPrompts], Provenance]:
-    """Reads prompts and the hand-written ones beside them, which come first if there are any of the same classes.
-
-    Tells the model of both, too.
+def load_methods(path: Path, params: Params, *, seed: int) -> list[LoadedMethod]:
+    """Load a method, and before it the reference: the first hand-written prompt beside it, if it has the same classes.
 
     Args:
-        place: The file or its folder.
+        path: The method's folder in data/prompts, or the file in it.
+        params: For the device and the labels.
         seed: The tuning seed.
 
     Raises:
-        ValueError: If a file is missing or damaged, has no such seed, or the two are of different models.
+        ValueError: If a file is missing or damaged, has no such seed, the two are of different models, or the model
+            cannot be had.
     """
-    path = place if place.is_file() else place / FILE
+    path = prompts_file(path)
     prompts = load_prompts(path)
-    seeds, model = len(prompts.text_features), prompts.provenance.get("model")
-    if not 0 <= seed < seeds:
-        raise ValueError(f"--seed: {seed}; {path} has tuning seeds from 0 to {seeds - 1}")
-    voices = [SeededPrompts(prompts.provenance.get("prompt", "unnamed"), seed, prompts)]
-    beside = path.absolute().parents[1] / "hand" / FILE
-    if beside.is_file() and not beside.samefile(path):
-        hand = load_prompts(beside)
-        require(hand.provenance, beside, model=model)
-        if [*map(composed, hand.class_names)] == [*map(composed, prompts.class_names)]:
-            voices.insert(0, SeededPrompts("hand", 0, hand))
-    return voices, model
+    require_seed(prompts, path, seed)
+    methods, model = [(path, prompts, seed)], prompts.provenance.get("model")
+    beside = reference_of(path)
+    if beside and not beside.samefile(path):
+        reference = load_prompts(beside)
+        require(reference.provenance, beside, model=model)
+        if [*map(composed, reference.class_names)] == [*map(composed, prompts.class_names)]:
+            methods.insert(0, (beside, reference, 0))
+    clip = load_model(model, path, choose_device(params.runtime.device))
+    return [
+        LoadedMethod(
+            name := str(prompts.provenance.get("method", "unnamed")),
+            seed,
+            label_of(name, params) + ("" if group_of(path) == ZERO_SHOT else f", seed {seed}"),
+            prompts.class_names,
+            victim_of(prompts, clip, seed=seed),
+        )
+        for path, prompts, seed in methods
+    ]
 
 
-def load_model(model: Provenance, place: Path, device: torch.device) -> Clip:
-    """Loads the model that prompts were made with.
-
-    Raises:
-        ValueError: If it cannot be had, or what is here under its name has another digest.
-    """
-    try:
-        wanted = Model(**{**model, "precision": "fp32"})
-        found = weights_digest(wanted.name, wanted.pretrained)
-        if found != wanted.sha256:
-            raise ValueError(
-                f"sha256 {wanted.sha256}, but under that name lie weights of {found}, which they do not fit"
-            )
-        return load_clip(**wanted.model_dump(), device=device)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{place}: its prompts were made with the model {model}: {error}") from error
+def label_of(name: str, params: Params) -> str:
+    """Return what tables call a method: its label in params.yaml, or its name."""
+    return next((method.label for method in params.methods.all() if method.name == name), name)
 
 
-@torch.inference_mode()
-def predict_image(image: Image.Image, voices: list[SeededPrompts], clip: Clip, *, top: int) -> list[PromptPrediction]:
-    """Classify an RGB image of any size with each prompt; all classes if there are fewer than `top`."""
-    images = to_tensor(clip.fit(image)[None], next(clip.model.parameters()).device)
-    features = clip.encode_image(images).cpu().numpy()
-    answers = []
-    for voice in voices:
-        text_features = voice.prompts.text_features[voice.seed]
-        logits = torch.from_numpy(exact_logits(features, text_features, voice.prompts.logit_scale))
-        best = logits[0].softmax(-1).topk(min(top, len(text_features)))
-        names = [voice.prompts.class_names[label] for label in best.indices.tolist()]
-        answers.append(PromptPrediction(voice, names, best.values.tolist()))
-    return answers
+def group_of(path: Path) -> str:
+    """Return the group of a method's file, which lies in data/prompts/<data set>/<study>/<group>/<method>."""
+    return path.absolute().parents[1].name
+
+
+def reference_of(path: Path) -> Path | None:
+    """Return the first file of prompts of the group `zero_shot` in the study of a method's file."""
+    return min(path.absolute().parents[2].glob(f"{ZERO_SHOT}/*/{FILE}"), default=None)
+
+
+@torch.no_grad()
+def predict_image(image: Image.Image, methods: list[LoadedMethod], *, top: int) -> list[PromptPrediction]:
+    """Classify an RGB image of any size with each method; all classes if there are fewer than `top`."""
+    clip = methods[0].victim.clip
+    images = to_tensor(clip.fit(image)[None], next(clip.parameters()).device)
+    predictions = []
+    for name, seed, label, class_names, victim in methods:
+        logits = victim(images, ImageNoise(0, ["image"]))  # of a random defence the same draw, whatever came before
+        best = logits[0].double().softmax(-1).topk(min(top, len(class_names)))
+        classes = [class_names[index] for index in best.indices.tolist()]
+        predictions.append(PromptPrediction(name, seed, label, classes, best.values.tolist()))
+    return predictions

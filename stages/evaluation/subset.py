@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.datasets.fewshot import balanced_ranking
-from stages.storage.images import Images, read_column, shard_paths
+from stages.storage.images import Images, read_ids, shard_paths
 
 
 def subset_of(source: Path, labels: range, count: int | str, *, seed: int) -> dict[int, np.ndarray]:
@@ -26,7 +26,7 @@ def subset_of(source: Path, labels: range, count: int | str, *, seed: int) -> di
     """
     ids, found, origins = [], [], []
     for shard_index, path in enumerate(shard_paths(source)):
-        in_shard, names = read_column(path, "label").to_numpy(), read_column(path, "id").to_pylist()
+        names, in_shard = read_ids(path)
         positions = np.flatnonzero(np.isin(in_shard, labels))
         ids += [names[position] for position in positions]
         found.append(in_shard[positions])

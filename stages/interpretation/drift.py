@@ -1,4 +1,4 @@
-"""How far text features have moved from the hand-written ones, and which way."""
+"""Distance and direction in which text features moved from those of the reference."""
 
 from dataclasses import dataclass
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from stages.models.logits import cosines
 
-SMALLEST = 1e-12  # a length below which a way has no direction
+SMALLEST = 1e-12  # a length below which a move has no direction
 
 
 @dataclass(frozen=True)
-class Moves:
-    """What became of the text features of K classes.
+class Drift:
+    """How the text features of K classes moved.
 
     Attributes:
         cosine: Between each feature before and after (K,).
-        towards: The other class (K,) whose feature of before it comes nearest to, compared with where it stood.
+        towards: The other class (K,) whose feature of before it approached most.
         gain: By how much the cosine to that feature has grown (K,); negative if it moved away from all of them.
-        common: Cosine (K,) between its way and the mean way of all classes: 1 where all move alike.
+        common: Cosine (K,) between its move and the mean move of all classes: 1 where all move alike.
     """
 
     cosine: np.ndarray
@@ -26,8 +26,8 @@ class Moves:
     common: np.ndarray
 
 
-def moves(before: np.ndarray, after: np.ndarray) -> Moves:
-    """Compares text features.
+def drift(before: np.ndarray, after: np.ndarray) -> Drift:
+    """Compare text features.
 
     Args:
         before: (K, D), unit norm, K at least 2.
@@ -37,12 +37,12 @@ def moves(before: np.ndarray, after: np.ndarray) -> Moves:
     gains = cosines(after, before) - cosines(before, before)  # (K, K)
     np.fill_diagonal(gains, -np.inf)
     towards = gains.argmax(1)
-    ways = after - before
-    mean = ways.mean(0)
-    lengths = np.linalg.norm(ways, axis=1) * np.linalg.norm(mean)
-    return Moves(
+    moves = after - before
+    mean = moves.mean(0)
+    lengths = np.linalg.norm(moves, axis=1) * np.linalg.norm(mean)
+    return Drift(
         cosine=(before * after).sum(1),
         towards=towards,
         gain=np.take_along_axis(gains, towards[:, None], axis=1)[:, 0],
-        common=ways @ mean / np.maximum(lengths, SMALLEST),
+        common=moves @ mean / np.maximum(lengths, SMALLEST),
     )

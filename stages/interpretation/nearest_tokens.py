@@ -1,4 +1,4 @@
-"""Words of the vocabulary by their embeddings: which lie nearest to a vector, and how near."""
+"""Find the words of the vocabulary whose embeddings are nearest to a vector."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ class Vocabulary:
 
 
 def vocabulary_of(tokenizer: Any, tower: TextTower) -> Vocabulary:
-    """All tokens but start, end and padding, and but those whose embedding is zero: the model never learnt them.
+    """Return all tokens but start, end and padding, and but those whose embedding is zero: the model never learnt them.
 
     Args:
         tokenizer: open_clip's own (`SimpleTokenizer`): its tokens are bytes, written as characters.
@@ -46,7 +46,7 @@ def vocabulary_of(tokenizer: Any, tower: TextTower) -> Vocabulary:
 
 
 def word_of(symbols: str, byte_of: dict[str, int]) -> str:
-    """A token as one reads it: `shoe`, `sho-` for a piece, `<f09f->` for bytes that are no text by themselves."""
+    """Return a token as one reads it: `shoe`, `sho-` for a piece, `<f09f->` for bytes that are no text."""
     spelt = symbols.removesuffix("</w>")
     ending = "" if spelt != symbols else "-"
     raw = bytes(byte_of[symbol] for symbol in spelt)
@@ -57,7 +57,7 @@ def word_of(symbols: str, byte_of: dict[str, int]) -> str:
 
 
 def nearest(vectors: Tensor, vocabulary: Vocabulary, measure: str, *, count: int) -> tuple[Tensor, Tensor]:
-    """Finds the words that lie nearest to each vector.
+    """Find the words nearest to each vector.
 
     Args:
         vectors: (N, D_token).
@@ -78,13 +78,13 @@ def nearest(vectors: Tensor, vocabulary: Vocabulary, measure: str, *, count: int
 
 
 def closeness(vectors: Tensor, embeddings: Tensor, measure: str) -> Tensor:
-    """What orders the words for each vector (N, V), larger is nearer; what is the same for all words is left out."""
+    """Return what orders the words for each vector (N, V), larger is nearer; terms equal for all words are left out."""
     if measure == "cosine":
         return vectors @ F.normalize(embeddings, dim=-1).T
     return 2 * vectors @ embeddings.T - embeddings.square().sum(1)
 
 
-def twins_of(vectors: Tensor, generator: torch.Generator) -> Tensor:
-    """A random vector for each (N, D_token), drawn from N(0, σ²) with the root mean square of its entries as σ."""
+def random_like(vectors: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a random vector for each (N, D_token), drawn from N(0, σ²), σ the root mean square of its entries."""
     sizes = vectors.square().mean(1, keepdim=True).sqrt()
     return sizes * torch.randn(vectors.shape, generator=generator, dtype=vectors.dtype)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
 import torch
 from torch import Tensor
+
+T = TypeVar("T")  # a tensor, or several
 
 
 def choose_device(name: str) -> torch.device:
@@ -46,13 +48,13 @@ def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:
     return stored.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
 
 
-def graphed(function: Callable[[Tensor], Tensor], example: Tensor) -> tuple[Callable[[Tensor], Tensor], str]:
+def graphed(function: Callable[[Tensor], T], example: Tensor) -> tuple[Callable[[Tensor], T], str]:
     """On a GPU, a differentiable function of one tensor as two CUDA graphs, forward and backward; else the function.
 
     A graph spares the launches of many small operations, which cost more than the operations themselves.
 
     Args:
-        function: From a tensor of one shape to a tensor of one shape; waits for nothing on the way.
+        function: From a tensor of one shape to tensors of certain shapes; waits for nothing on the way.
         example: A tensor of that shape.
 
     Returns:

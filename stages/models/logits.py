@@ -30,7 +30,7 @@ def cosine_logits(image_features_raw: "Tensor", text_features: "Tensor", logit_s
 
 
 def exact_logits(image_features_raw: np.ndarray, text_features: np.ndarray, logit_scale: float) -> np.ndarray:
-    """logit_scale · cosine, float64; the same bits with any number of rows, any BLAS and any processor.
+    """Return logit_scale · cosine in float64: the same bits with any number of rows, any BLAS and any processor.
 
     Args:
         image_features_raw: (N, D), not normalised.
@@ -44,23 +44,23 @@ def exact_logits(image_features_raw: np.ndarray, text_features: np.ndarray, logi
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cosines (N, K) between the rows of (N, D) and (K, D), float64, as in `exact_logits`.
+    """Return the cosines (N, K) between the rows of (N, D) and (K, D), float64, as in `exact_logits`.
 
-    A matrix product adds in an order that hangs on its shape and on the processor. Here every product is a multiple of
-    2**-52, and by Cauchy and Schwarz no partial sum reaches 2: nothing is rounded, so the order cannot matter.
+    The order in which a matrix product adds depends on its shape and on the processor. Here every product is a multiple
+    of 2**-52, and by Cauchy and Schwarz no partial sum reaches 2: nothing is rounded, so the order cannot matter.
     """
     return on_grid(first) @ on_grid(second).T
 
 
 def on_grid(features: np.ndarray) -> np.ndarray:
-    """Features (N, D) at length 1, their entries rounded to multiples of 1 / GRID, float64."""
+    """Return features (N, D) of unit norm, their entries rounded to multiples of 1 / GRID, float64."""
     features = features.astype(np.float64)
     norms = np.sqrt(np.cumsum(features * features, axis=-1)[:, -1:])  # adds one by one; the order of `sum` may vary
     return np.rint(features / norms * GRID) / GRID
 
 
 def predictions_and_margins(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions (N,) and margins (N,) of logits (N, K): right class minus best other one, positive if right."""
+    """Return predictions (N,) and margins (N,) of logits (N, K): true class minus best other one, positive if right."""
     right = np.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
     others = logits.copy()
     np.put_along_axis(others, labels[:, None], -np.inf, axis=1)

@@ -1,14 +1,13 @@
-"""The verdicts on the evaluation itself: what each measurement must be for the attacks to be trusted."""
+"""Checks of the evaluation itself: what each measurement must be for the attacks to be trusted."""
 
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 
 import pandas as pd
 
-from stages.report.region import region
-from stages.report.tables import Rows, robust_of
-from stages.report.vocabulary import Threat
+from stages.report.statistics import robust_rows
+from stages.report.tables import Predictions
+from stages.report.vocabulary import CLEAN, Method, Threat
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 POINT = 0.01
@@ -30,12 +29,12 @@ class Check:
 
 
 def graded(name: str, value: float, *, warn: float, fail: float, found: str) -> Check:
-    """Passes up to `warn`, warns up to `fail`, fails above."""
+    """Return a check that passes up to `warn`, warns up to `fail`, and fails above."""
     return Check(name, PASS if value <= warn else WARN if value <= fail else FAIL, found)
 
 
 def checks_of(measured: pd.DataFrame) -> list[Check]:
-    """Judges the measurements of one data set.
+    """Check the measurements of one data set.
 
     Args:
         measured: One line for each: measure, attack, eps (1/255), steps, value, n; see
@@ -50,7 +49,7 @@ def checks_of(measured: pd.DataFrame) -> list[Check]:
 
 
 def checks_of_the_stored(measured: pd.DataFrame) -> list[Check]:
-    """What must hold exactly."""
+    """Check what must hold exactly."""
     exact = {
         "changed_at_eps_0": ("eps 0 changes nothing", "values that differ from the clean run"),
         "outside": ("|δ| <= eps in every stored file", "pixels outside of the ball"),
@@ -65,7 +64,7 @@ def checks_of_the_stored(measured: pd.DataFrame) -> list[Check]:
 
 
 def checks_of_eps(measured: pd.DataFrame) -> list[Check]:
-    """How accuracy goes with eps and with steps."""
+    """Check how accuracy depends on eps and on steps."""
     by_eps, by_steps = curve(measured, "pgd", "eps"), curve(measured, "pgd", "steps")
     noise, clean = curve(measured, "noise", "eps"), by_eps.iloc[0]
     count = int(measured.loc[measured["measure"] == "accuracy", "n"].max())
@@ -89,7 +88,7 @@ def checks_of_eps(measured: pd.DataFrame) -> list[Check]:
 
 
 def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
-    """Whether gradients are there, and whether anything beats them."""
+    """Check that there are gradients, and that no other attack is much stronger."""
     values = measured.set_index("measure")["value"]
     auto = values["autoattack"]
     pgd, suite = (values[f"{name}_of_autoattack_images"] for name in ("pgd", "suite"))
@@ -117,24 +116,25 @@ def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
     ]  # fmt: skip
 
 
-def checks_of_results(rows: Rows, threats: list[Threat], surrogates: list[dict], *, prompt: str) -> list[Check]:
-    """What the reported numbers of a prompt must be among each other.
+def checks_of_results(
+    predictions: Predictions, threats: list[Threat], surrogates: list[dict], *, method: Method
+) -> list[Check]:
+    """Compare the reported numbers of a method with each other.
 
-    Attacks that know the prompt are compared with those that do not, except Square, which sees no gradient of it.
+    Attacks through the method are compared with those that do not know it, except Square, which sees no gradient.
 
     Args:
-        rows: Of one data set.
+        predictions: Of one data set.
         threats: All threats of that data set.
         surrogates: Of each transfer attack: threat, clean_accuracy, robust_accuracy.
-        prompt: Which one is assessed.
+        method: The method that is assessed.
     """
-    knowing = (threat for threat in threats if threat.knowledge == "adaptive")
-    adaptive = [threat for threat in knowing if threat.attack["method"] != "square"]
+    adaptive = [one for one in threats if one.knowledge == "adaptive" and one.attack["method"] != "square"]
     checks = [
-        check_of_pair(rows, strong, weak, prompt=prompt)
+        check_of_pair(predictions, strong, weak, method=method)
         for weak in threats
         for strong in adaptive
-        if weak.knowledge == "oblivious" and (weak.eps, weak.defence) == (strong.eps, strong.defence)
+        if weak.knowledge == "oblivious" and weak.eps == strong.eps
     ]
     for about in surrogates:
         clean, robust = about["clean_accuracy"], about["robust_accuracy"]
@@ -147,12 +147,12 @@ def checks_of_results(rows: Rows, threats: list[Threat], surrogates: list[dict],
     return checks
 
 
-def check_of_pair(rows: Rows, strong: Threat, weak: Threat, *, prompt: str) -> Check:
+def check_of_pair(predictions: Predictions, strong: Threat, weak: Threat, *, method: Method) -> Check:
     """Compare two threats on the images and tuning seeds that both attack; often `strong` attacks a subset.
 
-    It fails where `strong` leaves more images right than `weak` by over two standard errors of the paired difference.
+    It fails where `strong` leaves more images correct than `weak` by over two standard errors of the paired difference.
     """
-    one, other = (robust_examples(rows, threat, prompt) for threat in (strong, weak))
+    one, other = (robust_examples(predictions, threat, method) for threat in (strong, weak))
     both = pd.concat([one, other], axis=1, join="inner", keys=["strong", "weak"]).groupby("id").mean()
     assert len(both), f"{strong.name} and {weak.name} attack no image in common"
     difference = both["strong"] - both["weak"]
@@ -163,27 +163,14 @@ def check_of_pair(rows: Rows, strong: Threat, weak: Threat, *, prompt: str) -> C
     )  # fmt: skip
 
 
-def robust_examples(rows: Rows, threat: Threat, prompt: str) -> pd.Series:
-    """Whether a prompt is right on the clean image and under the threat, by id and tuning seed."""
-    robust = robust_of(rows, rows[threat.name])
-    return robust[robust["prompt"] == prompt].set_index(["id", "seed"])["robust"]
-
-
-def assessment_list(table: pd.DataFrame) -> str:
-    """The checks as an HTML table."""
-    cells = ("dataset", "check", "found")
-    rows = "".join(
-        f'<tr><td class="{line.status}">{line.status}</td>'
-        + "".join(f"<td>{escape(getattr(line, cell))}</td>" for cell in cells)
-        + "</tr>"
-        for line in table.itertuples()
-    )
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("verdict", "data set", "what must hold", "found"))
-    return region(f'<table class="checks"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>', "Checks")
+def robust_examples(predictions: Predictions, threat: Threat, method: Method) -> pd.Series:
+    """Return whether each example is correct clean and under the threat, by id and tuning seed."""
+    robust = robust_rows(predictions[CLEAN.name], predictions[threat.name])
+    return robust[robust["method"] == method.name].set_index(["id", "seed"])["robust"]
 
 
 def curve(measured: pd.DataFrame, attack: str, along: str) -> pd.Series:
-    """Accuracy under an attack by eps (with the most steps, fewer at eps 0) or by steps (where there are several)."""
+    """Return the accuracy under an attack by eps (with the most steps) or by steps (where there are several)."""
     lines = measured[(measured["measure"] == "accuracy") & (measured["attack"] == attack)]
     if along == "steps":
         several = lines.groupby("eps")["steps"].nunique().idxmax()
@@ -194,11 +181,11 @@ def curve(measured: pd.DataFrame, attack: str, along: str) -> pd.Series:
 
 
 def listed(curve: pd.Series) -> str:
-    """A curve in words."""
+    """Return a curve in words."""
     return ", ".join(f"{value:.1%} at {at}" for at, value in curve.items())
 
 
 def assessment_table(checks: dict[str, list[Check]]) -> pd.DataFrame:
-    """All checks of all data sets: dataset, check, status, found."""
+    """Return all checks of all data sets: dataset, check, status, found."""
     lines = [(name, check.name, check.status, check.found) for name, found in checks.items() for check in found]
     return pd.DataFrame(lines, columns=["dataset", "check", "status", "found"])

@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stages.report.assessment import curve
-from stages.report.style import GRID, PERCENT_TICKS, png, styled
+from stages.report.style import GRID, percent_axis, png, styled
 from stages.report.tables import Results
-from stages.report.vocabulary import PROMPTS, Threat
+from stages.report.vocabulary import Method, Threat
 
 CURVES = {
     "noise": ("#555555", "o--", "random noise"),
@@ -18,35 +18,34 @@ POINTS = {"autoattack": ("#D55E00", "*", 13, "AutoAttack"), "square": ("#009E73"
 METHODS = {"feature_pgd": ("#CC79A7", "^", "oblivious PGD"), "transfer": ("#56B4E9", "v", "transfer")}
 
 
-def assessment_figure(measured: dict[str, pd.DataFrame], results: Results, threats: list[Threat]) -> bytes:
-    """One line of panels per data set.
+def assessment_figure(measured: dict[str, pd.DataFrame], studies: list[Results], method: Method) -> bytes:
+    """Draw one line of panels per data set.
 
     Args:
         measured: The measurements of each data set, see `assessment.checks_of`.
-        results: Every accuracy.
-        threats: Those of the report; what the oblivious ones leave is marked, too.
+        studies: The accuracies of these data sets; what the oblivious threats leave is marked, too.
+        method: The method that was assessed.
 
     Returns:
         A PNG: robust accuracy against eps on the left, against the number of steps on the right.
     """
-    oblivious = [threat for threat in threats if threat.knowledge == "oblivious" and threat.defence == "none"]
     with styled():
         figure = Figure(figsize=(7.5, 2.7 * len(measured) + 0.6), layout="constrained")
         panels = figure.subplots(len(measured), 2, squeeze=False, sharey=True)
-        for (left, right), (dataset, table) in zip(panels, measured.items(), strict=True):
-            prompt = table["prompt"].iloc[0]
-            draw_by_eps(left, table, [(threat, results[dataset, threat.name, prompt].accuracy) for threat in oblivious])
+        for (left, right), study in zip(panels, studies, strict=True):
+            table = measured[study.title]
+            oblivious = [threat for threat in study.threats if threat.knowledge == "oblivious"]
+            draw_by_eps(left, table, [(threat, study.line(threat, method).accuracy) for threat in oblivious])
             for attack in ("pgd", "margin"):
                 by_steps = curve(table, attack, "steps")
                 colour, style, _ = CURVES[attack]
                 right.plot(range(len(by_steps)), by_steps, style, color=colour, markersize=4)
             right.set_xticks(range(len(by_steps)), by_steps.index)
-            left.set(
-                title=f"{dataset}, {PROMPTS[prompt]}", xlabel="eps in 1/255", ylabel="robust accuracy in %", ylim=(0, 1)
-            )
+            title = f"{study.title}, {method.label}"
+            left.set(title=title, xlabel="eps in 1/255", ylabel="robust accuracy in %")
             right.set(xlabel=f"steps of PGD, eps {at_eps(table)}/255")
             for panel in (left, right):
-                panel.set_yticks(*PERCENT_TICKS)
+                percent_axis(panel, "y")
                 panel.grid(**GRID)
         handles, labels = left.get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
@@ -55,7 +54,7 @@ def assessment_figure(measured: dict[str, pd.DataFrame], results: Results, threa
 
 
 def draw_by_eps(panel: Axes, table: pd.DataFrame, oblivious: list[tuple[Threat, float]]) -> None:
-    """Robust accuracy against eps: curves of what was tried at each eps, marks of what was tried at some."""
+    """Draw robust accuracy against eps: curves of what was tried at each eps, marks of what was tried at some."""
     curves = {attack: curve(table, attack, "eps") for attack in CURVES}
     ticks = sorted({*(eps for by_eps in curves.values() for eps in by_eps.index), *(one.eps for one, _ in oblivious)})
     for attack, (colour, style, label) in CURVES.items():
@@ -76,5 +75,5 @@ def draw_by_eps(panel: Axes, table: pd.DataFrame, oblivious: list[tuple[Threat, 
 
 
 def at_eps(measured: pd.DataFrame) -> int:
-    """The eps at which attacks are compared with each other."""
+    """Return the eps at which attacks are compared with each other."""
     return int(measured.loc[measured["measure"] == "square_gain", "eps"].iloc[0])

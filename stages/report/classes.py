@@ -1,79 +1,62 @@
-"""Gains and losses of every tuned prompt by class."""
+"""Gains and losses of every method by class."""
 
 from html import unescape
 
 import pandas as pd
 
-from stages.report.statistics import DIGITS
-from stages.report.tables import Rows, in_a_page, robust_of
-from stages.report.vocabulary import CLEAN, PROMPTS, Threat
-
-TOLD = 3  # classes named of each kind
-TUNED = tuple(prompt for prompt in PROMPTS if prompt != "hand")
+from stages.report.comparison import signed
+from stages.report.statistics import DIGITS, robust_rows
+from stages.report.tables import Predictions, in_a_page
+from stages.report.vocabulary import CLEAN, Method, Threat, reference_of
 
 
-def classes_table(rows: Rows, class_names: list[str], threats: list[Threat]) -> pd.DataFrame:
-    """The accuracy of each class by every prompt, under attack its robust accuracy.
+def classes_table(
+    predictions: Predictions, class_names: list[str], methods: list[Method], threats: list[Threat]
+) -> pd.DataFrame:
+    """Return the accuracy of each class for every method, under attack its robust accuracy.
 
     Args:
-        rows: The rows of every threat of one data set.
+        predictions: The rows of every threat of one data set.
         class_names: K names, by label.
-        threats: Which threats to tell of.
+        methods: In the order of the report.
+        threats: Which threats to include.
 
     Returns:
-        dataset, threat, class, n, one column for each prompt, gain_PROMPT for each tuned one: fractions of the n test
-        images of the class, over all tuning seeds; a gain is the prompt less hand. A class without test images has no
-        line. The names are `in_a_page`.
+        dataset, threat, class, method, n, accuracy, gain: fractions of the n test images of the class, over all tuning
+        seeds; a gain is the accuracy less that of the reference. A class without test images has no line. The names
+        are `in_a_page`.
     """
+    names, reference = in_a_page(class_names), reference_of(methods)
+    order = {method.name: place for place, method in enumerate(methods)}
     tables = []
     for threat in threats:
-        judged = robust_of(rows, rows[threat.name])
-        table = judged.pivot_table(index="label", columns="prompt", values="robust", aggfunc="mean")[list(PROMPTS)]
-        table = table.assign(**{f"gain_{prompt}": table[prompt] - table["hand"] for prompt in TUNED}).round(DIGITS)
-        table.insert(0, "n", judged.groupby("label")["id"].nunique())
-        names = pd.Series(in_a_page(class_names))[table.index].to_numpy()
-        (dataset,) = judged["dataset"].unique()
-        for place, (column, value) in enumerate({"dataset": dataset, "threat": threat.name, "class": names}.items()):
-            table.insert(place, column, value)
-        tables.append(table)
+        robust = robust_rows(predictions[CLEAN.name], predictions[threat.name])
+        by_class = robust.groupby(["dataset", "threat", "label", "method"])
+        table = by_class.agg(n=("id", "nunique"), accuracy=("robust", "mean")).reset_index()
+        table = table.sort_values(["label", "method"], key=lambda column: column.map(order).fillna(column))
+        of_reference = table[table["method"] == reference.name].set_index("label")["accuracy"]
+        table["gain"] = table["accuracy"] - table["label"].map(of_reference)
+        table.insert(2, "class", table.pop("label").map(names.__getitem__))
+        tables.append(table.round(DIGITS))
     return pd.concat(tables, ignore_index=True)
 
 
-def extremes(table: pd.DataFrame) -> str:
-    """The largest gains and losses of each tuned prompt, for each data set and threat; plain text."""
-    told = []
-    for (dataset, threat), part in table.groupby(["dataset", "threat"], sort=False):
-        for prompt in TUNED:
-            gain = f"gain_{prompt}"
-            ordered = part.sort_values(gain, ascending=False, kind="stable")
-            for word, lines in (("gains", ordered.head(TOLD)), ("losses", ordered.iloc[::-1].head(TOLD))):
-                lines = lines[lines[gain] > 0 if word == "gains" else lines[gain] < 0]
-                said = [f"“{unescape(line[0])}” {whole_points(line[1])}" for line in lines[["class", gain]].to_numpy()]
-                told.append(f"{dataset}, {threat}, {PROMPTS[prompt]}, largest {word}: {', '.join(said) or 'none'}")
-    return f"In points, {'; '.join(told)}."
-
-
-def prices(table: pd.DataFrame) -> list[str]:
-    """For each tuned prompt the class that it loses most on without attack; sentences of plain text."""
-    return [f"{CLEAN.name}, by class: {PROMPTS[prompt]} {worst_class(table, prompt)}." for prompt in TUNED]
-
-
-def worst_class(table: pd.DataFrame, prompt: str) -> str:
-    """Say which class a tuned prompt loses most on without attack, with both accuracies, as the end of a sentence.
+def worst_class(table: pd.DataFrame, method: Method) -> str:
+    """Name the class that a method loses most on without attack, as the end of a sentence; plain text.
 
     Args:
         table: As `classes_table` makes it, of one data set or several.
-        prompt: The tuned prompt.
+        method: Not the reference.
     """
-    clean = table[table["threat"] == CLEAN.name].reset_index(drop=True)
-    line = clean.loc[clean[f"gain_{prompt}"].idxmin()]
-    if line[f"gain_{prompt}"] >= 0:
-        return "loses on no class"
+    clean = table[(table["threat"] == CLEAN.name) & (table["method"] == method.name)].reset_index(drop=True)
+    line = clean.loc[clean["gain"].idxmin()]
+    if line["gain"] >= 0:
+        return "no class loses"
     where = f" of {line['dataset']}" if clean["dataset"].nunique() > 1 else ""
-    both = f"{100 * line[prompt]:.1f} % instead of {100 * line['hand']:.1f} % (n = {line['n']})"
-    return f"loses most on “{unescape(line['class'])}”{where}: {both}"
+    both = f"{100 * line['accuracy']:.1f} % instead of {100 * (line['accuracy'] - line['gain']):.1f} %"
+    return f"the class that loses most is “{unescape(line['class'])}”{where}, {both} (n = {line['n']})"
 
 
 def whole_points(share: float) -> str:
-    """Points with their sign, without decimals: classes are small."""
-    return f"{100 * share:+.0f}".replace("-", "−")
+    """Return points with their sign, without decimals: classes are small."""
+    return signed(100 * share, digits=0)

@@ -1,6 +1,4 @@
-"""Which classes are taken for which under attack, the hand-written prompt beside AdvPT."""
-
-from html import unescape
+"""Which classes are taken for which under attack, the reference beside one other method."""
 
 import numpy as np
 import pandas as pd
@@ -10,56 +8,56 @@ from matplotlib.image import AxesImage
 
 from stages.report.style import png, short, styled
 from stages.report.tables import in_a_page
-from stages.report.vocabulary import PROMPTS, Threat
+from stages.report.vocabulary import Method, Threat
 
-SIDE_BY_SIDE = ("hand", "advpt")
 MOST_CLASSES = 20  # more names than this cannot be read
 MOST_NUMBERS = 12  # nor more numbers
-MISTAKES = 3  # of each data set
 
 
-def confusion_figure(table: pd.DataFrame, class_names: dict[str, list[str]], threat: Threat) -> bytes:
-    """One line of panels per data set; of more than 20 classes, those that the hand-written prompt misses most.
+def confusion_figure(
+    table: pd.DataFrame, class_names: dict[str, list[str]], threat: Threat, methods: list[Method]
+) -> bytes:
+    """Draw one line of panels per data set; of more than 20 classes, those that the first method misses most.
 
     Args:
         table: As `tables.confusion_table` makes it.
         class_names: The names of each data set, by label.
         threat: The threat of the table.
+        methods: The methods side by side.
 
     Returns:
-        A PNG. A cell is the share of the actual class that was taken for the predicted one.
+        A PNG. A cell is the share of the actual class for which the other one was predicted.
     """
     with styled():
         figure = Figure(figsize=(8.4, 4.5 * len(class_names) + 0.2), layout="constrained")
-        panels = figure.subplots(len(class_names), 2, squeeze=False, sharey="row")
+        panels = figure.subplots(len(class_names), len(methods), squeeze=False, sharey="row")
         for row, (dataset, names) in zip(panels, class_names.items(), strict=True):
-            shares = {prompt: shares_of(table, dataset, prompt, names) for prompt in SIDE_BY_SIDE}
-            chosen = most_missed(shares["hand"])
-            for panel, (prompt, share) in zip(row, shares.items(), strict=True):
+            shares = [shares_of(table, dataset, method, names) for method in methods]
+            chosen = most_missed(shares[0])
+            for panel, method, share in zip(row, methods, shares, strict=True):
                 image = draw(panel, share[np.ix_(chosen, chosen)], [short(names[label]) for label in chosen])
-                panel.set_title(f"{dataset}, {threat.name} ({threat.knowledge}): {PROMPTS[prompt]}")
+                panel.set_title(f"{dataset}, {threat.title}: {method.label}")
             row[0].set_ylabel("actual")
             figure.colorbar(image, ax=row, shrink=0.7, label="share of the actual class in %", format="{x:.0f}")
         return png(figure)
 
 
-def shares_of(table: pd.DataFrame, dataset: str, prompt: str, names: list[str]) -> np.ndarray:
-    """The confusion matrix (K, K) in percent of the actual class; a class without images is a row of zeros."""
-    part = table[(table["dataset"] == dataset) & (table["prompt"] == prompt)]
+def shares_of(table: pd.DataFrame, dataset: str, method: Method, names: list[str]) -> np.ndarray:
+    """Return the confusion matrix (K, K) in percent of the actual class; a class without images is a row of zeros."""
+    part = table[(table["dataset"] == dataset) & (table["method"] == method.name)]
     counts = part.pivot(index="actual", columns="predicted", values="count")
-    counts = counts.reindex(index=in_a_page(names), columns=in_a_page(names))
-    counts = counts.fillna(0).to_numpy()
+    counts = counts.reindex(index=in_a_page(names), columns=in_a_page(names)).fillna(0).to_numpy()
     return 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
 def most_missed(shares: np.ndarray) -> np.ndarray:
-    """The labels to show, in order: at most 20, those with the largest share of misses."""
+    """Return the labels to show, in order: at most 20, those with the largest share of misses."""
     missed = shares.sum(1) - np.diag(shares)
     return np.sort(np.argsort(-missed, kind="stable")[:MOST_CLASSES])
 
 
 def draw(panel: Axes, shares: np.ndarray, names: list[str]) -> AxesImage:
-    """Draws one matrix, with its numbers if they can be read."""
+    """Draw one matrix, with its numbers if they can be read."""
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     panel.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     panel.set_yticks(range(len(names)), names, fontsize=8)
@@ -70,18 +68,3 @@ def draw(panel: Axes, shares: np.ndarray, names: list[str]) -> AxesImage:
                 colour = "white" if share > 60 else "black"
                 panel.text(predicted, actual, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
     return image
-
-
-def mistakes(table: pd.DataFrame) -> str:
-    """The most frequent mistakes of AdvPT in words, for each data set; plain text."""
-    wrong = table[(table["prompt"] == "advpt") & (table["actual"] != table["predicted"])]
-    wrong = wrong.sort_values("count", ascending=False, kind="stable").groupby("dataset", sort=False).head(MISTAKES)
-    told = []
-    for dataset in table["dataset"].unique():
-        lines = wrong.loc[wrong["dataset"] == dataset, ["actual", "predicted", "count"]].to_numpy()
-        said = [
-            f"“{unescape(actual)}” for “{unescape(predicted)}” ({round(count, 1):g})"
-            for actual, predicted, count in lines
-        ]
-        told.append(f"{dataset}: {', '.join(said) or 'none'}")
-    return f"AdvPT's most frequent mistakes (images): {'; '.join(told)}."

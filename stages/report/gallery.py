@@ -1,15 +1,20 @@
-"""What the attacks look like: clean, adversarial, and the difference with its scale."""
+"""What the attacks look like: clean, adversarial, and the difference; images chosen by label, never by outcome."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from stages.report.style import png, short, styled
+from stages.report.tables import Predictions
+from stages.report.vocabulary import CLEAN, Method, Threat
 
 INCHES = 1.42  # side of one picture
 HEAD = {"loc": "center", "fontsize": 8}  # above a column of pictures
+PixelsOf = Callable[[Threat, list[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -17,16 +22,16 @@ class Attacked:
     """The images of a sample under one threat.
 
     Attributes:
-        title: What made them.
+        title: Of the column of pictures.
         eps: Radius of the ball, in 1/255; the ends of the difference's scale.
         pixels: (N, H, W, 3), uint8.
-        verdicts: What each prompt says of each image, N texts.
+        predictions: For each image what each method takes it for, N texts.
     """
 
     title: str
     eps: float
     pixels: np.ndarray
-    verdicts: list[str]
+    predictions: list[str]
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,65 @@ class Sample:
     attacked: list[Attacked]
 
 
+def sample_of(
+    dataset: str,
+    predictions: Predictions,
+    class_names: list[str],
+    threats: list[Threat],
+    methods: list[Method],
+    *,
+    count: int,
+    pixels_of: PixelsOf,
+) -> Sample:
+    """Choose a few test images, clean and under some threats.
+
+    Args:
+        dataset: Its name.
+        predictions: The rows of every threat.
+        class_names: K names, by label.
+        threats: The threats to show.
+        methods: Whose predictions to show; under an adaptive threat only those of the last one, which was attacked.
+        count: How many images.
+        pixels_of: Returns the images (N, H, W, 3), uint8, of a threat and N ids; for an adaptive threat those crafted
+            through the first tuning seed of the last method.
+    """
+    examples = examples_of(predictions, threats, count)
+    ids = examples["id"].tolist()
+    attacked = [
+        Attacked(
+            f"{threat.name}\n({threat.knowledge})",
+            threat.eps,
+            pixels_of(threat, ids),
+            predicted(predictions[threat.name], ids, class_names, methods[-1:] if is_adaptive(threat) else methods),
+        )
+        for threat in threats
+    ]
+    return Sample(dataset, pixels_of(CLEAN, ids), [class_names[label] for label in examples["label"]], attacked)
+
+
+def is_adaptive(threat: Threat) -> bool:
+    """Return whether a threat was crafted through a method."""
+    return threat.knowledge == "adaptive"
+
+
+def examples_of(predictions: Predictions, threats: list[Threat], count: int) -> pd.DataFrame:
+    """Return the first test image (id, label) of each of the first classes, of those that every threat attacked."""
+    examples = predictions[CLEAN.name].drop_duplicates("id")
+    for threat in threats:
+        examples = examples[examples["id"].isin(predictions[threat.name]["id"])]
+    return examples.drop_duplicates("label").sort_values("label")[["id", "label"]].head(count)
+
+
+def predicted(rows: pd.DataFrame, ids: list[str], class_names: list[str], methods: list[Method]) -> list[str]:
+    """Return what the first seed of each method takes each image for, one text per image."""
+    first = rows[rows["seed"] == 0].set_index(["method", "id"])["prediction"]
+    return [
+        "\n".join(f"{method.label}: {short(class_names[first[method.name, id]])}" for method in methods) for id in ids
+    ]
+
+
 def gallery(samples: list[Sample]) -> bytes:
-    """A line of pictures per image: clean, then adversarial and difference for each threat. A PNG."""
+    """Draw a line of pictures per image: clean, then adversarial and difference for each threat. A PNG."""
     lines = [len(sample.pixels) for sample in samples]
     columns = 1 + 2 * max(len(sample.attacked) for sample in samples)
     with styled():
@@ -60,7 +122,7 @@ def gallery(samples: list[Sample]) -> bytes:
 
 
 def draw_sample(block: SubFigure, sample: Sample, columns: int) -> None:
-    """Draws the images of one data set."""
+    """Draw the images of one data set."""
     panels = block.subplots(len(sample.pixels), columns, squeeze=False)
     block.suptitle(f"{sample.dataset}: the first test image of some classes", x=0.01, ha="left", fontweight="bold")
     for panel in panels.flat:
@@ -72,17 +134,17 @@ def draw_sample(block: SubFigure, sample: Sample, columns: int) -> None:
         left[0].set_title(attacked.title, **HEAD)
         right[0].set_title(f"difference\nblack −{attacked.eps:g}, white +{attacked.eps:g}", **HEAD)
         for line, (clean, adversarial) in enumerate(zip(sample.pixels, attacked.pixels, strict=True)):
-            show(left[line], adversarial, below=attacked.verdicts[line])
+            show(left[line], adversarial, below=attacked.predictions[line])
             show(right[line], scaled_difference(clean, adversarial, attacked.eps))
 
 
 def scaled_difference(clean: np.ndarray, adversarial: np.ndarray, eps: float) -> np.ndarray:
-    """The signed difference of two uint8 images, each channel in [0, 1]: 0.5 is no change, 0 is -eps, 1 is +eps."""
+    """Return the signed difference of two uint8 images, each channel in [0, 1]: 0.5 is none, 0 is -eps, 1 is +eps."""
     difference = adversarial.astype(float) - clean.astype(float)
     return np.clip(0.5 + difference / (2 * max(eps, 1)), 0, 1)
 
 
 def show(panel: Axes, image: np.ndarray, *, below: str = "") -> None:
-    """Shows one picture, its pixels as they are, and a text below it."""
+    """Show one picture, its pixels as they are, and a text below it."""
     panel.imshow(image, interpolation="nearest")
     panel.text(0.5, -0.04, below, transform=panel.transAxes, ha="center", va="top", fontsize=7)

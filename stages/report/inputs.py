@@ -1,135 +1,172 @@
-"""What `plot` and `model_card` read: rows, curves, images, measurements of a study, held against what made them."""
+"""What `plot` and `model_card` read: predictions, curves, images and measurements of a study, and what made them."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stages.datasets.card import Card
 from stages.datasets.card_file import read_card
-from stages.evaluation.study import TUNED, expected_provenance
-from stages.report.origins import flat
-from stages.report.tables import Rows
-from stages.report.vocabulary import Threat
-from stages.report.worst import pointwise_worst
+from stages.datasets.halves import HALVES
+from stages.evaluation.study import read_method, study_title
+from stages.report.tables import Predictions
+from stages.report.threats import WORST, pointwise_worst, threats_of
+from stages.report.vocabulary import Method, Threat
 from stages.runtime.params import Params
-from stages.storage.images import images_provenance, read_images
-from stages.storage.parquet import opened, read_table
-from stages.storage.prompts import load_prompts
+from stages.storage import layout
+from stages.storage.images import read_images
+from stages.storage.notes import read_note
+from stages.storage.parquet import read_table
 from stages.storage.provenance import Provenance, require
+
+CURVES = {"dataset": str, "method": str, "seed": int, "epoch": int, "loss": float, "accuracy": float}
+INTERPRETATION = ("nearest_tokens", "text_feature_drift", "cosines", "pca")
 
 
 @dataclass(frozen=True)
-class Found:
+class Study:
     """What was found in one study.
 
     Attributes:
-        dataset: Whose test images were judged.
-        card: What is known of that data set.
+        dataset: Whose test images are classified.
+        name: `all`, `base`, `new`, or the data set that the methods were tuned on.
+        card: The facts about the data set.
         class_names: The classes of this study, by label.
-        prompts: What made each prompt.
-        curves: Tuning curves; None where the prompts were tuned in another study.
-        rows: The rows of each threat.
+        methods: In the order of params.yaml.
+        threats: In the order of the report.
+        provenances: What made each method, by its name.
+        curves: Tuning curves of what was tuned in this study: dataset, method, seed, epoch, loss, accuracy.
+        predictions: The rows of each threat.
     """
 
     dataset: str
+    name: str
     card: Card
     class_names: list[str]
-    prompts: dict[str, Provenance]
-    curves: pd.DataFrame | None
-    rows: Rows
+    methods: list[Method]
+    threats: list[Threat]
+    provenances: dict[str, Provenance]
+    curves: pd.DataFrame
+    predictions: Predictions
+
+    @property
+    def title(self) -> str:
+        """What the report calls it: `dtd`, `dtd_base`, `imagenet_to_dtd`."""
+        return study_title(self.dataset, self.name)
+
+    @property
+    def bank_eps(self) -> float:
+        """The eps of the bank that the first method tuned on one has seen; 0 if none has."""
+        attacks = (made.get("tuned", made).get("attack") for made in self.provenances.values())
+        return next((attack["eps"] for attack in attacks if attack), 0)
 
 
-def read_assessment(dataset: str, study: Found, settings: dict[str, Any]) -> pd.DataFrame:
-    """What `assess` measured on a data set; the column `prompt` says on which prompt.
+def studies_of(params: Params) -> list[tuple[str, str]]:
+    """Return all studies in the order of the report: data set, name of the study."""
+    transfers = [(target, source) for source in params.transfer.sources for target in params.transfer.targets]
+    halves = [(dataset, half) for dataset in params.base_to_new for half in HALVES]
+    return [*((dataset, "all") for dataset in params.datasets), *transfers, *halves]
+
+
+def methods_of(params: Params, study: str) -> list[Method]:
+    """Return the methods of a study: those behind a defence are evaluated on all classes only."""
+    return [
+        Method(one.name, one.label, one.block.baseline, one.group)
+        for one in params.methods.all()
+        if study == "all" or one.group != "defended"
+    ]
+
+
+def assessed_method(params: Params) -> Method:
+    """Return the method that `assess` attacks, which the report shows where there is room for only one."""
+    return next(one for one in methods_of(params, "all") if f"{one.group}/{one.name}" == params.assess.method)
+
+
+def read_study(dataset: str, name: str, params: Params) -> Study:
+    """Read what was found in one study.
 
     Raises:
-        ValueError: If it is missing or damaged, or was measured on other prompts or by other parameters.
+        ValueError: If a file is missing or damaged, or a method or an attack was made with other parameters.
     """
-    path = Path(f"data/test/{dataset}/assessment.parquet")
-    table, made_by = read_table(path)
-    require(made_by, path, assess=settings, prompts=study.prompts[settings["prompt"]])
-    return table.to_pandas().assign(prompt=settings["prompt"])
-
-
-def read_words(dataset: str, study: Found) -> dict[str, pd.DataFrame]:
-    """What the stage `words` found on a data set: the tables words, moves, cosines, plane.
-
-    Raises:
-        ValueError: If one is missing or damaged, or was made from other prompts.
-    """
-    tables = {}
-    for name in ("words", "moves", "cosines", "plane"):
-        path = Path(f"data/words/{dataset}/{name}.parquet")
-        table, made_by = read_table(path)
-        require(flat(made_by["prompts"]), path, **flat(study.prompts))
-        tables[name] = table.to_pandas()
-    return tables
-
-
-def read_study(name: str, dataset: str, threats: list[Threat], params: Params) -> Found:
-    """Reads what was found in one study.
-
-    Raises:
-        ValueError: If a file is missing or damaged, if prompts or rows are those of other parameters, or rows those of
-            other prompts.
-    """
-    folder = Path(f"data/prompts/{name}")
-    files = {prompt: folder / prompt / "prompts.safetensors" for prompt in TUNED}
-    loaded = {
-        prompt: load_prompts(path)
-        for prompt, path in {"hand": Path(f"data/prompts/{dataset}/hand/prompts.safetensors"), **files}.items()
+    methods, threats = methods_of(params, name), threats_of(params.oblivious, params.adaptive)
+    provenances, tables, curves = {}, {}, []
+    for method in methods:
+        prompts = read_method(dataset, name, params.methods.find(method.group, method.name), params)
+        provenances[method.name] = prompts.provenance
+        tables[method.name] = read_predictions(dataset, name, method, threats)
+        tuning = layout.method_folder(dataset, name, method.group, method.name) / "tuning.parquet"
+        if tuning.is_file():
+            curves.append(read_table(tuning)[0].to_pandas())
+    predictions = {
+        threat.name: pd.concat([tables[method.name][threat.name] for method in methods], ignore_index=True)
+        for threat in threats
+        if not is_worst(threat)
     }
-    prompts = {prompt: file.provenance for prompt, file in loaded.items()}
-    for prompt, made_by in prompts.items():
-        require(made_by.get("tuned", made_by), folder / prompt, **expected_provenance(params)[prompt])
-    chosen = {"seed": params.seed, "data": params.data.model_dump()}
-    rows = {}
-    worst = [threat for threat in threats if threat.name.startswith("worst_")]
-    for threat in (one for one in threats if one not in worst):
-        path = Path(f"data/rows/{name}/{threat.name}.parquet")
-        table, made_by = read_table(path)
-        require(flat(made_by["prompts"]), path, **flat(prompts))
-        source = made_by["images" if threat.knowledge == "adaptive" else "features"]
-        require(flat(source), path, **expected(dataset, threat), **flat(chosen))
-        rows[threat.name] = table.to_pandas().assign(defence=threat.defence)
-    rows |= {one.name: pointwise_worst([rows[part] for part in one.attack["of"]], one.name) for one in worst}
-    tuned = read_curves({prompt: path.with_name("tuning.parquet") for prompt, path in files.items()}, prompts)
+    for threat in filter(is_worst, threats):
+        predictions[threat.name] = pointwise_worst([predictions[one] for one in threat.attack["of"]], threat.name)
+    found = pd.concat([pd.DataFrame(columns=list(CURVES)).astype(CURVES), *curves])
     card = read_card(dataset)
-    return Found(dataset, card, loaded["advpt"].class_names, prompts, tuned, rows)
+    return Study(dataset, name, card, prompts.class_names, methods, threats, provenances, found, predictions)
 
 
-def read_curves(paths: dict[str, Path], prompts: dict[str, Provenance]) -> pd.DataFrame | None:
-    """The tuning curves of the prompts of one study; None where they were tuned in another one.
+def is_worst(threat: Threat) -> bool:
+    """Return whether the rows of a threat are computed from those of others."""
+    return threat.attack.get("method") == WORST
+
+
+def read_predictions(dataset: str, study: str, method: Method, threats: list[Threat]) -> Predictions:
+    """Read the predictions of one method.
 
     Raises:
-        ValueError: If a file is damaged, or is the curve of another prompt.
+        ValueError: If a file is missing or damaged, or the attack of a threat was another one.
     """
-    if not all(path.is_file() for path in paths.values()):
-        return None
-    curves = []
-    for prompt, path in paths.items():
-        table, made_by = read_table(path)
-        require(flat(made_by), path, **flat(prompts[prompt]))
-        curves.append(table.to_pandas())
-    return pd.concat(curves)
+    place = (dataset, study, method.group, method.name)
+    path = layout.predictions_file(*place, "oblivious")
+    table, provenance = read_table(path)
+    sources = provenance["features" if "features" in provenance else "images"]
+    by_threat = dict(iter(table.to_pandas().groupby("threat", sort=False)))
+    for threat in threats:
+        if threat.knowledge == "oblivious":
+            require(sources.get(threat.name, {}), path, attack=threat.attack)
+        elif threat.knowledge == "adaptive" and not is_worst(threat):
+            path = layout.predictions_file(*place, threat.name)
+            table, made_by = read_table(path)
+            require(made_by["images"], path, attack=threat.attack)
+            by_threat[threat.name] = table.to_pandas()
+    return by_threat
 
 
-def expected(dataset: str, threat: Threat) -> Provenance:
-    """What must have made the images of a threat, nested keys joined by dots."""
-    return flat({"dataset": dataset, "split": "test", "attack": threat.attack})
+def read_assessment(dataset: str) -> pd.DataFrame:
+    """Read the measurements of `assess` on a data set."""
+    return read_table(layout.assessment_file(dataset))[0].to_pandas()
 
 
-def read_pixels(dataset: str, threat: Threat, ids: list[str]) -> np.ndarray:
-    """The images of the given ids, in their order (N, H, W, 3); holds one shard at a time."""
-    folder = {
-        "clean": Path(f"data/clean/{dataset}/test/images"),
-        "oblivious": Path(f"data/test/{dataset}/{threat.name}/images"),
-        "adaptive": Path(f"data/test/{dataset}/{threat.name}/images/advpt-0"),
-    }[threat.knowledge]
-    require(flat(images_provenance(folder)), folder, **expected(dataset, threat))
+def read_interpretation(dataset: str) -> dict[str, pd.DataFrame]:
+    """Read the tables of `interpret` on a data set."""
+    folder = layout.interpretation_folder(dataset)
+    return {name: read_table(folder / f"{name}.parquet")[0].to_pandas() for name in INTERPRETATION}
+
+
+def read_surrogates(dataset: str, threats: list[Threat]) -> list[dict]:
+    """Read the accuracies of the surrogate of each transfer attack on a data set."""
+    transfers = [threat.name for threat in threats if threat.attack.get("method") == "transfer"]
+    paths = {name: layout.oblivious_images(dataset, name) / "surrogate.json" for name in transfers}
+    return [{"threat": name, **read_note(path)} for name, path in paths.items()]
+
+
+def read_pixels(dataset: str, method: Method, threat: Threat, ids: list[str]) -> np.ndarray:
+    """Read the images of the given ids, in their order (N, H, W, 3), one shard at a time.
+
+    Args:
+        dataset: Its name.
+        method: The method that adaptive images were crafted through, in its first tuning seed.
+        threat: Any but a pointwise worst.
+        ids: N of them.
+    """
+    if threat.knowledge == "adaptive":
+        folder = layout.adaptive_images(dataset, "all", method.group, method.name, threat.name) / "seed-0"
+    else:
+        folder = layout.oblivious_images(dataset, threat.name)
     found = {}
     for shard in read_images(folder):
         found |= {id: pixels.copy() for id, pixels in zip(shard.ids, shard.pixels, strict=True) if id in ids}
@@ -138,7 +175,7 @@ def read_pixels(dataset: str, threat: Threat, ids: list[str]) -> np.ndarray:
     return np.stack([found[id] for id in ids])
 
 
-def count_training_images(dataset: str) -> int:
-    """How many training images took part."""
-    with opened(Path(f"data/clean/{dataset}/train/features.parquet")) as file:
-        return file.metadata.num_rows
+def facts_of_studies(studies: list[Study]) -> dict[str, dict]:
+    """Return the facts about the data sets of the studies, by name."""
+    names = {"sha256", "origin", "licence", "splits", "notes"}
+    return {study.dataset: study.card.model_dump(include=names) for study in studies}

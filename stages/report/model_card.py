@@ -1,146 +1,97 @@
-"""The model card: what the prompts are, what they were tuned against, what they are worth, and what not; Markdown."""
+"""The model card: what the prompts are, what they were tuned against, how well they do, and their limits; Markdown."""
 
-from typing import Any
+import re
+from html import escape
+from string import punctuation
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages.report.classes import prices
-from stages.report.findings import findings
-from stages.report.markdown import markdown
-from stages.report.subsets import clean_beside, counted, footnote
+from stages.report.facts import flat, values
+from stages.report.inputs import Study
+from stages.report.page import TEMPLATES
+from stages.report.result_tables import counts, footnote, percent
 from stages.report.tables import Accuracy, Results
-from stages.report.vocabulary import PROMPTS, Threat
+from stages.report.vocabulary import Method
+from stages.storage.layout import method_folder
 
 MOST_NAMES = 20  # of classes
-HEAD = """
-Text features of class names under a context that was tuned on attacked images (AdvPT; refreshed: attacked through the
-prompts themselves) and, to compare, on clean ones (CoOp). They classify images with the CLIP whose digest stands here,
-and with no other; no weight of it was changed. How to load them with open_clip alone: "Using the prompts
-elsewhere" in the README.md of the project that made them.
-
-In the tables: accuracy in %, ± its standard deviation over tuning seeds, in brackets the 95 % Wilson interval for n
-test images; under attack the share that is right both clean and attacked. An *oblivious* attacker does not know the
-prompts, an *adaptive* one attacks through the very prompt under test.
-"""
-UNTESTED = "**No adaptive threat was run: nothing here says what the prompts are worth against one who knows them.**"
-LIMITS = """## Limits
-
-- **The attacker who knows the prompt decides.** An oblivious row says nothing about somebody who has these files. The
-  adaptive rows do, and a stronger attack than theirs can only leave less.
-- Attacks are bounded in L∞ at the model's input resolution. Patches, other norms, changes of light or angle, and images
-  of another kind than the data set's were not tried.
-- The classes are a closed list: an image of anything else gets one of these names, with a probability all the same.
-- Nothing was done to calibrate the probabilities.
-- The intervals cover the sampling of test images, not another data set.
-- Not to be the only protection of anything that matters.
-"""
-LICENCE = """## Licence
-
-The prompts are made by this project and under its licence, MIT. The images that they were tuned on and the model's
-weights have licences of their own: that of each data set stands above, that of the weights with whoever published them.
-"""
-CITATION = """## Citation
-
-```bibtex
-@inproceedings{zhang2024advpt,
-  title     = {Adversarial Prompt Tuning for Vision-Language Models},
-  author    = {Zhang, Jiaming and Ma, Xingjun and Wang, Xin and Qiu, Lingyu and Wang, Jiaqi and Jiang, Yu-Gang and
-               Sang, Jitao},
-  booktitle = {European Conference on Computer Vision (ECCV)},
-  year      = {2024},
-  eprint    = {2311.11261},
-  archivePrefix = {arXiv}
-}
-```
-"""
+PLAIN = frozenset(" -,;:./()%+='\"@?^")  # what of the punctuation means nothing in the middle of a line
+ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)  # of which GitHub makes a link unasked
 
 
-def model_card(
-    study: str,
-    facts: dict[str, Any],
-    class_names: list[str],
-    made_by: dict[str, dict[str, Any]],
-    results: Results,
-    threats: list[Threat],
-    classes: pd.DataFrame,
-) -> str:
-    """The whole card of the prompts of one study.
+def model_card(study: Study, results: Results, sentences: list[str]) -> str:
+    """Return the whole card of the prompts of one study.
 
     Args:
-        study: The data set's name, or for example `imagenet_to_dtd`.
-        facts: Of the data set: sha256, origin, licence, splits.
-        class_names: K names.
-        made_by: Provenance of the tuned prompts.
-        results: Accuracies; the study's are chosen.
-        threats: Its threats, in their order.
-        classes: Its accuracies by class, see `classes.classes_table`.
+        study: The study.
+        results: Its accuracies.
+        sentences: What they show; plain text.
     """
-    described = description(study, facts, class_names, made_by)
-    notes = [footnote(results, study, threats), *findings(results, study, threats), *prices(classes)]
-    said = "\n".join(f"- {markdown(note)}" for note in notes if note)
-    table = results_lines(results, study, threats)
-    warning = "" if any(threat.knowledge == "adaptive" for threat in threats) else f"{UNTESTED}\n\n"
-    title = f"# Model card: AdvPT prompts, {markdown(study)}"
-    found = f"\n## Results\n\n{table}\n\n{warning}{said}\n"
-    return "\n".join([title, HEAD, described, found, LIMITS, LICENCE, CITATION])
-
-
-def description(study: str, facts: dict[str, Any], class_names: list[str], made_by: dict[str, dict[str, Any]]) -> str:
-    """What made the prompts and what they were tuned against, as a table; arguments as for `model_card`."""
-    advpt = made_by["advpt"]
-    tuning = advpt.get("tuned", advpt)  # of contexts that moved, where they come from
-    refreshed = made_by["advpt_refreshed"].get("tuned", made_by["advpt_refreshed"])
-    rounds = {key: value for key, value in refreshed["refresh"].items() if key != "tune"}
-    lines = {
-        "prompts": ", ".join(f"data/prompts/{study}/{prompt}" for prompt in ("advpt", "advpt_refreshed", "coop")),
-        "classes": names(class_names),
-        "data": f"{facts['origin']}; splits: {facts['splits']}; sha256 {facts['sha256']}",
-        "licence of the data": facts["licence"],
-        "model": f"{advpt['model']['name']}, {advpt['model']['pretrained'] or 'its own weights'}",
-        "its sha256": advpt["model"]["sha256"],
-        "tuned on": tuning["dataset"] + (f", the part {tuning['part']} of its classes" if tuning.get("part") else ""),
-        "tuned against": values(tuning["attack"]) + "; eps in 1/255 of the pixel range",
-        "tuning": values(tuning["tune"]),
-        "refreshed": values(rounds) + "; eps in 1/255 of the pixel range",
-        "tuning in each round": values(refreshed["tune"]),
-    }
-    told = "\n".join(f"| {key} | {markdown(value)} |" for key, value in lines.items())
-    return f"| | |\n|---|---|\n{told}"
-
-
-def results_lines(results: Results, study: str, threats: list[Threat]) -> str:
-    """The accuracies as a table: threats down, prompts across."""
-    titles = ["threat", "its attacker", "n", *PROMPTS.values()]
-    rows = [titles, ["---"] * len(titles)]
-    for threat in threats:
-        found = [results[study, threat.name, prompt] for prompt in PROMPTS]
-        attacker = threat.knowledge if threat.attack else ""
-        cells = [cell(line, clean_beside(results, line)) for line in found]
-        rows.append([markdown(f"{threat.name}: {threat.recipe}"), attacker, counted(results, found), *cells])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def cell(line: Accuracy, beside: str) -> str:
-    """One accuracy with its spread, its interval and what stands beside it."""
-    spread = "" if pd.isna(line.std) else f" ± {100 * line.std:.1f}"
-    return f"{100 * line.accuracy:.1f}{spread} ({100 * line.low:.1f}-{100 * line.high:.1f})" + (
-        beside and f", {beside}"
+    environment = Environment(  # noqa: S701 - Markdown, not HTML: every value passes through `finalize`
+        loader=FileSystemLoader(TEMPLATES),
+        trim_blocks=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: markdown(str(value)),  # the autoescape of Markdown
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("model_card.md.j2").render(
+        results=results,
+        classes=listed(study.class_names),
+        card=study.card,
+        model=study.provenances[results.reference.name]["model"],
+        methods=[about(study, method) for method in results.methods],
+        lines=[
+            (threat, counts(results, threat), method, results.line(threat, method))
+            for threat in results.threats
+            for method in results.methods
+        ],
+        accuracy=accuracy,
+        percent=percent,
+        adaptive=any(threat.knowledge == "adaptive" for threat in results.threats),
+        sentences=[sentence for sentence in (footnote(results), *sentences) if sentence],
     )
 
 
-def names(class_names: list[str]) -> str:
-    """How many classes there are, and the first of their names."""
+def about(study: Study, method: Method) -> dict[str, str]:
+    """Return what the card says of a method; of contexts that moved, of those that they come from."""
+    found = study.provenances[method.name]
+    source = found.get("tuned", found)
+    part = source.get("study", "all")
+    return {
+        "label": method.label,
+        "folder": str(method_folder(study.dataset, study.name, method.group, method.name)),
+        "tuned_on": source["dataset"] + (f", {part} classes" if part != "all" else ""),
+        "parameters": values(flat(source["block"])),
+        "attack": values(source.get("attack", {})),
+    }
+
+
+def accuracy(line: Accuracy) -> str:
+    """Return one accuracy with its spread and its interval."""
+    spread = "" if pd.isna(line.std) else f" ± {percent(line.std)}"
+    return f"{percent(line.accuracy)}{spread} ({percent(line.low)}-{percent(line.high)})"
+
+
+def listed(class_names: list[str]) -> str:
+    """Return the number of classes, and the first of their names."""
     more = len(class_names) - MOST_NAMES
     return f"{len(class_names)}: {', '.join(class_names[:MOST_NAMES])}{f' and {more} more' if more > 0 else ''}"
 
 
-def values(block: dict[str, Any]) -> str:
-    """A block of params.yaml on one line."""
-    return ", ".join(f"{key} {written(value)}" for key, value in block.items())
+def markdown(text: str) -> str:
+    """Return a text that Markdown shows as it is, on one line.
+
+    A backslash goes before each sign that could mean something, `&`, `<` and `>` become HTML entities, and whatever
+    cannot be seen is written as Python writes it.
+    """
+    return ADDRESS.sub(r"\\\g<0>", "".join(map(literal, text)))
 
 
-def written(value: Any) -> str:
-    """One value: numbers short, several joined."""
-    if isinstance(value, list):
-        return " and ".join(map(written, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def literal(character: str) -> str:
+    """Return one character of such a text."""
+    if character in "&<>":
+        return escape(character)
+    if not character.isprintable():
+        return character.encode("unicode_escape").decode()  # a backslash and a letter, which mean nothing
+    return f"\\{character}" if character in punctuation and character not in PLAIN else character

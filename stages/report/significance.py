@@ -1,4 +1,4 @@
-"""Is one prompt better than another on the same images? A paired exact test, corrected for how often it is asked."""
+"""Is one method better than another on the same images? A paired exact test, corrected for the number of tests."""
 
 import numpy as np
 import pandas as pd
@@ -6,30 +6,20 @@ from scipy.special import bdtr
 
 LEVEL = 0.05  # a corrected p below it is a difference
 DIGITS_OF_P = 4  # significant ones
-PAIRS = (  # a tuned prompt, what it is compared with
-    ("coop", "hand"),
-    ("advpt", "hand"),
-    ("advpt", "coop"),
-    ("advpt_refreshed", "hand"),
-    ("advpt_refreshed", "advpt"),
-)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """McNemar's exact test, two-sided: could both be right equally often, had other images been drawn?
+    """Return the two-sided p of McNemar's exact test.
 
-    Only images that one gets right and the other wrong count; without a difference either is as likely to be the one
-    that is right. Of several tuning seeds every one is tested, and the largest p stands: the claim that one is better
-    is made of each tuned prompt, so each must carry it. Requiring all tests keeps the level without a correction
-    (Berger 1982, an intersection-union test). Pooling the seeds would count an image several times as if independent;
-    a majority over seeds would test an ensemble that nobody deploys. Seeds that point both ways give 1.
+    Only images that one method classifies correctly and the other does not count; without a difference either of the
+    two is as likely. Of several tuning seeds every one is tested, and the largest p stands: the claim that one method
+    is better is made of each tuned prompt, so each must carry it. Requiring all tests keeps the level without a
+    correction (Berger 1982, an intersection-union test). Pooling the seeds would count an image several times as if
+    independent; a majority over seeds would test an ensemble that is not deployed. Seeds that point both ways give 1.
 
     Args:
-        first: Which images are right (N,), or by tuning seed (S, N); bool.
+        first: Which images are correct (N,), or by tuning seed (S, N); bool.
         second: The same for the other, the images in the same order (N,) or (T, N).
-
-    Returns:
-        p, in [0, 1]; 1 where nothing speaks for a difference.
 
     Source: McNemar 1947, in the exact form of Fagerland, Lydersen and Laake 2013.
     """
@@ -38,13 +28,13 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def one_sided(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """p (2,) of `first` being right as much more often as it is, and as much less often."""
+    """Return the p (2,) of `first` being correct as much more often as it is, and as much less often."""
     more, less = np.sum(first & ~second), np.sum(~first & second)
     return bdtr([less, more], more + less, 0.5)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Corrects the p of a family of tests (M,), so that the chance of any false claim among them stays below the level.
+    """Correct the p of a family of tests (M,), so that the chance of any false claim among them stays below the level.
 
     Valid however the tests depend on each other.
 
@@ -56,20 +46,21 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def comparisons(judged: dict[str, pd.DataFrame]) -> dict[tuple[str, str, str], float]:
-    """How sure each difference between two prompts is; one family is everything that one study is asked.
+def comparisons(robust: dict[str, pd.DataFrame], pairs: list[tuple[str, str]]) -> dict[tuple[str, str, str], float]:
+    """Test each difference between two methods; all tests of one study are one family.
 
     Args:
-        judged: id, prompt, seed, robust, by threat; all prompts and seeds of a threat judge the same images.
+        robust: id, method, seed, robust, by threat; all methods and seeds of a threat classify the same images.
+        pairs: A method and what it is compared with.
 
     Returns:
-        The corrected p, to 4 significant digits, by threat, prompt, and what it is compared with, for PAIRS.
+        The corrected p, to 4 significant digits, by threat, method, and what it is compared with.
     """
     p = {}
-    for threat, rows in judged.items():
-        right = rows.pivot(index="id", columns=["prompt", "seed"], values="robust")
-        assert not right.isna().any(axis=None), "every prompt and seed judges the same images"
-        for pair in PAIRS:
-            p[threat, *pair] = mcnemar(*(right[prompt].to_numpy(bool).T for prompt in pair))
+    for threat, rows in robust.items():
+        correct = rows.pivot(index="id", columns=["method", "seed"], values="robust")
+        assert not correct.isna().any(axis=None), "every method and seed classifies the same images"
+        for pair in pairs:
+            p[threat, *pair] = mcnemar(*(correct[method].to_numpy(bool).T for method in pair))
     corrected = holm(np.array(list(p.values())))
     return {key: float(f"{value:.{DIGITS_OF_P - 1}e}") for key, value in zip(p, corrected, strict=True)}

@@ -4,14 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
+from typing import Any, NamedTuple
 
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.lines import Line2D
 
-# Okabe and Ito's colours, told apart by every kind of colour vision; the markers differ as well
-COLOURS = {"hand": "#555555", "coop": "#E69F00", "advpt": "#0072B2", "advpt_refreshed": "#009E73"}
-MARKERS = {"hand": "o", "coop": "s", "advpt": "D", "advpt_refreshed": "^"}
+from stages.report.vocabulary import Method
+
+# Grey for the reference, then Okabe and Ito's colours, told apart by every kind of colour vision; with the markers, 77
+# methods look different
+COLOURS = ("#555555", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h")
+LINES = ("-", "--", "-", "-.", ":")
 GROUNDS = {"clean": "#ffffff", "oblivious": "#f1f5f9", "adaptive": "#fdf1e7"}
 FONT = "DejaVu Sans"  # comes with matplotlib
 FALLBACK_FONTS = (  # for scripts that it lacks; the first that is installed and has a letter draws it
@@ -34,6 +41,63 @@ SETTINGS = {
 GRID = {"color": "#d5d9de", "linewidth": 0.6}
 PERCENT_TICKS = [i / 5 for i in range(6)], [str(20 * i) for i in range(6)]  # places on an axis of fractions, labels
 LONGEST_NAME = 18  # characters
+LABELS = {  # of `adjust_text`: steps instead of seconds, for the same picture on every machine
+    "time_lim": None,
+    "iter_lim": 100,
+    "prevent_crossings": False,  # slow
+    "arrowprops": {"arrowstyle": "-", "linewidth": 0.6, "color": "#777777"},
+}
+
+
+class Look(NamedTuple):
+    """How a method is drawn."""
+
+    colour: str
+    marker: str
+    line: str
+
+    def mark(self, *, hollow: bool = False) -> dict[str, Any]:
+        """Return the arguments of `plot` for a mark."""
+        face = "white" if hollow else self.colour
+        about = {"marker": self.marker, "markersize": 4.5, "markerfacecolor": face, "linestyle": "none"}
+        return {"color": self.colour, **about}
+
+
+def looks_of(methods: list[Method]) -> dict[str, Look]:
+    """Return how each method is drawn, by its name: whatever its place in the list gives it."""
+    cycles = (COLOURS, MARKERS, LINES)
+    return {method.name: Look(*(cycle[place % len(cycle)] for cycle in cycles)) for place, method in enumerate(methods)}
+
+
+def legend_marks(methods: list[Method], *, hollow: str = "", lines: bool = False) -> list[Line2D]:
+    """Return the entries of a legend.
+
+    Args:
+        methods: All that are drawn, the reference first.
+        hollow: What a hollow mark means; no entry if it is empty.
+        lines: Whether marks are joined by lines.
+    """
+    looks = looks_of(methods)
+    entries = [
+        Line2D([], [], **look.mark() | ({"linestyle": look.line} if lines else {}), label=method.label)
+        for method, look in zip(methods, looks.values(), strict=True)
+    ]
+    if hollow:
+        entries.append(Line2D([], [], **looks[methods[0].name].mark(hollow=True), label=hollow))
+    return entries
+
+
+def legend_inches(methods: list[Method], columns: int) -> float:
+    """Return the height of a legend above a figure."""
+    return 0.2 * -(-(len(methods) + 1) // columns) + 0.1
+
+
+def percent_axis(panel: Axes, *axes: str) -> None:
+    """Let axes of fractions, `x` or `y`, go from 0 to 100 %, and draw the grid of all axes below the marks."""
+    for axis in axes:
+        panel.set(**{f"{axis}lim": (0, 1)})
+        getattr(panel, f"set_{axis}ticks")(*PERCENT_TICKS)
+    panel.set_axisbelow(True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""The tidy tables behind every figure, and the nested metrics."""
+"""The accuracies of a study, and the tidy tables behind every figure."""
 
+from dataclasses import dataclass
 from html import escape
 from typing import Any, NamedTuple
 
@@ -7,25 +8,23 @@ import pandas as pd
 
 from stages.report.significance import comparisons
 from stages.report.statistics import DIGITS, accuracies, clean_accuracies, robust_rows
-from stages.report.vocabulary import CLEAN, Threat
+from stages.report.vocabulary import CLEAN, Method, Threat, baseline_of, reference_of
 
-BASELINES = ("hand", "coop", "advpt")  # of the columns p_...
-SUMMARISED = ("hand", "advpt", "advpt_refreshed")
-Rows = dict[str, pd.DataFrame]  # threat name -> rows, `clean` among them
+NAN = float("nan")
+Predictions = dict[str, pd.DataFrame]  # threat name -> rows of all methods, `clean` among them
 
 
 class Accuracy(NamedTuple):
     """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`.
 
-    clean_accuracy is that on the same images without attack (behind a defence, through it), by the same tuning seeds.
-    p_hand, p_coop and p_advpt are what `significance.comparisons` says of the prompt against the hand-written one,
-    CoOp and AdvPT; NaN where it is not compared.
+    clean_accuracy is that on the same images without attack, with the same tuning seeds. p_reference and p_baseline
+    are the corrected p of the comparisons with the reference and with the method's baseline; NaN where there is none.
     """
 
     dataset: str
     threat: str
     knowledge: str
-    prompt: str
+    method: str
     accuracy: float
     low: float
     high: float
@@ -33,101 +32,136 @@ class Accuracy(NamedTuple):
     n: int
     seeds: int
     clean_accuracy: float
-    p_hand: float
-    p_coop: float
-    p_advpt: float
+    p_reference: float = NAN
+    p_baseline: float = NAN
 
 
-Results = dict[tuple[str, str, str], Accuracy]  # by dataset, threat, prompt
+@dataclass(frozen=True)
+class Results:
+    """The accuracies of one study.
 
-
-def results_of(rows: dict[str, Rows], threats: list[Threat]) -> Results:
-    """The accuracy of every data set, threat and prompt; robust accuracy wherever there is an attack.
-
-    A threat through a defence is joined with the clean images through that same defence, the rows `clean+<defence>`.
+    Attributes:
+        title: The study's, such as `dtd`, `dtd_base`, `imagenet_to_dtd`.
+        methods: In the order of the report.
+        threats: From top to bottom.
+        lines: By threat and method.
     """
-    results = {}
-    for dataset, by_threat in rows.items():
-        judged = {threat.name: robust_of(by_threat, by_threat[threat.name]) for threat in threats}
-        tested = comparisons(judged)
-        for threat in threats:
-            clean = clean_accuracies(judged[threat.name])
-            for line in accuracies(judged[threat.name]).itertuples(index=False):
-                p = (tested.get((threat.name, line.prompt, baseline), float("nan")) for baseline in BASELINES)
-                about = (dataset, threat.name, threat.knowledge, *line, float(clean[line.prompt]), *p)
-                results[dataset, threat.name, line.prompt] = Accuracy(*about)
-    return results
+
+    title: str
+    methods: list[Method]
+    threats: list[Threat]
+    lines: dict[tuple[str, str], Accuracy]
+
+    @property
+    def reference(self) -> Method:
+        """The method that all others are compared with."""
+        return reference_of(self.methods)
+
+    @property
+    def compared(self) -> list[Method]:
+        """All methods but the reference."""
+        return [method for method in self.methods if method != self.reference]
+
+    def line(self, threat: Threat, method: Method) -> Accuracy:
+        """Return one accuracy."""
+        return self.lines[threat.name, method.name]
+
+    def of_threat(self, threat: Threat) -> list[Accuracy]:
+        """Return the accuracies under a threat, in the order of the methods."""
+        return [self.line(threat, method) for method in self.methods]
+
+    @property
+    def images(self) -> int:
+        """Number of test images."""
+        return max(line.n for line in self.lines.values())
+
+    def is_subset(self, line: Accuracy) -> bool:
+        """Return whether another threat attacks more images."""
+        return line.n < self.images
 
 
-def robust_of(by_threat: Rows, attacked: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a threat, joined with the clean rows of its own defence."""
-    (defence,) = attacked["defence"].unique()
-    return robust_rows(by_threat[CLEAN.name if defence == "none" else f"{CLEAN.name}+{defence}"], attacked)
+def results_of(title: str, predictions: Predictions, methods: list[Method], threats: list[Threat]) -> Results:
+    """Compute the accuracy of every threat and method; robust accuracy wherever there is an attack."""
+    robust = {threat.name: robust_rows(predictions[CLEAN.name], predictions[threat.name]) for threat in threats}
+    compared_with = {method.name: (reference_of(methods), baseline_of(method, methods)) for method in methods}
+    pairs = [(name, other.name) for name, others in compared_with.items() for other in others if other]
+    p = comparisons(robust, [pair for pair in pairs if pair[0] != pair[1]])
+    lines = {}
+    for threat in threats:
+        clean = clean_accuracies(robust[threat.name])
+        for line in accuracies(robust[threat.name]).itertuples(index=False):
+            others = (other and other.name for other in compared_with[line.method])
+            tested = (p.get((threat.name, line.method, other), NAN) for other in others)
+            about = (title, threat.name, threat.knowledge, *line, float(clean[line.method]), *tested)
+            lines[threat.name, line.method] = Accuracy(*about)
+    return Results(title, methods, threats, lines)
 
 
-def accuracy_table(results: Results) -> pd.DataFrame:
-    """The results as a table."""
-    return pd.DataFrame(results.values(), columns=Accuracy._fields)
+def accuracy_table(studies: list[Results]) -> pd.DataFrame:
+    """Return all accuracies as a table."""
+    return pd.DataFrame([line for study in studies for line in study.lines.values()], columns=Accuracy._fields)
 
 
-def metrics_of(results: Results) -> dict[str, Any]:
-    """The results nested dataset.threat.prompt; an undefined std is None, p stands where hand-written is compared."""
+def metrics_of(studies: list[Results]) -> dict[str, Any]:
+    """Return the results nested dataset.threat.method; an undefined std is None, p is against the reference."""
     nested: dict[str, Any] = {}
-    for (dataset, threat, prompt), line in results.items():
-        values = {
-            name: getattr(line, name) for name in ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
-        }
-        values["std"] = None if pd.isna(line.std) else line.std
-        if not pd.isna(line.p_hand):
-            values["p"] = line.p_hand
-        nested.setdefault(dataset, {}).setdefault(threat, {})[prompt] = values
+    for study in studies:
+        for (threat, method), line in study.lines.items():
+            values = {
+                name: getattr(line, name) for name in ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
+            }
+            values["std"] = None if pd.isna(line.std) else line.std
+            if not pd.isna(line.p_reference):
+                values["p"] = line.p_reference
+            nested.setdefault(study.title, {}).setdefault(threat, {})[method] = values
     return nested
 
 
-def summary_of(results: Results, datasets: list[str], threats: list[Threat]) -> dict[str, Any]:
-    """What `dvc exp show` and `dvc metrics diff` compare: few accuracies, nested dataset.threat.prompt."""
+def summary_of(studies: list[Results]) -> dict[str, Any]:
+    """Return what `dvc exp show` and `dvc metrics diff` compare: accuracies alone, nested dataset.threat.method."""
     return {
-        dataset: {
-            threat.name: {prompt: results[dataset, threat.name, prompt].accuracy for prompt in SUMMARISED}
-            for threat in threats
+        study.title: {
+            threat.name: {line.method: line.accuracy for line in study.of_threat(threat)} for threat in study.threats
         }
-        for dataset in datasets
+        for study in studies
     }
 
 
 def tuning_table(curves: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation over the tuning seeds.
+    """Return mean and sample standard deviation over the tuning seeds.
 
     Args:
-        curves: dataset, prompt, seed, epoch, loss, accuracy.
+        curves: dataset, method, seed, epoch, loss, accuracy.
 
     Returns:
-        One row per data set, prompt and epoch: loss, accuracy, loss_std, accuracy_std.
+        One row per data set, method and epoch: loss, accuracy, loss_std, accuracy_std.
     """
-    groups = curves.groupby(["dataset", "prompt", "epoch"], sort=False)[["loss", "accuracy"]]
+    groups = curves.groupby(["dataset", "method", "epoch"], sort=False)[["loss", "accuracy"]]
     return groups.mean().join(groups.std().add_suffix("_std")).round(DIGITS).reset_index()
 
 
 def confusion_table(rows: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
-    """How often each class was taken for which, under the threat of the rows.
+    """Count how often each class was predicted for each, under the threat of the rows.
 
     Args:
-        rows: dataset, threat, prompt, seed, label, prediction.
+        rows: dataset, threat, method, seed, label, prediction.
         class_names: K names, by label.
 
     Returns:
-        dataset, threat, prompt, actual, predicted, count. The count is the mean over the tuning seeds, so that the
+        dataset, threat, method, actual, predicted, count. The count is the mean over the tuning seeds, so that the
         counts of a class add up to its images; pairs that never occur have no row. The names are `in_a_page`.
     """
-    keys = ["dataset", "threat", "prompt", "label", "prediction"]
-    counts = rows.groupby(keys).size() / rows.groupby(keys[:3])["seed"].nunique()
+    keys = ["dataset", "threat", "method", "label", "prediction"]
+    counts = rows.groupby(keys, sort=False).size() / rows.groupby(keys[:3], sort=False)["seed"].nunique()
     table = counts.round(DIGITS).rename("count").reset_index()
+    order = {name: place for place, name in enumerate(dict.fromkeys(rows["method"]))}
+    table = table.sort_values(keys, key=lambda column: column.map(order) if column.name == "method" else column)
     table["label"], table["prediction"] = (table[name].map(in_a_page(class_names).__getitem__) for name in keys[3:])
-    return table.rename(columns={"label": "actual", "prediction": "predicted"})
+    return table.rename(columns={"label": "actual", "prediction": "predicted"}).reset_index(drop=True)
 
 
 def in_a_page(names: list[str]) -> list[str]:
-    """Names with &, < and > written as in HTML: `dvc plots` lays what it reads into the script of a page as it is.
+    """Return names with &, < and > as in HTML: `dvc plots` puts what it reads into the script of a page as it is.
 
     `html.unescape` gives a name back; the template of the plot does the same.
     """

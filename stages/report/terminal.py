@@ -1,70 +1,61 @@
-"""Answers on a terminal: a table of at most 80 columns, or JSON; nothing in either that a terminal would obey."""
+"""Predictions on a terminal: a table of at most 80 columns, or JSON; nothing in either that a terminal would obey."""
 
 import json
-import unicodedata
-from bisect import bisect_right
-from itertools import accumulate
+from io import StringIO
 from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from stages.evaluation.predict import PromptPrediction
-from stages.report.vocabulary import PROMPTS
 from stages.runtime.cli import visible
 
-NAME = 27  # places of a line for a class name: with rank, percentages and a second prompt, 76
+WIDTH = 80
+Size = tuple[int, int]
 
 
-def as_json(path: Path, size: tuple[int, int], model_size: int, answers: list[PromptPrediction]) -> str:
-    """One image on one line: its path and size, then the classes and probabilities of each prompt."""
-    told = [
+def as_json(path: Path, size: Size, model_size: int, predictions: list[PromptPrediction]) -> str:
+    """Return one image on one line: its path and size, then the classes and probabilities of each method."""
+    parts = [
         {
-            "prompt": answer.voice.prompt,
-            "seed": answer.voice.seed,
-            "classes": answer.classes,
-            "probabilities": [round(probability, 6) for probability in answer.probabilities],
+            "method": prediction.method,
+            "seed": prediction.seed,
+            "classes": prediction.classes,
+            "probabilities": [round(probability, 6) for probability in prediction.probabilities],
         }
-        for answer in answers
+        for prediction in predictions
     ]
-    return json.dumps({"path": str(path), "size": size, "model_size": model_size, "answers": told})
+    return json.dumps({"path": str(path), "size": size, "model_size": model_size, "predictions": parts})
 
 
-def as_table(path: Path, size: tuple[int, int], model_size: int, answers: list[PromptPrediction]) -> str:
-    """One image as a few lines: a column for each prompt, the likeliest class first."""
-    places = NAME + 8
-    lines = [f"{visible(str(path))}{fitted(size, model_size)}"]
-    lines.append("    " + "  ".join(column(title(answer), places) for answer in answers).rstrip())
-    pairs = [list(zip(answer.classes, answer.probabilities, strict=True)) for answer in answers]
-    for rank in range(max(map(len, pairs))):
-        cells = [f"{column(visible(name), NAME)}{share:8.1%}" for name, share in (pair[rank] for pair in pairs)]
-        lines.append(f"{rank + 1:>3} " + "  ".join(cells))
-    return "\n".join([*lines, ""])
+def as_table(path: Path, size: Size, model_size: int, predictions: list[PromptPrediction]) -> str:
+    """Return one image as a few lines: a column for each method, the likeliest class first."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right", min_width=3)
+    name = (WIDTH - 5) // len(predictions) - 10  # places for a class: 6 are for its percentage, 4 between columns
+    for prediction in predictions:
+        table.add_column(text(prediction.label), overflow="ellipsis", no_wrap=True, max_width=name)
+        table.add_column("", justify="right", no_wrap=True, min_width=6)
+    columns = [list(zip(one.classes, one.probabilities, strict=True)) for one in predictions]
+    for rank, row in enumerate(zip(*columns, strict=True), start=1):
+        cells = [cell for name, probability in row for cell in (text(name), f"{probability:.1%}")]
+        table.add_row(str(rank), *cells)
+    output = StringIO()
+    console = Console(file=output, width=WIDTH, color_system=None, legacy_windows=False)
+    console.print(table)
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
+    return "\n".join([f"{visible(str(path))}{resized(size, model_size)}", *lines, ""])
 
 
-def title(answer: PromptPrediction) -> str:
-    """What the table calls a prompt."""
-    prompt, seed, _ = answer.voice
-    name = PROMPTS.get(prompt, visible(str(prompt)))
-    return name if prompt == "hand" else f"{name}, tuning seed {seed}"
+def text(name: str) -> Text:
+    """Return a name that rich takes for no markup and a terminal for no command."""
+    return Text(visible(name))
 
 
-def fitted(size: tuple[int, int], model_size: int) -> str:
-    """What has to be done to an image of another size than the model's."""
+def resized(size: Size, model_size: int) -> str:
+    """Say how an image of another size than the model's is resized."""
     if size == (model_size, model_size):
         return ""
     how = "enlarged" if min(size) < model_size else "reduced"
     return f" ({size[0]} x {size[1]} px, {how} to {model_size} x {model_size})"
-
-
-def column(text: str, places: int) -> str:
-    """Text in exactly so many places of a line: cut, with … at the end, or filled up with spaces."""
-    reached = list(accumulate(map(places_of, text), initial=0))
-    if reached[-1] > places:
-        kept = bisect_right(reached, places - 1) - 1
-        text, reached = f"{text[:kept]}…", [reached[kept] + 1]
-    return text + " " * (places - reached[-1])
-
-
-def places_of(character: str) -> int:
-    """How many places of a line a character takes."""
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

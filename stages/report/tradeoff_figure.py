@@ -1,77 +1,79 @@
-"""What robustness costs: clean accuracy against robust accuracy, for each prompt and threat."""
+"""Clean accuracy against robust accuracy, for each method and threat."""
 
+from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from stages.report.accuracy_figure import look
-from stages.report.findings import effect
+from stages.report.comparison import is_noise
 from stages.report.statistics import wilson
-from stages.report.style import COLOURS, GRID, GROUNDS, PERCENT_TICKS, png, styled
-from stages.report.tables import Accuracy, Results
-from stages.report.vocabulary import PROMPTS, Threat
+from stages.report.style import (
+    GRID,
+    GROUNDS,
+    LABELS,
+    legend_inches,
+    legend_marks,
+    looks_of,
+    percent_axis,
+    png,
+    styled,
+)
+from stages.report.tables import Results
+from stages.report.vocabulary import Threat
 
-APART = 0.05  # names of threats on the axis of fractions
-LOWEST = 0.02  # and how far from its ends
+LEGEND_COLUMNS = 3
 
 
-def tradeoff_figure(results: Results, datasets: list[str], threats: list[Threat]) -> bytes:
-    """One line of panels per data set, one for each kind of attacker; both axes from 0 to 100 %.
+def tradeoff_figure(studies: list[Results]) -> bytes:
+    """Draw one line of panels per data set, one for each kind of attacker; both axes from 0 to 100 %.
 
     Returns:
         A PNG. The marks of one threat are joined; crosses are 95 % Wilson intervals.
     """
-    kinds = [kind for kind in ("oblivious", "adaptive") if any(threat.knowledge == kind for threat in threats)]
+    first = studies[0]
+    kinds = [kind for kind in ("oblivious", "adaptive") if any(one.knowledge == kind for one in first.threats)]
     with styled():
-        figure = Figure(figsize=(8.4, 3.9 * len(datasets) + 0.4), layout="constrained")
-        panels = figure.subplots(len(datasets), max(len(kinds), 1), squeeze=False, sharey=True)
-        for row, dataset in zip(panels, datasets, strict=True):
+        height = 3.9 * len(studies) + legend_inches(first.methods, LEGEND_COLUMNS)
+        figure = Figure(figsize=(8.4, height), layout="constrained")
+        panels = figure.subplots(len(studies), max(len(kinds), 1), squeeze=False, sharey=True)
+        for row, study in zip(panels, studies, strict=True):
             for panel, kind in zip(row, kinds or ["clean"], strict=True):
-                draw(panel, results, dataset, [threat for threat in threats if threat.knowledge == kind])
-                panel.set(title=f"{dataset}, {kind}", facecolor=GROUNDS[kind])
+                draw(panel, study, [threat for threat in study.threats if threat.knowledge == kind])
+                panel.set(title=f"{study.title}, {kind}", facecolor=GROUNDS[kind])
             row[0].set_ylabel("robust accuracy in %")
-        filled = [Line2D([], [], **look(prompt), label=name) for prompt, name in PROMPTS.items()]
-        hollow = Line2D([], [], **look("hand", hollow=True), label="robust accuracy within noise of hand-written")
-        figure.legend(handles=[*filled, hollow], loc="outside upper left", ncols=3)
+        entries = legend_marks(first.methods, hollow=f"robust accuracy within noise of {first.reference.label}")
+        figure.legend(handles=entries, loc="outside upper left", ncols=LEGEND_COLUMNS)
+        figure.draw_without_rendering()  # adjustText needs to know where the marks are
+        for row, study in zip(panels, studies, strict=True):
+            for panel, kind in zip(row, kinds, strict=False):
+                label_threats(panel, study, [threat for threat in study.threats if threat.knowledge == kind])
         return png(figure)
 
 
-def draw(panel: Axes, results: Results, dataset: str, threats: list[Threat]) -> None:
-    """Draws the threats of one kind of attacker."""
-    places = {}
+def draw(panel: Axes, study: Results, threats: list[Threat]) -> None:
+    """Draw the threats of one kind of attacker."""
+    looks = looks_of(study.methods)
     for threat in threats:
-        lines = [results[dataset, threat.name, prompt] for prompt in PROMPTS]
-        ends = sorted((line.clean_accuracy, line.accuracy) for line in lines)
+        ends = sorted((line.clean_accuracy, line.accuracy) for line in study.of_threat(threat))
         panel.plot(*zip(*ends, strict=True), color="#b8bfc7", linewidth=0.9, zorder=1)
-        for line in lines:
-            draw_point(panel, line, results[dataset, threat.name, "hand"])
-        places[threat.name] = ends[0]
-    left = min((clean for clean, _ in places.values()), default=1)
-    for name, height in spread({name: robust for name, (_, robust) in places.items()}).items():
-        panel.text(left - 0.05, height, name, ha="right", va="center", fontsize=7)
-    panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="clean accuracy in %")
-    panel.set_xticks(*PERCENT_TICKS)
-    panel.set_yticks(*PERCENT_TICKS)
+        for method in study.methods:
+            line, colour = study.line(threat, method), looks[method.name].colour
+            panel.hlines(line.accuracy, *wilson(line.clean_accuracy, line.n), color=colour, linewidth=1.2)
+            panel.vlines(line.clean_accuracy, line.low, line.high, color=colour, linewidth=1.2)
+            mark = looks[method.name].mark(hollow=is_noise(study, threat, method))
+            panel.plot(line.clean_accuracy, line.accuracy, **mark, zorder=4 if method == study.reference else 3)
+    percent_axis(panel, "x", "y")
+    panel.set(xlabel="clean accuracy in %")
     panel.grid(**GRID)
-    panel.set_axisbelow(True)
 
 
-def draw_point(panel: Axes, line: Accuracy, hand: Accuracy) -> None:
-    """Draws one prompt under one threat with both intervals; clean accuracy is that on the images attacked."""
-    colour = COLOURS[line.prompt]
-    hollow = line is not hand and effect(line, hand) == "noise"
-    panel.hlines(line.accuracy, *wilson(line.clean_accuracy, line.n), color=colour, linewidth=1.2)
-    panel.vlines(line.clean_accuracy, line.low, line.high, color=colour, linewidth=1.2)
-    on_top = 4 if line is hand else 3
-    panel.plot(line.clean_accuracy, line.accuracy, **look(line.prompt, hollow=hollow), zorder=on_top)
-
-
-def spread(heights: dict[str, float]) -> dict[str, float]:
-    """Moves names up until each is APART above the next lower one, then down from the top of the axis if need be."""
-    moved, floor, ceiling = {}, LOWEST - APART, 1 - LOWEST
-    for name in sorted(heights, key=heights.__getitem__):
-        moved[name] = floor = max(heights[name], floor + APART)
-    for name in reversed(moved):
-        moved[name] = min(moved[name], ceiling)
-        ceiling = moved[name] - APART
-    return moved
+def label_threats(panel: Axes, study: Results, threats: list[Threat]) -> None:
+    """Write the name of each threat to the left of its marks, clear of other names and marks."""
+    marks = [(line.clean_accuracy, line.accuracy) for threat in threats for line in study.of_threat(threat)]
+    leftmost = [min((line.clean_accuracy, line.accuracy) for line in study.of_threat(one)) for one in threats]
+    names = [
+        panel.text(clean - 0.1, robust, threat.name, fontsize=7, ha="right", va="center")
+        for threat, (clean, robust) in zip(threats, leftmost, strict=True)
+    ]
+    x, y = zip(*marks, strict=True)
+    targets = dict(zip(("target_x", "target_y"), zip(*leftmost, strict=True), strict=True))
+    adjust_text(names, x, y, ax=panel, **targets, **LABELS)

@@ -5,46 +5,48 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.report.style import COLOURS, GRID, PERCENT_TICKS, png, styled
-from stages.report.vocabulary import PROMPTS
+from stages.report.style import GRID, legend_inches, looks_of, percent_axis, png, styled
+from stages.report.vocabulary import Method
 
-TUNED_ON = {"coop": "clean embeddings", "advpt": "the adversarial bank", "advpt_refreshed": "the refreshed bank"}
-LINES = {"coop": "--", "advpt": "-", "advpt_refreshed": "-."}
+LEGEND_COLUMNS = 4
 
 
-def tuning_figure(table: pd.DataFrame, datasets: list[str]) -> bytes:
-    """One line of panels per data set.
+def tuning_figure(table: pd.DataFrame, datasets: list[str], methods: list[Method]) -> bytes:
+    """Draw one line of panels per data set.
 
     Args:
         table: As `tables.tuning_table` makes it.
         datasets: Their names, from top to bottom.
+        methods: All methods of the report; those that have a curve are drawn.
 
     Returns:
         A PNG. A line is the mean over the tuning seeds, its band one standard deviation over them.
     """
     with styled():
-        figure = Figure(figsize=(7.5, 2.6 * len(datasets) + 0.3), layout="constrained")
+        height = 2.6 * len(datasets) + legend_inches(methods, LEGEND_COLUMNS)
+        figure = Figure(figsize=(7.5, height), layout="constrained")
         panels = figure.subplots(len(datasets), 2, squeeze=False)
         for (left, right), dataset in zip(panels, datasets, strict=True):
             curves = table[table["dataset"] == dataset]
-            draw_curves(left, curves, "loss")
-            draw_curves(right, curves, "accuracy")
-            left.set(title=f"{dataset}, on what each is tuned on", ylabel="cross-entropy")
+            draw_curves(left, curves, "loss", methods)
+            draw_curves(right, curves, "accuracy", methods)
+            left.set(title=f"{dataset}, on what each method is tuned on", ylabel="cross-entropy")
             left.set_ylim(bottom=0)
-            right.set(ylabel="accuracy in %", ylim=(0, 1))
-            right.set_yticks(*PERCENT_TICKS)
-        figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+            percent_axis(right, "y")
+            right.set_ylabel("accuracy in %")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=LEGEND_COLUMNS)
         return png(figure)
 
 
-def draw_curves(panel: Axes, curves: pd.DataFrame, column: str) -> None:
-    """Draws mean and spread of one column for each tuned prompt."""
-    for prompt, tuned_on in TUNED_ON.items():
-        curve = curves[curves["prompt"] == prompt]
+def draw_curves(panel: Axes, curves: pd.DataFrame, column: str, methods: list[Method]) -> None:
+    """Draw mean and spread of one column for each tuned method."""
+    for method, look in zip(methods, looks_of(methods).values(), strict=True):
+        curve = curves[curves["method"] == method.name]
+        if curve.empty:
+            continue
         mean, spread = curve[column], curve[f"{column}_std"].fillna(0)
-        label = f"{PROMPTS[prompt]}, tuned on {tuned_on}"
-        panel.plot(curve["epoch"], mean, LINES[prompt], color=COLOURS[prompt], label=label)
-        panel.fill_between(curve["epoch"], mean - spread, mean + spread, color=COLOURS[prompt], alpha=0.2, linewidth=0)
+        panel.plot(curve["epoch"], mean, look.line, color=look.colour, label=method.label)
+        panel.fill_between(curve["epoch"], mean - spread, mean + spread, color=look.colour, alpha=0.2, linewidth=0)
     panel.set_xlabel("epoch")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.grid(**GRID)

@@ -1,141 +1,141 @@
-"""The verdict in four sentences: what is gained, what it costs, what a knowing attacker leaves, what rounds do."""
+"""The verdict: what each method gains, what it costs on clean images, what an adaptive attacker leaves."""
 
 from collections import Counter
 
 import pandas as pd
 
 from stages.report.classes import worst_class
-from stages.report.findings import effect, points, reason
+from stages.report.comparison import against_reference
 from stages.report.tables import Results
-from stages.report.vocabulary import CLEAN, PROMPTS, Threat
+from stages.report.threats import strongest_adaptive
+from stages.report.vocabulary import CLEAN, Method, Threat
 
-SAID = {  # of one data set, by what the attacker knows and by the effect; {:.1f} is points
-    "clean": {
-        "gain": "it gains {:.1f} points",
-        "loss": "it costs {:.1f} points",
-        "noise": "it costs nothing that could be told from noise",
-    },
-    "oblivious": {
-        "gain": "{name} gains {:.1f} points",
-        "loss": "{name} loses {:.1f} points",
-        "noise": "{name} gains nothing that could be told from noise",
-    },
-    "adaptive": {
-        "gain": "{name} gains {:.1f} points",
-        "loss": "{name} loses {:.1f} points",
-        "noise": "there is no gain that could be told from noise",
-    },
-}
+MOST_METHODS = 6  # of more, only the best and the worst are mentioned
+EFFECTS = {"gain": "gains {:.1f} points", "loss": "loses {:.1f} points", "noise": "is within noise"}
 COUNTED = {"gain": "gains under", "loss": "loses under", "noise": "is within noise under"}
+NO_OBLIVIOUS = "No oblivious attack was run, so nothing is known about gains under attack."
+NO_ADAPTIVE = "No adaptive attack was run, so nothing is known about attackers who know the method."
 
 
-def verdict(
-    results: Results,
-    datasets: list[str],
-    threats: list[Threat],
-    shown: Threat,
-    *,
-    refreshed_eps: float,
-    classes: pd.DataFrame,
-) -> list[str]:
-    """Four sentences on AdvPT against the hand-written prompt, the last on the refreshed one; plain text.
+def verdict(studies: list[Results], headline: Threat, classes: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the sentences under the heading of each kind, one for each method against the reference; plain text.
 
     Args:
-        results: Every accuracy.
-        datasets: What to speak of; several are counted and averaged.
-        threats: All threats of the report.
-        shown: The oblivious threat that is most like the bank's attack, or `clean` if there is none.
-        refreshed_eps: Largest eps of the refreshed bank, in 1/255.
+        studies: Of one data set or several with the same methods and threats; several are counted and averaged.
+        headline: The oblivious threat that is most like the bank's attack, or `clean` if there is none.
         classes: Accuracies by class of these data sets, see `classes.classes_table`.
     """
+    against = f"compared with {studies[0].reference.label}"
+    return {
+        f"Gain under oblivious attacks, {against}": gains(studies, headline),
+        f"Price on clean images, {against}": [
+            f"{sentence(studies, method, [CLEAN])}; {worst_class(classes, method)}."
+            for method in mentioned(studies, CLEAN)
+        ],
+        f"Gain under adaptive attacks, {against}": adaptive_gains(studies, headline),
+    }
+
+
+def gains(studies: list[Results], headline: Threat) -> list[str]:
+    """Return the sentences on the headline threat, each with a count over all oblivious threats."""
+    if headline is CLEAN:
+        return [NO_OBLIVIOUS]
     return [
-        gained(results, datasets, threats, shown),
-        f"{told(results, datasets, CLEAN, 'On clean images')}; by class it {worst_class(classes, 'advpt')}.",
-        left(results, datasets, threats, shown),
-        refreshed(results, datasets, threats, refreshed_eps, classes),
+        f"{sentence(studies, method, [headline])}{tally(studies, method)}." for method in mentioned(studies, headline)
     ]
 
 
-def gained(results: Results, datasets: list[str], threats: list[Threat], shown: Threat) -> str:
-    """The first sentence: the attack that the bank was made with, then all threats of its kind."""
-    if shown is CLEAN:
-        return "No attack that does not know the prompts was run, so nothing says what AdvPT gains under one."
-    attack = "the paper's attack" if shown.attack["method"] == "feature_pgd" else "an attack"
-    where = f"Under {attack} at eps {shown.eps:g}/255, made without the prompts ({shown.name}),"
-    return f"{told(results, datasets, shown, where)}{tally(results, datasets, threats, 'oblivious')}."
+def adaptive_gains(studies: list[Results], headline: Threat) -> list[str]:
+    """Return the sentences on the strongest adaptive threat of each eps."""
+    strongest = strongest_adaptive(studies[0].threats)
+    if not strongest:
+        return [NO_ADAPTIVE]
+    sentences = [f"{sentence(studies, method, strongest)}." for method in mentioned(studies, strongest[-1])]
+    if headline is not CLEAN and headline.eps not in [threat.eps for threat in strongest]:
+        sentences.append(f"No adaptive attack of eps {headline.eps:g}/255, that of {headline.name}, was run.")
+    return sentences
 
 
-def left(results: Results, datasets: list[str], threats: list[Threat], shown: Threat) -> str:
-    """The third sentence: the same eps, or the nearest, through the prompt itself, then all threats of that kind."""
-    nearest = nearest_adaptive(threats, shown.eps)
-    if nearest is None:
-        return "No adaptive attack was run, so nothing says what an attacker who knows the prompt leaves."
-    where = f"Under an attacker at eps {nearest.eps:g}/255 who knows the prompt ({nearest.name}),"
-    missing = "" if shown is CLEAN or nearest.eps == shown.eps else f"; at eps {shown.eps:g}/255 none was tried"
-    return f"{told(results, datasets, nearest, where)}{missing}{tally(results, datasets, threats, 'adaptive')}."
+def mentioned(studies: list[Results], threat: Threat) -> list[Method]:
+    """Return the methods to write about: all but the reference, of many the best and the worst under a threat."""
+    methods = studies[0].compared
+    if len(methods) <= MOST_METHODS:
+        return methods
+    ordered = sorted(methods, key=lambda method: -sum(study.line(threat, method).accuracy for study in studies))
+    return [ordered[0], ordered[-1]]
 
 
-def refreshed(results: Results, datasets: list[str], threats: list[Threat], eps: float, classes: pd.DataFrame) -> str:
-    """The fourth sentence: a bank crafted through the prompts, under the adaptive eps nearest to its own, and clean."""
-    nearest = nearest_adaptive(threats, eps)
-    if nearest is None:
-        return "No adaptive attack was run, so nothing says what a bank crafted through the prompts gains."
-    where = f"With a bank crafted through the prompts themselves, at eps {nearest.eps:g}/255 ({nearest.name}),"
-    clean = told(results, datasets, CLEAN, "on clean images", "advpt_refreshed")
-    lost = worst_class(classes, "advpt_refreshed")
-    return f"{told(results, datasets, nearest, where, 'advpt_refreshed')}; {clean}; by class it {lost}."
+def sentence(studies: list[Results], method: Method, threats: list[Threat]) -> str:
+    """Say how a method compares with the reference under some threats, without a full stop."""
+    return f"{method.label} {', '.join(clause(studies, method, threat) for threat in threats)}"
 
 
-def nearest_adaptive(threats: list[Threat], eps: float) -> Threat | None:
-    """The undefended adaptive threat of the nearest eps; of several of one eps the last, which is the worst of them."""
-    adaptive = [threat for threat in threats[::-1] if threat.knowledge == "adaptive" and threat.defence == "none"]
-    return min(adaptive, key=lambda threat: abs(threat.eps - eps), default=None)
+def clause(studies: list[Results], method: Method, threat: Threat) -> str:
+    """Say how a method compares with the reference under one threat, as the end of a sentence."""
+    where = f" under {threat.name}" if threat.attack else ""
+    pairs = [against_reference(study, threat, method) for study in studies]
+    line, other = (
+        100 * sum(one.accuracy for one in ones) / len(ones) for ones in zip(*(p[:2] for p in pairs), strict=True)
+    )
+    both = f"{line:.1f} % instead of {other:.1f} %"
+    if len(pairs) > 1:
+        counts = Counter(pair.effect for pair in pairs)
+        effects = f"a gain on {counts['gain']}, a loss on {counts['loss']}, within noise on {counts['noise']}"
+        return f"reaches {both}{where} on average over {len(pairs)} data sets ({effects})"
+    (pair,) = pairs
+    return f"{EFFECTS[pair.effect].format(abs(pair.points))}{where} ({both}, n = {pair.line.n}, {pair.reason})"
 
 
-def told(results: Results, datasets: list[str], threat: Threat, where: str, prompt: str = "advpt") -> str:
-    """What a tuned prompt does under one threat, without a full stop."""
-    lines = [[results[dataset, threat.name, name] for name in (prompt, "hand")] for dataset in datasets]
-    tuned, hand = (100 * sum(line.accuracy for line in column) / len(lines) for column in zip(*lines, strict=True))
-    both = f"{tuned:.1f} % instead of {hand:.1f} %"
-    if len(lines) > 1:
-        kinds = Counter(effect(*pair) for pair in lines)
-        counts = f"a gain on {kinds['gain']}, a loss on {kinds['loss']}, within noise on {kinds['noise']}"
-        return f"{where} {PROMPTS[prompt]} reaches {both} on average over {len(lines)} data sets ({counts})"
-    ((one, other),) = lines
-    said = SAID[threat.knowledge][effect(one, other)].format(abs(points(one, other)), name=PROMPTS[prompt])
-    return f"{where} {said}: {both} (n = {one.n}, {reason(one, other)})"
-
-
-def tally(results: Results, datasets: list[str], threats: list[Threat], knowledge: str) -> str:
-    """How AdvPT fares under all undefended threats of one kind, if there are several, as the end of a sentence."""
-    alike = [threat for threat in threats if threat.knowledge == knowledge and threat.defence == "none"]
-    alike = [threat for threat in alike if threat.attack["method"] != "pointwise_worst"]
-    pairs = [
-        [results[name, threat.name, prompt] for prompt in ("advpt", "hand")] for name in datasets for threat in alike
-    ]
-    kinds = Counter(effect(*pair) for pair in pairs)
-    if len(alike) < 2:
+def tally(studies: list[Results], method: Method) -> str:
+    """Count the effects over all oblivious threats, if there are several, as the end of a sentence."""
+    threats = [threat for threat in studies[0].threats if threat.knowledge == "oblivious"]
+    if len(threats) < 2:
         return ""
-    counts = ", ".join(f"{said} {kinds[kind]}" for kind, said in COUNTED.items() if kinds[kind])
-    everywhere = "" if len(datasets) == 1 else f" on {len(datasets)} data sets"
-    return f"; of all {len(alike)} {knowledge} threats{everywhere} it {counts}"
+    effects = Counter(against_reference(study, threat, method).effect for study in studies for threat in threats)
+    counts = ", ".join(f"{words} {effects[effect]}" for effect, words in COUNTED.items() if effects[effect])
+    everywhere = "" if len(studies) == 1 else f" on {len(studies)} data sets"
+    return f"; of all {len(threats)} oblivious threats{everywhere} it {counts}"
 
 
 def caution(statuses: list[str], *, validation: float) -> list[str]:
-    """What is to be taken from the verdict: one text if a check of the attacks fails or no test image judges.
+    """Return the reasons to distrust the verdict: failed checks of the attacks, validation images instead of test ones.
 
     Args:
         statuses: Of the checks of the attacks.
         validation: Share of the training images that stand in for the test images.
     """
-    said, failed = [], statuses.count("fail")
-    if failed:
+    sentences = []
+    if failed := statuses.count("fail"):
         checks = "check of the attacks fails" if failed == 1 else "checks of the attacks fail"
-        where = "(see “Can the attacks be trusted?”)"
-        said.append(f"{failed} {checks} {where}: the accuracies under attack may be too high.")
-    if validation:
-        said.append(
-            f"Judged on validation images, {validation:.0%} of the training images (data.validation), not on test "
-            "images: fit to choose by, not to report."
+        sentences.append(
+            f"{failed} {checks} (see “Can the attacks be trusted?”): the accuracies under attack may be too high."
         )
-    return [" ".join(said)] if said else []
+    if validation:
+        sentences.append(
+            f"Evaluated on validation images, {validation:.0%} of the training images (data.validation), not on test "
+            "images: fit for choosing parameters, not for reporting."
+        )
+    return sentences
+
+
+def unequal_sizes(study: Results) -> list[str]:
+    """Return a sentence on unequal numbers of images or seeds, if they are unequal; plain text."""
+    for method in reversed(study.methods):
+        lines = [study.line(threat, method) for threat in study.threats]
+        sizes = dict.fromkeys((line.knowledge, line.n, line.seeds) for line in lines)
+        if len({(n, seeds) for _, n, seeds in sizes}) > 1:
+            counts = ", ".join(
+                f"{knowledge}: {n} images and {seeds} tuning {'seed' if seeds == 1 else 'seeds'}"
+                for knowledge, n, seeds in sizes
+            )
+            return [
+                f"Not all threats attack as many images and seeds ({counts}): compare methods under one threat only."
+            ]
+    return []
+
+
+def closing_line(study: Results, method: Method, threats: list[Threat]) -> str:
+    """Return the accuracies of the reference and another method under some threats, on one line."""
+    pairs = [(study.line(threat, study.reference), study.line(threat, method)) for threat in threats]
+    changes = [f"{one.threat} {one.accuracy:.3f} -> {other.accuracy:.3f} (n = {other.n})" for one, other in pairs]
+    return f"{study.title}, {study.reference.name} -> {method.name}: {', '.join(changes)}"

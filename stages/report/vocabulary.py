@@ -1,36 +1,55 @@
-"""What the report calls prompts, threats and what an attacker knows."""
+"""Methods and threats as the report knows them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-PROMPTS = {"hand": "hand-written", "coop": "CoOp", "advpt": "AdvPT", "advpt_refreshed": "AdvPT refreshed"}
 KNOWLEDGE = {
     "clean": "no attack",
-    "oblivious": "crafted without the prompts",
-    "adaptive": "crafted through the very prompt under test",
+    "oblivious": "the attacker does not know the method",
+    "adaptive": "the attacker differentiates through the method under test",
 }
-EFFECTS = {  # of a tuned prompt against the hand-written one: its mark, its meaning
-    "gain": ("▲", "better than hand-written"),
-    "loss": ("▼", "worse than hand-written"),
-    "noise": ("≈", "within noise of hand-written"),
-}
+
+
+class Method(NamedTuple):
+    """One row of every table.
+
+    Attributes:
+        name: As in params.yaml.
+        label: What the report calls it.
+        baseline: Name of the method that it is compared with beside the reference, if any.
+        group: The group of params.yaml that it belongs to.
+    """
+
+    name: str
+    label: str
+    baseline: str | None = None
+    group: str = ""
+
+
+def reference_of(methods: list[Method]) -> Method:
+    """Return the method that all others are compared with: the first of the group zero_shot."""
+    return next(method for method in methods if method.group == "zero_shot")
+
+
+def baseline_of(method: Method, methods: list[Method]) -> Method | None:
+    """Return the baseline of a method if it is there and not the reference, which is compared with in any case."""
+    found = (other for other in methods if other.name == method.baseline and other is not reference_of(methods))
+    return next(found, None)
 
 
 @dataclass(frozen=True)
 class Threat:
-    """One row of the results.
+    """What turns the test images into attacked images.
 
     Attributes:
         name: As in params.yaml, or `clean`.
         knowledge: A key of KNOWLEDGE.
         attack: The attack's parameters; empty for `clean`.
-        defence: What processes the images before the encoder, or `none`.
     """
 
     name: str
     knowledge: str
     attack: dict[str, Any]
-    defence: str = "none"
 
     @property
     def eps(self) -> float:
@@ -39,34 +58,37 @@ class Threat:
 
     @property
     def recipe(self) -> str:
-        """The attack and the defence in a few words."""
-        words = ["the images as they are"]
-        if self.attack:
-            method = f"{self.attack['method'].replace('_', ' ')} {self.attack.get('version', '')}".rstrip()
-            words = [method, f"eps {self.eps:g}/255"]
-            words += [f"{self.attack[unit]} {unit}" for unit in ("steps", "queries") if self.attack.get(unit)]
-        return ", ".join(words if self.defence == "none" else [*words, f"through {self.defence}"])
+        """The attack in a few words."""
+        if not self.attack:
+            return "the images as they are"
+        words = [f"{self.attack['method'].replace('_', ' ')} {self.attack.get('version', '')}".rstrip()]
+        words += [f"eps {self.eps:g}/255"]
+        words += [f"{self.attack[unit]} {unit}" for unit in ("steps", "queries") if self.attack.get(unit)]
+        return ", ".join(words)
+
+    @property
+    def title(self) -> str:
+        """The name, of an attack with what the attacker knows."""
+        return f"{self.name} ({self.knowledge})" if self.attack else self.name
 
 
 CLEAN = Threat("clean", "clean", {})
 
 
-def shown_threat(threats: list[Threat], bank_eps: float) -> Threat:
-    """The undefended oblivious threat that gallery and confusion show: the one most like the bank's attack.
+def headline_threat(threats: list[Threat], bank_eps: float) -> Threat:
+    """Return the oblivious threat that is most like the attack of the bank; `clean` if there is none.
 
     That is a feature_pgd threat if there is one, of the eps nearest to the bank's; of two as near, the smaller eps.
-    Without oblivious threats it is `clean`.
 
     Args:
         threats: All threats of the report.
         bank_eps: The eps of the bank, in 1/255.
     """
-    oblivious = [threat for threat in threats if threat.knowledge == "oblivious" and threat.defence == "none"]
+    oblivious = [threat for threat in threats if threat.knowledge == "oblivious"]
     alike = [threat for threat in oblivious if threat.attack["method"] == "feature_pgd"]
     return min(alike or oblivious or [CLEAN], key=lambda threat: (abs(threat.eps - bank_eps), threat.eps))
 
 
-def adaptive_partner(threats: list[Threat], eps: float, defence: str = "none") -> Threat | None:
-    """The first adaptive threat of the same eps through the same defence, if there is one."""
-    adaptive = (threat for threat in threats if threat.knowledge == "adaptive")
-    return next((threat for threat in adaptive if (threat.eps, threat.defence) == (eps, defence)), None)
+def adaptive_partner(threats: list[Threat], eps: float) -> Threat | None:
+    """Return the first adaptive threat of an eps, if there is one."""
+    return next((threat for threat in threats if threat.knowledge == "adaptive" and threat.eps == eps), None)

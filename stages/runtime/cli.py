@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -26,7 +26,7 @@ def command(stage: Callable[..., str]) -> None:
     """
     resume_garbage_collection()
     signature = inspect.signature(stage)
-    module = inspect.getmodule(stage)
+    module: Any = inspect.getmodule(stage)
     parser = argparse.ArgumentParser(prog=f"python -m {module.__spec__.name}", description=module.__doc__)
     for name, parameter in signature.parameters.items():
         parser.add_argument(name, nargs=None if parameter.default is parameter.empty else "?", default=None)

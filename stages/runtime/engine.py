@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from stages.runtime.cli import progress
 from stages.runtime.params import Params
-from stages.storage.images import Images, Written, read_images, shard_paths, write_pieces
+from stages.storage.images import Images, Written, checksums_of, read_shard, result_paths, shard_path, write_missing
 from stages.storage.provenance import Provenance
 
 
@@ -60,7 +59,7 @@ class Engine(Protocol):
     def map(
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
     ) -> Written:
-        """Write one file for each shard of a folder; files that exist already are kept.
+        """Write one file for each shard of a folder, named by the shard's checksum; files that exist already are kept.
 
         Args:
             function: Writes one of the files.
@@ -107,7 +106,7 @@ def engine(params: Params, make_worker: Callable[..., Worker], *arguments: Any, 
 
 
 class Local:
-    """One worker, in this process; while it works on a shard, a thread verifies the next one."""
+    """One worker, in this process."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -117,9 +116,13 @@ class Local:
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
     ) -> Written:
         """As `Engine.map`."""
-        indices = indices_of(source, chosen)
-        shards = progress(chosen_shards(source, indices), what=what, total=len(indices))
-        return write_pieces(folder, shards, partial(function, self._worker))
+        indices, checksums = indices_of(source, chosen), checksums_of(source)
+
+        def make(path: Path, position: int, index: int) -> None:
+            function(self._worker, path, position, read_shard(shard_path(source, index), checksums[index]))
+
+        shards = progress(indices, what=what, total=len(indices))
+        return write_missing(result_paths(folder, source, indices), shards, make)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """As `Engine.call`."""
@@ -133,13 +136,4 @@ def as_paths(arguments: Sequence[Any]) -> tuple[Any, ...]:
 
 def indices_of(source: Path, chosen: Sequence[int] | None) -> Sequence[int]:
     """Return the indices of the chosen shards of a folder; of all shards for None."""
-    return range(len(shard_paths(source))) if chosen is None else chosen
-
-
-def chosen_shards(source: Path, indices: Sequence[int]) -> Iterator[Images]:
-    """Yield some shards of a folder; nothing is read after the last of them."""
-    for index, shard in enumerate(read_images(source)):
-        if index in indices:
-            yield shard
-        if index == indices[-1]:
-            return
+    return range(len(checksums_of(source))) if chosen is None else chosen

@@ -8,7 +8,6 @@ made again; whoever makes a shard, its bytes are the same.
 import os
 import socket
 import sys
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,39 +15,60 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
-from tqdm import tqdm
 
+from stages.runtime.cli import progress
 from stages.runtime.engine import ShardFolder, ShardFunction, Worker, WorkerFacts, indices_of
 from stages.runtime.params import Params
 from stages.runtime.ray_cluster import connect
 from stages.storage.files import explaining, whole
-from stages.storage.images import Images, Written, images_provenance, piece_path, read_shard, rows_of, shard_paths
-from stages.storage.parquet import check_table
+from stages.storage.images import (
+    Images,
+    Written,
+    checksums_of,
+    read_images,
+    read_shard,
+    result_paths,
+    rows_of,
+    shard_paths,
+)
 from stages.storage.provenance import Provenance, key_of
 
-ATTEMPTS = 6  # actors that may die of one shard or of one call
-AHEAD = 2  # shards that an actor has at a time, so that it need not wait for the next one
+ATTEMPTS = 6  # actors that may die of one task
+AHEAD = 2  # tasks that an actor has at a time, so that it need not wait for the next one
 PATIENCE = 60.0  # seconds without an actor before a message says that the cluster seems to be full
 LOST = (RayActorError, ObjectLostError)  # an actor, its machine, or a result on that machine is gone
 
 
 @dataclass(frozen=True)
 class SentFolder:
-    """A folder in Ray's object store: its path on the driver, and the content of its files by name."""
+    """A folder of shards in Ray's object store: the content of its files by name."""
 
-    path: Path
     files: dict[str, ray.ObjectRef]
+
+
+class Task(NamedTuple):
+    """A call of `Actor.run`.
+
+    Attributes:
+        name: Of the task, for error messages.
+        arguments: Returns the arguments; called when an actor is free, so that few shards are in memory.
+        position: Of the file that is made, in its folder.
+    """
+
+    name: str
+    arguments: Callable[[], tuple[Any, ...]]
+    position: int = 0
 
 
 class Actor:
     """A process of the cluster that holds one worker."""
 
     def start(
-        self, root: Path, make_worker: Callable[..., Worker], arguments: Sequence[Any]
+        self, root: Path, make_worker: Callable[..., Worker], *arguments: Any
     ) -> tuple[str, WorkerFacts, Provenance]:
         """Load the worker.
 
@@ -74,38 +94,32 @@ class Actor:
         except Exception as error:  # whatever is wrong with a machine, the user has to know with which
             raise ValueError(f"{socket.gethostname()}: a worker cannot start there: {error!r}") from error
 
-    def call(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return `function(worker, *arguments)`."""
         with received(arguments) as here:
             return function(self._worker, *here)
 
-    def map(self, function: ShardFunction, index: int, shard: Images) -> bytes:
-        """Return the file that the function writes about a shard."""
-        with TemporaryDirectory() as folder, explaining(Path(folder)):
-            path = Path(folder) / "result.parquet"
-            function(self._worker, path, index, shard)
-            return path.read_bytes()
+
+def content_of_file(worker: Worker, function: ShardFunction, position: int, shard: Images) -> bytes:
+    """Return the content of the file that a function writes about a shard."""
+    with TemporaryDirectory() as folder, explaining(Path(folder)):
+        path = Path(folder, "result.parquet")
+        function(worker, path, position, shard)
+        return path.read_bytes()
 
 
 @contextmanager
 def received(arguments: Sequence[Any]) -> Iterator[list[Any]]:
-    """Yield arguments in which each `SentFolder` is the path of a copy on this machine; errors name the original."""
-    with TemporaryDirectory() as temporary:
-        here, originals = list(arguments), {}
-        for number, one in enumerate(here):
-            if isinstance(one, SentFolder):
-                here[number] = Path(temporary, str(number))
+    """Yield arguments in which each `SentFolder` is the path of a copy on this machine."""
+    with TemporaryDirectory() as name:
+        here = list(arguments)
+        for number, argument in enumerate(here):
+            if isinstance(argument, SentFolder):
+                here[number] = Path(name, str(number))
                 here[number].mkdir()
-                originals[here[number]] = one.path
-                for name, content in one.files.items():
-                    (here[number] / name).write_bytes(ray.get(content))
-        try:
-            yield here
-        except ValueError as error:
-            message = str(error)
-            for copy, original in originals.items():
-                message = message.replace(str(copy), str(original))
-            raise ValueError(message) from error
+                for file, content in argument.files.items():
+                    (here[number] / file).write_bytes(ray.get(content))
+        yield here
 
 
 @contextmanager
@@ -139,7 +153,7 @@ class OnRay:
         self._actor_class = ray.remote(Actor).options(
             num_gpus=int(gpus), num_cpus=1 if gpus else runtime.actor_cpus, max_restarts=0, max_task_retries=0
         )
-        self._arguments = Path.cwd(), ray.put(partial(make_worker, params)), sent(arguments)
+        self._arguments = Path.cwd(), ray.put(partial(make_worker, params)), *sent(arguments)
         self._actors: list[Any] = []  # with a loaded worker
         self._starting: dict[ray.ObjectRef, Any] = {}
         self._deaths = 0  # of actors that were starting, since one has started
@@ -147,68 +161,76 @@ class OnRay:
         self._most = min(places, max(shards, 1))
         for _ in range(self._most):
             self._start()
-        self._require_actor()
+        while not self._actors:
+            self._first_answer({})
 
     def map(
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
     ) -> Written:
         """As `Engine.map`."""
-        indices, paths, first = indices_of(source, chosen), shard_paths(source), images_provenance(source)
-        targets = [piece_path(folder, position) for position in range(len(indices))]
-        waiting = deque(position for position, target in enumerate(targets) if not target.is_file())
-        kept, deaths, function = len(targets) - len(waiting), Counter(), ray.put(function)
-        running: dict[ray.ObjectRef, tuple[Any, int]] = {}  # in the order in which they were given
-        start, images = time.perf_counter(), 0
-        with tqdm(total=len(targets), initial=kept, desc=what, disable=None, leave=False) as bar:
-            while waiting or running:
-                for actor in self._free(running)[: len(waiting)]:
-                    position = waiting.popleft()
-                    index = indices[position]
-                    shard = ray.put(read_shard(paths[index], index, first))
-                    running[actor.map.remote(function, position, shard)] = actor, position
-                if not (reference := self._first_answer(running)):
-                    continue
-                actor, position = running[reference]
-                try:
-                    content = answer(reference)
-                except LOST as error:
-                    lost = {ref: given for ref, (other, given) in running.items() if other is actor}
-                    culprit, *_ = lost.values()  # an actor works on its shards in turn: the others waited
-                    deaths[culprit] += 1
-                    if deaths[culprit] == ATTEMPTS:
-                        raise ValueError(died_too_often(str(paths[indices[culprit]]), error)) from error
-                    waiting.extend(lost.values())
-                    running = {ref: given for ref, given in running.items() if ref not in lost}
-                    self._replace(actor)
-                    continue
-                del running[reference]
-                with explaining(targets[position]), whole(targets[position]) as temporary:
-                    temporary.write_bytes(content)
-                images += rows_of(targets[position])
-                bar.set_postfix_str(f"{images / (time.perf_counter() - start):.0f} images/s", refresh=False)
-                bar.update()
-        return Written(sum(map(rows_of, targets)), len(targets), kept)
+        paths, checksums, indices = shard_paths(source), checksums_of(source), indices_of(source, chosen)
+        targets = result_paths(folder, source, indices)
+        shared = ray.put(function)
+
+        def arguments(position: int) -> tuple[Any, ...]:
+            index = indices[position]
+            return content_of_file, shared, position, read_shard(paths[index], checksums[index])
+
+        tasks = [
+            Task(str(paths[index]), partial(arguments, position), position)
+            for position, index in enumerate(indices)
+            if not targets[position].is_file()
+        ]
+        for task, content in progress(self._results(tasks), what=what, total=len(tasks)):
+            target = targets[task.position]
+            with explaining(target), whole(target) as temporary:
+                temporary.write_bytes(content)
+        return Written(sum(map(rows_of, targets)), targets, len(targets) - len(tasks))
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """As `Engine.call`."""
-        arguments = sent(arguments)
-        for _ in range(ATTEMPTS):
-            self._require_actor()
-            try:
-                return answer(self._actors[0].call.remote(function, arguments))
-            except LOST as error:
-                cause = error
-                self._replace(self._actors[0])
-        raise ValueError(died_too_often(getattr(function, "__name__", str(function)), cause)) from cause
+        call = function, *sent(arguments)
+        ((_, result),) = self._results([Task(function.__name__, lambda: call)])
+        return result
 
-    def _free(self, running: dict[ray.ObjectRef, tuple[Any, int]]) -> list[Any]:
-        """Return the actors that can take another shard, those first that have none, and twice if they can take two."""
+    def _results(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
+        """Yield each task with its result, as soon as there is one.
+
+        Raises:
+            ValueError: If a task raised one, or if one actor after the other has died of it.
+        """
+        waiting, deaths = deque(tasks), Counter[str]()
+        running: dict[ray.ObjectRef, tuple[Any, Task]] = {}  # in the order in which they were given
+        while waiting or running:
+            for actor in self._free(running)[: len(waiting)]:
+                task = waiting.popleft()
+                running[actor.run.remote(*task.arguments())] = actor, task
+            if not (reference := self._first_answer(running)):
+                continue
+            actor, task = running[reference]
+            try:
+                result = answer(reference)
+            except LOST as error:
+                lost = {ref: other for ref, (owner, other) in running.items() if owner is actor}
+                culprit, *_ = lost.values()  # an actor works on its tasks in turn: the others only waited
+                deaths[culprit.name] += 1
+                if deaths[culprit.name] == ATTEMPTS:
+                    raise ValueError(died_too_often(culprit.name, error)) from error
+                waiting.extend(lost.values())
+                running = {ref: given for ref, given in running.items() if ref not in lost}
+                self._replace(actor)
+            else:
+                del running[reference]
+                yield task, result
+
+    def _free(self, running: dict[ray.ObjectRef, tuple[Any, Task]]) -> list[Any]:
+        """Return the actors that can take another task, those first that have none, and twice if they can take two."""
         given = Counter(actor for actor, _ in running.values())
         return [actor for count in range(AHEAD) for actor in self._actors if given[actor] <= count]
 
     def _start(self) -> None:
         """Start an actor; `_first_answer` notices when its worker is loaded."""
-        actor = self._actor_class.remote()
+        actor: Any = self._actor_class.remote()
         self._starting[actor.start.remote(*self._arguments)] = actor
 
     def _replace(self, actor: Any) -> None:
@@ -216,11 +238,6 @@ class OnRay:
         ray.kill(actor)  # it may live, where only its machine's network failed
         self._actors.remove(actor)
         self._start()
-
-    def _require_actor(self) -> None:
-        """Wait until a worker is loaded."""
-        while not self._actors:
-            self._first_answer({})
 
     def _first_answer(self, running: dict[ray.ObjectRef, Any]) -> ray.ObjectRef | None:
         """Wait for one answer of an actor and return its reference; None if it was about a start, or there was none.
@@ -252,16 +269,16 @@ class OnRay:
 
 
 def sent(arguments: Sequence[Any]) -> tuple[Any, ...]:
-    """Put the folders of shards among some arguments into Ray's object store.
+    """Replace each folder of shards by its content in Ray's object store.
 
     Raises:
-        ValueError: If a shard is damaged.
+        ValueError: If a shard is damaged or of another run.
     """
 
     def send(folder: Path) -> SentFolder:
-        for path in shard_paths(folder):
-            check_table(path)
-        return SentFolder(folder, {path.name: ray.put(path.read_bytes()) for path in folder.iterdir()})
+        for _ in read_images(folder):
+            pass  # verifies every shard here, where an error can name it
+        return SentFolder({path.name: ray.put(path.read_bytes()) for path in folder.iterdir()})
 
     return tuple(send(one.path) if isinstance(one, ShardFolder) else one for one in arguments)
 
@@ -286,7 +303,7 @@ def answer(reference: ray.ObjectRef) -> Any:
 
 
 def died_too_often(what: str, error: Exception) -> str:
-    """Return the message about a shard or a call of which one actor after the other has died."""
+    """Return the message about a task of which one actor after the other has died."""
     return f"{what}: its process has died {ATTEMPTS} times; Ray's logs say why ({error})"
 
 

@@ -22,6 +22,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML  # the parser of DVC, so that both read the same numbers
 
 from stages.runtime.cores import available_cores
@@ -601,7 +602,7 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path}: no valid YAML: {error or repr(error)}") from error
 
 
-def describe(fault: dict[str, Any]) -> str:
+def describe(fault: ErrorDetails) -> str:
     """One fault as `key: what is allowed (got ...)`."""
     loc = [part for part in fault["loc"] if part not in ("int", "constrained-int", "literal['all']")]
     # by the method, pydantic tells kinds of blocks apart: it stands behind a threat's name and behind these two keys

@@ -1,5 +1,6 @@
 """Connect to the Ray cluster of RAY_ADDRESS, or start one on this machine; all that can go wrong is a ValueError."""
 
+import logging
 import os
 import platform
 import re
@@ -32,7 +33,7 @@ def connect() -> None:
         require_listening(address)
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # one try, which takes 40 s, instead of twenty
     try:
-        ray.init(address=address, logging_level="ERROR")
+        ray.init(address=address, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises many classes; nothing of ours runs here
         raise ValueError(
             f"runtime.engine: no connection to a Ray cluster at RAY_ADDRESS = {address}: {reason_of(error)}. Allowed "
@@ -50,7 +51,7 @@ def start() -> None:
     """
     folder = folder_of_sessions()
     try:
-        ray.init(address="local", num_cpus=available_cores(), logging_level="ERROR", _temp_dir=str(folder))
+        ray.init(address="local", num_cpus=available_cores(), logging_level=logging.ERROR, _temp_dir=str(folder))
     except Exception as error:  # as above
         raise ValueError(
             f"runtime.engine: Ray cannot start on this machine: {reason_of(error)}. It writes to {folder} (set "

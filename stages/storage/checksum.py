@@ -1,80 +1,108 @@
-"""A digest of a whole file inside the file itself: no bit of it can change unnoticed, whatever its format.
-
-The seal is the sha256 of the file with zeros in the seal's own place, 64 hexadecimal digits behind a mark that the
-format has there. Any reader of the format takes it for one more entry of metadata.
-"""
+"""Checksums of what a file holds: its values, names and provenance, however its format lays them out."""
 
 import hashlib
-import mmap
+import json
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-BLANK = b"0" * 64
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as kinds
+
 REMEDY = "delete it and run `dvc repro`"
 
 
-def write_checksum(path: Path, mark: bytes) -> None:
-    """Puts the digest of a file behind its last mark, where BLANK stands, or an older seal."""
-    with mapped(path) as content:
-        place = place_of(content, mark, path)
-        digest = digest_around(content, place)
-    with path.open("rb+") as file:
-        file.seek(place)
-        file.write(digest.encode())
+def canonical(value: Any) -> str:
+    """Return a value as JSON, the same for equal values."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def verify_checksum(path: Path, mark: bytes) -> None:
-    """Compares a file with its seal, before anything else reads it.
+def checksum_of_json(value: Any) -> str:
+    """Return the sha256 of a value that JSON can hold."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
-    Raises:
-        ValueError: If the file is missing, empty, without a seal, or not as it was sealed; the message names it.
+
+def checksum_of_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
+    """Return the sha256 of named arrays with their types and shapes, and of what is said about them."""
+    facts = [
+        [name, array.dtype.str, array.shape, hashlib.sha256(np.ascontiguousarray(array)).hexdigest()]
+        for name, array in sorted(arrays.items())
+    ]
+    return checksum_of_json([facts, about])
+
+
+class TableChecksum:
+    """The sha256 of a table that comes in parts; it does not depend on where the parts end."""
+
+    def __init__(self) -> None:
+        self._schema: list[tuple[str, str]] = []
+        self._digests: dict[tuple[str, ...], Any] = defaultdict(hashlib.sha256)
+
+    def update(self, table: pa.Table) -> "TableChecksum":
+        """Add the rows of a part."""
+        self._schema = [(field.name, name_of(field.type)) for field in table.schema]
+        for number, column in enumerate(table.columns):
+            for chunk in column.chunks:
+                for kind, content in buffers_of(chunk):
+                    self._digests[str(number), *kind].update(content)
+        return self
+
+    def hexdigest(self, about: dict[str, Any]) -> str:
+        """Return the sha256 of the schema, all rows, and the provenance."""
+        rows = sorted([*key, digest.hexdigest()] for key, digest in self._digests.items())
+        return checksum_of_json([self._schema, rows, about])
+
+
+def name_of(kind: pa.DataType) -> str:
+    """Return the name of a type without what Parquet may change: encoding, and names inside lists."""
+    if kinds.is_dictionary(kind):
+        return name_of(kind.value_type)
+    if kinds.is_list(kind):
+        return f"{name_of(kind.value_type)}[]"
+    if kinds.is_fixed_size_list(kind):
+        return f"{name_of(kind.value_type)}[{kind.list_size}]"
+    return str(kind)
+
+
+def buffers_of(array: pa.Array, *inside: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the bytes of an array, without padding, each with a name: where it has values, their lengths, the values.
+
+    Args:
+        array: Numbers, text, bytes, or lists of these.
+        inside: Name of the list that it lies in.
     """
-    with mapped(path) as content:
-        place = place_of(content, mark, path)
-        stated, found = stated_at(content, place), digest_around(content, place)
-    if stated != found:
-        raise ValueError(f"{path}: damaged, its sha256 is {found}, but {stated!r} is expected; {REMEDY}")
+    if kinds.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if kinds.is_boolean(array.type):
+        array = array.cast(pa.uint8())
+    yield (*inside, "valid"), array.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False)
+    array = array.drop_null() if array.null_count else array
+    start, stop = array.offset, array.offset + len(array)
+    if not len(array):
+        return
+    if kinds.is_string(array.type) or kinds.is_binary(array.type) or kinds.is_list(array.type):
+        offsets = np.frombuffer(array.buffers()[1], np.int32)[start : stop + 1]
+        yield (*inside, "lengths"), np.diff(offsets)
+    if kinds.is_list(array.type) or kinds.is_fixed_size_list(array.type):
+        yield from buffers_of(array.flatten(), *inside, "list")
+    elif kinds.is_string(array.type) or kinds.is_binary(array.type):
+        yield (*inside, "values"), memoryview(array.buffers()[2] or b"")[offsets[0] : offsets[-1]]
+    else:
+        width = array.type.bit_width // 8
+        yield (*inside, "values"), memoryview(array.buffers()[1])[start * width : stop * width]
 
 
-def read_checksum(path: Path, mark: bytes) -> str:
-    """What a file says its digest is; whoever reads the file will check it.
-
-    Raises:
-        ValueError: If the file is missing, empty or without a seal; the message names it.
-    """
-    with mapped(path) as content:
-        return stated_at(content, place_of(content, mark, path))
-
-
-@contextmanager
-def mapped(path: Path) -> Iterator[mmap.mmap]:
-    """The bytes of a file, without reading all of them."""
+def require_file(path: Path) -> None:
+    """Refuse a file that is missing or empty."""
     if not path.is_file():
         raise ValueError(f"{path}: missing; `dvc repro` makes it")
     if not path.stat().st_size:
         raise ValueError(f"{path}: damaged, it is empty; {REMEDY}")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        yield content
 
 
-def place_of(content: mmap.mmap, mark: bytes, path: Path) -> int:
-    """Where the seal begins."""
-    found = content.rfind(mark)
-    if found < 0 or found + len(mark) + len(BLANK) > len(content):
-        raise ValueError(f"{path}: damaged or no artefact of this project, it has no seal; {REMEDY}")
-    return found + len(mark)
-
-
-def stated_at(content: mmap.mmap, place: int) -> str:
-    """What stands in the seal's place."""
-    return content[place : place + len(BLANK)].decode(errors="replace")
-
-
-def digest_around(content: mmap.mmap, place: int) -> str:
-    """The sha256 of a file with zeros in the seal's place."""
-    digest = hashlib.sha256()
-    with memoryview(content) as view, view[:place] as before, view[place + len(BLANK) :] as behind:
-        for part in (before, BLANK, behind):
-            digest.update(part)
-    return digest.hexdigest()
+def require_equal(path: Path, found: str, stated: object) -> None:
+    """Refuse a file whose content is not what its checksum states."""
+    if found != stated:
+        raise ValueError(f"{path}: damaged, the sha256 of its content is {found}, but {stated!r} is expected; {REMEDY}")

@@ -1,7 +1,6 @@
 """Files appear whole or not at all: written under another name, flushed to disk, renamed; by one run at a time."""
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+
+from stages.storage.checksum import checksum_of_json
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -22,7 +23,6 @@ REASONS = {
     errno.ENOTDIR: "a folder above it is a file",
     errno.EEXIST: "a folder above it is a file",
 }
-KEY = "key.json"
 
 
 @contextmanager
@@ -44,31 +44,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def resuming(path: Path, key: dict[str, Any]) -> Iterator[Path]:
-    """Yields a folder for the pieces of what will take the place of `path`; finished pieces outlive a failed run.
+    """Yield a folder for the pieces of what will take the place of `path`; finished pieces outlive a failed run.
 
-    Whatever the block makes there under the name of `path`, by `whole`, takes its place when the block succeeds, and
-    the folder goes. When it fails or is killed, the folder stays, and the next run with the same key finds in it what
-    was finished; with another key it finds nothing. At the end nothing is written but names, so that of several such
-    blocks around one body all succeed or none.
+    What the block makes there under the name of `path`, by `whole`, takes its place when the block succeeds, and all
+    pieces go. When it fails or is killed, they stay, and the next run with the same key finds them; a run with another
+    key has a folder of its own. At the end nothing is written but names, so that of several such blocks around one
+    body all succeed or none.
 
     Args:
         path: A file or a folder.
-        key: All that decides about the pieces, as JSON knows it.
+        key: All that decides about the pieces but is not in their names, as JSON knows it.
 
     Raises:
         ValueError: As `replacing` does.
     """
     with claiming(path) as work:
-        note, stated = work / KEY, json.dumps(key, sort_keys=True)
-        if not (note.is_file() and note.read_text(encoding="utf-8") == stated):
-            remove(work)
-            work.mkdir()
-            with whole(note) as temporary:
-                temporary.write_text(stated, encoding="utf-8")
-        remove_halves(work)
-        yield work
-        remove_halves(work)
-        put(work / path.name, path)
+        folder = work / checksum_of_json(key)[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_halves(folder)
+        yield folder
+        remove_halves(folder)
+        put(folder / path.name, path)
         remove(work)
 
 

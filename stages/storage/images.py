@@ -1,9 +1,9 @@
-"""8-bit images with ids and labels, as a folder of Parquet shards of bounded size."""
+"""8-bit images with ids and labels: a folder of Parquet shards of bounded size, and a manifest of what made them."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.storage.checksum import REMEDY
-from stages.storage.files import whole
+from stages.storage.files import remove, whole
 from stages.storage.notes import read_note, write_note
-from stages.storage.parquet import check_table, checksum_of, opened, read_provenance, read_table, write_table
+from stages.storage.parquet import checksum_of, read_footer, read_table, write_table
 from stages.storage.provenance import Provenance
 
 Part = TypeVar("Part")
 COLUMNS = (pa.field("id", pa.string()), pa.field("label", pa.int64()), pa.field("image", pa.binary(1)))  # H·W·3 bytes
-COUNT = "shards.json"  # beside the shards, so that a lost one is missed
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -52,70 +52,131 @@ class Images:
         return Images(np.asarray(self.ids, object)[chosen].tolist(), self.labels[chosen], self.pixels[chosen])
 
 
+class Manifest(NamedTuple):
+    """The file that makes a folder of shards complete.
+
+    Attributes:
+        shards: Checksum of each shard, in order.
+        provenance: What made the images, and their `shape`.
+    """
+
+    shards: list[str]
+    provenance: Provenance
+
+
 class Written(NamedTuple):
-    """How many images were stored, in how many pieces, and how many of these lay there already."""
+    """Files that hold `images` rows together, in order; `kept` of them are from an interrupted run."""
 
     images: int
-    pieces: int
+    paths: list[Path]
     kept: int
 
     def __str__(self) -> str:
-        kept = f", {self.kept} of {self.pieces} shards from an interrupted run" if self.kept else ""
+        kept = f", {self.kept} of {len(self.paths)} shards from an interrupted run" if self.kept else ""
         return f"n = {self.images}{kept}"
 
 
-def write_images(
-    folder: Path, parts: Iterable[Part], provenance: Provenance, *, work: Callable[[Part], Images] = lambda part: part
-) -> Written:
-    """Writes a shard for each part as one file of `folder`; never holds more than one of them.
-
-    Args:
-        folder: Where an interrupted run may have left shards, each of them whole: these are not made again.
-        parts: What the shards are made of, in order.
-        provenance: What made them.
-        work: Makes the shard of a part.
-    """
-
-    def make(path: Path, index: int, part: Part) -> None:
-        write_shard(path, work(part), {**provenance, "shard": index})
-
-    written = write_pieces(folder, parts, make)
-    note_count(folder, written.pieces)
-    return written
+def together(written: Sequence[Written]) -> Written:
+    """Return what several calls have written of the same images."""
+    return Written(written[0].images, [path for one in written for path in one.paths], sum(one.kept for one in written))
 
 
-def note_count(folder: Path, shards: int) -> None:
-    """Notes beside the shards of a folder how many there are; without it the folder is not complete."""
-    with whole(folder / COUNT) as temporary:
-        write_note(temporary, {"shards": shards})
-
-
-def write_pieces(folder: Path, parts: Iterable[Part], make: Callable[[Path, int, Part], None]) -> Written:
-    """Makes a Parquet file in `folder` for each part, in order, but for those that are there already."""
-    images = pieces = kept = 0
-    for index, part in enumerate(parts):
-        path = piece_path(folder, index)
+def write_missing(paths: Sequence[Path], parts: Iterable[Part], make: Callable[[Path, int, Part], None]) -> Written:
+    """Write a Parquet file for each part, unless it exists: `make(path, index, part)` writes one of them."""
+    images = kept = 0
+    for index, (path, part) in enumerate(zip(paths, parts, strict=True)):
         if path.is_file():
             kept += 1
         else:
             with whole(path) as temporary:
                 make(temporary, index, part)
-        images, pieces = images + rows_of(path), pieces + 1
-    return Written(images, pieces, kept)
+        images += rows_of(path)
+    return Written(images, list(paths), kept)
 
 
-def piece_path(folder: Path, index: int) -> Path:
-    """Where a file of a folder lies, counted from 0."""
+def result_paths(folder: Path, source: Path, indices: Iterable[int]) -> list[Path]:
+    """Return a file in `folder` for each shard of `source` with one of the indices, named by the shard's checksum.
+
+    In a folder of `resuming` these names say all that decides about a result, if its key says the rest.
+    """
+    checksums = checksums_of(source)
+    return [folder / f"{checksums[index]}.parquet" for index in indices]
+
+
+def gather(paths: Iterable[Path], folder: Path, provenance: Provenance) -> None:
+    """Make a folder of shards of finished files, which stay where they are, in this order."""
+    remove(folder)
+    for index, path in enumerate(paths):
+        with whole(shard_path(folder, index)) as temporary:
+            try:
+                os.link(path, temporary)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(path, temporary)
+    write_manifest(folder, provenance)
+
+
+def write_images(folder: Path, shards: Iterable[Images], provenance: Provenance) -> None:
+    """Write a folder of shards, without holding more than one of them."""
+    for index, shard in enumerate(shards):
+        with whole(shard_path(folder, index)) as temporary:
+            write_shard(temporary, shard)
+    write_manifest(folder, provenance)
+
+
+def write_manifest(folder: Path, provenance: Provenance) -> None:
+    """Write the manifest of the shards in a folder, without which the folder is not complete."""
+    checksums, about = zip(*map(read_footer, files_in(folder)), strict=True)
+    with whole(folder / MANIFEST) as temporary:
+        write_note(temporary, {"shards": checksums, "provenance": {**provenance, "shape": about[0]["shape"]}})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a folder of shards.
+
+    Raises:
+        ValueError: If there are no shards, or not as many as it states, or if it is damaged.
+    """
+    count = len(files_in(folder))
+    if not count:
+        raise ValueError(f"{folder}: no image shards there; `dvc repro` makes them")
+    manifest = Manifest(**read_note(folder / MANIFEST))
+    if count != len(manifest.shards):
+        raise ValueError(f"{folder}: {count} shards there, {len(manifest.shards)} expected; run `dvc repro`")
+    return manifest
+
+
+def images_provenance(folder: Path) -> Provenance:
+    """Return what made a folder of shards."""
+    return read_manifest(folder).provenance
+
+
+def checksums_of(folder: Path) -> list[str]:
+    """Return the checksums of the shards of a folder, in order."""
+    return read_manifest(folder).shards
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """Return the shards of a folder, in order."""
+    return [shard_path(folder, index) for index in range(len(checksums_of(folder)))]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the Parquet files in a folder, in order."""
+    return sorted(folder.glob("*.parquet"))
+
+
+def shard_path(folder: Path, index: int) -> Path:
+    """Return the path of a shard, counted from 0."""
     return folder / f"{index:05d}.parquet"
 
 
 def rows_of(path: Path) -> int:
-    """How many rows a Parquet file has, without reading them."""
+    """Return how many rows a Parquet file has, without reading them."""
     return pq.read_metadata(path).num_rows
 
 
-def write_shard(path: Path, shard: Images, provenance: Provenance) -> None:
-    """Writes one shard."""
+def write_shard(path: Path, shard: Images) -> None:
+    """Write one shard: its rows, and the shape of an image."""
     _, *shape = shard.pixels.shape
     flat = pa.py_buffer(np.ascontiguousarray(shard.pixels))
     columns = {
@@ -123,61 +184,50 @@ def write_shard(path: Path, shard: Images, provenance: Provenance) -> None:
         "label": pa.array(shard.labels, pa.int64()),
         "image": pa.Array.from_buffers(pa.binary(int(np.prod(shape))), len(shard), [None, flat]),
     }
-    write_table(path, [pa.table(columns)], {**provenance, "shape": shape})
+    write_table(path, [pa.table(columns)], {"shape": shape})
 
 
 def read_images(folder: Path) -> Iterator[Images]:
-    """Yields the shards of a folder in order; while one is read, a thread verifies the next.
+    """Yield the shards of a folder in order.
 
     Raises:
-        ValueError: If a shard is missing, doubled, damaged, or made by another run than the first one.
+        ValueError: If a shard is missing, damaged, or not the one of the manifest.
     """
-    paths = shard_paths(folder)
-    first: Provenance = {}
-    with ThreadPoolExecutor(1) as ahead:
-        check = ahead.submit(check_table, paths[0])
-        for index, (path, following) in enumerate(zip_longest(paths, paths[1:])):
-            check.result()
-            if following:
-                check = ahead.submit(check_table, following)
-            table, found = read_table(path, *COLUMNS, checked=True)
-            first = first or found
-            require_shard(found, path, index, first)
-            yield images_of(table, found.get("shape", []), path)
+    for index, checksum in enumerate(checksums_of(folder)):
+        yield read_shard(shard_path(folder, index), checksum)
 
 
-def read_shard(path: Path, index: int, first: Provenance) -> Images:
-    """Reads one shard, the one of this index of the folder whose first one `first` has made.
+def read_shard(path: Path, checksum: str) -> Images:
+    """Read one shard.
 
     Raises:
-        ValueError: If it is damaged, or made by another run.
+        ValueError: If it is damaged, or if its checksum is another one than that of the manifest.
     """
-    table, found = read_table(path, *COLUMNS)
-    require_shard(found, path, index, first)
-    return images_of(table, found.get("shape", []), path)
+    require_shard(path, checksum)
+    table, about = read_table(path, *COLUMNS)
+    return images_of(table, about.get("shape", []), path)
 
 
-def read_column(path: Path, name: str) -> pa.ChunkedArray:
-    """One column of a shard, `id` or `label`, without its images.
+def require_shard(path: Path, checksum: str) -> None:
+    """Refuse a shard of another run."""
+    if checksum_of(path) != checksum:
+        raise ValueError(
+            f"{path}: damaged or of another run, sha256 {checksum} expected by {MANIFEST} beside it; run `dvc repro`"
+        )
+
+
+def read_ids(path: Path) -> tuple[list[str], np.ndarray]:
+    """Return the ids and the labels (N,) of a shard.
 
     Raises:
         ValueError: If it is damaged, or no shard of images.
     """
-    with opened(path) as file:
-        if name not in file.schema_arrow.names:
-            raise ValueError(f"{path}: of another kind, no column {name}; {REMEDY}")
-        return file.read(columns=[name])[name]
-
-
-def require_shard(found: Provenance, path: Path, index: int, first: Provenance) -> None:
-    """Refuses a shard that is another one's, or of another run than the first."""
-    if found != {**first, "shard": index}:
-        stranger = f"shard {found.get('shard')} of another run"
-        raise ValueError(f"{path}: {stranger}, shard {index} of that of {piece_path(path.parent, 0)} expected")
+    table, _ = read_table(path, *COLUMNS)
+    return table["id"].to_pylist(), table["label"].to_numpy()
 
 
 def images_of(table: pa.Table, shape: list[int], path: Path) -> Images:
-    """The images of a table with the right columns.
+    """Return the images of a table with the right columns.
 
     Raises:
         ValueError: If they have another shape than the file says.
@@ -189,31 +239,10 @@ def images_of(table: pa.Table, shape: list[int], path: Path) -> Images:
 
 
 def read_all_images(folder: Path) -> Images:
-    """Reads a folder of shards at once."""
+    """Read a folder of shards at once."""
     shards = list(read_images(folder))
     return Images(
         [id for shard in shards for id in shard.ids],
         np.concatenate([shard.labels for shard in shards]),
         np.concatenate([shard.pixels for shard in shards]),
     )
-
-
-def images_provenance(folder: Path) -> Provenance:
-    """What made a folder of shards, read from its first one."""
-    return read_provenance(shard_paths(folder)[0])
-
-
-def checksums_of(folder: Path) -> list[str]:
-    """The digests of the shards of a folder, as they say themselves."""
-    return [checksum_of(path) for path in shard_paths(folder)]
-
-
-def shard_paths(folder: Path) -> list[Path]:
-    """The shards of a folder in order."""
-    paths = sorted(folder.glob("*.parquet"))
-    if not paths:
-        raise ValueError(f"{folder}: no image shards there; `dvc repro` makes them")
-    expected = read_note(folder / COUNT)["shards"]
-    if len(paths) != expected:
-        raise ValueError(f"{folder}: {len(paths)} shards there, {expected} expected; run `dvc repro`")
-    return paths

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def load_prompts(path: Path) -> PromptFile:
     arrays, about = load_arrays(path, entry=ENTRY)
     try:
         scale = float(arrays["logit_scale"][0])
-        optional = {name: arrays.get(name) for name in OPTIONAL}
+        optional: dict[str, Any] = {name: arrays.get(name) for name in OPTIONAL}
         return PromptFile(arrays["text_features"], scale, **about, **optional)
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{path}: no prompts of this project ({error}); {REMEDY}") from error

@@ -1,6 +1,8 @@
-"""Named arrays and what there is to say of them, as one sealed safetensors file."""
+"""Named arrays and what there is to say of them, as one safetensors file with its checksum."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +10,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from stages.storage.checksum import BLANK, REMEDY, read_checksum, verify_checksum, write_checksum
+from stages.storage.checksum import REMEDY, canonical, checksum_of_arrays, require_equal, require_file
 
-MARK = rb"\"seal\": \""  # inside one entry of metadata, because safetensors writes several in no fixed order
-BROKEN = (SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError)
+CHECKSUM = "sha256"  # inside the one entry of metadata, because safetensors writes several in no fixed order
+BROKEN = (SafetensorError, KeyError, TypeError, AttributeError, ValueError, OSError, OverflowError)
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray], *, entry: str, about: dict[str, Any]) -> None:
-    """Writes arrays; everything else goes as JSON under one key of the metadata.
+    """Write arrays; everything else goes as JSON under one key of the metadata.
 
     Args:
         path: The file.
@@ -23,28 +25,38 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray], *, entry: str, about:
         entry: That key.
         about: All that is no array.
     """
-    text = json.dumps({**about, "seal": BLANK.decode()}, sort_keys=True, ensure_ascii=False)
-    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {entry: text}))
-    write_checksum(path, MARK)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = canonical({**about, CHECKSUM: checksum_of_arrays(arrays, about)})
+    path.write_bytes(save(arrays, {entry: text}))
 
 
-def checksum_of(path: Path) -> str:
-    """The digest of such a file, as it says itself."""
-    return read_checksum(path, MARK)
+def checksum_of(path: Path, *, entry: str = "prompts") -> str:
+    """Return the checksum that such a file states; whoever reads the file compares it."""
+    with opened(path) as file:
+        return json.loads(file.metadata()[entry])[CHECKSUM]
 
 
 def load_arrays(path: Path, *, entry: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Reads what `save_arrays` wrote.
+    """Read what `save_arrays` wrote.
 
     Raises:
         ValueError: If the file is missing, damaged or no such file; the message names it.
     """
-    verify_checksum(path, MARK)
+    with opened(path) as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+        about = json.loads(file.metadata()[entry])
+        stated = about.pop(CHECKSUM)
+        found = checksum_of_arrays(arrays, about)
+    require_equal(path, found, stated)
+    return arrays, about
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file so that whatever is wrong with it is an error that names the file."""
+    require_file(path)
     try:
         with safe_open(path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-            about = json.loads((file.metadata() or {})[entry])
-            del about["seal"]
+            yield file
     except BROKEN as error:
-        raise ValueError(f"{path}: damaged or of another kind ({error}); {REMEDY}") from error
-    return arrays, about
+        raise ValueError(f"{path}: damaged, or of another kind ({error!r}); {REMEDY}") from error

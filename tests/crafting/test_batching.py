@@ -7,7 +7,6 @@ import psutil
 import pytest
 import torch
 
-from stages.crafting.adaptive import among_copies
 from stages.crafting.batching import Batching, even_batches, fitting, over_batches
 from stages.crafting.embedding import embed_shard
 from stages.models.device import largest_batch
@@ -77,19 +76,6 @@ def test_workers_change_no_bit_of_a_feature(clip, side_by_side):
 def test_batches_that_workers_make_have_32_images_or_more(count, workers, batches):
     runtime = load_params().runtime.model_copy(update={"batch_size": 250, "workers": workers})
     assert even_batches(runtime, count, "cpu").batches == batches
-
-
-@pytest.mark.parametrize(("count", "shown"), [(1, 32), (8, 32), (31, 32), (32, 32), (33, 33)])
-def test_a_victim_of_adaptive_attacks_sees_32_images_or_more(count, shown):
-    seen = []
-
-    def logits_of(images):
-        seen.append(len(images))
-        return images.mean((2, 3))
-
-    images = torch.rand(count, 3, 4, 4)
-    torch.testing.assert_close(among_copies(logits_of)(images), images.mean((2, 3)))
-    assert seen == [shown]
 
 
 def test_an_expectation_over_samples_makes_batches_smaller(monkeypatch):

@@ -2,49 +2,43 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 
-from stages.defences.compression import bits, jpeg
-from stages.defences.denoising import total_variation, wavelet
+from stages.attacks.noise import ImageNoise
+from stages.defences.defence import defence_of
 from stages.defences.image_by_image import image_by_image
-from stages.defences.resize_pad import resize_pad
-from stages.defences.smoothing import gaussian, median
+from stages.runtime.params import Defence as Block
+from stages.runtime.params import ResizePad
 
 SIDE = 24
 
 
-class Named:
-    """Numbers that depend on an image's name alone."""
-
-    def __init__(self, names: list[int]) -> None:
-        self.names = names
-
-    def uniform(self, shape, *, low=0.0, high=1.0):
-        drawn = [np.random.default_rng(name).random(shape, np.float32) for name in self.names]
-        return low + (high - low) * torch.from_numpy(np.stack(drawn))
-
-
-def resize_pad_by_name(images: torch.Tensor, names: list[int]) -> torch.Tensor:
-    return resize_pad(images, smallest=0.5, noise=Named(names))
-
-
-DEFENCES = {
-    "jpeg": lambda images, _: jpeg(images, quality=50),
-    "bits": lambda images, _: bits(images, bits=3),
-    "median": lambda images, _: median(images, size=3),
-    "gaussian": lambda images, _: gaussian(images, sigma=1.0),
-    "total_variation": lambda images, _: total_variation(images, weight=0.1),
-    "wavelet": lambda images, _: wavelet(images, sigma=0.05),
-    "resize_pad": resize_pad_by_name,
+BLOCKS = {
+    "jpeg": {"quality": 50},
+    "bits": {"bits": 3},
+    "median": {"size": 3},
+    "gaussian": {"sigma": 1.0},
+    "total_variation": {"weight": 0.1},
+    "wavelet": {"sigma": 0.05},
+    "resize_pad": {"smallest": 0.5},
 }
 
 
-@pytest.fixture(params=DEFENCES)
-def defence(request):
-    return DEFENCES[request.param]
+@pytest.fixture(params=BLOCKS)
+def block(request):
+    return TypeAdapter(Block).validate_python({"kind": request.param, **BLOCKS[request.param]})
+
+
+@pytest.fixture
+def defence(block):
+    """Maps images and their names to images; what chance an image meets depends on its name alone."""
+    defence = defence_of(block)
+    return lambda images, names: defence.of_ids(images, list(map(str, names)), seed=0)
 
 
 @pytest.fixture
@@ -81,6 +75,36 @@ def test_threads_do_not_disturb_each_other(defence, images):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda place: defence(images[place : place + 1], [place]), range(6)))
     assert torch.equal(torch.cat(found), defence(images, range(6)))
+
+
+def test_every_kind_of_block_is_tested():
+    kinds = {get_args(block.model_fields["kind"].annotation)[0] for block in get_args(get_args(Block)[0])}
+    assert kinds == set(BLOCKS)
+
+
+def test_an_attacker_gets_a_gradient_through_every_defence(block, images):
+    """The defence's own, or the identity's."""
+    images = images.requires_grad_()
+    defence = defence_of(block)
+    weights = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    processed = defence(images, ImageNoise(0, list("abcdef")))
+    (gradient,) = torch.autograd.grad((weights * processed).sum(), images)
+    if defence.is_random:
+        left_out = 1 - (gradient != 0).float().mean()
+        assert left_out < 0.1 and not torch.equal(gradient, weights)
+    else:
+        assert torch.equal(gradient, weights)
+
+
+def test_chance_is_of_the_noise_that_is_given(images):
+    """An attacker's noise, evaluation's noise and a victim's own noise are three different streams."""
+    defence = defence_of(ResizePad(kind="resize_pad", smallest=0.5))
+    ids = list("abcdef")
+    given, again = (defence(images, ImageNoise(0, ids)) for _ in range(2))
+    evaluated = [defence.of_ids(images, ids, seed=0) for _ in range(2)]
+    own = [defence(images), defence(images)]
+    assert torch.equal(given, again) and torch.equal(*evaluated)
+    assert not any(map(torch.equal, [given, given, evaluated[0], own[0]], [evaluated[0], own[0], own[0], own[1]]))
 
 
 def test_image_by_image_hands_over_channels_last_and_clamps():

@@ -5,7 +5,7 @@ import open_clip
 import pytest
 import torch
 
-from stages.interpretation.nearest_tokens import BLOCK, Vocabulary, nearest, twins_of, vocabulary_of, word_of
+from stages.interpretation.nearest_tokens import BLOCK, Vocabulary, nearest, random_like, vocabulary_of, word_of
 from stages.prompts.text import TextTower
 from tests.models.random_models import KINDS, random_model
 
@@ -88,9 +88,9 @@ def test_words_pieces_and_bytes_can_be_told_apart():
     assert word_of(f"{spelt[chr(10)]}</w>", byte_of) == "<0a>"
 
 
-def test_a_twin_has_the_size_of_its_vector_and_nothing_else():
+def test_a_random_vector_has_the_size_of_its_vector_and_nothing_else():
     vectors = torch.tensor([[0.01], [3.0]], dtype=torch.float64).repeat(1, 10_000)
-    twins = twins_of(vectors, torch.Generator().manual_seed(0))
+    twins = random_like(vectors, torch.Generator().manual_seed(0))
     torch.testing.assert_close(twins.std(1), vectors[:, 0], rtol=0.03, atol=0)
     assert torch.nn.functional.cosine_similarity(twins, vectors).abs().max() < 0.05
-    assert not torch.equal(twins, twins_of(vectors, torch.Generator().manual_seed(1)))
+    assert not torch.equal(twins, random_like(vectors, torch.Generator().manual_seed(1)))

@@ -16,31 +16,33 @@ from stages.runtime.startup import import_open_clip
 from tests.imports import ROOT
 
 yaml = YAML(typ="safe", pure=True)
-CLEAN = ("images", "features.parquet")
+METHODS = (
+    ("zero_shot", "zero_shot"),
+    ("tune_clean", "coop"),
+    ("tune_bank", "advpt"),
+    ("refresh", "advpt_refreshed"),
+)
+ADVPT = ("fashion", "all", "tune_bank", "advpt")
+JPEG = ("fashion", "all", "defended", "advpt_jpeg")
 ORDER = [
     ("fetch", "fashion"),
     ("extract", "fashion"),
-    ("zero_shot", "fashion"),
+    ("zero_shot", "fashion", "all", "zero_shot"),
     ("craft", "fashion"),
     ("embed", "fashion"),
-    ("tune", "fashion", "advpt"),
-    ("tune", "fashion", "coop"),
-    ("refresh", "fashion"),
+    ("tune", *ADVPT),
+    ("tune", "fashion", "all", "tune_clean", "coop"),
+    ("refresh", "fashion", "all", "advpt_refreshed"),
+    ("defend", "fashion", "all", "advpt_jpeg"),
     ("attack_oblivious", "fashion", "pgd_eps8"),
     ("attack_oblivious", "fashion", "transfer_eps8"),
-    ("defend", "fashion", "clean", "jpeg"),
-    ("defend", "fashion", "pgd_eps8", "jpeg"),
-    ("defend", "fashion", "transfer_eps8", "jpeg"),
-    ("evaluate", "fashion", "clean"),
-    ("evaluate", "fashion", "pgd_eps8"),
-    ("evaluate", "fashion", "transfer_eps8"),
-    ("evaluate", "fashion", "clean", "fashion", "jpeg"),
-    ("evaluate", "fashion", "pgd_eps8", "fashion", "jpeg"),
-    ("evaluate", "fashion", "transfer_eps8", "fashion", "jpeg"),
-    ("attack_adaptive", "fashion", "adaptive_eps4"),
+    *(("evaluate", "fashion", "all", *method) for method in METHODS),
+    ("evaluate_images", *JPEG),
+    *(("attack_adaptive", "fashion", "all", *method, "adaptive_eps4") for method in METHODS),
+    ("attack_adaptive", *JPEG, "adaptive_eps4"),
     ("assess", "fashion"),
     ("interpret", "fashion"),
-    ("model_card", "fashion"),
+    ("model_card", "fashion", "all"),
 ]
 
 
@@ -66,16 +68,17 @@ class Small:
         params["runtime"]["workers"] = 1
         params["attack"]["steps"] = 10
         params["tune"] |= {"epochs": 30}
-        params["refresh"] |= {"rounds": 2}
+        params["methods"]["refresh"]["advpt_refreshed"] |= {"rounds": 2}
         params["oblivious"] = {name: params["oblivious"][name] for name in ("pgd_eps8", "transfer_eps8")}
         params["oblivious"]["pgd_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"]["surrogate"] |= {"epochs": 1, "batch_size": 20}
         params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}
         params["adaptive"]["adaptive_eps4"] |= {"steps": 5, "images": 15}
-        params["defences"] = {"jpeg": {"method": "jpeg", "quality": 75}}
+        defence = {"kind": "jpeg", "quality": 75}
+        params["methods"]["defended"] = {"advpt_jpeg": {"method": "advpt", "defence": defence}}
         assess = {
-            "prompt": "advpt",
+            "method": "tune_bank/advpt",
             "images": 6,
             "at_eps": 4,
             "eps": [4, 64],
@@ -154,16 +157,21 @@ class Small:
 
 
 def outs_of(stage: str, *arguments: str) -> list[str]:
-    """What a stage makes, below data/."""
+    """Return what a stage makes, below data/."""
     dataset, *rest = arguments
-    threat = rest[0] if rest else None
+    name = rest[0] if rest else None
+    path = "/".join(arguments)
     return {
-        "craft": [f"bank/{dataset}/images"],
-        "embed": [f"bank/{dataset}/embeddings.parquet"],
-        "attack_oblivious": [f"test/{dataset}/{threat}/{out}" for out in CLEAN],
-        "tune": [f"prompts/{dataset}/{threat}"],
-        "refresh": [f"prompts/{dataset}/advpt_refreshed", f"bank/{dataset}/refreshed.parquet"],
-        "extract": [f"clean/{dataset}/{split}/{out}" for out in CLEAN for split in ("train", "test")],
-        "assess": [f"test/{dataset}/assessment.parquet"],
-        "attack_adaptive": [f"test/{dataset}/{threat}/images", f"rows/{dataset}/{threat}.parquet"],
+        "craft": [f"images/{dataset}/train/bank"],
+        "embed": [f"features/{dataset}/train/bank.parquet"],
+        "attack_oblivious": [f"images/{dataset}/test/{name}", f"features/{dataset}/test/{name}.parquet"],
+        "tune": [f"prompts/{path}"],
+        "refresh": [f"prompts/{dataset}/{name}/refresh/{rest[-1]}", f"refreshed/{path}.parquet"] if rest else [],
+        "extract": [
+            out
+            for split in ("train", "test")
+            for out in (f"images/{dataset}/{split}/clean", f"features/{dataset}/{split}/clean.parquet")
+        ],
+        "assess": [f"assessment/{dataset}.parquet"],
+        "attack_adaptive": [f"images/{dataset}/adaptive/{'/'.join(rest)}", f"predictions/{path}.parquet"],
     }[stage]

@@ -13,22 +13,26 @@ from stages.storage.embeddings import read_bank
 from stages.storage.images import read_all_images
 from stages.storage.parquet import read_table
 from stages.storage.prompts import load_prompts
-from tests.reliability.small import Small
+from tests.reliability.small import METHODS, Small
 
 ORDER = [
     ("fetch", "fashion"),
     ("extract", "fashion"),
-    ("hand", "fashion"),
+    ("zero_shot", "fashion", "all", "zero_shot"),
     ("craft", "fashion"),
     ("embed", "fashion"),
-    ("tune", "fashion", "advpt"),
-    ("tune", "fashion", "coop"),
-    ("refresh", "fashion"),
-    ("evaluate", "fashion", "clean"),
-    ("adapt", "fashion", "adaptive_eps4"),
+    ("tune", "fashion", "all", "tune_bank", "advpt"),
+    ("tune", "fashion", "all", "tune_clean", "coop"),
+    ("refresh", "fashion", "all", "advpt_refreshed"),
+    *(("evaluate", "fashion", "all", *method) for method in METHODS),
+    *(("attack_adaptive", "fashion", "all", *method, "adaptive_eps4") for method in METHODS),
 ]
-FEATURES = [f"clean/fashion/{split}/features.parquet" for split in ("train", "test")]
-IMAGES = ["clean/fashion/train/images", "bank/fashion/images", "test/fashion/adaptive_eps4/images/advpt-0"]
+FEATURES = [f"features/fashion/{name}.parquet" for name in ("train/clean", "test/clean")]
+IMAGES = [
+    "images/fashion/train/clean",
+    "images/fashion/train/bank",
+    "images/fashion/adaptive/all/tune_bank/advpt/adaptive_eps4/seed-0",
+]
 
 
 def made_with(folder: Path, *, shard_rows: int = 120, **runtime: int) -> Small:
@@ -37,6 +41,7 @@ def made_with(folder: Path, *, shard_rows: int = 120, **runtime: int) -> Small:
     small.params["data"] |= {"shots": 12, "test_images": 100, "shard_rows": shard_rows}
     small.params["adaptive"]["adaptive_eps4"] |= {"images": 80, "steps": 2}
     small.params["runtime"] |= {"batch_size": 64, "workers": 1, **runtime}
+    small.params["oblivious"], small.params["methods"]["defended"] = {}, {}
     small.write_params()
     for stage in ORDER:
         small.run(*stage)
@@ -64,13 +69,14 @@ def test_shards_do_not_change_what_is_in_them(expected, tmp_path, shard_rows):
         assert found.ids == right.ids and np.array_equal(found.pixels, right.pixels)
     for path in FEATURES:
         assert np.array_equal(read_bank(ours / path)[0].embeddings, read_bank(theirs / path)[0].embeddings)
-    for prompt in ("hand", "coop", "advpt", "advpt_refreshed"):
-        path = f"prompts/fashion/{prompt}/prompts.safetensors"
+    for group, method in METHODS:
+        path = f"prompts/fashion/all/{group}/{method}/prompts.safetensors"
         assert np.array_equal(load_prompts(ours / path).text_features, load_prompts(theirs / path).text_features)
-    for path in ("rows/fashion/clean.parquet", "rows/fashion/adaptive_eps4.parquet"):
-        found, right = (read_table(data / path)[0].to_pandas() for data in (ours, theirs))
-        order = ["prompt", "seed", "id"]
-        assert found.sort_values(order, ignore_index=True).equals(right.sort_values(order, ignore_index=True))
+        for threats in ("oblivious", "adaptive_eps4"):
+            path = f"predictions/fashion/all/{group}/{method}/{threats}.parquet"
+            found, right = (read_table(data / path)[0].to_pandas() for data in (ours, theirs))
+            order = ["seed", "id"]
+            assert found.sort_values(order, ignore_index=True).equals(right.sort_values(order, ignore_index=True))
 
 
 @pytest.mark.parametrize(("batch_size", "most"), [(1, 0.1), (7, 0.02)])
@@ -84,6 +90,6 @@ def test_batches_of_a_few_images_round_differently(expected, tmp_path, batch_siz
         assert abs(difference).max() < 2e-6
     moved = read_all_images(ours / IMAGES[1]).pixels != read_all_images(theirs / IMAGES[1]).pixels
     assert moved.any(axis=(1, 2, 3)).mean() <= most  # measured: 5 of 120 one at a time, none seven at a time
-    found, right = (read_table(data / "rows/fashion/clean.parquet")[0].to_pandas() for data in (ours, theirs))
-    by_hand = right["prompt"] == "hand"
-    assert (found["prediction"] == right["prediction"])[by_hand].all()
+    path = "predictions/fashion/all/zero_shot/zero_shot/oblivious.parquet"
+    found, right = (read_table(data / path)[0].to_pandas() for data in (ours, theirs))
+    assert (found["prediction"] == right["prediction"]).all()

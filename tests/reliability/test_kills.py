@@ -17,10 +17,10 @@ KILLS = 9  # of each stage
 STAGES = [
     ("craft", "fashion"),
     ("embed", "fashion"),
-    ("tune", "fashion", "advpt"),
-    ("refresh", "fashion"),
-    ("adapt", "fashion", "adaptive_eps4"),
-    ("craft_test", "fashion", "pgd_eps8"),
+    ("tune", "fashion", "all", "tune_bank", "advpt"),
+    ("refresh", "fashion", "all", "advpt_refreshed"),
+    ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
+    ("attack_oblivious", "fashion", "pgd_eps8"),
     ("assess", "fashion"),
     ("extract", "fashion"),
 ]
@@ -31,18 +31,16 @@ def finished(small: Small, stage: tuple[str, ...]) -> int:
     outs = [small.folder / "data" / out for out in outs_of(*stage)]
     pieces = [out.with_name(f".{out.name}.partial") for out in outs]
     if stage[0] == "tune":
-        return epochs(pieces[0])
-    if stage[0] == "refresh":
-        return epochs(pieces[1] / "round-0002") + len(list(pieces[1].glob("round-*/*/?????.parquet")))
-    counted = [folder for folder in pieces if stage[0] not in ("adapt", "extract") or folder.name == ".images.partial"]
+        return epochs(pieces[0], "*")
+    counted = [out for out in pieces if stage[0] not in ("attack_adaptive", "extract") or "." not in out.stem[1:]]
     shards = [path for folder in counted for path in folder.rglob("*.parquet") if "features" not in path.parts]
-    return sum(re.fullmatch(r"\d{5}\.parquet", path.name) is not None for path in shards)
+    made = sum(re.fullmatch(r"[0-9a-f]{64}\.parquet", path.name) is not None for path in shards)
+    return made + (epochs(pieces[1], "*/round-0002") if stage[0] == "refresh" else 0)
 
 
-def epochs(folder: Path) -> int:
+def epochs(folder: Path, below: str) -> int:
     """How many epochs an interrupted tuning has left."""
-    progress = load_progress(folder / "progress.safetensors")
-    return len(progress.curve) if progress else 0
+    return sum(len(load_progress(path).curve) for path in folder.glob(f"{below}/progress.safetensors"))
 
 
 def killed(small: Small, stage: tuple[str, ...], after: float) -> bool:

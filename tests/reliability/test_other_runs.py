@@ -1,16 +1,20 @@
 """Pieces of an interrupted run are gone on with only if nothing has changed that decides about them."""
 
+import re
 import shutil
 
 import pytest
+from PIL import Image
 
+from stages.datasets.index_file import read_index
 from stages.storage import files, provenance
 from stages.storage.images import images_provenance, read_all_images, write_images
+from stages.storage.layout import card_file, clean_images, raw_folder
 from stages.storage.notes import read_note, write_note
 from tests.reliability.small import Small, outs_of
 from tests.reliability.test_full_disk import full_from
 
-CRAFT, EMBED, TUNE = ("craft", "fashion"), ("embed", "fashion"), ("tune", "fashion", "coop")
+CRAFT, EMBED, TUNE = ("craft", "fashion"), ("embed", "fashion"), ("tune", "fashion", "all", "tune_clean", "coop")
 
 
 def interrupt(small: Small, stage: tuple[str, ...], monkeypatch) -> None:
@@ -36,18 +40,17 @@ def change_params(**values: object):
 
 
 def change_shard(small: Small, monkeypatch) -> None:
-    """Another pixel in one of the clean images, properly sealed."""
-    folder = small.folder / "data/clean/fashion/train/images"
-    images = read_all_images(folder)
-    about = {key: value for key, value in images_provenance(folder).items() if key not in ("shard", "shape")}
-    images.pixels[-1, 0, 0, 0] ^= 1
+    """Another pixel in every clean image, properly written."""
+    folder = small.folder / clean_images("fashion", "train")
+    images, made_by = read_all_images(folder), images_provenance(folder)
+    images.pixels[:, 0, 0, 0] ^= 1
     shutil.rmtree(folder)
-    write_images(folder, images.split(12), about)
+    write_images(folder, images.split(12), made_by)
 
 
 def change_names(small: Small, monkeypatch) -> None:
     """The class names the other way round."""
-    path = small.folder / "data/cards/fashion.json"
+    path = small.folder / card_file("fashion")
     card = read_note(path)
     write_note(path, {**card, "class_names": card["class_names"][::-1]})
 
@@ -89,3 +92,41 @@ def test_49_without_a_change_it_goes_on(small, monkeypatch, stage):
     small.params["runtime"]["workers"] = 2
     small.write_params()
     assert "from an interrupted run" in small.run(*stage)
+
+
+def write_own_images(small: Small) -> None:
+    """A data set `mine`: a folder with 48 training and 12 test images."""
+    images = read_all_images(small.folder / clean_images("fashion", "train"))
+    for position, (label, pixels) in enumerate(zip(images.labels, images.pixels, strict=True)):
+        split = "train" if position % 5 else "test"
+        path = small.folder / raw_folder("mine") / f"{split}/class {label}/{position:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    small.params["datasets"] = ["mine"]
+    small.params["data"] |= {"shots": "all", "test_images": "all"}
+    small.write_params()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3], ids=["extract", "craft", "embed"])
+def test_an_image_less_leaves_the_other_shards_as_they_are(small, monkeypatch, count):
+    """A user finds a bad image while a stage is interrupted, and removes it from his folder."""
+    *before, stage = [(name, "mine") for name in ("fetch", "extract", "craft", "embed")][: count + 1]
+    write_own_images(small)
+    for one in before:
+        small.run(*one)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full_from(4))
+        assert small.finish(*stage)[0] == 1
+    monkeypatch.chdir(small.folder)
+    first, *_ = read_index("mine").part("train").shards(5)
+    (raw_folder("mine") / first.ids[-1]).unlink()
+    for one in before:
+        small.run(*one)
+    said = small.run(*stage)
+    assert re.search(r"n = 47, 3 of \d+ shards from an interrupted run", said), said
+    made = small.digests()
+    for out in outs_of(*stage):
+        path = small.folder / "data" / out
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert "interrupted" not in small.run(*stage)
+    assert small.digests() == made and small.temporary() == []

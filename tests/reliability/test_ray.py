@@ -8,23 +8,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
 
+from stages.runtime.engine import ShardFolder, WorkerFacts, engine
+from stages.runtime.params import Params, load_params
+from stages.storage import layout
+from stages.storage.images import Images, read_images, write_images
+from stages.storage.parquet import read_table, write_table
 from tests.imports import ROOT
-from tests.reliability.small import Small
+from tests.reliability.small import Small, outs_of
 
 ray = pytest.importorskip("ray")
+BANK = layout.bank_images("fashion")
 NODES, WORKER_KILLS, NODE_KILLS = 3, 20, 3
 STAGES = [
     ("craft", "fashion"),
     ("embed", "fashion"),
     ("attack_oblivious", "fashion", "pgd_eps8"),
     ("attack_oblivious", "fashion", "transfer_eps8"),
-    ("refresh", "fashion"),
-    ("attack_adaptive", "fashion", "adaptive_eps4"),
+    ("refresh", "fashion", "all", "advpt_refreshed"),
+    ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
     ("assess", "fashion"),
 ]
 
@@ -66,12 +75,11 @@ def finish(process: subprocess.Popen, *, code: int = 0) -> str:
 
 
 def remove_results(small: Small) -> None:
-    """Takes away what the stages make that run on Ray, and what is made of that."""
-    made = ("bank/fashion", "test/fashion/adaptive_eps4", "test/fashion/pgd_eps8", "test/fashion/transfer_eps8")
-    for name in (*made, "prompts/fashion/advpt_refreshed"):
-        shutil.rmtree(small.folder / "data" / name)
-    for name in ("test/fashion/assessment.parquet", "rows/fashion/adaptive_eps4.parquet"):
-        (small.folder / "data" / name).unlink()
+    """Remove what the stages of STAGES make."""
+    for stage in STAGES:
+        for name in outs_of(*stage):
+            path = small.folder / "data" / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def processes(cluster) -> list[psutil.Process]:
@@ -108,13 +116,13 @@ def long_craft(undisturbed_craft, tmp_path) -> tuple[Small, dict[str, str]]:
 
 
 def remove_bank(small: Small) -> None:
-    """Takes away what `craft` makes of the training images."""
-    shutil.rmtree(small.folder / "data/bank")
+    """Remove what `craft` makes."""
+    shutil.rmtree(small.folder / BANK)
 
 
 def crafted(small: Small) -> dict[str, str]:
-    """Digests of the bank's images."""
-    return {name: digest for name, digest in small.digests().items() if name.startswith("bank/")}
+    """Return the digests of the bank's images."""
+    return {name: digest for name, digest in small.digests().items() if Path("data", name).is_relative_to(BANK)}
 
 
 def test_a_cluster_makes_the_same_bytes(undisturbed, small, cluster):
@@ -166,7 +174,7 @@ def test_lost_nodes_cost_time_alone(long_craft, cluster, record_property):
 def test_a_killed_driver_goes_on(long_craft, cluster):
     small, expected = long_craft
     process = on_ray(small, cluster, "craft", "fashion")
-    partial = small.folder / "data/bank/fashion/.images.partial/images"
+    partial = small.folder / BANK.parent / f".{BANK.name}.partial" / BANK.name
     while not list(partial.glob("0*.parquet")):
         assert process.poll() is None
         time.sleep(0.2)
@@ -178,7 +186,7 @@ def test_a_killed_driver_goes_on(long_craft, cluster):
 
 def test_a_damaged_shard_stops_the_run_with_its_name(small, cluster):
     remove_results(small)
-    path = sorted((small.folder / "data/clean/fashion/train/images").glob("*.parquet"))[7]
+    path = sorted((small.folder / layout.clean_images("fashion", "train")).glob("*.parquet"))[7]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -186,10 +194,98 @@ def test_a_damaged_shard_stops_the_run_with_its_name(small, cluster):
     assert str(path.relative_to(small.folder)) in said and "Traceback" not in said
 
 
+@pytest.fixture
+def params(cluster, monkeypatch) -> Params:
+    """Parameters whose engine is the cluster, for workers that need no model."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    return load_params().with_runtime({"engine": "ray", "device": "cpu"})
+
+
+@pytest.fixture
+def source(shard, tmp_path) -> Path:
+    """A folder of four shards."""
+    write_images(tmp_path / "source", shard.split(4), {"dataset": "d"})
+    return tmp_path / "source"
+
+
+class Reader:
+    """A worker that reads ids."""
+
+    def __init__(self, params: Params, folder: Path | None = None, note: Callable[[], str] = str) -> None:
+        self.ids = [id for shard in read_images(folder) for id in shard.ids] if folder else []
+        self.facts = WorkerFacts("cpu", note=note())
+
+    def write(self, path: Path, shard_index: int, shard: Images, killer: int = -1) -> None:
+        """Write the ids of a shard; die of one of the shards."""
+        if shard_index == killer:
+            os._exit(1)
+        write_table(path, [pa.table({"id": shard.ids})], {"index": shard_index})
+
+    def ids_of(self, folder: Path) -> tuple[list[str], list[str]]:
+        """Return the ids that the worker has read at its start, and those of a folder."""
+        return self.ids, [id for shard in read_images(folder) for id in shard.ids]
+
+    def wait(self) -> None:
+        """Take a moment."""
+        time.sleep(0.05)
+
+    def die(self) -> None:
+        """End the process."""
+        os._exit(1)
+
+
+def test_chosen_shards_are_numbered_anew_and_finished_files_kept(params, source, shard, tmp_path):
+    with engine(params, Reader, shards=2) as run:
+        written = run.map(Reader.write, source, tmp_path / "out", what="test", chosen=[1, 3])
+        assert (written.images, written.pieces, written.kept) == (6, 2, 0)
+        found = [read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+        assert [table["id"].to_pylist() for table, _ in found] == [shard.ids[3:6], shard.ids[9:12]]
+        assert [provenance for _, provenance in found] == [{"index": 0}, {"index": 1}]
+        (tmp_path / "out/00000.parquet").unlink()
+        again = run.map(Reader.write, source, tmp_path / "out", what="test", chosen=[1, 3])
+        assert (again.images, again.pieces, again.kept) == (6, 2, 1)
+
+
+def test_workers_get_copies_of_a_folder_of_shards(params, source, shard):
+    with engine(params, Reader, ShardFolder(source), shards=1) as run:
+        assert run.call(Reader.ids_of, ShardFolder(source)) == (shard.ids, shard.ids)
+        path = source / "00002.parquet"
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(ValueError, match=str(path)):
+            run.call(Reader.ids_of, ShardFolder(source))
+
+
+def test_a_shard_that_kills_every_worker_is_named(params, source, tmp_path):
+    with engine(params, Reader, shards=4) as run:
+        with pytest.raises(ValueError, match=r"00002\.parquet: its process has died 6 times"):
+            run.map(partial(Reader.write, killer=2), source, tmp_path / "out", what="test")
+        with pytest.raises(ValueError, match="die: its process has died 6 times"):
+            run.call(Reader.die)
+
+
+def test_a_worker_unlike_the_first_is_refused(params):
+    """Its facts, code or libraries differ, so that its bytes might differ, too."""
+    make_worker = partial(Reader, note=lambda: str(os.getpid()))
+    refused = pytest.raises(ValueError, match="made_by differ from those of the first worker")
+    with refused, engine(params, make_worker, shards=2) as run:
+        for _ in range(1000):  # until the second worker is there
+            run.call(Reader.wait)
+
+
+@pytest.mark.parametrize("error", [ValueError("no such model"), OSError("no such driver")])
+def test_a_worker_that_cannot_be_loaded_is_one_message(params, error):
+    def fails() -> str:
+        raise error
+
+    message = f"^{error}$" if isinstance(error, ValueError) else f"{socket.gethostname()}: .*{error}"
+    with pytest.raises(ValueError, match=message), engine(params, partial(Reader, note=fails), shards=2):
+        pass
+
+
 @pytest.mark.parametrize("folder", ["a_job_of_a_batch_system/" * 6, "no_such_folder"])
 def test_a_temporary_folder_that_will_not_do_is_no_obstacle(small, tmp_path, folder):
     """Neither one whose name is too long for a socket nor one that is not there."""
-    expected = {name: digest for name, digest in crafted(small).items() if "/images" in name}
+    expected = crafted(small)
     remove_bank(small)
     place = tmp_path / folder
     if len(folder) > 100:

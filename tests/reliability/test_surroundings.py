@@ -13,7 +13,7 @@ import pytest
 
 from stages.storage.files import claiming
 from tests.imports import ROOT
-from tests.reliability.small import ORDER, Small
+from tests.reliability.small import ORDER, Small, outs_of
 
 NEW_USER, NEW_NETWORK = 0x10000000, 0x40000000
 PATIENCE = 120  # seconds; a stage takes a few
@@ -36,28 +36,21 @@ def test_47_nothing_of_the_default_needs_a_network(tmp_path, monkeypatch):
 @pytest.mark.parametrize("stage", WRITING, ids="-".join)
 def test_51_a_stage_beside_itself_says_so_at_once(small, stage):
     expected = small.digests()
-    out = {
-        "extract": "clean/fashion/test/images",
-        "hand": "prompts/fashion/hand",
-        "assess": "test/fashion/assessment.parquet",
-        "words": "words/fashion",
-        "craft": "bank/fashion/images",
-        "embed": "bank/fashion/embeddings.parquet",
-        "craft_test": f"test/fashion/{stage[-1]}/images",
-        "tune": f"prompts/fashion/{stage[-1]}",
-        "refresh": "prompts/fashion/advpt_refreshed",
-        "defend": f"test/fashion/{'+'.join(stage[2:])}/features.parquet",
-        "evaluate": f"rows/fashion/{'+'.join([*stage[2:3], *stage[4:]])}.parquet",
-        "adapt": "rows/fashion/adaptive_eps4.parquet",
-        "model_card": "prompts/fashion/model_card.md",
-    }[stage[0]]
+    out = sorted(outs_of(*stage))[0]
     with claiming(small.folder / "data" / out):
-        said = small.run(*stage, code=1)
-    assert said == f"error: data/{out}: another run is writing there; wait for it, or stop it"
+        message = small.run(*stage, code=1)
+    assert message == f"error: data/{out}: another run is writing there; wait for it, or stop it"
     assert small.digests() == expected
 
 
-@pytest.mark.parametrize("stage", [("craft", "fashion"), ("embed", "fashion"), ("adapt", "fashion", "adaptive_eps4")])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        ("craft", "fashion"),
+        ("embed", "fashion"),
+        ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
+    ],
+)
 def test_52_little_memory_costs_nothing_that_was_there(small, stage, monkeypatch):
     """From a little more than the process has already up to enough. Libraries may die of it, but blame no file.
 

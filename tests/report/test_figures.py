@@ -1,62 +1,226 @@
-"""Figures: the same bytes every time, hostile names, the scale of a difference."""
+"""Figures: the same bytes every time, marks where the numbers are, names of classes as they are."""
+
+import warnings
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from stages.report.accuracy_figure import draw_group
+from stages.report import style
+from stages.report.accuracy_figure import draw_threats
 from stages.report.assessment_figure import assessment_figure
-from stages.report.classes import classes_table
 from stages.report.confusion_figure import most_missed, shares_of
-from stages.report.gallery import scaled_difference
-from stages.report.pictures import pictures_of
-from stages.report.samples import examples_of, sample_of
-from stages.report.tables import confusion_table, tuning_table
+from stages.report.drift_figure import map_of, mean_of_others, rounded
+from stages.report.eps_figure import draw as draw_eps
+from stages.report.eps_figure import eps_figure, families
+from stages.report.figures import interpretation_pictures, interpretation_tables, mean_drift, nearer_than_random
+from stages.report.gallery import examples_of, sample_of, scaled_difference
+from stages.report.pca_figure import draw_images, draw_texts, label_texts, share_of
+from stages.report.style import looks_of
+from stages.report.tables import tuning_table
+from stages.report.tokens_figure import draw_tokens, drawn_lines
+from stages.report.tradeoff_figure import draw as draw_tradeoff
+from stages.report.tradeoff_figure import label_threats, tradeoff_figure
 from stages.report.tuning_figure import draw_curves
-from stages.report.vocabulary import CLEAN
-from tests.report.conftest import PROMPTS
+from stages.report.vocabulary import CLEAN, Threat
+from tests.report.studies import (
+    ADVPT,
+    COOP,
+    DRIFT_COLUMNS,
+    KNOWING,
+    METHODS,
+    NAMES,
+    PGD,
+    THREATS,
+    TOKEN_COLUMNS,
+    ZERO_SHOT,
+    figures_of,
+    grey_pixels,
+    interpretation_of,
+    line_of,
+    many_methods,
+    measured,
+    study_of,
+)
+
+DPI = 36
+FILES = ["accuracy", "eps", "assessment", "tradeoff", "gallery", "classes", "confusion", "tuning"]
+FILES += ["nearest_tokens", "text_feature_drift", "pca"]
+
+
+def size_of(png: bytes) -> tuple[int, int]:
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
 
 
 @pytest.fixture
-def study(rows):
-    """Two images by each prompt; the adaptive threat attacks only the second."""
-    lines = [(prompt, 0, id, label, 0) for prompt in PROMPTS for label, id in enumerate("ab")]
-    return {
-        "clean": rows("clean", *lines),
-        "pgd_eps8": rows("pgd_eps8", *lines),
-        "knowing": rows("knowing", *[line for line in lines if line[2] == "b"]),
+def coarse(monkeypatch):
+    """Fewer dots per inch, which is faster."""
+    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", DPI)
+
+
+def test_figures_are_the_same_bytes_again_whatever_the_names(coarse):
+    names = ["<script>alert(1)</script>", "$\\frac$", *(f"class {at}" for at in range(38))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as a letter that the font lacks
+        (*_, pictures), (*_, again) = (figures_of(2, datasets=("tiny", "other"), class_names=names) for _ in range(2))
+    assert pictures == again and list(pictures) == FILES
+    for picture in pictures.values():
+        assert picture.png.startswith(b"\x89PNG") and b"Software" not in picture.png
+
+
+def test_figures_of_twenty_methods_grow_and_none_is_too_large_for_a_page(coarse):
+    *_, few = figures_of(4)
+    *_, many = figures_of(20)
+    heights = {name: (size_of(few[name].png)[1], size_of(many[name].png)[1]) for name in FILES}
+    for name in ("accuracy", "classes", "nearest_tokens", "text_feature_drift"):
+        assert heights[name][1] > 1.5 * heights[name][0]
+    assert max(height for _, height in heights.values()) < DPI * 45
+    assert all(size_of(few[name].png)[0] == size_of(many[name].png)[0] for name in FILES)
+
+
+# Accuracy
+
+
+def test_accuracies_within_noise_are_hollow(results):
+    """Threats from top to bottom, in each the methods in their order."""
+    panel = Figure().subplots()
+    draw_threats(panel, results, THREATS)
+    assert [mark.get_xdata()[0] for mark in panel.lines] == [line.accuracy for line in results.lines.values()]
+    hollow = [index for index, mark in enumerate(panel.lines) if mark.get_markerfacecolor() == "white"]
+    assert hollow == [1, 5, 7, 9, 10]
+    assert len({(mark.get_color(), mark.get_marker()) for mark in panel.lines}) == len(METHODS)
+    places = [mark.get_ydata()[0] for mark in panel.lines]
+    assert places == sorted(places) and len(set(places)) == len(places)
+    spans = [interval.get_segments()[0][:, 0].tolist() for interval in panel.collections]
+    assert spans == [[line.low, line.high] for line in results.lines.values()]
+
+
+# Robust accuracy against eps
+
+SMALL = Threat("small", "oblivious", {"method": "feature_pgd", "eps": 4.0, "steps": 40})
+TRANSFER = Threat("transfer", "oblivious", {"method": "transfer", "eps": 8.0})
+
+
+def test_attacks_of_one_kind_go_by_eps():
+    found = families([CLEAN, PGD, KNOWING, TRANSFER, SMALL])
+    assert {kind: [threat.name for threat in family] for kind, family in found.items()} == {
+        ("oblivious", "feature pgd"): ["small", "pgd_eps8"],
+        ("adaptive", "pgd"): ["knowing"],
+        ("oblivious", "transfer"): ["transfer"],
     }
+    assert list(found) == [("oblivious", "feature pgd"), ("adaptive", "pgd"), ("oblivious", "transfer")]
+    assert families([CLEAN]) == {("clean", "no attack"): []}
 
 
-def pixels_of(threat, ids):
-    """Grey images, brighter by the threat's eps."""
-    return np.stack([np.full((4, 4, 3), 100 + threat.eps + len(id), np.uint8) for id in ids])
+def test_lines_begin_at_clean_and_join_the_strongest_attack_of_each_eps(results):
+    """Two attacks of eps 8: both are marked, the line goes through the lower one."""
+    stronger = Threat("stronger", "oblivious", PGD.attack)
+    study = study_of(*results.lines.values(), *(line_of(stronger, method, 0.2) for method in METHODS))
+    panel = Figure().subplots()
+    draw_eps(panel, study, [PGD, stronger])
+    joined = [drawn.get_xydata().tolist() for drawn in panel.lines if drawn.get_linestyle() != "None"]
+    assert joined == [[[0, clean], [8, 0.2]] for clean in (0.9, 0.9, 0.7, 0.85)]
+    assert len({(drawn.get_color(), drawn.get_linestyle()) for drawn in panel.lines[::4]}) == 4
+    marks = [drawn.get_xydata()[0].tolist() for drawn in panel.lines if drawn.get_linestyle() == "None"]
+    assert [mark[1] for mark in marks if mark[0] == 8] == [0.3, 0.2, 0.31, 0.2, 0.5, 0.2, 0.35, 0.2]
+    assert panel.get_xlim()[0] == 0 and panel.get_ylim() == (0, 1)
 
 
-def test_examples_are_those_that_every_threat_attacked(study, threats):
-    _, oblivious, adaptive = threats
-    assert examples_of(study, [oblivious], 5).to_numpy().tolist() == [["a", 0], ["b", 1]]
-    assert examples_of(study, [oblivious, adaptive], 5).to_numpy().tolist() == [["b", 1]]
-    assert examples_of(study, [], 1)["id"].tolist() == ["a"]
+def test_lines_of_a_subset_begin_at_the_clean_accuracy_of_its_images(results):
+    panel = Figure().subplots()
+    draw_eps(panel, results, [KNOWING])
+    joined = [drawn.get_xydata().tolist() for drawn in panel.lines if drawn.get_linestyle() != "None"]
+    assert [line[0] for line in joined] == [pytest.approx([0, clean]) for clean in (0.75, 0.75, 0.55, 0.7)]
+    low, high = panel.collections[0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((0.5667, 0.8736), abs=2e-2)  # 75 % of 30 images
 
 
-def test_verdicts_are_those_of_the_image(study, threats):
-    sample = sample_of("tiny", study, ["zero", "one"], threats[1:], 1, pixels_of=pixels_of)
-    assert sample.names == ["one"]
-    assert [attacked.verdicts for attacked in sample.attacked] == [["hand-written: zero\nAdvPT: zero"], ["AdvPT: zero"]]
-    assert (sample.attacked[0].pixels - sample.pixels == 8).all()
+@pytest.mark.parametrize("count", [0, 1, 3, 4])
+def test_more_than_three_kinds_take_another_line(results, count):
+    kinds = [Threat(f"kind{index}", "oblivious", {"method": f"method_{index}", "eps": 8.0}) for index in range(count)]
+    lines = [line_of(one, method, 0.4) for one in kinds for method in METHODS]
+    study = study_of(*results.lines.values(), *lines, threats=[CLEAN, *kinds])
+    assert size_of(eps_figure([study]))[1] == pytest.approx(144 * (2.7 * (1 + (count > 3)) + 0.3), abs=1)
 
 
-def test_the_ends_of_the_scale_are_the_ends_of_the_ball():
-    clean, adversarial = np.array([100, 100, 100, 100], np.uint8), np.array([92, 100, 104, 108], np.uint8)
-    assert scaled_difference(clean, adversarial, 8).tolist() == [0, 0.5, 0.75, 1]
+# Clean against robust accuracy
+
+
+def test_a_mark_is_at_clean_and_robust_accuracy(results):
+    panel = Figure().subplots()
+    draw_tradeoff(panel, results, [PGD])
+    joined, *marks = panel.lines
+    assert joined.get_xydata().tolist() == [[0.7, 0.5], [0.85, 0.35], [0.9, 0.3], [0.9, 0.31]]
+    assert [mark.get_xydata()[0].tolist() for mark in marks] == [[0.9, 0.3], [0.9, 0.31], [0.7, 0.5], [0.85, 0.35]]
+    assert [mark.get_markerfacecolor() == "white" for mark in marks] == [False, True, False, True]
+    assert panel.get_xlim() == panel.get_ylim() == (0, 1)
+    spans = [interval.get_segments()[0].tolist() for interval in panel.collections[:2]]
+    assert spans == [  # the interval of 90 % of 100 images
+        [pytest.approx([0.8256, 0.3], abs=1e-4), pytest.approx([0.9448, 0.3], abs=1e-4)],
+        [[0.9, 0.25], pytest.approx([0.9, 0.35])],
+    ]
+
+
+def overlaps(texts) -> int:
+    boxes = [text.get_window_extent() for text in texts]
+    return sum(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
+
+
+def test_names_of_threats_do_not_overlap():
+    """Six threats that leave nearly the same."""
+    threats = [Threat(f"attack_{index}", "oblivious", {"method": "pgd", "eps": 8}) for index in range(6)]
+    lines = [line_of(one, ADVPT, 0.5 + at / 500, clean=0.9) for at, one in enumerate(threats)]
+    lines += [line_of(one, ZERO_SHOT, 0.5 + at / 500, clean=0.95) for at, one in enumerate(threats)]
+    study = study_of(*lines, methods=[ZERO_SHOT, ADVPT], threats=threats)
+    figure = Figure(figsize=(4, 4))
+    panel = figure.subplots()
+    draw_tradeoff(panel, study, threats)
+    label_threats(panel, study, threats)
+    assert len(panel.texts) == 6 and overlaps(panel.texts) == 0
+    assert all(panel.bbox.contains(*text.get_window_extent().min) for text in panel.texts)
+
+
+@pytest.mark.parametrize("threats", [[CLEAN, PGD, KNOWING], [CLEAN, KNOWING], [CLEAN]], ids=len)
+def test_a_figure_has_a_panel_for_each_kind_of_attacker(results, threats):
+    study = study_of(*results.lines.values(), threats=threats)
+    assert tradeoff_figure([study]) == tradeoff_figure([study])
+
+
+# Assessment, tuning, confusion, gallery
+
+
+def test_the_assessment_is_drawn_with_the_threats_of_its_method(results, monkeypatch):
+    figures = []
+    monkeypatch.setattr("stages.report.assessment_figure.png", lambda figure: figures.append(figure) or b"")
+    for method in (COOP, ADVPT):
+        assessment_figure({"tiny": measured()}, [results], method)
+        left, _ = figures.pop().axes
+        (mark,) = [line for line in left.lines if line.get_label() == "oblivious PGD"]
+        assert mark.get_ydata() == [results.line(PGD, method).accuracy] and left.get_title("left").endswith(
+            method.label
+        )
+
+
+def test_a_curve_is_that_of_its_method():
+    """The mean over seeds at each epoch; every line looks other than the rest; untuned methods have none."""
+    curves = pd.DataFrame(
+        [("tiny", method, 0, epoch, at + epoch, 0.5) for at, method in enumerate(NAMES[1:]) for epoch in (1, 2)],
+        columns=["dataset", "method", "seed", "epoch", "loss", "accuracy"],
+    )
+    panel = Figure().subplots()
+    draw_curves(panel, tuning_table(curves), "loss", METHODS)
+    assert {line.get_label(): line.get_ydata().tolist() for line in panel.lines} == {
+        "CoOp": [1, 2], "AdvPT": [2, 3], "AdvPT refreshed": [3, 4],
+    }  # fmt: skip
+    assert len({line.get_linestyle() for line in panel.lines} | {line.get_color() for line in panel.lines}) == 6
 
 
 def test_confusion_is_in_percent_of_the_actual_class():
-    lines = [("tiny", "hand", "a", "a", 3.0), ("tiny", "hand", "a", "b", 1.0), ("tiny", "advpt", "b", "b", 9.0)]
-    table = pd.DataFrame(lines, columns=["dataset", "prompt", "actual", "predicted", "count"])
-    assert shares_of(table, "tiny", "hand", ["a", "b"]).tolist() == [[75, 25], [0, 0]]
+    lines = [("tiny", "coop", "a", "a", 3.0), ("tiny", "coop", "a", "b", 1.0), ("tiny", "advpt", "b", "b", 9.0)]
+    table = pd.DataFrame(lines, columns=["dataset", "method", "actual", "predicted", "count"])
+    assert shares_of(table, "tiny", COOP, ["a", "b"]).tolist() == [[75, 25], [0, 0]]
 
 
 def test_of_many_classes_the_most_missed_are_shown_in_order():
@@ -65,73 +229,127 @@ def test_of_many_classes_the_most_missed_are_shown_in_order():
     assert most_missed(shares).tolist() == list(range(1, 21))
 
 
-def test_accuracies_within_noise_are_hollow(results, threats):
-    """Threats from top to bottom, in each the hand-written prompt, CoOp, AdvPT, AdvPT refreshed."""
-    panel = Figure().subplots()
-    draw_group(panel, results, "tiny", threats)
-    assert [mark.get_xdata()[0] for mark in panel.lines] == [line.accuracy for line in results.values()]
-    hollow = [index for index, mark in enumerate(panel.lines) if mark.get_markerfacecolor() == "white"]
-    assert hollow == [1, 5, 7, 9, 10]
-    assert len({(mark.get_color(), mark.get_marker()) for mark in panel.lines}) == len(PROMPTS)
-    places = [mark.get_ydata()[0] for mark in panel.lines]
-    assert places == sorted(places) and len(set(places)) == len(places)
-    spans = [interval.get_segments()[0][:, 0].tolist() for interval in panel.collections]
-    assert spans == [[line.low, line.high] for line in results.values()]
+@pytest.fixture
+def predictions(rows):
+    """Two images by each method; the adaptive threat attacks only the second."""
+    lines = [(method, 0, id, label, 0) for method in NAMES for label, id in enumerate("ab")]
+    few = rows("knowing", *[line for line in lines if line[2] == "b"])
+    return {"clean": rows("clean", *lines), "pgd_eps8": rows("pgd_eps8", *lines), "knowing": few}
 
 
-def test_a_curve_is_that_of_its_prompt():
-    """The mean over seeds at each epoch; every line looks other than the rest."""
-    curves = pd.DataFrame(
-        [("tiny", prompt, 0, epoch, at + epoch, 0.5) for at, prompt in enumerate(PROMPTS[1:]) for epoch in (1, 2)],
-        columns=["dataset", "prompt", "seed", "epoch", "loss", "accuracy"],
+def test_examples_are_those_that_every_threat_attacked(predictions):
+    assert examples_of(predictions, [PGD], 5).to_numpy().tolist() == [["a", 0], ["b", 1]]
+    assert examples_of(predictions, [PGD, KNOWING], 5).to_numpy().tolist() == [["b", 1]]
+    assert examples_of(predictions, [], 1)["id"].tolist() == ["a"]
+
+
+def test_predictions_in_the_gallery_are_those_of_the_image(predictions):
+    """Of an adaptive threat only those of the method that was attacked."""
+    methods = [ZERO_SHOT, ADVPT]
+    sample = sample_of("tiny", predictions, ["zero", "one"], THREATS[1:], methods, count=1, pixels_of=grey_pixels)
+    assert sample.names == ["one"]
+    assert [one.predictions for one in sample.attacked] == [["hand-written: zero\nAdvPT: zero"], ["AdvPT: zero"]]
+    assert (sample.attacked[0].pixels - sample.pixels == 8).all()
+
+
+def test_the_ends_of_the_scale_are_the_ends_of_the_ball():
+    clean, adversarial = np.array([100, 100, 100, 100], np.uint8), np.array([92, 100, 104, 108], np.uint8)
+    assert scaled_difference(clean, adversarial, 8).tolist() == [0, 0.5, 0.75, 1]
+
+
+# Interpretation
+
+
+def tokens_of(*, classes=("",), vectors=2):
+    """Two seeds: CoOp nearer than random and unmoved, AdvPT neither, refreshed nearer by distance alone."""
+    lines = [
+        (method, seed, name, at, measure, 9, rank, f"$\\w{at}$", value, 0.5, f"$\\w{at}$" if method == "coop" else word)
+        for method, values in (("coop", (0.4, 0.6)), ("advpt", (0.6, 0.4)), ("refreshed", (0.3, 0.3)))
+        for measure, value in zip(("euclidean", "cosine"), values, strict=True)
+        for seed in (0, 1)
+        for name in classes
+        for at in range(1, vectors + 1)
+        for rank, word in ((1, "字 & <b>"), (2, "far"))
+    ]
+    return pd.DataFrame(lines, columns=TOKEN_COLUMNS)
+
+
+DRIFT = pd.DataFrame(
+    [
+        ("coop", 0, "a", 1.0, "b", 0.0, 0.5),
+        ("coop", 1, "a", 0.8, "b", 0.0, 0.1),
+        ("advpt", 0, "a", 0.5, "b", 0.2, 0.9),
+        ("refreshed", 0, "a", 0.7, "b", 0.2, 0.8),
+    ],
+    columns=DRIFT_COLUMNS,
+)
+
+
+def test_the_nearest_tokens_of_the_first_seed_and_context_are_drawn():
+    shown = drawn_lines(tokens_of(classes=["one", "two"]))
+    assert shown["class"].unique().tolist() == ["one"] and len(shown) == 3 * 2
+    assert set(zip(shown["measure"], shown["rank"], shown["seed"], strict=True)) == {("euclidean", 1, 0)}
+
+
+def test_a_vector_is_beside_its_token_and_a_random_vector(monkeypatch):
+    monkeypatch.setattr(style, "FALLBACK_FONTS", ())  # whatever is installed
+    panel, lines = Figure().subplots(), drawn_lines(tokens_of())
+    draw_tokens(panel, lines[lines["method"] == "advpt"], looks_of(METHODS)["advpt"])
+    bars, marks = panel.lines
+    assert (marks.get_xdata().tolist(), bars.get_xdata().tolist()) == ([0.6, 0.6], [0.5, 0.5])
+    assert marks.get_ydata().tolist() == bars.get_ydata().tolist() == [1, 2]
+    labels = [label.get_text() for label in panel.get_yticklabels()]
+    assert labels == ["1  “$\\w1$”, “U+5B57 & <b>”", "2  “$\\w2$”, “U+5B57 & <b>”"]
+    assert panel.yaxis_inverted()
+
+
+def test_captions_count_over_all_seeds():
+    coop, advpt, refreshed = nearer_than_random(tokens_of(), METHODS).split("; ")
+    assert coop == (
+        "of the 4 vectors of CoOp, 4 are nearer to one of the 9 tokens than random ones (4 by cosine), and 4 are still "
+        "nearest to their initial token"
     )
-    panel = Figure().subplots()
-    draw_curves(panel, tuning_table(curves), "loss")
-    assert {line.get_label().split(",")[0]: line.get_ydata().tolist() for line in panel.lines} == {
-        "CoOp": [1, 2], "AdvPT": [2, 3], "AdvPT refreshed": [3, 4],
-    }  # fmt: skip
-    assert len({line.get_linestyle() for line in panel.lines} | {line.get_color() for line in panel.lines}) == 6
+    assert advpt.startswith("of the 4 vectors of AdvPT, 0 are nearer") and "(0 by cosine), and 0 are" in advpt
+    assert refreshed.startswith("of the 4 vectors of AdvPT refreshed, 4 are nearer") and "(0 by cosine)" in refreshed
+    assert "of the reference: CoOp 0.90, AdvPT 0.50, AdvPT refreshed 0.70;" in mean_drift(DRIFT, METHODS)
+    assert "mean move of all: CoOp 0.30, " in mean_drift(DRIFT, METHODS)
 
 
-def test_the_assessment_is_drawn_with_the_threats_of_its_prompt(results, threats, monkeypatch):
-    """Of the measured prompt are the title and the marks of oblivious threats."""
-    figures = []
-    monkeypatch.setattr("stages.report.assessment_figure.png", figures.append)
-    assessment_figure({"tiny": measured().assign(prompt="advpt_refreshed")}, results, threats)
-    left, _ = figures[0].axes
-    assert left.get_title(loc="left") == "tiny, AdvPT refreshed"
-    (mark,) = (line for line in left.lines if line.get_label() == "oblivious PGD")
-    assert mark.get_ydata().tolist() == [results["tiny", "pgd_eps8", "advpt_refreshed"].accuracy] == [0.35]
+def test_tables_name_their_data_set():
+    one = {"nearest_tokens": tokens_of(), "text_feature_drift": DRIFT}
+    tables = interpretation_tables({"tiny": one, "other": one})
+    assert tables["text_feature_drift"]["dataset"].tolist() == ["tiny"] * 4 + ["other"] * 4
+    assert list(tables["nearest_tokens"]) == ["dataset", *TOKEN_COLUMNS]
 
 
-def measured():
-    """Robust accuracies against eps and steps."""
-    lines = [("accuracy", attack, eps, 5, 0.5, 9) for attack in ("pgd", "margin", "noise") for eps in (0, 4)]
-    lines += [("accuracy", attack, 4, 1, 0.6, 9) for attack in ("pgd", "margin")]
-    lines += [("square_gain", "square", 4, 5, 0.0, 9), ("autoattack", "autoattack", 4, 100, 0.4, 9)]
-    return pd.DataFrame(lines, columns=["measure", "attack", "eps", "steps", "value", "n"])
+def test_without_a_tuned_context_only_the_projection_is_drawn():
+    tables = {name: table.head(0) for name, table in interpretation_of(METHODS[:1], ["a", "b"]).items()}
+    tables["pca"] = interpretation_of(METHODS[:1], ["a", "b"])["pca"]
+    assert list(interpretation_pictures({"tiny": tables}, {"tiny": ["a", "b"]}, METHODS[:1])) == ["pca"]
 
 
-def test_figures_of_two_data_sets_are_the_same_bytes_again(results, threats, study, class_names):
-    """Two data sets, one of them without a single attacked picture; a class name that looks like mathematics."""
-    both = results | {("other", *key[1:]): line._replace(dataset="other") for key, line in results.items()}
-    columns = ["dataset", "prompt", "seed", "epoch", "loss", "accuracy"]
-    curves = pd.DataFrame([(d, p, 0, 1, 1.0, 0.5) for d in ("tiny", "other") for p in PROMPTS[1:]], columns=columns)
-    confusion = pd.concat([confusion_table(study["clean"].assign(dataset=d), class_names) for d in ("tiny", "other")])
-    by_class = [
-        classes_table({"clean": study["clean"].assign(dataset=d)}, class_names, [CLEAN]) for d in ("tiny", "other")
-    ]
-    tables = {"tuning": tuning_table(curves), "confusion": confusion, "classes": pd.concat(by_class)}
-    samples = [
-        sample_of(dataset, study, class_names, seen, 2, pixels_of=pixels_of)
-        for dataset, seen in (("tiny", threats[1:]), ("other", []))
-    ]
-    names = {"tiny": class_names, "other": class_names}
-    by_dataset = {"tiny": measured().assign(prompt="advpt"), "other": measured().assign(prompt="coop")}
-    pictures, again = (pictures_of(both, tables, samples, by_dataset, names, threats, CLEAN) for _ in range(2))
-    assert pictures == again
-    assert list(pictures) == [
-        "accuracy", "eps", "assessment", "tradeoff", "gallery", "classes", "confusion", "tuning"
-    ]  # fmt: skip
-    assert all(picture.png.startswith(b"\x89PNG") for picture in pictures.values())
-    assert not any(b"Software" in picture.png for picture in pictures.values())
+def test_a_map_is_read_by_label_not_by_name():
+    table = interpretation_of(METHODS, ["same", "same", "a"])["cosines"].sample(frac=1, random_state=0)
+    cosines, names = map_of(table[table["method"] == "coop"])
+    assert names == ["same", "same", "a"]
+    np.testing.assert_allclose(cosines, [[1, 2 / 3, 1 / 3], [2 / 3, 1, 2 / 3], [1 / 3, 2 / 3, 1]])
+    assert mean_of_others(cosines) == pytest.approx(5 / 9)
+    assert [rounded(cosine) for cosine in (-0.001, 0.456)] == ["0.00", "0.46"]
+
+
+def test_the_share_of_the_variance_is_of_squared_distances():
+    table = pd.DataFrame({"kind": ["clean", "clean", "coop"], "x": [3, 0, 9], "y": [0, 1, 9], "distance": [5, 5, 9]})
+    assert share_of(table, "clean") == pytest.approx((9 / 50, 1 / 50))
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_ten_classes_have_a_colour_and_four_methods_numbers(count):
+    methods, panel = many_methods(count), Figure().subplots()
+    table = interpretation_of(methods, [f"$class {at}$" for at in range(12)])["pca"]
+    draw_images(panel, table[table["kind"] == "clean"], [f"$class {index}$" for index in range(12)])
+    draw_texts(panel, table, methods)
+    sizes = [len(points.get_offsets()) for points in panel.collections]
+    assert sizes == [2 * 6, *[6] * 10, *[12] * count]  # the other classes, ten classes, text features of each method
+    panel.figure.draw_without_rendering()
+    label_texts(panel, table, methods)
+    assert Counter(text.get_text() for text in panel.texts) == {str(label): 4 for label in range(10)}

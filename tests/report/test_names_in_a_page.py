@@ -4,14 +4,14 @@ import json
 import re
 from html import unescape
 
-import pandas as pd
 import pytest
 
-from stages.report.confusion_figure import mistakes, shares_of
-from stages.report.samples import verdicts
+from stages.report.confusion_figure import shares_of
+from stages.report.gallery import predicted
 from stages.report.style import LONGEST_NAME
 from stages.report.tables import confusion_table, in_a_page
 from tests.imports import ROOT
+from tests.report.studies import ADVPT, COOP
 
 NAMES = [
     "</script><script>alert(1)</script>",
@@ -43,29 +43,12 @@ def test_the_template_of_the_plot_shows_the_names_themselves(field):
 
 
 def test_the_figure_finds_the_names_again(rows):
-    table = confusion_table(rows("pgd", ("hand", 0, "x", 0, 1), ("hand", 0, "y", 1, 1)), NAMES)
+    table = confusion_table(rows("pgd", ("coop", 0, "x", 0, 1), ("coop", 0, "y", 1, 1)), NAMES)
     assert table["actual"].tolist() == in_a_page(NAMES)[:2]
-    assert shares_of(table, "tiny", "hand", NAMES)[:2, :2].tolist() == [[0, 100], [0, 100]]
+    assert shares_of(table, "tiny", COOP, NAMES)[:2, :2].tolist() == [[0, 100], [0, 100]]
 
 
-def test_mistakes_are_told_in_words():
-    lines = [
-        ("one", "advpt", "&lt;a&gt;", "b", 2.5),
-        ("one", "advpt", "b", "b", 9.0),
-        ("one", "hand", "b", "&lt;a&gt;", 7.0),
-        ("one", "advpt", "c", "b", 3.0),
-        ("one", "advpt", "d", "b", 1.0),
-        ("one", "advpt", "e", "b", 1.0),
-        ("two", "advpt", "b", "b", 4.0),
-    ]
-    table = pd.DataFrame(lines, columns=["dataset", "prompt", "actual", "predicted", "count"])
-    assert mistakes(table) == (
-        "AdvPT's most frequent mistakes (images): one: “c” for “b” (3), “<a>” for “b” (2.5), “d” for “b” (1); "
-        "two: none."
-    )
-
-
-def test_a_verdict_fits_below_its_picture(rows):
+def test_a_prediction_fits_below_its_picture(rows):
     """A long name would leave no room for the pictures."""
-    (said,) = verdicts(rows("pgd", ("advpt", 0, "x", 0, 0)), ["x"], ["long " * 20], ("advpt",))
-    assert len(said) == len("AdvPT: ") + LONGEST_NAME
+    (text,) = predicted(rows("pgd", ("advpt", 0, "x", 0, 0)), ["x"], ["long " * 20], [ADVPT])
+    assert len(text) == len("AdvPT: ") + LONGEST_NAME

@@ -1,4 +1,4 @@
-"""Accuracies against tables worked out by hand."""
+"""Accuracies against tables worked out by reference."""
 
 import numpy as np
 import pandas as pd
@@ -8,14 +8,14 @@ from stages.report.statistics import accuracies, robust_rows, wilson
 
 
 def rows(*lines, threat="pgd"):
-    """Lines of (id, prompt, seed, correct)."""
-    return pd.DataFrame(lines, columns=["id", "prompt", "seed", "correct"]).assign(threat=threat)
+    """Lines of (id, method, seed, correct)."""
+    return pd.DataFrame(lines, columns=["id", "method", "seed", "correct"]).assign(threat=threat)
 
 
 CLEAN = rows(
-    ("a", "hand", 0, True),
-    ("b", "hand", 0, True),
-    ("c", "hand", 0, False),
+    ("a", "zero_shot", 0, True),
+    ("b", "zero_shot", 0, True),
+    ("c", "zero_shot", 0, False),
     ("a", "advpt", 0, True),
     ("b", "advpt", 0, False),
     ("c", "advpt", 0, True),
@@ -25,23 +25,23 @@ ATTACKED = rows(
     ("c", "advpt", 0, True),
     ("b", "advpt", 0, True),
     ("a", "advpt", 0, False),
-    ("a", "hand", 0, True),
-    ("c", "hand", 0, True),
-    ("b", "hand", 0, False),
+    ("a", "zero_shot", 0, True),
+    ("c", "zero_shot", 0, True),
+    ("b", "zero_shot", 0, False),
 )
 
 
-def test_robust_is_right_clean_and_under_attack_of_the_same_example():
-    """Three images by two prompts, in another order than the clean rows."""
+def test_robust_is_correct_clean_and_under_attack_of_the_same_example():
+    """Three images by two methods, in another order than the clean rows."""
     joined = robust_rows(CLEAN, ATTACKED)
-    robust = {(line.id, line.prompt): line.robust for line in joined.itertuples()}
-    assert [key for key, value in robust.items() if value] == [("c", "advpt"), ("a", "hand")]
-    assert accuracies(joined).set_index("prompt")["accuracy"].to_dict() == {"advpt": 0.333333, "hand": 0.333333}
+    robust = {(line.id, line.method): line.robust for line in joined.itertuples()}
+    assert [key for key, value in robust.items() if value] == [("c", "advpt"), ("a", "zero_shot")]
+    assert accuracies(joined).set_index("method")["accuracy"].to_dict() == {"advpt": 0.333333, "zero_shot": 0.333333}
 
 
 def test_robust_of_clean_is_clean_accuracy():
-    assert accuracies(robust_rows(CLEAN, CLEAN)).set_index("prompt")["accuracy"].to_dict() == {
-        "hand": 0.666667,
+    assert accuracies(robust_rows(CLEAN, CLEAN)).set_index("method")["accuracy"].to_dict() == {
+        "zero_shot": 0.666667,
         "advpt": 0.666667,
     }
 
@@ -60,7 +60,7 @@ def test_a_subset_of_images_is_its_own_n():
 
 def test_an_example_without_a_clean_row_is_refused():
     with pytest.raises(ValueError, match="'pgd' has examples without a clean row"):
-        robust_rows(CLEAN, rows(("a", "hand", 1, True)))
+        robust_rows(CLEAN, rows(("a", "zero_shot", 1, True)))
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -73,17 +73,17 @@ def test_an_example_there_twice_is_refused(side):
 
 def test_std_is_over_seeds_and_undefined_for_one():
     """Seeds with accuracies 1, 0.5 and 0: mean 0.5, sample standard deviation 0.5."""
-    judged = pd.DataFrame(
+    robust = pd.DataFrame(
         {
-            "prompt": ["hand"] * 2 + ["advpt"] * 6,
+            "method": ["zero_shot"] * 2 + ["advpt"] * 6,
             "seed": [0, 0, 0, 0, 1, 1, 2, 2],
             "robust": [True, False, True, True, True, False, False, False],
         }
     )
-    hand, advpt = accuracies(judged).itertuples(index=False)
-    assert (hand.accuracy, hand.n, hand.seeds) == (0.5, 2, 1) and np.isnan(hand.std)
+    reference, advpt = accuracies(robust).itertuples(index=False)
+    assert (reference.accuracy, reference.n, reference.seeds) == (0.5, 2, 1) and np.isnan(reference.std)
     assert (advpt.accuracy, advpt.std, advpt.n, advpt.seeds) == (0.5, 0.5, 2, 3)
-    assert (advpt.low, advpt.high) == (hand.low, hand.high)
+    assert (advpt.low, advpt.high) == (reference.low, reference.high)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,12 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.crafting.adaptive import part_of, subset_of
 from stages.runtime.engine import Local, ShardFolder, WorkerFacts, engine
 from stages.runtime.params import load_params
-from stages.storage.images import read_column, write_images
+from stages.storage.images import read_ids, write_images
 from stages.storage.parquet import read_table, write_table
 
 
@@ -48,13 +46,13 @@ def test_chosen_shards_are_numbered_anew_and_finished_files_kept(source, shard, 
         return Local(worker).map(function, source, tmp_path / "out", what="test", chosen=[1, 3])
 
     written = write()
-    assert (written.images, written.pieces, written.kept) == (6, 2, 0) and worker.made == [0, 1]
-    found = [read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+    assert (written.images, len(written.paths), written.kept) == (6, 2, 0) and worker.made == [0, 1]
+    found = [read_table(path) for path in written.paths]
     assert [table["id"].to_pylist() for table, _ in found] == [shard.ids[3:6], shard.ids[9:12]]
     assert [about for _, about in found] == [{"a": 1}] * 2
-    (tmp_path / "out/00000.parquet").unlink()
+    written.paths[0].unlink()
     again = write()
-    assert (again.images, again.pieces, again.kept) == (6, 2, 1) and worker.made == [0, 1, 0]
+    assert (again.images, again.paths, again.kept) == (6, written.paths, 1) and worker.made == [0, 1, 0]
 
 
 def test_behind_the_last_chosen_shard_nothing_is_read(source, tmp_path):
@@ -72,27 +70,15 @@ def test_one_worker_is_loaded_with_the_parameters():
 
 
 def test_a_worker_gets_a_folder_of_shards_as_a_path(tmp_path):
-    with engine(
-        load_params(), lambda params, folder: SimpleNamespace(facts=folder), ShardFolder(tmp_path), shards=1
-    ) as run:
-        assert run.facts == tmp_path and run.call(lambda worker, folder: folder, ShardFolder(tmp_path)) == tmp_path
+    folder = ShardFolder(tmp_path)
+    with engine(load_params(), lambda params, path: SimpleNamespace(facts=path), folder, shards=1) as run:
+        assert run.facts == tmp_path and run.call(lambda worker, path: path, folder) == tmp_path
 
 
 def test_a_sealed_file_of_another_kind_has_no_labels(tmp_path):
     write_table(tmp_path / "a.parquet", [pa.table({"id": ["x"]})], {})
     with pytest.raises(ValueError, match=r"a\.parquet: of another kind, no column label"):
-        read_column(tmp_path / "a.parquet", "label")
-
-
-def test_a_subset_holds_only_images_of_the_study(shard, tmp_path):
-    write_images(tmp_path / "source", shard.split(4), {})
-    study = SimpleNamespace(takes_part=lambda labels: labels != 1, relabel=lambda labels: labels // 2)
-    whole = subset_of(tmp_path / "source", study, "all", seed=0)
-    assert {index: positions.tolist() for index, positions in whole.items()} == {index: [0, 2] for index in range(4)}
-    few = subset_of(tmp_path / "source", study, 3, seed=0)
-    assert sum(map(len, few.values())) == 3 and all(set(few[index]) <= {0, 2} for index in few)
-    part = part_of(shard, study, np.array([0, 2, 3]))
-    assert part.ids == [shard.ids[index] for index in (0, 2, 3)] and np.array_equal(part.labels, [0, 1, 0])
+        read_ids(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize("missing", ["ray", "ray.exceptions"])

@@ -1,7 +1,12 @@
-"""torch's compiler and timm: not there unless needed, and then the real ones."""
+"""A fast start: torch's compiler and timm are imported only when used; no garbage is collected while a stage starts."""
 
+import gc
 import subprocess
 import sys
+
+import pytest
+
+from stages.runtime.startup import pause_garbage_collection, resume_garbage_collection
 
 SCRIPT = """
 import sys
@@ -21,3 +26,15 @@ assert "torch._dynamo.symbolic_convert" in sys.modules
 
 def test_the_compiler_and_timm_are_imported_only_when_they_are_used():
     subprocess.run([sys.executable, "-c", SCRIPT], check=True)
+
+
+@pytest.mark.parametrize(("program", "collects"), [("-m", False), ("pytest", True)])
+def test_garbage_collection_pauses_while_a_stage_starts(monkeypatch, program, collects):
+    monkeypatch.setattr(sys, "argv", [program])
+    try:
+        pause_garbage_collection()
+        assert gc.isenabled() == collects
+    finally:
+        resume_garbage_collection()
+        gc.unfreeze()
+    assert gc.isenabled()

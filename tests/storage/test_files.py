@@ -1,5 +1,6 @@
 """Files appear whole, by one run at a time; pieces of an interrupted run are gone on with, but only of the same one."""
 
+import errno
 import os
 import signal
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from stages.storage.files import replacing, require_writable, resuming, whole
-from stages.storage.images import read_all_images, write_images
+from stages.storage.images import gather, read_all_images, write_missing, write_shard
 
 KEY = {"attack": {"eps": 8}, "inputs": ["a"]}
 
@@ -28,7 +29,7 @@ def test_49_what_was_finished_is_there_for_the_same_run(tmp_path):
     interrupted(out, KEY, ["one", "two"])
     assert not out.exists()
     with resuming(out, KEY) as folder:
-        assert sorted(path.name for path in folder.iterdir()) == ["key.json", "one", "two"]
+        assert sorted(path.name for path in folder.iterdir()) == ["one", "two"]
         (folder / "out").write_text("whole")
     assert out.read_text() == "whole" and list(tmp_path.iterdir()) == [out]
 
@@ -36,39 +37,47 @@ def test_49_what_was_finished_is_there_for_the_same_run(tmp_path):
 @pytest.mark.parametrize("other", [{**KEY, "attack": {"eps": 4}}, {**KEY, "inputs": ["b"]}, {}])
 def test_49_another_run_finds_nothing(tmp_path, other):
     interrupted(tmp_path / "out", KEY, ["one"])
-    with resuming(tmp_path / "out", other) as folder:
-        assert [path.name for path in folder.iterdir()] == ["key.json"]
-        (folder / "out").write_text("whole")
-
-
-def test_49_a_damaged_key_is_another_run(tmp_path):
-    interrupted(tmp_path / "out", KEY, ["one"])
-    (tmp_path / ".out.partial/key.json").write_text("{")
+    with pytest.raises(RuntimeError), resuming(tmp_path / "out", other) as folder:
+        assert list(folder.iterdir()) == []
+        raise RuntimeError
     with resuming(tmp_path / "out", KEY) as folder:
-        assert not (folder / "one").exists()
+        assert [path.name for path in folder.iterdir()] == ["one"]
         (folder / "out").write_text("whole")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
 def test_49_half_a_file_of_a_killed_run_is_removed(tmp_path):
     interrupted(tmp_path / "out", KEY, ["one"])
-    (tmp_path / ".out.partial/.two.partial").write_text("ha")
+    one = next(tmp_path.rglob("one"))
+    one.with_name(".two.partial").write_text("ha")
     with resuming(tmp_path / "out", KEY) as folder:
-        assert sorted(path.name for path in folder.iterdir()) == ["key.json", "one"]
+        assert list(folder.iterdir()) == [one]
         (folder / "out").write_text("whole")
 
 
 def test_49_a_shard_that_is_there_is_not_made_again(tmp_path, shard):
     made = []
 
-    def work(part):
-        made.append(part.ids[0])
-        return part
+    def make(path, index, part):
+        made.append(index)
+        write_shard(path, part)
 
-    parts = shard.split(3)
-    write_images(tmp_path / "images", parts[:2], {"dataset": "d"})
-    written = write_images(tmp_path / "images", parts, {"dataset": "d"}, work=work)
-    assert made == [parts[2].ids[0]]
-    assert str(written) == "n = 12, 2 of 3 shards from an interrupted run"
+    parts, paths = shard.split(3), [tmp_path / f"pieces/{name}.parquet" for name in "cab"]
+    write_missing(paths[:2], parts[:2], make)
+    written = write_missing(paths, parts, make)
+    assert made == [0, 1, 2] and str(written) == "n = 12, 2 of 3 shards from an interrupted run"
+    for _ in range(2):  # the second time, over what a run has left that was killed before it ended
+        gather(written.paths, tmp_path / "images", {"dataset": "d"})
+    assert read_all_images(tmp_path / "images").ids == shard.ids and all(path.is_file() for path in paths)
+
+
+def test_a_file_system_without_hard_links_will_do(tmp_path, shard, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_shard(tmp_path / "piece.parquet", shard)
+    gather([tmp_path / "piece.parquet"], tmp_path / "images", {})
     assert read_all_images(tmp_path / "images").ids == shard.ids
 
 

@@ -32,9 +32,11 @@ def main() -> None:
     for name in arguments.names or NAMES:
         benchmark = importlib.import_module(f"reports.studies.benchmarks.{name}")
         where, rows = machine(device), []
-        print(
-            f"\n{str(benchmark.__doc__).splitlines()[0]}\n{', '.join(f'{key} {value}' for key, value in where.items())}\n"
+        title, about = (
+            str(benchmark.__doc__).splitlines()[0],
+            ", ".join(f"{key} {value}" for key, value in where.items()),
         )
+        print(f"\n{title}\n{about}\n")
         for row in benchmark.run(device, quick=arguments.quick):
             rows.append(row)
             if not arguments.quick:  # line by line, for time on a GPU may end before the last one

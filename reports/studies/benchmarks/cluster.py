@@ -11,7 +11,6 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -57,8 +56,10 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
         }
 
 
-def alone(run: Any) -> Engine:
-    """The same with the first of its workers."""
+def alone(run: Engine) -> Engine:
+    """Return the engine with the first of its workers alone."""
+    while run._starting:
+        run._first_answer({})
     found = copy(run)
     found._actors = run._actors[:1]
     return found

@@ -1,12 +1,12 @@
-"""The words near vectors, as a table: shared and class-specific contexts, starts and twins."""
+"""The tokens near context vectors, as a table: shared and class-specific contexts, initial values, random vectors."""
 
 import numpy as np
 import pytest
 import torch
 
-from stages.interpret import start_of
+from stages.interpret import initial_value
 from stages.interpretation.nearest_tokens import vocabulary_of
-from stages.interpretation.token_table import words_table
+from stages.interpretation.token_table import nearest_tokens_table
 from stages.prompts.generators import tuning_generators, twin_generator
 from stages.prompts.text import TextTower
 from stages.storage.prompts import PromptFile
@@ -20,19 +20,19 @@ def tower(clip) -> TextTower:
 
 
 @pytest.fixture
-def said(clip, tower):
-    """Words of contexts that began and ended as stated."""
+def table_of(clip, tower):
+    """Tokens of contexts that began and ended as stated."""
 
     def make(context, start, names=NAMES):
         vocabulary = vocabulary_of(clip.tokenizer, tower)
-        return words_table("advpt", context, start, names, vocabulary, twin_generator(0)).to_pandas()
+        return nearest_tokens_table("advpt", context, start, names, vocabulary, twin_generator(0)).to_pandas()
 
     return make
 
 
-def test_a_shared_context_is_told_vector_by_vector_and_seed_by_seed(tower, said):
+def test_a_shared_context_has_rows_for_each_vector_and_seed(tower, table_of):
     words, start = (tower.embed(tower.tokens(text)) for text in ("a photo of", "the shirt of"))
-    table = said(torch.stack([words, words.flip(0)]), torch.stack([start, start]))
+    table = table_of(torch.stack([words, words.flip(0)]), torch.stack([start, start]))
     assert len(table) == 2 * 3 * 2 * 3  # seeds, vectors, measures, ranks
     first = table[table["rank"] == 1]
     for _, lines in first.groupby("measure"):
@@ -45,9 +45,9 @@ def test_a_shared_context_is_told_vector_by_vector_and_seed_by_seed(tower, said)
     np.testing.assert_allclose(near["size"][:3], words.square().mean(1).sqrt(), atol=1e-6)
 
 
-def test_ranks_go_away_from_the_vector(said):
+def test_ranks_go_away_from_the_vector(table_of):
     context = torch.randn(2, 4, 64, generator=torch.Generator().manual_seed(0))
-    table = said(context, context)
+    table = table_of(context, context)
     distances = table.loc[table["measure"] == "euclidean", ["value", "random"]].to_numpy().reshape(-1, 3, 2)
     assert (np.diff(distances, axis=1) >= 0).all()
     cosines = table.loc[table["measure"] == "cosine", ["value", "random"]].to_numpy().reshape(-1, 3, 2)
@@ -55,10 +55,10 @@ def test_ranks_go_away_from_the_vector(said):
     assert (table["word"] == table["start_word"]).all() and (table["value"] == table["start_value"]).all()
 
 
-def test_of_class_specific_contexts_the_first_ten_are_told(tower, said):
+def test_of_class_specific_contexts_the_first_ten_are_used(tower, table_of):
     words = tower.embed(tower.tokens("shirt coat bag sandal dress a the of photo this is from an shop"))[:14]
     context = words[None, :, None]  # (1, 14, 1, D_token): one word for each class
-    table = said(context, context.flip(1))
+    table = table_of(context, context.flip(1))
     first = table[(table["rank"] == 1) & (table["measure"] == "euclidean")]
     assert first["class"].tolist() == NAMES[:10]
     assert first["word"].tolist() == ["shirt", "coat", "bag", "sandal", "dress", "a", "the", "of", "photo", "this"]
@@ -66,18 +66,18 @@ def test_of_class_specific_contexts_the_first_ten_are_told(tower, said):
 
 
 @pytest.mark.parametrize("classes", [None, 3])
-def test_a_start_is_that_of_its_seed(tower, classes):
+def test_an_initial_value_is_that_of_its_seed(tower, classes):
     settings = {"context_length": 2, "init_words": None, "init_std": 0.02, "tuning_seeds": 2}
-    made_by = {"seed": 7, "tune": {**settings, "class_specific": classes is not None}}
-    start = start_of(PromptFile(np.zeros((1, 3, 8)), 1.0, ["a", "b", "c"], "{}", made_by), tower)
+    made_by = {"seed": 7, "block": {**settings, "class_specific": classes is not None}}
+    start = initial_value(PromptFile(np.zeros((1, 3, 8)), 1.0, ["a", "b", "c"], "{}", made_by), tower)
     assert start.shape == ((2, 2, 64) if classes is None else (2, 3, 2, 64))
     drawn = torch.randn(start.shape[1:], generator=torch.Generator().manual_seed(7001))
     torch.testing.assert_close(start[1], 0.02 * drawn)
-    words = {**made_by, "tune": {**made_by["tune"], "init_words": "a photo"}}
-    start = start_of(PromptFile(np.zeros((1, 3, 8)), 1.0, ["a", "b", "c"], "{}", words), tower)
+    words = {**made_by, "block": {**made_by["block"], "init_words": "a photo"}}
+    start = initial_value(PromptFile(np.zeros((1, 3, 8)), 1.0, ["a", "b", "c"], "{}", words), tower)
     assert (start.unflatten(0, (2, 1)) == tower.embed(tower.tokens("a photo"))).all()
 
 
-def test_no_twin_is_the_start_of_a_tuning_seed():
+def test_no_twin_is_the_initial_value_a_tuning_seed():
     draws = [torch.randn(4, generator=source) for source in (*tuning_generators(3, 5), twin_generator(3))]
     assert len({tuple(draw.tolist()) for draw in draws}) == 6

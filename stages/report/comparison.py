@@ -1,0 +1,92 @@
+"""The one decision of the report: is a difference between two methods a gain, a loss, or noise?"""
+
+import math
+from typing import NamedTuple
+
+from stages.report.significance import LEVEL
+from stages.report.tables import Accuracy, Results
+from stages.report.vocabulary import Method, Threat, baseline_of
+
+EFFECTS = {  # its mark, its meaning
+    "gain": ("▲", "better than {}"),
+    "loss": ("▼", "worse than {}"),
+    "noise": ("≈", "within noise of {}"),
+}
+
+
+class Comparison(NamedTuple):
+    """Two methods under one threat.
+
+    Attributes:
+        line: Of the method that is compared.
+        other: Of the method that it is compared with.
+        label: Label of that other method.
+        p: Corrected, of the paired test.
+    """
+
+    line: Accuracy
+    other: Accuracy
+    label: str
+    p: float
+
+    @property
+    def points(self) -> float:
+        """How much better the method is, in percentage points."""
+        return 100 * (self.line.accuracy - self.other.accuracy)
+
+    @property
+    def exceeds_seeds(self) -> bool:
+        """Whether the difference exceeds twice the standard deviation over the seeds of both; one seed has none."""
+        spread = math.hypot(*(0 if math.isnan(line.std) else line.std for line in (self.line, self.other)))
+        return abs(self.line.accuracy - self.other.accuracy) > 2 * spread
+
+    @property
+    def effect(self) -> str:
+        """`gain` or `loss`, or `noise` where other test images or tuning again could turn the difference.
+
+        The former is what the paired test of `significance` says, corrected for all tests of the study.
+        """
+        if self.p >= LEVEL or not self.exceeds_seeds:
+            return "noise"
+        return "gain" if self.points > 0 else "loss"
+
+    @property
+    def reason(self) -> str:
+        """Why a difference is noise or not, in a few words."""
+        p = f"p = {self.p:.2g}" if self.p >= 0.001 else "p < 0.001"
+        if self.p < LEVEL and not self.exceeds_seeds:
+            return f"{p}, but less than twice the spread over tuning seeds"
+        return p
+
+    @property
+    def meaning(self) -> str:
+        """The effect in words, with its reason."""
+        return f"{EFFECTS[self.effect][1].format(self.label)} ({self.reason})"
+
+
+def against_reference(study: Results, threat: Threat, method: Method) -> Comparison | None:
+    """Compare a method with the reference; None for the reference itself."""
+    if method == study.reference:
+        return None
+    line = study.line(threat, method)
+    return Comparison(line, study.line(threat, study.reference), study.reference.label, line.p_reference)
+
+
+def against_baseline(study: Results, threat: Threat, method: Method) -> Comparison | None:
+    """Compare a method with its baseline, if it has one beside the reference."""
+    baseline = baseline_of(method, study.methods)
+    if baseline is None:
+        return None
+    line = study.line(threat, method)
+    return Comparison(line, study.line(threat, baseline), baseline.label, line.p_baseline)
+
+
+def is_noise(study: Results, threat: Threat, method: Method) -> bool:
+    """Return whether a method is within noise of the reference; the reference itself is not."""
+    comparison = against_reference(study, threat, method)
+    return comparison is not None and comparison.effect == "noise"
+
+
+def signed(points: float, digits: int = 1) -> str:
+    """Return points with their sign."""
+    return f"{points:+.{digits}f}".replace("-", "−")

@@ -1,0 +1,185 @@
+"""Adaptive attacks: they go up what they say, through the very victim, and an image is alone in its batch."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages.attacks.noise import ImageNoise
+from stages.crafting.adaptive import adaptive_attack, among_copies, left_out
+from stages.defences.defence import defence_of
+from stages.models.device import to_tensor
+from stages.runtime.params import AutoAttack, Jpeg, PromptPgd, ResizePad, Square, Suite
+from stages.storage.images import Images
+from tests.victims import CPU, Toy, attacked, noisy, random_victim
+
+PGD = PromptPgd(
+    method="pgd", objective="cross_entropy", eps=4, steps=40, step_ratio=2.5, restarts=1, images="all", tuning_seeds=1
+)
+SUITE = Suite(method="suite", eps=4, steps=20, restarts=2, targets=2, images="all", tuning_seeds=1)
+
+
+@pytest.mark.parametrize("objective", ["cross_entropy", "margin"])
+def test_the_adaptive_attack_goes_through_the_prompt_of_its_seed(clip, shard, objective):
+    """Images that are wrong already stay as they are, so each is judged against what its prompt took it for."""
+    settings = PGD.model_copy(update={"objective": objective})
+    taken_for = random_victim(clip, seed=1)(to_tensor(shard.pixels, CPU)).argmax(-1).numpy()
+    shard = replace(shard, labels=taken_for)
+    moved = attacked(adaptive_attack(settings, random_victim(clip, seed=1), seed=0), shard, 4)
+
+    def losses(images, seed):
+        logits = random_victim(clip, seed=seed)(to_tensor(images.pixels, CPU))
+        return F.cross_entropy(logits, torch.from_numpy(images.labels), reduction="none")
+
+    assert (losses(moved, 1) > losses(noisy(shard, 4), 1)).all()
+    assert (losses(moved, 1) - losses(shard, 1)).mean() > 2 * (losses(moved, 0) - losses(shard, 0)).mean()
+
+
+def test_an_image_that_is_fooled_rests_and_the_others_meet_the_same_attack(clip, shard):
+    """In company or alone, in rounds or all at once: PGD of 25 steps ends at the same bytes for each survivor."""
+    settings = PGD.model_copy(update={"eps": 1.0, "steps": 25})
+    victim = random_victim(clip)
+    shard = replace(shard, labels=victim(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
+    attack = adaptive_attack(settings, victim, seed=0)
+    together = attacked(attack, shard, 1).pixels
+    for index in range(3):
+        alone = attacked(attack, shard.take(np.array([index])), 1).pixels[0]
+        assert np.array_equal(alone, together[index])
+    right = victim(to_tensor(together, CPU)).argmax(-1).numpy() == shard.labels
+    assert right.any() and (together[right] != shard.pixels[right]).any()
+
+
+@pytest.mark.parametrize(
+    "block", [Jpeg(kind="jpeg", quality=60), ResizePad(kind="resize_pad", smallest=0.7)], ids=["jpeg", "pad"]
+)
+def test_the_attack_through_a_defence_beats_the_one_that_ignores_it(clip, shard, block):
+    """Judged through the defence, with chance that the attacker has not seen."""
+    settings = PGD.model_copy(update={"steps": 20, "samples": 4})
+    defence = defence_of(block)
+    knowing, ignoring = random_victim(clip, defence=defence), random_victim(clip)
+
+    def logits_of(images):
+        return ignoring(defence.of_ids(to_tensor(images.pixels, CPU), images.ids, seed=0))
+
+    shard = replace(shard, labels=logits_of(shard).argmax(-1).numpy())
+    moved = [attacked(adaptive_attack(settings, one, seed=0), shard, 4) for one in (knowing, ignoring)]
+    losses = [F.cross_entropy(logits_of(images), torch.from_numpy(shard.labels)).item() for images in (*moved, shard)]
+    assert losses[0] > 1.05 * max(losses[1:])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SUITE,
+        AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=1),
+        Square(method="square", queries=5, eps=4, images=1, tuning_seeds=1, batch_size=1),
+    ],
+    ids=lambda settings: settings.method,
+)
+def test_an_attack_that_cannot_average_refuses_a_random_defence(clip, settings):
+    victim = random_victim(clip, defence=defence_of(ResizePad(kind="resize_pad", smallest=0.7)))
+    with pytest.raises(ValueError, match=f"{settings.method}: .*random defence; use method: pgd with samples > 1"):
+        adaptive_attack(settings, victim, seed=0)
+
+
+@pytest.mark.parametrize("settings", [PGD, SUITE], ids=["pgd", "suite"])
+def test_an_adaptive_attack_changes_no_weight(clip, shard, settings):
+    before = {name: weight.clone() for name, weight in clip.state_dict().items()}
+    attacked(adaptive_attack(settings, random_victim(clip), seed=0), shard, 4)
+    assert all(torch.equal(weight, before[name]) for name, weight in clip.state_dict().items())
+    assert all(parameter.grad is None for parameter in clip.parameters())
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, 32), (8, 32), (31, 32), (32, 32), (33, 33)])
+def test_the_towers_see_32_images_or_more(count, shown):
+    """On processors of today, matrix products of fewer rows take other kernels, whose sums differ in the last bit."""
+    seen = []
+
+    def classify(images):
+        seen.append(len(images))
+        return images.mean((2, 3))
+
+    images = torch.rand(count, 3, 4, 4)
+    torch.testing.assert_close(among_copies(Toy(classify))(images), images.mean((2, 3)))
+    assert seen == [shown]
+
+
+@pytest.mark.parametrize("count", [1, 7, 31])
+def test_logits_are_the_same_bits_with_however_few_images(clip, count):
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    logits_of = among_copies(random_victim(clip))
+    assert torch.equal(logits_of(images[5 : 5 + count]), logits_of(images)[5 : 5 + count])
+
+
+def test_copies_draw_no_chance():
+    """An image meets the same random defence alone as in company."""
+    images, ids = torch.rand(40, 3, 16, 16), [str(index) for index in range(40)]
+    victim = Toy(lambda images: images.flatten(1), defence_of(ResizePad(kind="resize_pad", smallest=0.5)))
+    together, alone = (among_copies(victim)(images[:n], ImageNoise(0, ids[:n])) for n in (40, 3))
+    assert torch.equal(alone, together[:3])
+
+
+def test_a_wrong_image_is_left_as_it_is(clip, shard):
+    victim = random_victim(clip)
+    wrong = (victim(to_tensor(shard.pixels, CPU)).argmax(-1).numpy() + 1) % 3
+    for settings in (PGD, SUITE):
+        moved = attacked(adaptive_attack(settings, victim, seed=0), replace(shard, labels=wrong), 4)
+        assert np.array_equal(moved.pixels, shard.pixels)
+
+
+def test_restarts_are_no_weaker(clip, shard):
+    victim = random_victim(clip)
+    shard = replace(shard, labels=victim(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
+    once = PGD.model_copy(update={"steps": 2, "eps": 2.0})
+    fooled = {}
+    for restarts in (1, 4):
+        attack = adaptive_attack(once.model_copy(update={"restarts": restarts}), victim, seed=0)
+        logits = victim(to_tensor(attacked(attack, shard, 2).pixels, CPU))
+        fooled[restarts] = logits.argmax(-1).numpy() != shard.labels
+    assert (fooled[4] >= fooled[1]).all()
+
+
+def test_the_suite_finds_what_a_linear_model_allows():
+    """On linear logits it is known which images can be fooled: each must be, and no other."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(5, 3 * 8 * 8, generator=generator)
+
+    victim = Toy(lambda images: images.flatten(1) @ weights.T)
+
+    pixels = np.random.default_rng(0).integers(60, 196, (64, 8, 8, 3)).astype(np.uint8)
+    logits = victim(to_tensor(pixels, CPU))
+    labels = logits.argmax(1)
+    norms = (weights[:, None] - weights[None]).abs().sum(-1)
+    needed = 255 * (logits.gather(1, labels[:, None]) - logits) / norms[labels].clamp_min(1e-12)
+    nearest = needed.scatter(1, labels[:, None], torch.inf).amin(1).numpy()
+    shard = Images([f"image/{index}" for index in range(64)], labels.numpy(), pixels)
+    eps = int(np.median(nearest))
+    attack = adaptive_attack(SUITE.model_copy(update={"eps": eps, "steps": 4, "restarts": 1}), victim, seed=0)
+    fooled = victim(to_tensor(attacked(attack, shard, eps).pixels, CPU)).argmax(1).numpy() != shard.labels
+    assert np.array_equal(fooled, nearest < eps) and 10 < fooled.sum() < 54
+
+
+def test_each_part_of_the_suite_counts(clip, shard):
+    """Targets and restarts fool no fewer images, and an image meets the same attack alone as in company."""
+    victim = random_victim(clip)
+    shard = replace(shard, labels=victim(to_tensor(shard.pixels, CPU)).argmax(-1).numpy())
+
+    def pixels(shard, **changes):
+        settings = SUITE.model_copy(update={"eps": 1.0, "steps": 8, **changes})
+        return attacked(adaptive_attack(settings, victim, seed=0), shard, 1).pixels
+
+    def fooled(pixels):
+        return victim(to_tensor(pixels, CPU)).argmax(-1).numpy() != shard.labels
+
+    whole = pixels(shard)
+    assert (fooled(whole) >= fooled(pixels(shard, restarts=1))).all()
+    for index in range(3):
+        assert np.array_equal(pixels(shard.take(np.array([index])))[0], whole[index])
+
+
+def test_31_autoattack_says_what_too_few_classes_leave_out():
+    fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=1)
+    assert left_out(fast, 4) == ""
+    assert left_out(fast, 3) == ", without apgd-t: its loss needs 4 classes"

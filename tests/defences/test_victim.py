@@ -1,0 +1,207 @@
+"""The model under attack is a plain torch module: plain open_clip's logits, and other people's attacks run on it."""
+
+import copy
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import foolbox
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from pyautoattack import AutoAttack
+
+import stages
+from stages.datasets.embedded import FOLDER, images_of, read_rows
+from stages.defences.defence import defence_of
+from stages.defences.victim import Victim
+from stages.runtime.params import Jpeg, ResizePad, load_params
+from stages.storage.prompts import PromptFile, save_prompts
+from tests.imports import ROOT
+from tests.victims import random_victim
+
+NAME = "local-dir:data/embedded/tiny-clip"
+EPS = 8 / 255
+RESIZE_PAD = ResizePad(kind="resize_pad", smallest=0.6)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """The first 24 test images (N, 3, 32, 32), their labels, and all class names."""
+    table = read_rows(ROOT / FOLDER / "test.parquet").slice(0, 24)
+    pixels = np.stack([np.frombuffer(one, np.uint8).reshape(28, 28) for one in table["image"].to_pylist()])
+    images = torch.tensor(images_of(pixels)).permute(0, 3, 1, 2).float() / 255
+    names = json.loads(table.schema.metadata[b"provenance"])["class_names"]
+    return images, torch.tensor(table["label"].to_pylist()), names
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return open_clip.create_model(f"local-dir:{ROOT / 'data/embedded/tiny-clip'}").eval().requires_grad_(False)
+
+
+@pytest.fixture
+def prompts(rows, plain) -> PromptFile:
+    """Two seeds: hand-written prompts, and random ones."""
+    with torch.no_grad():
+        captions = open_clip.get_tokenizer(NAME)([f"a photo of a {name}." for name in rows[2]])
+        written = plain.encode_text(captions, normalize=True)
+    random = F.normalize(torch.randn(10, 128, generator=torch.Generator().manual_seed(0)), dim=-1)
+    made_by = {"method": "advpt", "model": load_params().model.model_dump(exclude={"precision"})}
+    scale = plain.logit_scale.exp().item()
+    return PromptFile(torch.stack([written, random]).numpy(), scale, rows[2], "{}", made_by)
+
+
+@pytest.fixture
+def save(prompts, tmp_path):
+    """Writes the prompts, some of their fields changed, and returns their folder."""
+
+    def write(**changes) -> Path:
+        save_prompts(tmp_path / "prompts.safetensors", replace(prompts, **changes))
+        return tmp_path
+
+    return write
+
+
+def plain_logits(plain, images, text_features, scale):
+    mean, std = (torch.tensor(plain.visual.preprocess_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
+    features = plain.encode_image((images - mean) / std, normalize=True)
+    return scale * features @ torch.tensor(text_features).T
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_logits_and_gradients_are_those_of_plain_open_clip(rows, plain, prompts, save, seed):
+    images = rows[0].clone().requires_grad_()
+    victim = stages.load_victim(save() / "prompts.safetensors", seed=seed, device="cpu")
+    expected = plain_logits(plain, images, prompts.text_features[seed], prompts.logit_scale)
+    found = victim(images)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(F.cross_entropy(logits, rows[1]), images)[0] for logits in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+
+
+def test_a_bias_is_added_to_the_logits(rows, prompts, save):
+    bias = np.arange(20, dtype=np.float32).reshape(2, 10)
+    without = stages.load_victim(save(), seed=1)(rows[0])
+    torch.testing.assert_close(
+        stages.load_victim(save(logit_bias=bias), seed=1)(rows[0]), without + torch.tensor(bias[1])
+    )
+
+
+def test_the_defence_of_the_block_stands_before_the_towers(rows, prompts, save):
+    block = {"method": "advpt", "defence": {"kind": "bits", "bits": 1}}
+    victim = stages.load_victim(save(provenance={**prompts.provenance, "block": block}))
+    images = rows[0].clone().requires_grad_()
+    assert torch.equal(victim(images), stages.load_victim(save())(images.detach().round()))
+    (gradient,) = torch.autograd.grad(victim(images).sum(), images)  # rounding has none: it goes straight through
+    assert gradient.flatten(1).abs().amax(1).min() > 0
+
+
+def test_a_random_defence_draws_from_a_seeded_source_of_its_own(rows, clip):
+    victims = [random_victim(clip, defence=defence_of(RESIZE_PAD)) for _ in range(2)]
+    first, second = ([victim(rows[0]) for _ in range(2)] for victim in victims)
+    assert all(map(torch.equal, first, second)) and not torch.equal(*first)
+    state = torch.get_rng_state()
+    victims[0](rows[0])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_each_image_of_a_batch_has_chance_of_its_own(rows, clip):
+    victim = random_victim(clip, defence=defence_of(RESIZE_PAD))
+    same = victim(rows[0][:1].expand(8, -1, -1, -1))
+    assert len(same.unique(dim=0)) > 4
+
+
+def state_of(victim: Victim) -> dict[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in victim.state_dict().items()}
+
+
+def by_torchattacks(victim, images, labels):
+    torchattacks = pytest.importorskip("torchattacks", reason="pins an old requests, so no dependency of the tests")
+    return torchattacks.PGD(victim, eps=EPS, alpha=2 / 255, steps=20)(images, labels)
+
+
+def by_autoattack(victim, images, labels):
+    attack = AutoAttack(victim, eps=EPS, version="custom", attacks=["apgd-ce", "fab-t", "square"], seed=0)
+    attack.apgd.n_restarts = attack.fab.n_restarts = 1
+    attack.fab.n_iter, attack.square.n_queries = 5, 20
+    return attack.run_standard_evaluation(images, labels)[0]
+
+
+def by_foolbox(victim, images, labels):
+    model = foolbox.PyTorchModel(victim, bounds=(0, 1), device="cpu")
+    return foolbox.attacks.LinfPGD(steps=20, abs_stepsize=2 / 255)(model, images, labels, epsilons=EPS)[1]
+
+
+@pytest.mark.parametrize("defence", [None, Jpeg(kind="jpeg", quality=75)], ids=["plain", "jpeg"])
+@pytest.mark.parametrize("attack", [by_torchattacks, by_autoattack, by_foolbox])
+def test_attacks_of_others_run_on_it_and_leave_it_as_it_is(rows, prompts, save, attack, defence):
+    block = {"defence": defence.model_dump()} if defence else {}
+    victim = stages.load_victim(save(provenance={**prompts.provenance, "block": block}))
+    images, labels, _ = rows
+    before = state_of(victim)
+    images_adv = attack(victim, images.clone(), labels)
+    assert (images_adv - images).abs().max() <= EPS + 1e-6 and images_adv.min() >= 0 and images_adv.max() <= 1
+    right = [(victim(batch).argmax(1) == labels).float().mean() for batch in (images, images_adv)]
+    assert right[1] < right[0] - 0.3
+    assert all(torch.equal(weight, before[name]) for name, weight in victim.state_dict().items())
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in victim.parameters())
+    assert not victim.training
+
+
+def test_train_mode_does_not_thaw_it(clip, rows):
+    victim = random_victim(clip)
+    before = victim(rows[0])
+    assert victim.train() is victim and not any(module.training for module in victim.modules())
+    assert torch.equal(victim(rows[0]), before)
+
+
+def test_it_moves_as_a_module(clip):
+    """Copied and moved: towers, mean, deviation and text features."""
+    victim = copy.deepcopy(random_victim(clip)).to("meta")  # a module moves in place, and others use this CLIP
+    assert victim(torch.rand(2, 3, 32, 32, device="meta")).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        ({}, {"seed": 2}, r"seed: 2; .*prompts\.safetensors has tuning seeds from 0 to 1"),
+        ({}, {"seed": -1}, "seed: -1"),
+        ({"provenance": {}}, {}, "its prompts were made with the model None"),
+        ({"provenance": {"model": {"name": NAME, "pretrained": None, "sha256": "0" * 64}}}, {}, "sha256 00000.*, but"),
+    ],
+)
+def test_what_does_not_fit_is_one_message(save, changes, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        stages.load_victim(save(**changes), **arguments)
+
+
+def test_an_unknown_defence_is_refused(save, prompts):
+    block = {"defence": {"kind": "mirror"}}
+    with pytest.raises(ValueError, match=r"defence \{'kind': 'mirror'\}: .*'jpeg'"):
+        stages.load_victim(save(provenance={**prompts.provenance, "block": block}))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere/prompts\.safetensors: missing"):
+        stages.load_victim(str(tmp_path / "nowhere"))
+
+
+def test_it_leaves_the_threads_of_its_caller_alone(save):
+    torch.set_num_threads(2)
+    stages.load_victim(save())
+    assert torch.get_num_threads() == 2
+
+
+def test_nothing_else_hides_behind_the_package():
+    with pytest.raises(AttributeError, match="no attribute 'load_victims'"):
+        _ = stages.load_victims
+
+
+def test_a_stage_that_starts_imports_none_of_it():
+    script = "import sys, stages; assert 'torch' not in sys.modules; from stages import load_victim"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,174 @@
+"""Tiny studies for the tests of the report: by hand, and random ones of any number of methods."""
+
+import numpy as np
+import pandas as pd
+
+from stages.report.classes import classes_table
+from stages.report.figures import interpretation_pictures, pictures_of
+from stages.report.gallery import sample_of
+from stages.report.tables import Accuracy, Results, confusion_table, results_of, tuning_table
+from stages.report.vocabulary import CLEAN, Method, Threat
+
+NAN = float("nan")
+HOSTILE = '"><script>alert(1)</script>&'
+METHODS = [
+    Method("zero_shot", "hand-written", None, "zero_shot"),
+    Method("coop", "CoOp", None, "tune_clean"),
+    Method("advpt", "AdvPT", "coop", "tune_bank"),
+    Method("refreshed", "AdvPT refreshed", "advpt", "refresh"),
+]
+ZERO_SHOT, COOP, ADVPT, REFRESHED = METHODS
+NAMES = [method.name for method in METHODS]
+PGD = Threat("pgd_eps8", "oblivious", {"method": "feature_pgd", "eps": 8.0, "steps": 40})
+KNOWING = Threat("knowing", "adaptive", {"method": "pgd", "eps": 8.0, "steps": 40})
+THREATS = [CLEAN, PGD, KNOWING]
+TOKEN_COLUMNS = ["method", "seed", "class", "position", "measure", "among", "rank", "word", "value", "random"]
+TOKEN_COLUMNS += ["start_word"]
+DRIFT_COLUMNS = ["method", "seed", "class", "cosine", "towards", "gain", "common"]
+CLASS_NAMES = ["<script>alert(1)</script>", "$\\frac$"]
+
+
+def line_of(threat, method, accuracy, *, n=100, seeds=1, p=0.0001234, clean=None, dataset="tiny"):
+    """Make one accuracy with an interval of ± 0.05; p is that of both comparisons.
+
+    Without `clean`, clean accuracy on the same images is the accuracy itself.
+    """
+    tested = (NAN if method == ZERO_SHOT else p, p if method in (ADVPT, REFRESHED) else NAN)
+    place = (dataset, threat.name, threat.knowledge, method.name)
+    spread = (accuracy - 0.05, accuracy + 0.05, NAN if seeds == 1 else 0.01)
+    return Accuracy(*place, accuracy, *spread, n, seeds, accuracy if clean is None else clean, *tested)
+
+
+def study_of(*lines, title="tiny", methods=METHODS, threats=THREATS):
+    """Make the results of one study from its lines."""
+    return Results(title, methods, threats, {(line.threat, line.method): line for line in lines})
+
+
+def many_methods(count):
+    """Make `count` methods, each with the one before as its baseline."""
+    return [
+        Method(f"m{at}", f"Method {at}", f"m{at - 1}" if at else None, "tune_bank" if at else "zero_shot")
+        for at in range(count)
+    ]
+
+
+MANY_THREATS = [
+    CLEAN,
+    *(Threat(f"pgd_eps{eps}", "oblivious", {"method": "feature_pgd", "eps": eps, "steps": 20}) for eps in (4, 8, 16)),
+    Threat("transfer_eps8", "oblivious", {"method": "transfer", "eps": 8, "steps": 20}),
+    *(Threat(f"adaptive_eps{eps}", "adaptive", {"method": "suite", "eps": eps, "steps": 32}) for eps in (4, 8)),
+]
+
+
+def random_predictions(methods, threats=MANY_THREATS, *, dataset="tiny", classes=10, images=200):
+    """Make random predictions: the first method has one tuning seed, the others three; adaptive threats attack half."""
+    draw = np.random.default_rng(0)
+    labels = np.arange(images) % classes
+    predictions = {}
+    for threat in threats:
+        parts = []
+        for at, method in enumerate(methods):
+            level = 0.9 - 0.01 * at if threat is CLEAN else (0.55 + 0.01 * at) / (1 + threat.eps / 8)
+            for seed in range(1 if at == 0 else 3):
+                wrong, others = draw.random(images) > level, labels + draw.integers(1, classes, images)
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "id": [f"{index:04}" for index in range(images)],
+                            "method": method.name,
+                            "seed": seed,
+                            "label": labels,
+                            "prediction": np.where(wrong, others % classes, labels),
+                            "margin": draw.normal(size=images),
+                        }
+                    ).iloc[:: 2 if threat.knowledge == "adaptive" else 1]
+                )
+        table = pd.concat(parts, ignore_index=True)
+        correct = table["label"] == table["prediction"]
+        predictions[threat.name] = table.assign(dataset=dataset, threat=threat.name, correct=correct)
+    return predictions
+
+
+def figures_of(count, *, datasets=("tiny",), class_names=None):
+    """Draw all figures of a random report of `count` methods; `class_names` are those of every data set."""
+    methods, shown = many_methods(count), many_methods(count)[-1]
+    names = class_names or [f"class {at}" for at in range(10)]
+    headline = MANY_THREATS[2]
+    predictions = {one: random_predictions(methods, dataset=one, classes=len(names)) for one in datasets}
+    studies = [results_of(one, rows, methods, MANY_THREATS) for one, rows in predictions.items()]
+    lines = [
+        (one, method.name, seed, epoch, 2 / epoch + at / 10, 1 - 0.5 / epoch - at / 100)
+        for one in datasets
+        for at, method in enumerate(methods[1:])
+        for seed in (0, 1)
+        for epoch in (1, 2, 3)
+    ]
+    curves = pd.DataFrame(lines, columns=["dataset", "method", "seed", "epoch", "loss", "accuracy"])
+    tables = {
+        "tuning": tuning_table(curves),
+        "confusion": pd.concat([confusion_table(rows[headline.name], names) for rows in predictions.values()]),
+        "classes": pd.concat([classes_table(rows, names, methods, [CLEAN, headline]) for rows in predictions.values()]),
+    }
+    samples = [
+        sample_of(one, rows, names, [headline, MANY_THREATS[6]], [methods[0], shown], count=3, pixels_of=grey_pixels)
+        for one, rows in predictions.items()
+    ]
+    by_dataset = dict.fromkeys(datasets, names)
+    pictures = pictures_of(studies, tables, samples, dict.fromkeys(datasets, measured()), by_dataset, headline, shown)
+    interpretation = {one: interpretation_of(methods, names) for one in datasets}
+    return studies, tables, pictures | interpretation_pictures(interpretation, by_dataset, methods)
+
+
+def grey_pixels(threat, ids):
+    """Grey images, brighter by the threat's eps."""
+    return np.stack([np.full((4, 4, 3), 100 + threat.eps, np.uint8) for _ in ids])
+
+
+def measured(images=400):
+    """The measurements of an honest model: 80 % clean, 30 % at eps 4; two standard errors are at most 0.05."""
+    exact = ("changed_at_eps_0", "outside", "logits_differ", "reload_differs")
+    lines = [(measure, "pgd", 4, 10, 0.0) for measure in exact]
+    lines += [("accuracy", "noise", eps, 0, value) for eps, value in {0: 0.8, 4: 0.79}.items()]
+    by_eps = {(0, 10): 0.8, (1, 40): 0.6, (2, 40): 0.5, (4, 40): 0.3, (64, 40): 0.0}
+    by_steps = {(4, 5): 0.4, (4, 10): 0.35, (4, 20): 0.32}
+    lines += [("accuracy", "pgd", *at, value) for at, value in {**by_eps, **by_steps}.items()]
+    lines += [("accuracy", "margin", 4, steps, 0.3) for steps in (5, 10, 20, 40)]
+    lines += [("zero_gradients", "pgd", 4, 1, 0.0), ("loss_rises", "pgd", 4, 10, 1.0)]
+    lines += [("pgd_of_autoattack_images", "pgd", 4, 40, 0.3), ("autoattack", "autoattack", 4, 100, 0.3)]
+    lines += [("suite_of_autoattack_images", "suite", 4, 32, 0.3), ("square_gain", "square", 4, 500, 0.0)]
+    return pd.DataFrame(lines, columns=["measure", "attack", "eps", "steps", "value"]).assign(n=images)
+
+
+def interpretation_of(methods, class_names, *, vectors=4):
+    """The tables of `interpret`: all methods but the first have a context of their own for each class.
+
+    Cosines between classes are 1 on the diagonal and smaller the further two labels are apart.
+    """
+    tuned, labels = methods[1:], range(len(class_names))
+    tokens = [
+        (method.name, seed, name, at, measure, 9, rank, "字 & <b>", 0.4 + at / 10, 0.5, f"$\\w{at}$")
+        for method in tuned
+        for seed in (0, 1)
+        for name in class_names[:10]
+        for at in range(1, vectors + 1)
+        for measure in ("euclidean", "cosine")
+        for rank in (1, 2)
+    ]
+    drift = [(one.name, seed, name, 0.9, name, 0.1, 0.5) for one in tuned for seed in (0, 1) for name in class_names]
+    cosines = [
+        (method.name, label, class_names[label], other, 1 - abs(label - other) / len(labels))
+        for method in methods
+        for label in labels[:40]
+        for other in labels[:40]
+    ]
+    draw = np.random.default_rng(0)
+    kinds = {"clean": 6, "adversarial": 6} | {method.name: 1 for method in methods}
+    pca = [
+        (kind, label, *draw.normal(size=2) / 4, 1.0) for kind, n in kinds.items() for label in labels for _ in range(n)
+    ]
+    return {
+        "nearest_tokens": pd.DataFrame(tokens, columns=TOKEN_COLUMNS),
+        "text_feature_drift": pd.DataFrame(drift, columns=DRIFT_COLUMNS),
+        "cosines": pd.DataFrame(cosines, columns=["method", "label", "class", "other_label", "cosine"]),
+        "pca": pd.DataFrame(pca, columns=["kind", "label", "x", "y", "distance"]),
+    }

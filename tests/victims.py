@@ -1,0 +1,45 @@
+"""Victims for tests, and images after an attack on them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.attacks.linf import LinfBall
+from stages.crafting.batching import even_batches
+from stages.crafting.shards import Attack, craft_shard
+from stages.defences.victim import Victim
+from stages.models.clip import Clip
+from stages.runtime.params import load_params
+from stages.storage.images import Images
+
+CPU = torch.device("cpu")
+
+
+class Toy(Victim):
+    """A victim without towers: its logits are any function of images."""
+
+    def __init__(self, classify: Callable[[Tensor], Tensor], defence: Callable[..., Tensor] | None = None) -> None:
+        nn.Module.__init__(self)
+        self.classify, self.defence = classify, defence
+
+
+def random_victim(clip: Clip, *, seed: int = 0, classes: int = 3, **options: object) -> Victim:
+    """A CLIP with random text features."""
+    text_features = torch.randn(classes, 128, generator=torch.Generator().manual_seed(seed))
+    return Victim(clip, F.normalize(text_features, dim=-1), 10.0, **options)
+
+
+def attacked(attack: Attack, shard: Images, eps: float) -> Images:
+    """What an attack makes of a shard, as it is stored."""
+    batching = even_batches(load_params().runtime, len(shard), "cpu")
+    return craft_shard(attack, shard, ball=LinfBall(eps / 255), seed=0, device=CPU, batching=batching)
+
+
+def noisy(shard: Images, eps: int) -> Images:
+    """Random noise of the same size: what an attack has to beat."""
+    signs = np.random.default_rng(1).choice([-eps, eps], shard.pixels.shape)
+    return replace(shard, pixels=np.clip(shard.pixels.astype(int) + signs, 0, 255).astype(np.uint8))
