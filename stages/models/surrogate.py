@@ -1,7 +1,7 @@
 """A small CNN for transfer attacks: it learns the training split and never sees the CLIP that it stands in for."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, pairwise
 
 import numpy as np
@@ -32,6 +32,7 @@ class SmallCnn(nn.Sequential):
 
 
 Shards = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
+SHUFFLED = 1000  # images that are shuffled together, whatever the sizes of the shards
 
 
 def fit_surrogate(
@@ -45,7 +46,7 @@ def fit_surrogate(
     seed: int,
     device: torch.device,
 ) -> SmallCnn:
-    """Trains a SmallCnn: AdamW, one-cycle schedule, random flips; images are shuffled within their shard.
+    """Train a SmallCnn: AdamW, one-cycle schedule, random flips; every 1000 images are shuffled.
 
     Args:
         shards: Called once an epoch and once before; yields pixels (n, H, W, 3), uint8, with labels (n,).
@@ -62,11 +63,11 @@ def fit_surrogate(
     """
     generator = torch.Generator().manual_seed(seed)
     network = SmallCnn(width, classes, generator=generator).to(device)
-    steps = epochs * sum(math.ceil(len(labels) / batch_size) for _, labels in shards())
+    steps = epochs * sum(math.ceil(len(labels) / batch_size) for _, labels in blocks(shards()))
     with without_compiler():
         optimizer = torch.optim.AdamW(network.parameters(), lr)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-        for pixels, labels in chain.from_iterable(shards() for _ in range(epochs)):
+        for pixels, labels in chain.from_iterable(blocks(shards()) for _ in range(epochs)):
             order = torch.randperm(len(labels), generator=generator)
             for chosen in map(Tensor.numpy, order.split(batch_size)):  # numpy takes a tensor of one for a scalar
                 images = to_tensor(pixels[chosen], device)
@@ -77,6 +78,20 @@ def fit_surrogate(
                 optimizer.zero_grad()
                 schedule.step()
     return network.eval().requires_grad_(False)
+
+
+def blocks(shards: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the images of shards of any sizes in blocks of SHUFFLED images, the last one smaller."""
+    held: list[tuple[np.ndarray, np.ndarray]] = []
+    for shard in shards:
+        held.append(shard)
+        while sum(len(labels) for _, labels in held) >= SHUFFLED:
+            pixels, labels = (np.concatenate(arrays) for arrays in zip(*held, strict=True))
+            yield pixels[:SHUFFLED], labels[:SHUFFLED]
+            held = [(pixels[SHUFFLED:], labels[SHUFFLED:])]
+    if sum(len(labels) for _, labels in held):
+        pixels, labels = (np.concatenate(arrays) for arrays in zip(*held, strict=True))
+        yield pixels, labels
 
 
 @torch.inference_mode()

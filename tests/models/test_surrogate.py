@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stages.models.device import to_tensor
-from stages.models.surrogate import accuracy_on, fit_surrogate
+from stages.models.surrogate import accuracy_on, blocks, fit_surrogate
 
 CPU = torch.device("cpu")
 
@@ -40,3 +40,14 @@ def test_a_last_batch_of_one_image_is_learned_too(shard):
     network = fit_surrogate(lambda: [(shard.pixels, shard.labels)], **settings)
     assert network[1].num_batches_tracked == 2
     assert all(weight.isfinite().all() for weight in network.parameters())
+
+
+@pytest.mark.parametrize("sizes", [[2300], [1000, 1300], [967, 1033, 300], [1, 2299], [0, 2300]], ids=str)
+def test_images_are_shuffled_in_the_same_blocks_whatever_the_shards(sizes):
+    pixels, labels = np.arange(2300).reshape(-1, 1, 1, 1), np.arange(2300) % 7
+    cuts = np.cumsum(sizes)[:-1]
+    shards = zip(np.split(pixels, cuts), np.split(labels, cuts), strict=True)
+    found = list(blocks(shards))
+    assert [len(part) for _, part in found] == [1000, 1000, 300]
+    assert np.array_equal(np.concatenate([part for part, _ in found]), pixels)
+    assert np.array_equal(np.concatenate([part for _, part in found]), labels)
