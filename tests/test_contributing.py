@@ -1,78 +1,158 @@
-"""CONTRIBUTING.md: the files that it names exist; its example applies to the source, passes its tests and runs."""
+"""The examples of CONTRIBUTING.md apply to the source as it is, and what they add works."""
 
-import importlib
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from dvc.utils.hydra import apply_overrides
 
-from stages.storage.images import images_provenance, read_all_images
+from stages.runtime.params import load_params
 from tests.imports import ROOT
-from tests.micro import Project
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-DIFF = re.search("```diff\n(.*?)```", TEXT, re.DOTALL)[1]
-COMMANDS = re.search("<!-- example -->\n```bash\n(.*?)```", TEXT, re.DOTALL)[1]
+EXAMPLES = dict(re.findall("<!-- (\\w+) -->\n```diff\n(.*?)```", TEXT, re.DOTALL))
+
+USES = {
+    "method": (
+        "methods.tune_bank.offset={kind: offset, lr: 0.05}",
+        """
+import torch
+from stages.models.clip import load_clip
+from stages.prompts.learners import learner_of
+from stages.runtime.params import load_params
+
+params = load_params()
+settings = params.methods.find("tune_bank", "offset").settings(params.tune)
+clip = load_clip(**params.model.model_dump(), device="cpu")
+names = ["Bag", "Coat", "Dress"]
+learner = learner_of(settings, names, "a photo of a {}.", clip, [torch.Generator(), torch.Generator()])
+offset = learner.initial.requires_grad_()
+text_features, bias = learner.classifier(offset)
+assert text_features.shape == (2, 3, offset.shape[1]) and not bias.any()
+assert torch.allclose(text_features.norm(dim=-1), torch.ones(2, 3))
+assert torch.equal(text_features[0], text_features[1])
+text_features[:, 0].sum().backward()
+assert offset.grad.any()
+with torch.no_grad():
+    assert not torch.allclose(learner.classifier(offset + 1)[0], text_features)
+""",
+    ),
+    "threat": (
+        "adaptive.corners_eps4={method: corners, tries: 50, eps: 4, images: 200, tuning_seeds: 1}",
+        """
+import torch
+from stages.attacks.corners import corners
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+from stages.crafting.adaptive import adaptive_attack
+from stages.runtime.params import load_params
+
+images = torch.full((2, 1, 1, 2), 100 / 255)
+ball = LinfBall(4 / 255)
+best = corners(lambda x: x.sum((1, 2, 3)), images, ball=ball, tries=50, noise=ImageNoise(0, ["a", "b"]))
+assert torch.allclose(best, images + ball.eps)  # of 50 corners of two pixels one is the brightest
+settings = load_params().adaptive["corners_eps4"]
+
+class Victim(torch.nn.Module):
+    is_random = False
+    def process(self, images, noise=None):
+        return images
+    def classify(self, images):
+        return torch.stack([images.mean((1, 2, 3)), torch.full((len(images),), 0.39)], 1)
+
+attacked = adaptive_attack(settings, Victim(), seed=0)(images, torch.zeros(2).long(), ImageNoise(0, ["a", "b"]))
+assert torch.allclose(attacked, images - ball.eps)
+""",
+    ),
+    "defence": (
+        "methods.defended.advpt_grey={method: advpt, defence: {kind: grey}}",
+        """
+import torch
+from stages.defences.defence import defence_of
+from stages.runtime.params import load_params
+
+defence = defence_of(load_params().methods.defended["advpt_grey"].defence)
+images = torch.tensor([0.0, 0.3, 0.6]).view(1, 3, 1, 1).requires_grad_()
+grey = defence(images)
+assert torch.allclose(grey, torch.tensor(0.3)) and grey.shape == (1, 3, 1, 1)
+grey[0, 0].sum().backward()
+assert images.grad.any()
+""",
+    ),
+    "dataset": (
+        None,
+        """
+from pathlib import Path
+from PIL import Image
+from stages.datasets.catalogue import source_of
+from stages.datasets.imagenette import NAMES
+
+raw = Path("data/raw/imagenette")
+for part in ("train", "val"):
+    for folder in NAMES:
+        path = raw / "imagenette2" / part / folder / f"{folder}.jpeg"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(path)
+source = source_of("imagenette", raw, held_out=0.2)
+listing = source.list_images(raw)
+assert listing.class_names[3] == "chain saw"
+assert [item.label for item in listing.train] == [item.label for item in listing.test] == list(range(10))
+assert listing.test[3].id == "imagenette2/val/n03000684/n03000684.jpeg"
+""",
+    ),
+}
 
 
-def test_files_and_names_in_it_exist():
-    files = re.findall(r"`((?:stages|tests)/[\w./]+)`", TEXT)
-    names = re.findall(r"`(\w+)` of `(stages/[\w/]+)\.py`", TEXT)
-    assert files and names
-    assert [name for name in files if not (ROOT / name).exists() and name not in DIFF] == []
-    modules = {path: importlib.import_module(path.replace("/", ".")) for _, path in names}
-    assert [name for name, path in names if not hasattr(modules[path], name)] == []
-
-
-def test_its_example_applies_to_the_source_as_it_is():
-    apply(ROOT, "--check")
-
-
-@pytest.fixture(scope="module")
-def example(fresh) -> Project:
-    """The micro project with the tests and the example in it; before, the new objective is unknown."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "tests", fresh.folder / "tests", ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", fresh.folder)
-    fresh.change(attack__objective="l1")
-    assert "attack.objective: " in fresh.fails("python", "-m", "stages.craft", "fashion")
-    apply(fresh.folder, "--exclude=params.yaml")  # whose comments the micro project has not
-    return fresh
-
-
-@pytest.mark.reliability
-def test_the_tests_of_its_example_pass(example):
-    assert COMMANDS.strip()
-    for line in COMMANDS.splitlines():
-        name, *arguments = line.split()
-        assert name == "pytest"
-        printed = example.run(sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *arguments)
-        assert re.search("^[2-9] passed", printed, re.MULTILINE), printed
-    changed = re.findall(r"^\+\+\+ b/(.*\.py)$", DIFF, re.MULTILINE)
-    assert len(changed) == 4
-    example.run("ruff", "check", *changed)
-    example.run("ruff", "format", "--check", *changed)
-
-
-@pytest.mark.reliability
-def test_its_example_crafts_another_bank(example):
-    assert example.repro("craft@fashion") == {"code", "fetch", "extract", "craft"}
-    bank = example.folder / "data/bank/fashion/images"
-    assert images_provenance(bank)["attack"]["objective"] == "l1"
-    clean = read_all_images(example.folder / "data/clean/fashion/train/images").pixels.astype(int)
-    by_l1 = read_all_images(bank).pixels
-    assert abs(by_l1 - clean).max() == 8
-    example.change(attack__objective="l2")
-    assert example.repro("craft@fashion") == {"craft"}
-    assert (read_all_images(bank).pixels != by_l1).any() and np.shape(by_l1) == clean.shape
-
-
-def apply(folder: Path, *options: str) -> None:
-    """Applies the example as the page says."""
-    command = ["git", "apply", *options, "-"]
-    done = subprocess.run(command, input=DIFF, cwd=folder, capture_output=True, text=True, check=False)
+def apply(folder: Path, name: str) -> list[str]:
+    """Apply an example as the page says; return the files that it changes."""
+    command = ["git", "apply", "-"]
+    done = subprocess.run(command, input=EXAMPLES[name], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return re.findall(r"^\+\+\+ b/(.*)$", EXAMPLES[name], re.MULTILINE)
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A copy of the source and the graph."""
+    for name in ("stages", "data/embedded"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def run(project: Path, *command: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_there_is_an_example_of_each_kind():
+    assert list(EXAMPLES) == list(USES)
+
+
+@pytest.mark.parametrize("name", USES)
+def test_an_example_applies_and_works(project, name):
+    override, use = USES[name]
+    changed = apply(project, name)
+    run(project, sys.executable, "-m", "ruff", "check", *changed)
+    run(project, sys.executable, "-m", "ruff", "format", "--check", *changed)
+    if override:
+        assert f"-S '+{override}'" in TEXT
+        apply_overrides(project / "params.yaml", [f"+{override}"])
+        block = override.split("=")[0].split(".")[-1]
+        run(project, "dvc", "init", "--no-scm", "-q")
+        assert f"-{block}" in run(project, "dvc", "stage", "list", "--name-only")
+    run(project, sys.executable, "-c", use)
+
+
+@pytest.mark.parametrize("override", [override for override, _ in USES.values() if override])
+def test_without_its_example_a_block_is_refused(project, override):
+    apply_overrides(project / "params.yaml", [f"+{override}"])
+    with pytest.raises(ValueError, match=re.escape(override.split("=")[0].rpartition(".")[0])):
+        load_params(project / "params.yaml")

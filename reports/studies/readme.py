@@ -1,17 +1,31 @@
-"""The tables of README.md, made from metrics.json, sweep.csv, rounds.csv, experiments, reliability.json and benchmarks.
+"""Write the tables of README.md and docs/: `python -m reports.studies.readme`.
 
-python -m reports.studies.readme writes them into README.md; a test checks that they are there.
+Each table stands between `<!-- NAME -->` and `<!-- /NAME -->` and is made from files under reports/; a test compares
+the committed documents with the committed files.
 """
 
-import csv
 import json
+from collections.abc import Callable, Iterable
+from html import unescape
+from io import StringIO
 from pathlib import Path
+
+import pandas as pd
 
 from reports.studies.benchmarks.measuring import shown
 from reports.studies.sweep import LABELS
 from stages.runtime.params import load_params
 
-# rows of the table `refreshed`: of which reports/experiments/NAME.csv, which threat
+Read = Callable[[str], str]  # path below the top folder -> content
+
+DATASET, REFERENCE = "fashion", "zero_shot"
+COLUMNS = {  # of the table in README.md
+    "clean": "clean",
+    "pgd_eps8": "`pgd_eps8` (oblivious)",
+    "adaptive_eps4": "`adaptive_eps4` (adaptive)",
+}
+PRICE = 0.25  # a class that loses less is not named
+# rows of the table `refreshed`: file under reports/experiments, threat
 REFRESHED = (
     ("seeds", "clean"),
     ("eps", "autoattack_eps1"),
@@ -30,32 +44,14 @@ REFRESHED = (
     ("vit", "adaptive_eps8"),
 )
 ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments on other data or another model
-# rows of the table `threats`, of reports/experiments/threats.csv
-THREATS = (
-    "adaptive_eps4",
-    "autoattack_eps4",
-    "adaptive_eps8",
-    "autoattack_eps8",
-    "square_eps4",
-    "worst_eps4",
-    "jpeg_eps4",
-    "clean+jpeg75",
-    "pgd_eps8",
-    "pgd_eps8+wavelet",
-    "pgd_eps8+jpeg75",
-    "pgd_eps16+jpeg75",
-)
-NAMES = {
-    "clean": "clean",
-    "adaptive_eps4": "PGD on the cross-entropy, eps 4",
-    "adaptive_eps8": "PGD on the cross-entropy, eps 8",
-    "autoattack_eps1": "AutoAttack `fast`, eps 1",
-    "autoattack_eps2": "AutoAttack `fast`, eps 2",
+# rows of the table `threats`: threat in reports/experiments/threats.csv, its name in the table
+THREATS = {
+    "adaptive_eps4": "the suite, eps 4",
     "autoattack_eps4": "AutoAttack `fast`, eps 4",
+    "adaptive_eps8": "the suite, eps 8",
     "autoattack_eps8": "AutoAttack `fast`, eps 8",
     "square_eps4": "Square, 1,000 queries, eps 4",
-    "worst_eps4": "the worst at eps 4 for each image, Square included",
-    "transfer_eps8": "transfer, eps 8",
+    "worst_eps4": "pointwise worst at eps 4, Square included",
     "jpeg_eps4": "the suite through JPEG (BPDA), eps 4",
     "clean+jpeg75": "clean, behind JPEG",
     "pgd_eps8": "oblivious PGD, eps 8",
@@ -63,170 +59,243 @@ NAMES = {
     "pgd_eps8+jpeg75": "oblivious PGD, eps 8, behind JPEG",
     "pgd_eps16+jpeg75": "oblivious PGD, eps 16, behind JPEG",
 }
-# of the table `threats`; the older experiments of the table `refreshed` have PGD under these names
-SUITE = {"adaptive_eps4": "the suite, eps 4", "adaptive_eps8": "the suite, eps 8"}
+# the experiments of the table `refreshed` attacked by PGD where today's threats of these names are the suite
+OLDER = THREATS | {
+    "clean": "clean",
+    "adaptive_eps4": "PGD on the cross-entropy, eps 4",
+    "adaptive_eps8": "PGD on the cross-entropy, eps 8",
+    "autoattack_eps1": "AutoAttack `fast`, eps 1",
+    "autoattack_eps2": "AutoAttack `fast`, eps 2",
+    "transfer_eps8": "transfer, eps 8",
+}
 
 
-def cell(numbers: dict, *, subset: bool) -> str:
-    """One accuracy: percent, ± std over seeds where there are several, interval; of a subset also clean accuracy."""
-    spread = "" if numbers["std"] is None else f" ± {100 * numbers['std']:.1f}"
-    clean = f", clean {100 * numbers['clean_accuracy']:.1f}" if subset else ""
-    return f"{100 * numbers['accuracy']:.1f}{spread} ({100 * numbers['low']:.1f}-{100 * numbers['high']:.1f}){clean}"
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table in Markdown."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def table(metrics: dict) -> str:
-    """The table of the default data set in Markdown; threats that attack a subset of the test images are marked."""
-    params = load_params()
-    knowledge = dict.fromkeys(params.oblivious, "oblivious") | dict.fromkeys(params.adaptive, "adaptive")
-    reference, *others = metrics["fashion"]["clean"]
-    names = " | ".join(LABELS.get(method, method) for method in (reference, *others))
-    lines = [f"| threat | its attacker | n | {names} |", f"|{'---|' * (4 + len(others))}"]
-    everything, counts = metrics["fashion"]["clean"][reference]["n"], set()
-    for threat, methods in metrics["fashion"].items():
-        n = methods[reference]["n"]
-        cells = " | ".join(cell(numbers, subset=n < everything) for numbers in methods.values())
-        lines.append(f"| {threat} | {knowledge.get(threat, '')} | {n}{'†' * (n < everything)} | {cells} |")
-        counts |= {n} - {everything}
-    some = " or ".join(map(str, sorted(counts)))
-    note = f"† {some} of {everything} test images, a class-balanced draw; clean: the same images without attack."
-    return "\n".join([*lines, *(["", note] if counts else [])]) + "\n"
+def read_csv(read: Read, path: str) -> pd.DataFrame:
+    """Return a CSV file as a table."""
+    return pd.read_csv(StringIO(read(path)))
 
 
-def benchmark(path: Path) -> str:
-    """One benchmark's rows in Markdown, under the machine that they are of."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    machine = found["machine"]
-    where = f"{machine['device']}, {machine['capability']}, torch {machine['torch']}, {machine['date']}"
-    head, *rows = [list(found["rows"][0]), *[[shown(value) for value in row.values()] for row in found["rows"]]]
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join([f"`{path.stem}` ({where})", "", *(f"| {' | '.join(line)} |" for line in lines)]) + "\n\n"
+def percent(fraction: float) -> str:
+    """Return a fraction in percent."""
+    return f"{100 * fraction:.1f}"
 
 
-def reliability() -> str:
-    """What the reliability tests have counted, in Markdown."""
-    counted = json.loads(Path("reports/reliability.json").read_text(encoding="utf-8"))
+def accuracy(row: pd.Series) -> str:
+    """Return an accuracy, with its standard deviation where there are several seeds."""
+    return percent(row["accuracy"]) + ("" if pd.isna(row["std"]) else f" ± {percent(row['std'])}")
+
+
+def p_value(p: float) -> str:
+    """Return a p-value in words, with `noise` if a test at 5 % cannot tell the difference from it."""
+    value = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    return value if p < 0.05 else f"noise ({value})"
+
+
+def results(read: Read) -> str:
+    """Return the table of README.md: a row for each method, its price by class in the last column."""
+    lines = read_csv(read, "reports/accuracy.csv").query("dataset == @DATASET").set_index(["method", "threat"])
+    classes = read_csv(read, "reports/classes.csv").query("dataset == @DATASET and threat == 'clean'")
+    everything = lines["n"].max()
+    rows, subsets = [], set()
+    for method in load_params().methods.all():
+        cells = [method.label]
+        for threat in COLUMNS:
+            line = lines.loc[(method.name, threat)]
+            noise = "°" if line["p_reference"] >= 0.05 else ""
+            subset = f", clean {percent(line['clean_accuracy'])}" if line["n"] < everything else ""
+            subsets |= {line["n"]} - {everything}
+            cells.append(f"{accuracy(line)}{noise}{subset}")
+        lost = classes.query("method == @method.name and gain <= -@PRICE").sort_values("gain")
+        price = ", ".join(
+            f"{unescape(row['class'])} {percent(row['accuracy'] - row['gain'])} → {percent(row['accuracy'])}"
+            for _, row in lost.iterrows()
+        )
+        rows.append([*cells, price or "-"])
+    marked = [
+        name + (f", n = {n}†" if (n := lines.loc[(REFERENCE, threat), "n"]) < everything else f", n = {n}")
+        for threat, name in COLUMNS.items()
+    ]
+    notes = ["±: standard deviation over tuning seeds; an adaptive attack goes through the first seed."]
+    notes += ["°: within noise of hand-written (McNemar on every seed, Holm-corrected, 5 %)."]
+    notes += [f"Price: classes that lose {100 * PRICE:.0f} points or more on clean images."]
+    if subsets:
+        count = " or ".join(str(n) for n in sorted(subsets))
+        notes += [f"†: {count} of {everything} test images, a class-balanced draw; clean: the same images."]
+    return table(["method", *marked, "price by class"], rows) + "\n" + " ".join(notes) + "\n"
+
+
+def default(read: Read) -> str:
+    """Return all accuracies of the default, a row for each threat, with 95 % Wilson intervals."""
+    lines = read_csv(read, "reports/accuracy.csv").query("dataset == @DATASET").set_index(["threat", "method"])
+    methods = load_params().methods.all()
+    everything = lines["n"].max()
+    rows = []
+    for threat in dict.fromkeys(lines.index.get_level_values("threat")):
+        line = lines.loc[(threat, methods[0].name)]
+        knowledge = "" if line["knowledge"] == "clean" else line["knowledge"]
+        cells = [f"`{threat}`", knowledge, f"{line['n']}{'†' * bool(line['n'] < everything)}"]
+        for method in methods:
+            line = lines.loc[(threat, method.name)]
+            noise = "°" if line["p_reference"] >= 0.05 else ""
+            subset = f", clean {percent(line['clean_accuracy'])}" if line["n"] < everything else ""
+            cells.append(f"{accuracy(line)} ({percent(line['low'])}-{percent(line['high'])}){noise}{subset}")
+        rows.append(cells)
+    return table(["threat", "attacker", "n", *(method.label for method in methods)], rows)
+
+
+def starts(read: Read) -> str:
+    """Return what starts of the label-free attack leave of the hand-written prompt and of AdvPT."""
+    lines = read_csv(read, "reports/starts.csv").set_index(["eps", "attack", "starts", "method"])["accuracy"]
+    counts = sorted(set(lines.index.get_level_values("starts")))
+    head = ["eps", "attack", *(f"{count} start{'s' * (count > 1)}" for count in counts)]
+    rows = []
+    for eps, attack in dict.fromkeys((eps, attack) for eps, attack, *_ in lines.index):
+        left = ([percent(lines[eps, attack, count, name]) for name in (REFERENCE, "advpt")] for count in counts)
+        rows.append([str(eps), attack, *map(" / ".join, left)])
+    return table(head, rows)
+
+
+def experiment(read: Read, name: str) -> pd.DataFrame:
+    """Return the accuracy table of an experiment, by threat and method."""
+    return read_csv(read, f"reports/experiments/{name}.csv").set_index(["threat", "method"])
+
+
+def refreshed(read: Read) -> str:
+    """Return what the refreshed bank gains in the experiments under reports/experiments."""
+    rows = []
+    for name, threat in REFRESHED:
+        lines = experiment(read, name).loc[threat]
+        reference, ours = lines.loc[REFERENCE], lines.loc["advpt_refreshed"]
+        gain = f"{100 * (ours['accuracy'] - reference['accuracy']):+.1f}, {p_value(ours['p_zero_shot'])}"
+        what = f"{ELSEWHERE[name]}, {OLDER[threat]}" if name in ELSEWHERE else OLDER[threat]
+        numbers = [accuracy(line) for line in (reference, lines.loc["advpt"], ours)]
+        rows.append([what, str(ours["n"]), str(ours["seeds"]), *numbers, gain])
+    labels = [LABELS[name] for name in (REFERENCE, "advpt", "advpt_refreshed")]
+    return table(["threat", "n", "attacked seeds", *labels, "gain over hand-written"], rows)
+
+
+def threats(read: Read) -> str:
+    """Return accuracies under attacks and behind defences that are not in the default."""
+    lines = experiment(read, "threats")
+    methods = list(dict.fromkeys(lines.index.get_level_values("method")))
+    rows = []
+    for threat, name in THREATS.items():
+        of_threat = lines.loc[threat]
+        rows.append([name, str(of_threat.loc[REFERENCE, "n"]), *map(percent, of_threat.loc[methods, "accuracy"])])
+    return table(["threat", "n", *(LABELS[method] for method in methods)], rows)
+
+
+def sweep(read: Read) -> str:
+    """Return what experiments with the bank and with tuning have found."""
+    lines = read_csv(read, "reports/sweep.csv")
+    found = list(lines.columns[3:])
+    return table(["changed", *found], ([line["changed"], *map(percent, line[found])] for _, line in lines.iterrows()))
+
+
+def rounds(read: Read) -> str:
+    """Return what experiments with the refreshed bank have found on validation images."""
+    lines = read_csv(read, "reports/rounds.csv").query("images == 'validation'")
+    rows = [
+        [
+            line["changed"],
+            percent(line["clean_advpt_refreshed"]),
+            f"{percent(line['adaptive_eps4_advpt_refreshed'])} ± {percent(line['std'])}",
+            f"{100 * line['gain']:+.1f}",
+        ]
+        for _, line in lines.iterrows()
+    ]
+    reference = (percent(lines.iloc[0][f"{threat}_{REFERENCE}"]) for threat in ("clean", "adaptive_eps4"))
+    head = ["changed", "clean", "adaptive, eps 4", "gain over hand-written"]
+    return table(head, [*rows, ["*hand-written*", *reference, ""]])
+
+
+def folds(read: Read) -> str:
+    """Return what ways to tune on a refreshed bank have gained in cross-validation."""
+    lines = read_csv(read, "reports/folds.csv")
+    found = [name for name in lines.columns if f"{name} se" in lines.columns]
+    reference, gains = lines.iloc[0], lines.iloc[1:]
+    rows = [
+        [line["tuned"], *(f"{line[name]:+.2f} ± {line[f'{name} se']:.2f}" for name in found)]
+        for _, line in gains.iterrows()
+    ]
+    accuracies = ("" if pd.isna(reference[name]) else f"{reference[name]:.2f} %" for name in found)
+    return table(["tuned", *found], [*rows, [f"*{reference['tuned']}*", *accuracies]])
+
+
+def benchmarks(read: Read) -> str:
+    """Return what reports/studies/benchmarks has measured, a table for each machine and benchmark."""
+    made = []
+    for path in sorted(Path("reports/benchmarks").glob("*.json")):
+        found = json.loads(read(path.as_posix()))
+        machine = found["machine"]
+        where = f"{machine['device']}, {machine['capability']}, torch {machine['torch']}, {machine['date']}"
+        rows = ([shown(value) for value in row.values()] for row in found["rows"])
+        made.append(f"`{path.stem}` ({where})\n\n{table(found['rows'][0], rows)}")
+    return "\n".join(made)
+
+
+def reliability(read: Read) -> str:
+    """Return what the reliability tests have counted."""
+    counted = json.loads(read("reports/reliability.json"))
     damaged = [name.removesuffix(" tried") for name in counted if name.endswith(" tried")]
     single = [name for name in counted if name.rpartition(" ")[0] not in damaged]
-    lines = ["| what was tried | how often |", "|---|---|", *(f"| {name} | {counted[name]:,} |" for name in single)]
-    lines += ["", "| damaged files | tried | refused by name | read whole |", "|---|---|---|---|"]
+    made = table(["what was tried", "how often"], ([name, f"{counted[name]:,}"] for name in single))
+    rows = []
     for name in damaged:
-        read = counted.get(f"{name} read", counted.get(f"{name} decoded", 0))
-        lines.append(f"| {name} | {counted[f'{name} tried']:,} | {counted[f'{name} refused']:,} | {read:,} |")
-    return "\n".join(lines) + "\n"
+        read_whole = counted.get(f"{name} read", counted.get(f"{name} decoded", 0))
+        rows.append([name, *(f"{n:,}" for n in (counted[f"{name} tried"], counted[f"{name} refused"], read_whole))])
+    return f"{made}\n{table(['damaged files', 'tried', 'refused by name', 'read whole'], rows)}"
 
 
-def sweep() -> str:
-    """What experiments have found, in Markdown."""
-    with Path("reports/sweep.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    threats = list(rows[0])[3:]
-    lines = [f"| {' | '.join(['changed', *threats])} |", f"|{'---|' * (1 + len(threats))}"]
-    for row in rows:
-        numbers = (f"{100 * float(row[threat]):.1f}" for threat in threats)
-        lines.append(f"| {' | '.join([row['changed'], *numbers])} |")
-    return "\n".join(lines) + "\n"
+DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
+    "README.md": {"results": results},
+    "docs/experiments.md": {
+        "default": default,
+        "starts": starts,
+        "threats": threats,
+        "refreshed": refreshed,
+        "sweep": sweep,
+        "rounds": rounds,
+        "folds": folds,
+    },
+    "docs/performance.md": {"benchmarks": benchmarks},
+    "docs/reliability.md": {"reliability": reliability},
+}
 
 
-def rounds() -> str:
-    """What experiments with rounds of refreshing have found on validation images, in Markdown."""
-    with Path("reports/rounds.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["images"] == "validation"]
-    lines = ["| changed | clean | adaptive, eps 4 | gain over hand-written |", "|---|---|---|---|"]
-    for row in rows:
-        adaptive = f"{percent(row['adaptive_eps4_advpt_refreshed'])} ± {percent(row['std'])}"
-        cells = [row["changed"], percent(row["clean_advpt_refreshed"]), adaptive, f"{100 * float(row['gain']):+.1f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    clean, adaptive = (percent(rows[0][f"{threat}_zero_shot"]) for threat in ("clean", "adaptive_eps4"))
-    lines.append(f"| *hand-written* | {clean} | {adaptive} | |")
-    return "\n".join(lines) + "\n"
+def from_disk(path: str) -> str:
+    """Return the content of a file."""
+    return Path(path).read_text(encoding="utf-8")
 
 
-def folds() -> str:
-    """What ways to tune on a refreshed bank have gained in cross-validation, in Markdown."""
-    with Path("reports/folds.csv").open(encoding="utf-8", newline="") as file:
-        by_hand, *rows = csv.DictReader(file)
-    threats = [name for name in by_hand if f"{name} se" in by_hand]
-    lines = [f"| tuned | {' | '.join(threats)} |", f"|{'---|' * (1 + len(threats))}"]
-    for row in rows:
-        gains = (f"{float(row[threat]):+.2f} ± {float(row[f'{threat} se']):.2f}" for threat in threats)
-        lines.append(f"| {' | '.join([row['tuned'], *gains])} |")
-    accuracies = (f"{float(by_hand[threat]):.2f} %" if by_hand[threat] else "" for threat in threats)
-    lines.append(f"| *{by_hand['tuned']}* | {' | '.join(accuracies)} |")
-    return "\n".join(lines) + "\n"
+def with_tables(document: str, text: str, read: Read = from_disk) -> str:
+    """Return the text of a document with its tables.
 
+    Args:
+        document: Its path, a key of DOCUMENTS.
+        text: With a place for each of its tables.
+        read: How to read the files that tables are made from.
 
-def refreshed() -> str:
-    """What the refreshed bank gains in the experiments under reports/experiments, in Markdown."""
-    lines = ["| threat | n | attacked seeds | hand-written | AdvPT | AdvPT refreshed | gain over hand-written |"]
-    lines.append(f"|{'---|' * 7}")
-    for experiment, threat in REFRESHED:
-        rows = experiment_rows(experiment)
-        hand, advpt, ours = (rows[threat, prompt] for prompt in ("zero_shot", "advpt", "advpt_refreshed"))
-        numbers = [percent(row["accuracy"]) + (row["std"] and f" ± {percent(row['std'])}") for row in (advpt, ours)]
-        name = f"{ELSEWHERE[experiment]}, {NAMES[threat]}" if experiment in ELSEWHERE else NAMES[threat]
-        cells = [name, ours["n"], ours["seeds"], percent(hand["accuracy"]), *numbers, gain(hand, ours)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def threats() -> str:
-    """Accuracy under the attacks and behind the defences that are not in the default, in Markdown."""
-    rows = experiment_rows("threats")
-    methods = list(dict.fromkeys(method for _, method in rows))
-    lines = [f"| threat | n | {' | '.join(LABELS[method] for method in methods)} |", f"|{'---|' * (2 + len(methods))}"]
-    for threat in THREATS:
-        numbers = (percent(rows[threat, method]["accuracy"]) for method in methods)
-        cells = [(NAMES | SUITE)[threat], rows[threat, "zero_shot"]["n"], *numbers]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def experiment_rows(name: str) -> dict[tuple[str, str], dict[str, str]]:
-    """The accuracy table of an experiment, by threat and method."""
-    with Path(f"reports/experiments/{name}.csv").open(encoding="utf-8", newline="") as file:
-        return {(row["threat"], row["method"]): row for row in csv.DictReader(file)}
-
-
-def gain(hand: dict[str, str], ours: dict[str, str]) -> str:
-    """A difference in points, and whether the paired test can tell it from noise."""
-    points, p = 100 * (float(ours["accuracy"]) - float(hand["accuracy"])), float(ours["p_zero_shot"])
-    told = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    return f"{points:+.1f}, {told}" if p < 0.05 else f"{points:+.1f}, noise ({told})"
-
-
-def percent(fraction: str) -> str:
-    """A fraction in percent."""
-    return f"{100 * float(fraction):.1f}"
-
-
-def benchmarks() -> str:
-    """What was measured by reports/studies/benchmarks, in Markdown."""
-    return "".join(map(benchmark, sorted(Path("reports/benchmarks").glob("*.json"))))
-
-
-def with_tables(readme: str, metrics: dict) -> str:
-    """README.md with the table of these metrics and the others, each between `<!-- NAME -->` and `<!-- /NAME -->`."""
-    tables = {
-        "results": table(metrics),
-        "threats": threats(),
-        "sweep": sweep(),
-        "refreshed": refreshed(),
-        "rounds": rounds(),
-        "folds": folds(),
-        "benchmarks": benchmarks(),
-        "reliability": reliability(),
-    }
-    for name, made in tables.items():
+    Raises:
+        ValueError: If a table has no place.
+    """
+    for name, make in DOCUMENTS[document].items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = readme.partition(begin)
+        before, _, rest = text.partition(begin)
         _, found, behind = rest.partition(end)
         if not found:
-            raise ValueError(f"README.md has no place for the table {name}")
-        readme = before + begin + made + end + behind
-    return readme
+            raise ValueError(f"{document}: no place for the table {name}: {begin.strip()} and {end} have to be there")
+        text = before + begin + make(read) + end + behind
+    return text
 
 
 if __name__ == "__main__":
-    path = Path("README.md")
-    metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
-    path.write_text(with_tables(path.read_text(encoding="utf-8"), metrics), encoding="utf-8")
+    for document in DOCUMENTS:
+        Path(document).write_text(with_tables(document, from_disk(document)), encoding="utf-8")

@@ -19,7 +19,9 @@ from tests.models.random_models import KINDS, random_model, save_random
 
 CPU = torch.device("cpu")
 TINY = Path("data/embedded/tiny-clip")
-README_COMMAND = re.search("<!-- digest -->\n```bash\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
+DOCS_COMMAND = re.search(
+    "<!-- digest -->\n```bash\n(.*?)```", (ROOT / "docs/reproducibility.md").read_text("utf-8"), re.DOTALL
+)[1]
 BESIDE = (
     ".DS_Store",
     ".gitattributes",
@@ -52,13 +54,13 @@ def strew(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model", "it's a model; $(exit 1)"])
-def test_the_command_of_the_readme_prints_the_digest_whatever_lies_beside(tmp_path, name):
+def test_the_command_of_the_docs_prints_the_digest_whatever_lies_beside(tmp_path, name):
     folder = tmp_path / name
     digest = save_random(folder, "vit_b_32")
     strew(folder)
     assert digest_of(folder) == digest
     (tmp_path / "here").symlink_to(folder)
-    assert shell(README_COMMAND.replace("FOLDER", str(tmp_path / "here"))) == digest
+    assert shell(DOCS_COMMAND.replace("FOLDER", str(tmp_path / "here"))) == digest
     load_clip(f"local-dir:{folder}", pretrained=None, sha256=digest, device=CPU)
 
 
