@@ -92,6 +92,7 @@ def fit_to(
     classes = 1 + max(int(labels.max()) for _, labels in shards())
     fitting = settings.model_dump(exclude={"name", "pretrained"})
     about: dict[str, object] = {"name": settings.name}
+    network: nn.Module
     if isinstance(settings, SmallCnn):
         network = fit_surrogate(shards, classes=classes, seed=seed, device=device, **fitting)
     else:

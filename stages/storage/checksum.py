@@ -28,7 +28,7 @@ def checksum_of_json(value: Any) -> str:
 def checksum_of_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
     """Return the sha256 of named arrays with their types and shapes, and of what is said about them."""
     facts = [
-        [name, array.dtype.str, array.shape, hashlib.sha256(np.ascontiguousarray(array)).hexdigest()]
+        [name, array.dtype.str, array.shape, hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()]
         for name, array in sorted(arrays.items())
     ]
     return checksum_of_json([facts, about])

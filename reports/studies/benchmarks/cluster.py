@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from copy import copy
-from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
         }
 
 
-def alone(run: Engine) -> Engine:
+def alone(run: Any) -> Engine:
     """Return the engine with the first of its workers alone."""
     while run._starting:
         run._first_answer({})
@@ -67,7 +67,7 @@ def alone(run: Engine) -> Engine:
 
 def craft(run: Engine, source: Path, folder: Path) -> None:
     """One folder of adversarial images."""
-    run.map(partial(FeatureAttackWorker.attack, provenance={}), source, folder, what="benchmark")
+    run.map(FeatureAttackWorker.attack, source, folder, what="benchmark")
 
 
 def store(folder: Path, shards: int) -> int:
