@@ -19,7 +19,9 @@ from stages.defences.victim import Victim
 from stages.models.clip import Clip
 from stages.models.device import choose_device, graphed, largest_batch, to_tensor
 from stages.prompts.context import assemble, initial_context
-from stages.prompts.fit import tuned
+from stages.prompts.fit import Tuned, fit
+from stages.prompts.generators import tuning_generators
+from stages.prompts.learners import learner_of
 from stages.prompts.text import TextTower
 from stages.runtime.params import AutoAttack, load_params
 from stages.storage.images import Images
@@ -118,21 +120,24 @@ def test_tuning_through_a_graph_arrives_where_the_cpu_does(clip, on_gpu, tmp_pat
     labels = torch.arange(200) % len(NAMES)
     centres = torch.randn(len(NAMES), clip.model.text_projection.shape[1], generator=generator)
     bank = centres[labels] + 0.5 * torch.randn(200, centres.shape[1], generator=generator)
-    settings = load_params().tune.model_copy(update={"epochs": 20, "batch_size": 64, "lr": 0.05})
-    results = [
-        tuned(
+    changes = {"epochs": 20, "batch_size": 64, "lr": 0.05, "kind": "context"}
+    settings = {**load_params().tune.model_dump(), **changes}
+
+    def tuned(one: Clip, device: torch.device) -> Tuned:
+        generators = tuning_generators(0, settings["tuning_seeds"])
+        return fit(
+            learner_of(settings, NAMES, "{}", one, generators),
             settings,
-            NAMES,
             one,
-            seed=0,
+            generators=generators,
             embeddings=bank[None, None].to(device),
             clean_embeddings=bank.to(device),
             labels=labels.to(device),
             checkpoint=tmp_path / device.type,
             what="",
         )
-        for one, device in ((clip, CPU), (on_gpu, GPU))
-    ]
+
+    results = [tuned(one, device) for one, device in ((clip, CPU), (on_gpu, GPU))]
     assert [result.note for result in results] == ["", ""]
     losses = [np.array([epoch.loss for epoch in result.curve]) for result in results]
     assert losses[0][-1].mean() < losses[0][0].mean()

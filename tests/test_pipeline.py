@@ -16,7 +16,7 @@ from PIL import Image
 
 from stages.models.clip import weights_digest
 from stages.prompts.generators import tuning_generators
-from stages.storage.prompts import load_prompts, save_prompts
+from stages.storage.prompts import load_prompts
 from tests.imports import ROOT
 from tests.micro import Project, ran, yaml
 
@@ -91,15 +91,6 @@ def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_
     }  # the raw images, which one makes and the other reads, are never cached
 
 
-def test_the_report_says_which_files_no_stage_makes_any_more(project):
-    project.change(adaptive={})
-    printed = project.run("dvc", "repro")
-    left = "data/predictions/fashion/all/zero_shot/zero_shot/adaptive_eps4.parquet"
-    assert f"no stage makes {left}" in printed and "run `dvc checkout" in printed
-    project.run("dvc", "checkout")
-    assert "no stage makes" not in project.run("dvc", "repro")
-
-
 def test_an_experiment_runs_in_a_git_worktree(project, tmp_path):
     """An old dulwich knows no worktrees: DVC then does nothing, and says nothing."""
     project.run("git", "worktree", "add", "-q", str(tmp_path / "tree"), "HEAD")
@@ -150,25 +141,6 @@ def test_a_bank_of_another_model_is_refused(project):
     failed = project.fails("python", "-m", "stages.tune", "fashion", "all", "tune_bank", "advpt")
     configuration.write_bytes(before)
     assert re.search(r"(clean|bank)\.parquet: made with model = ", failed) and "Traceback" not in failed
-
-
-def test_words_of_foreign_embeddings_or_prompts_are_refused(project):
-    """Another attack or seed than this run has; a prompt that was tuned on another bank."""
-    said = project.folder / "data/interpretation/fashion/nearest_tokens.parquet"
-    prompts = project.folder / "data/prompts/fashion/all/tune_bank/advpt/prompts.safetensors"
-    before, file = said.read_bytes(), load_prompts(prompts)
-    for key, other, name in (("attack__eps", 4, "attack"), ("seed", 1, "seed")):
-        project.change(**{key: other})
-        failed = project.fails("python", "-m", "stages.interpret", "fashion")
-        assert f"bank.parquet: made with {name}" in failed and "Traceback" not in failed
-        project.run("git", "checkout", "params.yaml")
-    file.provenance["attack"]["eps"] = 4
-    prompts.unlink()  # it may be a link into the cache
-    save_prompts(prompts, file)
-    failed = project.fails("python", "-m", "stages.interpret", "fashion")
-    assert "advpt/prompts.safetensors: made with attack" in failed and "Traceback" not in failed
-    prompts.unlink()
-    assert said.read_bytes() == before
 
 
 def test_tuning_began_where_the_words_say(project):

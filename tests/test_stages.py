@@ -12,14 +12,14 @@ from stages.crafting.embedding import embed_shard
 from stages.crafting.feature import OBJECTIVES as OBLIVIOUS
 from stages.crafting.feature import feature_attack
 from stages.crafting.transfer import fit_to, surrogate_accuracy, transfer_attack
-from stages.evaluation.study import Study, accuracy_of, expected_provenance, judged, read_study
+from stages.evaluation.study import accuracy_of, predictions_table
 from stages.models.device import to_tensor
 from stages.prompts.context import handwritten
 from stages.prompts.text import TextTower
 from stages.runtime.params import FeaturePgd, Reverse, load_params
 from stages.storage.embeddings import Bank
 from stages.storage.images import Images, write_images
-from stages.storage.prompts import PromptFile, save_prompts
+from stages.storage.prompts import PromptFile
 from tests.victims import CPU, attacked, noisy
 
 LABEL_FREE = FeaturePgd(method="feature_pgd", objective="kl", eps=8, steps=5, step_ratio=2.5)
@@ -150,47 +150,11 @@ def test_rows_are_those_of_the_seed(prompts):
     embeddings = np.random.default_rng(0).normal(size=(30, 128)).astype(np.float32)
     bank = Bank([str(i) for i in range(30)], labels, embeddings)
     for seed in range(2):
-        rows = judged(bank, Study("s", {"p": prompts}, np.arange(3)), threat="t", prompt="p", seed=seed)
+        rows = predictions_table(bank, prompts, title="s", threat="t", method="p", seed=seed)
         expected = (embeddings @ prompts.text_features[seed].T).argmax(1)
         assert rows["prediction"].to_pylist() == expected.tolist()
         assert set(rows["seed"].to_pylist()) == {seed} and set(rows["dataset"].to_pylist()) == {"s"}
         assert accuracy_of([rows]) == pytest.approx(np.mean(expected == labels))
-
-
-def test_a_study_of_some_classes_judges_their_images_among_these_classes_alone(prompts, tmp_path, monkeypatch):
-    """Hand-written prompts of a, b, c; tuned ones of b, c: images of a take no part, b is class 0."""
-    monkeypatch.chdir(tmp_path)
-    some = prompts.of_classes(np.array([1, 2]))
-    other = replace(some, text_features=some.text_features[::-1])
-    files = {"d/hand": prompts, "d_new/coop": some, "d_new/advpt": some, "d_new/advpt_refreshed": other}
-    for path, file in files.items():
-        (tmp_path / "data/prompts" / path).mkdir(parents=True)
-        file = replace(file, provenance={"dataset": "d"})
-        save_prompts(tmp_path / "data/prompts" / path / "prompts.safetensors", file)
-    study = read_study("d", "d_new")
-    labels = np.array([0, 1, 2, 1])
-    assert study.takes_part(labels).tolist() == [False, True, True, True]
-    assert study.relabel(labels[1:]).tolist() == [0, 1, 0]
-    assert study.prompts["hand"].class_names == ["b", "c"]
-    assert np.array_equal(study.prompts["hand"].text_features, prompts.text_features[:, 1:])
-    assert np.array_equal(study.prompts["advpt_refreshed"].text_features, prompts.text_features[::-1, 1:])
-    with pytest.raises(ValueError, match="made with model"):
-        read_study("d", "d_new", model="other")
-    bank = Bank(["1", "2", "3"], np.array([0, 1, 0]), prompts.text_features[0, [1, 2, 1]])
-    rows = judged(bank, study, threat="t", prompt="hand", seed=0)
-    assert rows["prediction"].to_pylist() == [0, 1, 0] and min(rows["margin"].to_pylist()) > 0
-
-
-@pytest.mark.parametrize("start", ["hand", "advpt"])
-def test_a_prompt_of_rounds_is_made_by_them_and_by_what_they_start_with(start):
-    params = load_params()
-    params = params.model_copy(update={"refresh": params.refresh.model_copy(update={"start": start})})
-    made = expected_provenance(params)
-    tune = {**params.tune.model_dump(), **params.refresh.tune.model_dump()}
-    about = {"seed": params.seed, "tune": tune, "refresh": params.refresh.model_dump()}
-    first = {"hand": {"hand": params.hand}, "advpt": made["advpt"]}[start]
-    assert made["advpt_refreshed"] == {**about, "start": first}
-    assert list(made) == ["hand", "coop", "advpt", "advpt_refreshed"]
 
 
 @pytest.mark.parametrize("count", [1, 3, 31])

@@ -27,7 +27,7 @@ from stages.crafting.batching import even_batches
 from stages.crafting.embedding import embed_shard
 from stages.crafting.refresh import RefreshWorker
 from stages.crafting.shards import craft_shard, steps_of
-from stages.datasets.card_file import read_card
+from stages.datasets.card import read_card
 from stages.models.clip import Clip, load_clip
 from stages.models.logits import cosine_logits
 from stages.prompts.fit import fit
