@@ -7,7 +7,7 @@ import pytest
 
 from stages.storage.embeddings import read_bank
 from stages.storage.parquet import read_table
-from tests.micro import METHODS, attacking, evaluating, judging, ran, yaml
+from tests.micro import METHODS, SUFFIXES, attacking, evaluating, judging, ran, yaml
 
 ADVPT, REFRESHED = ("tune_bank", "advpt"), ("refresh", "advpt_refreshed")
 REPORT = {"model-card", "plot"}
@@ -140,19 +140,23 @@ def test_a_surrogate_needs_training_images(project):
 def test_halves_of_the_classes_rerun_nothing_that_exists(project):
     project.change(base_to_new=["fashion"])
     names = project.repro()
-    groups = ("", "-clean", "-bank", "-refresh")
-    assert {name.split("-fashion")[0].split("@")[0] for name in names} >= {"plot"}
-    kinds = {re.sub(r"-(base|new)\b.*", "", name) for name in names}
-    assert (
-        kinds
-        == {
-            *("zero-shot-halves", "tune-clean-base", "tune-bank-base", "refresh-base", "model-card-halves", "plot"),
-            *(f"transfer-new{group}" for group in ("", "-bank", "-refresh")),
-            *(f"{stage}-halves{group}" for stage in ("evaluate", "attack-adaptive") for group in groups),
-        }
-        or {"tune-clean", "tune-bank", "refresh"} & kinds
-    )
-    assert not names & {"tune-clean-coop", "tune-bank-advpt", "refresh-advpt_refreshed", "model-card"}
+    judged = {
+        f"{stage}-halves{SUFFIXES[group]}-{half}-{group}-{method}{threat}"
+        for stage, threat in (("evaluate", ""), ("attack-adaptive", "-adaptive_eps4"))
+        for half in ("base", "new")
+        for group, method in METHODS
+    }
+    assert names == judged | {
+        *("zero-shot-halves-base-zero_shot", "zero-shot-halves-new-zero_shot"),
+        *("tune-clean-base-base-coop", "tune-bank-base-base-advpt", "refresh-base-base-advpt_refreshed"),
+        *("transfer-new-new-tune_clean-coop", "transfer-new-bank-new-tune_bank-advpt"),
+        *(
+            "transfer-new-refresh-new-refresh-advpt_refreshed",
+            "model-card-halves-base",
+            "model-card-halves-new",
+            "plot",
+        ),
+    }
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
     base, new, both = (metrics[f"fashion_{name}"]["clean"]["advpt"] for name in ("base", "new", "base_to_new"))
     assert base["n"] + new["n"] == metrics["fashion"]["clean"]["advpt"]["n"]
