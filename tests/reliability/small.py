@@ -172,6 +172,12 @@ def outs_of(stage: str, *arguments: str) -> list[str]:
             for split in ("train", "test")
             for out in (f"images/{dataset}/{split}/clean", f"features/{dataset}/{split}/clean.parquet")
         ],
+        "zero_shot": [f"prompts/{dataset}/{name}/zero_shot/{arguments[-1]}"],
+        "defend": [f"prompts/{dataset}/{name}/defended/{arguments[-1]}"],
+        "evaluate": [f"predictions/{path}/oblivious.parquet"],
+        "evaluate_images": [f"predictions/{path}/oblivious.parquet"],
+        "interpret": [f"interpretation/{dataset}"],
+        "model_card": [f"model_cards/{dataset}/{name}.md"],
         "assess": [f"assessment/{dataset}.parquet"],
         "attack_adaptive": [f"images/{dataset}/adaptive/{'/'.join(rest)}", f"predictions/{path}.parquet"],
     }[stage]

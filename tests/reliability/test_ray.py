@@ -174,8 +174,8 @@ def test_lost_nodes_cost_time_alone(long_craft, cluster, record_property):
 def test_a_killed_driver_goes_on(long_craft, cluster):
     small, expected = long_craft
     process = on_ray(small, cluster, "craft", "fashion")
-    partial = small.folder / BANK.parent / f".{BANK.name}.partial" / BANK.name
-    while not list(partial.glob("0*.parquet")):
+    pieces = small.folder / BANK.parent / f".{BANK.name}.partial"
+    while not list(pieces.rglob("[!.]*.parquet")):
         assert process.poll() is None
         time.sleep(0.2)
     process.kill()
@@ -237,13 +237,13 @@ class Reader:
 def test_chosen_shards_are_numbered_anew_and_finished_files_kept(params, source, shard, tmp_path):
     with engine(params, Reader, shards=2) as run:
         written = run.map(Reader.write, source, tmp_path / "out", what="test", chosen=[1, 3])
-        assert (written.images, written.pieces, written.kept) == (6, 2, 0)
-        found = [read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+        assert (written.images, len(written.paths), written.kept) == (6, 2, 0)
+        found = [read_table(path) for path in written.paths]
         assert [table["id"].to_pylist() for table, _ in found] == [shard.ids[3:6], shard.ids[9:12]]
         assert [provenance for _, provenance in found] == [{"index": 0}, {"index": 1}]
-        (tmp_path / "out/00000.parquet").unlink()
+        written.paths[0].unlink()
         again = run.map(Reader.write, source, tmp_path / "out", what="test", chosen=[1, 3])
-        assert (again.images, again.pieces, again.kept) == (6, 2, 1)
+        assert (again.images, again.paths, again.kept) == (6, written.paths, 1)
 
 
 def test_workers_get_copies_of_a_folder_of_shards(params, source, shard):
