@@ -198,7 +198,7 @@ class Tuning:
                 features = self.filled(self.clip.encode_image, own)(images)
                 losses = F.cross_entropy(self.logits(features, text_features), labels, reduction="sum")
             found = torch.autograd.grad(losses, list(own.values())) if own else ()
-            columns = [features.detach().float(), *(gradient.flatten(1) for gradient in found)]
+            columns = [features.detach(), *(gradient.flatten(1) for gradient in found)]
             return torch.cat(columns, dim=1).cpu().numpy()
 
         batching = even_batches(self.runtime, len(met), self.device.type)

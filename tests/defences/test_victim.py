@@ -92,6 +92,27 @@ def test_a_bias_is_added_to_the_logits(rows, prompts, save):
     )
 
 
+def test_an_image_prompt_is_added_to_the_images_and_not_clipped(rows, plain, prompts, save):
+    """Behind the ball: the sum leaves [0, 1], and each seed has its own."""
+    pixels = np.random.default_rng(0).uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32)
+    folder = save(pixels=pixels)
+    images = rows[0].clone().requires_grad_()
+    for seed in range(2):
+        expected = plain_logits(plain, images + torch.tensor(pixels[seed]), prompts.text_features[seed], 10.0)
+        found = stages.load_victim(folder, seed=seed)(images) * (10.0 / prompts.logit_scale)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    gradients = [torch.autograd.grad(F.cross_entropy(logits, rows[1]), images)[0] for logits in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+
+
+def test_a_defence_stands_before_the_image_prompt(rows, prompts, save):
+    """What is defended is the image that the attacker made."""
+    pixels = np.full((2, 3, 32, 32), 0.3, np.float32)
+    block = {"method": "advpt", "defence": {"kind": "bits", "bits": 1}}
+    both = stages.load_victim(save(pixels=pixels, provenance={**prompts.provenance, "block": block}))
+    assert torch.equal(both(rows[0]), stages.load_victim(save(pixels=pixels))(rows[0].round()))
+
+
 def test_the_defence_of_the_block_stands_before_the_towers(rows, prompts, save):
     block = {"method": "advpt", "defence": {"kind": "bits", "bits": 1}}
     victim = stages.load_victim(save(provenance={**prompts.provenance, "block": block}))
