@@ -245,7 +245,7 @@ def restore(
         with torch.no_grad():
             tensor.copy_(torch.tensor(arrays[name]))
         kept = {key.partition("/")[2]: array for key, array in arrays.items() if key.startswith(f"{name}/")}
-        optimizer.state[tensor] = {
-            key: torch.tensor(array, device="cpu" if key == "step" else tensor.device) for key, array in kept.items()
-        }
+        if "step" in kept:  # a number, which torch keeps on the CPU and files hold as an array of one
+            optimizer.state[tensor]["step"] = torch.tensor(kept.pop("step").item())
+        optimizer.state[tensor] |= {key: torch.tensor(array, device=tensor.device) for key, array in kept.items()}
     generator.set_state(torch.tensor(arrays["generator"]))
