@@ -383,7 +383,9 @@ class Tuned(Overrides):
     `kind` names the module of stages/prompts/learners that says what is tuned.
     """
 
-    kind: Literal["context"] = "context"
+    kind: Literal[
+        "context",
+    ] = "context"  # fmt: skip
 
     @property
     def unused(self) -> set[str]:
