@@ -125,7 +125,7 @@ def bare() -> dict[str, str]:
 def fresh(tmp_path_factory, environment) -> Project:
     """A micro project, committed, in which nothing has run."""
     folder = tmp_path_factory.mktemp("project") / "advpt"
-    ignored = shutil.ignore_patterns("cache", "tmp", "__pycache__", "make.py")
+    ignored = shutil.ignore_patterns("cache", "tmp", "config.local", "__pycache__", "make.py")
     for name in ("stages", "data/embedded", ".dvc"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("dvc.yaml", "params.yaml", ".gitattributes", ".gitignore", ".dvcignore"):
