@@ -156,7 +156,7 @@ def test_an_example_applies_and_works(project, name):
     ("override", "message"),
     [
         ("methods.tune_bank.offset.init_words=a photo of a", r"offset: init_words: kind 'offset' has no context"),
-        ("base_to_new=[fashion]", r"offset, .*\.advpt_refreshed: .* '~methods\.tune_bank\.offset' -S "),
+        ("base_to_new=[fashion]", r"offset, .*\.advpt_refreshed.*: .* '~methods\.tune_bank\.offset' -S "),
     ],
 )
 def test_a_kind_without_a_context_takes_no_key_of_one_and_no_other_classes(project, override, message):

@@ -172,7 +172,7 @@ def test_names_and_settings_that_cannot_go_together_are_refused_before_any_work(
         (
             "base_to_new",
             ["fashion"],
-            r"advpt_refreshed: transfer and base_to_new need other classes.*-S '~methods\.refresh\.advpt_refreshed'",
+            r"advpt_refreshed.*: transfer and base_to_new need other classes.*-S '~methods\.refresh\.advpt_refreshed'",
         ),
     ):
         params = yaml.load(path)
