@@ -385,7 +385,8 @@ class Tuned(Overrides):
 
     kind: Literal[
         "context",
-    ] = "context"  # fmt: skip
+        "bias",
+    ] = "context"
 
     @property
     def unused(self) -> set[str]:
