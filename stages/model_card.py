@@ -4,7 +4,7 @@ from stages.report.classes import classes_table
 from stages.report.inputs import read_study
 from stages.report.model_card import model_card
 from stages.report.tables import results_of
-from stages.report.verdict import unequal_sizes, verdict
+from stages.report.verdict import verdict
 from stages.report.vocabulary import CLEAN, headline_threat
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
@@ -26,7 +26,7 @@ def main(dataset: str, study: str) -> str:
         for heading, group in verdict([results], headline, classes).items()
         for sentence in group
     ]
-    card = model_card(found, results, [*unequal_sizes(results), *sentences])
+    card = model_card(found, results, sentences)
     with replacing(out) as temporary:
         temporary.write_text(card, encoding="utf-8")
     accuracies = ", ".join(f"{line.method} {line.accuracy:.3f}" for line in results.of_threat(CLEAN))

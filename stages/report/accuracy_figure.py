@@ -58,7 +58,7 @@ def draw_threats(panel: Axes, study: Results, threats: list[Threat]) -> None:
             line, at = study.line(threat, method), index + 0.8 * ((place + 0.5) / count - 0.5)
             look = looks[method.name]
             panel.hlines(at, line.low, line.high, color=look.colour, linewidth=1.8)
-            panel.plot(line.accuracy, at, **look.mark(hollow=is_noise(study, threat, method)))
+            panel.plot(line.accuracy, at, **look.mark(hollow=is_noise(study, line)))
             panel.text(line.high + 0.008, at, f"{100 * line.accuracy:.1f}", va="center", fontsize=7)
     panel.set_yticks(range(len(threats)), [f"{threat.name}\n{threat.recipe}" for threat in threats], fontsize=8)
     panel.set_ylim(len(threats) - 0.45, -0.55)

@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.report.classes import whole_points
 from stages.report.statistics import wilson
 from stages.report.style import GRID, legend_inches, legend_marks, looks_of, percent_axis, png, short, styled
 from stages.report.vocabulary import Method, Threat
+from stages.report.wording import signed
 
 MOST_CLASSES = 20  # more lines than this cannot be read
 INCHES_PER_CLASS, INCHES_PER_METHOD = 0.28, 0.075
@@ -72,7 +72,7 @@ def draw(panel: Axes, table: pd.DataFrame, classes: list[str], methods: list[Met
         panel.plot(lines["accuracy"], at, **look.mark() | {"markersize": 3.5}, clip_on=False)
         if method == shown:
             for place, gain in enumerate(lines["gain"]):
-                panel.text(1.04, place, whole_points(gain), va="center", fontsize=7)
+                panel.text(1.04, place, signed(gain, digits=0), va="center", fontsize=7)
     panel.set_yticks(places, [short(unescape(name)) for name in classes], fontsize=8)
     percent_axis(panel, "x")
     panel.set(ylim=(len(classes) - 0.4, -0.6), xlabel=f"accuracy in %; right: points gained by {shown.label}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from stages.report.significance import comparisons
-from stages.report.statistics import DIGITS, accuracies, clean_accuracies, robust_rows
+from stages.report.statistics import DIGITS, EXAMPLE, accuracies, clean_accuracies, robust_rows
 from stages.report.vocabulary import CLEAN, Method, Threat, baseline_of, reference_of
 
 NAN = float("nan")
@@ -18,7 +18,9 @@ class Accuracy(NamedTuple):
     """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`.
 
     clean_accuracy is that on the same images without attack, with the same tuning seeds. p_reference and p_baseline
-    are the corrected p of the comparisons with the reference and with the method's baseline; NaN where there is none.
+    are the corrected p of the comparisons with the reference and with the method's baseline. oblivious_accuracy, of an
+    adaptive threat, is that under the strongest oblivious threat of its eps, on the same images with the same seeds.
+    NaN where there is none.
     """
 
     dataset: str
@@ -34,6 +36,7 @@ class Accuracy(NamedTuple):
     clean_accuracy: float
     p_reference: float = NAN
     p_baseline: float = NAN
+    oblivious_accuracy: float = NAN
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class Results:
         """All methods but the reference."""
         return [method for method in self.methods if method != self.reference]
 
+    @property
+    def images(self) -> int:
+        """Number of test images."""
+        return max(line.n for line in self.lines.values())
+
     def line(self, threat: Threat, method: Method) -> Accuracy:
         """Return one accuracy."""
         return self.lines[threat.name, method.name]
@@ -70,14 +78,22 @@ class Results:
         """Return the accuracies under a threat, in the order of the methods."""
         return [self.line(threat, method) for method in self.methods]
 
-    @property
-    def images(self) -> int:
-        """Number of test images."""
-        return max(line.n for line in self.lines.values())
+    def strongest(self, method: Method, knowledge: str) -> dict[float, Accuracy]:
+        """Return, by ascending eps, what the strongest threat of one kind of attacker leaves of a method.
 
-    def is_subset(self, line: Accuracy) -> bool:
-        """Return whether another threat attacks more images."""
-        return line.n < self.images
+        Where there is a pointwise worst, this is it; otherwise the threat with the lowest accuracy.
+        """
+        found: dict[float, list[tuple[bool, float, Accuracy]]] = {}
+        for threat in sorted(self.threats, key=lambda threat: threat.eps):
+            if threat.knowledge == knowledge and (line := self.lines.get((threat.name, method.name))):
+                found.setdefault(threat.eps, []).append((not threat.is_worst, line.accuracy, line))
+        return {eps: min(lines)[-1] for eps, lines in found.items()}
+
+
+def results_from(table: pd.DataFrame, title: str, methods: list[Method], threats: list[Threat]) -> Results:
+    """Return the results of a study from its rows of the accuracy table."""
+    lines = (Accuracy(**row) for row in table[table["dataset"] == title].to_dict("records"))
+    return Results(title, methods, threats, {(line.threat, line.method): line for line in lines})
 
 
 def results_of(title: str, predictions: Predictions, methods: list[Method], threats: list[Threat]) -> Results:
@@ -88,13 +104,30 @@ def results_of(title: str, predictions: Predictions, methods: list[Method], thre
     p = comparisons(robust, [pair for pair in pairs if pair[0] != pair[1]])
     lines = {}
     for threat in threats:
-        clean = clean_accuracies(robust[threat.name])
+        clean, oblivious = clean_accuracies(robust[threat.name]), oblivious_accuracies(robust, threat, threats)
         for line in accuracies(robust[threat.name]).itertuples(index=False):
-            others = (other.name if other else "" for other in compared_with[line.method])
-            tested = (p.get((threat.name, line.method, other), NAN) for other in others)
-            about = (title, threat.name, threat.knowledge, *line, float(clean[line.method]), *tested)
-            lines[threat.name, line.method] = Accuracy(*about)
+            about = (title, threat.name, threat.knowledge, *line, float(clean[line.method]))
+            tested = [
+                p.get((threat.name, line.method, other.name), NAN) if other else NAN
+                for other in compared_with[line.method]
+            ]
+            lines[threat.name, line.method] = Accuracy(*(*about, *tested, oblivious.get(line.method, NAN)))
     return Results(title, methods, threats, lines)
+
+
+def oblivious_accuracies(robust: Predictions, threat: Threat, threats: list[Threat]) -> dict[str, float]:
+    """Return the lowest accuracy of each method under an oblivious threat, on the examples of an adaptive one.
+
+    Args:
+        robust: The rows of each threat with `robust`.
+        threat: The adaptive threat; of another kind there is nothing to return.
+        threats: All; the oblivious ones of the same eps count.
+    """
+    others = [one for one in threats if one.knowledge == "oblivious" and one.eps == threat.eps]
+    if threat.knowledge != "adaptive" or not others:
+        return {}
+    same = [robust[one.name].merge(robust[threat.name][EXAMPLE], on=EXAMPLE) for one in others]
+    return pd.concat([accuracies(rows).set_index("method")["accuracy"] for rows in same], axis=1).min(axis=1).to_dict()
 
 
 def accuracy_table(studies: list[Results]) -> pd.DataFrame:
@@ -107,12 +140,12 @@ def metrics_of(studies: list[Results]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for study in studies:
         for (threat, method), line in study.lines.items():
-            values = {
-                name: getattr(line, name) for name in ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
-            }
-            values["std"] = None if pd.isna(line.std) else line.std
-            if not pd.isna(line.p_reference):
-                values["p"] = line.p_reference
+            names = ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
+            values = {name: getattr(line, name) for name in names} | {"p": line.p_reference}
+            if pd.isna(line.std):
+                values["std"] = None
+            if pd.isna(line.p_reference):
+                del values["p"]
             nested.setdefault(study.title, {}).setdefault(threat, {})[method] = values
     return nested
 

@@ -59,7 +59,7 @@ def draw(panel: Axes, study: Results, threats: list[Threat]) -> None:
             line, colour = study.line(threat, method), looks[method.name].colour
             panel.hlines(line.accuracy, *wilson(line.clean_accuracy, line.n), color=colour, linewidth=1.2)
             panel.vlines(line.clean_accuracy, line.low, line.high, color=colour, linewidth=1.2)
-            mark = looks[method.name].mark(hollow=is_noise(study, threat, method))
+            mark = looks[method.name].mark(hollow=is_noise(study, line))
             panel.plot(line.clean_accuracy, line.accuracy, **mark, zorder=4 if method == study.reference else 3)
     percent_axis(panel, "x", "y")
     panel.set(xlabel="clean accuracy in %")

@@ -1,4 +1,4 @@
-"""The verdict: what each method gains, what it costs on clean images, what an adaptive attacker leaves."""
+"""The verdict: what each method gains, what it costs on clean images, what an adaptive attacker leaves; plain text."""
 
 from collections import Counter
 
@@ -7,7 +7,6 @@ import pandas as pd
 from stages.report.classes import worst_class
 from stages.report.comparison import Comparison, against_reference
 from stages.report.tables import Results
-from stages.report.threats import strongest_adaptive
 from stages.report.vocabulary import CLEAN, Method, Threat
 
 MOST_METHODS = 6  # of more, only the best and the worst are mentioned
@@ -18,66 +17,57 @@ NO_ADAPTIVE = "No adaptive attack was run, so nothing is known about attackers w
 
 
 def verdict(studies: list[Results], headline: Threat, classes: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the sentences under the heading of each kind, one for each method against the reference; plain text.
+    """Return the sentences under the heading of each kind, one for each method against the reference.
 
     Args:
         studies: Of one data set or several with the same methods and threats; several are counted and averaged.
         headline: The oblivious threat that is most like the bank's attack, or `clean` if there is none.
         classes: Accuracies by class of these data sets, see `classes.classes_table`.
     """
-    against = f"compared with {studies[0].reference.label}"
+    first, against = studies[0], f"compared with {studies[0].reference.label}"
+    gains, adaptive = [NO_OBLIVIOUS], [NO_ADAPTIVE]
+    if headline is not CLEAN:
+        gains = [
+            f"{sentence(studies, one, [headline.name])}{tally(studies, one)}."
+            for one in mentioned(studies, headline.name)
+        ]
+    if strongest := {eps: line.threat for eps, line in first.strongest(first.reference, "adaptive").items()}:
+        names = list(strongest.values())
+        adaptive = [f"{sentence(studies, one, names)}." for one in mentioned(studies, names[-1])]
+        if headline is not CLEAN and headline.eps not in strongest:
+            adaptive.append(f"No adaptive attack of eps {headline.eps:g}/255, that of {headline.name}, was run.")
     return {
-        f"Gain under oblivious attacks, {against}": gains(studies, headline),
+        f"Gain under oblivious attacks, {against}": gains,
         f"Price on clean images, {against}": [
-            f"{sentence(studies, method, [CLEAN])}; {worst_class(classes, method)}."
-            for method in mentioned(studies, CLEAN)
+            f"{sentence(studies, one, [CLEAN.name])}; {worst_class(classes, one)}."
+            for one in mentioned(studies, CLEAN.name)
         ],
-        f"Gain under adaptive attacks, {against}": adaptive_gains(studies, headline),
+        f"Gain under adaptive attacks, {against}": adaptive,
     }
 
 
-def gains(studies: list[Results], headline: Threat) -> list[str]:
-    """Return the sentences on the headline threat, each with a count over all oblivious threats."""
-    if headline is CLEAN:
-        return [NO_OBLIVIOUS]
-    return [
-        f"{sentence(studies, method, [headline])}{tally(studies, method)}." for method in mentioned(studies, headline)
-    ]
-
-
-def adaptive_gains(studies: list[Results], headline: Threat) -> list[str]:
-    """Return the sentences on the strongest adaptive threat of each eps."""
-    strongest = strongest_adaptive(studies[0].threats)
-    if not strongest:
-        return [NO_ADAPTIVE]
-    sentences = [f"{sentence(studies, method, strongest)}." for method in mentioned(studies, strongest[-1])]
-    if headline is not CLEAN and headline.eps not in [threat.eps for threat in strongest]:
-        sentences.append(f"No adaptive attack of eps {headline.eps:g}/255, that of {headline.name}, was run.")
-    return sentences
-
-
-def mentioned(studies: list[Results], threat: Threat) -> list[Method]:
+def mentioned(studies: list[Results], threat: str) -> list[Method]:
     """Return the methods to write about: all but the reference, of many the best and the worst under a threat."""
     methods = studies[0].compared
     if len(methods) <= MOST_METHODS:
         return methods
-    ordered = sorted(methods, key=lambda method: -sum(study.line(threat, method).accuracy for study in studies))
+    ordered = sorted(methods, key=lambda method: -sum(study.lines[threat, method.name].accuracy for study in studies))
     return [ordered[0], ordered[-1]]
 
 
-def sentence(studies: list[Results], method: Method, threats: list[Threat]) -> str:
+def sentence(studies: list[Results], method: Method, threats: list[str]) -> str:
     """Say how a method compares with the reference under some threats, without a full stop."""
     return f"{method.label} {', '.join(clause(studies, method, threat) for threat in threats)}"
 
 
-def clause(studies: list[Results], method: Method, threat: Threat) -> str:
+def clause(studies: list[Results], method: Method, threat: str) -> str:
     """Say how a method compares with the reference under one threat, as the end of a sentence."""
-    where = f" under {threat.name}" if threat.attack else ""
-    pairs = [compare(study, threat, method) for study in studies]
+    where = f" under {threat}" if threat != CLEAN.name else ""
+    pairs = [compare(study, method, threat) for study in studies]
     line, other = (
-        100 * sum(one.accuracy for one in ones) / len(ones) for ones in zip(*(p[:2] for p in pairs), strict=True)
+        sum(one.accuracy for one in ones) / len(ones) for ones in zip(*(pair[:2] for pair in pairs), strict=True)
     )
-    both = f"{line:.1f} % instead of {other:.1f} %"
+    both = f"{100 * line:.1f} % instead of {100 * other:.1f} %"
     if len(pairs) > 1:
         counts = Counter(pair.effect for pair in pairs)
         effects = f"a gain on {counts['gain']}, a loss on {counts['loss']}, within noise on {counts['noise']}"
@@ -86,19 +76,19 @@ def clause(studies: list[Results], method: Method, threat: Threat) -> str:
     return f"{EFFECTS[pair.effect].format(abs(pair.points))}{where} ({both}, n = {pair.line.n}, {pair.reason})"
 
 
-def compare(study: Results, threat: Threat, method: Method) -> Comparison:
+def compare(study: Results, method: Method, threat: str) -> Comparison:
     """Compare a method other than the reference with it."""
-    comparison = against_reference(study, threat, method)
+    comparison = against_reference(study, study.lines[threat, method.name])
     assert comparison is not None
     return comparison
 
 
 def tally(studies: list[Results], method: Method) -> str:
     """Count the effects over all oblivious threats, if there are several, as the end of a sentence."""
-    threats = [threat for threat in studies[0].threats if threat.knowledge == "oblivious"]
+    threats = [threat.name for threat in studies[0].threats if threat.knowledge == "oblivious"]
     if len(threats) < 2:
         return ""
-    effects = Counter(compare(study, threat, method).effect for study in studies for threat in threats)
+    effects = Counter(compare(study, method, threat).effect for study in studies for threat in threats)
     counts = ", ".join(f"{words} {effects[effect]}" for effect, words in COUNTED.items() if effects[effect])
     everywhere = "" if len(studies) == 1 else f" on {len(studies)} data sets"
     return f"; of all {len(threats)} oblivious threats{everywhere} it {counts}"
@@ -123,26 +113,3 @@ def caution(statuses: list[str], *, validation: float) -> list[str]:
             "images: fit for choosing parameters, not for reporting."
         )
     return sentences
-
-
-def unequal_sizes(study: Results) -> list[str]:
-    """Return a sentence on unequal numbers of images or seeds, if they are unequal; plain text."""
-    for method in reversed(study.methods):
-        lines = [study.line(threat, method) for threat in study.threats]
-        sizes = dict.fromkeys((line.knowledge, line.n, line.seeds) for line in lines)
-        if len({(n, seeds) for _, n, seeds in sizes}) > 1:
-            counts = ", ".join(
-                f"{knowledge}: {n} images and {seeds} tuning {'seed' if seeds == 1 else 'seeds'}"
-                for knowledge, n, seeds in sizes
-            )
-            return [
-                f"Not all threats attack as many images and seeds ({counts}): compare methods under one threat only."
-            ]
-    return []
-
-
-def closing_line(study: Results, method: Method, threats: list[Threat]) -> str:
-    """Return the accuracies of the reference and another method under some threats, on one line."""
-    pairs = [(study.line(threat, study.reference), study.line(threat, method)) for threat in threats]
-    changes = [f"{one.threat} {one.accuracy:.3f} -> {other.accuracy:.3f} (n = {other.n})" for one, other in pairs]
-    return f"{study.title}, {study.reference.name} -> {method.name}: {', '.join(changes)}"

@@ -5,12 +5,12 @@ from io import BytesIO
 import pandas as pd
 import pytest
 from PIL import Image
+from stages.report.result_tables import results_table
 
 from stages.report.assessment import Check, assessment_table
 from stages.report.facts import facts_table
 from stages.report.figures import Picture
 from stages.report.page import page
-from stages.report.result_tables import results_table
 from stages.report.tables import Results
 from tests.report.studies import (
     ADVPT,

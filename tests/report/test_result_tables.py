@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-
 from stages.report.result_tables import (
     footnote,
     harmonic_mean,
@@ -12,6 +11,7 @@ from stages.report.result_tables import (
     overview_table,
     results_table,
 )
+
 from tests.report.studies import ADVPT, KNOWING, METHODS, NAMES, PGD, line_of, study_of
 
 
