@@ -6,29 +6,27 @@ from matplotlib.ticker import MaxNLocator
 
 from stages.report.comparison import is_noise
 from stages.report.statistics import wilson
-from stages.report.style import GRID, GROUNDS, legend_inches, legend_marks, looks_of, percent_axis, png, styled
+from stages.report.style import GRID, GROUNDS, add_legend, as_png, legend_inches, looks_of, percent_axis
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import CLEAN
 
-LEGEND_COLUMNS = 5
+COLUMNS = 5
 
 
-def eps_figure(studies: list[Results]) -> bytes:
+@as_png
+def eps_figure(studies: list[Results]) -> Figure:
     """Draw a panel for each data set and kind of attacker; lines begin at the clean accuracy on the attacked images."""
-    methods = studies[0].methods
-    kinds = list(dict.fromkeys(one.knowledge for one in studies[0].threats if one.attack)) or ["clean"]
-    with styled():
-        height = 3.2 * len(studies) + legend_inches(methods, LEGEND_COLUMNS)
-        figure = Figure(figsize=(8.4, height), layout="constrained")
-        panels = figure.subplots(len(studies), len(kinds), squeeze=False, sharey=True)
-        for row, study in zip(panels, studies, strict=True):
-            for panel, kind in zip(row, kinds, strict=True):
-                draw(panel, study, kind)
-                panel.set(title=f"{study.title}, {kind}", facecolor=GROUNDS[kind])
-            row[0].set_ylabel("robust accuracy in %")
-        entries = legend_marks(methods, hollow=f"within noise of {studies[0].reference.label}", lines=True)
-        figure.legend(handles=entries, loc="outside upper left", ncols=LEGEND_COLUMNS)
-        return png(figure)
+    first = studies[0]
+    kinds = list(dict.fromkeys(one.knowledge for one in first.threats if one.attack)) or ["clean"]
+    figure = Figure(figsize=(8.4, 3.2 * len(studies) + legend_inches(first.methods, COLUMNS)), layout="constrained")
+    panels = figure.subplots(len(studies), len(kinds), squeeze=False, sharey=True)
+    for row, study in zip(panels, studies, strict=True):
+        for panel, kind in zip(row, kinds, strict=True):
+            draw(panel, study, kind)
+            panel.set(title=f"{study.title}, {kind}", facecolor=GROUNDS[kind])
+        row[0].set_ylabel("robust accuracy in %")
+    add_legend(figure, first.methods, columns=COLUMNS, hollow=f"within noise of {first.reference.label}", lines=True)
+    return figure
 
 
 def draw(panel: Axes, study: Results, knowledge: str) -> None:

@@ -1,15 +1,17 @@
 """How figures look, and how they become bytes that are the same every time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
 from stages.report.vocabulary import Method
@@ -30,6 +32,7 @@ FALLBACK_FONTS = (  # for scripts that it lacks; the first that is installed and
 )  # fmt: skip
 SETTINGS = {
     "font.size": 9,
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 9,
@@ -47,6 +50,7 @@ LABELS: dict[str, Any] = {  # of `adjust_text`: steps instead of seconds, for th
     "prevent_crossings": False,  # slow
     "arrowprops": {"arrowstyle": "-", "linewidth": 0.6, "color": "#777777"},
 }
+P = ParamSpec("P")
 
 
 class Look(NamedTuple):
@@ -69,14 +73,16 @@ def looks_of(methods: list[Method]) -> dict[str, Look]:
     return {method.name: Look(*(cycle[place % len(cycle)] for cycle in cycles)) for place, method in enumerate(methods)}
 
 
-def legend_marks(methods: list[Method], *, hollow: str = "", lines: bool = False) -> list[Line2D]:
-    """Return the entries of a legend.
-
-    Args:
-        methods: All that are drawn, the reference first.
-        hollow: What a hollow mark means; no entry if it is empty.
-        lines: Whether marks are joined by lines.
-    """
+def add_legend(
+    figure: FigureBase,
+    methods: list[Method],
+    *,
+    columns: int,
+    hollow: str = "",
+    lines: bool = False,
+    side: str = "left",
+) -> None:
+    """Write a legend of methods above a figure; `hollow` is what a hollow mark means, if there are any."""
     looks = looks_of(methods)
     entries = [
         Line2D([], [], **look.mark() | ({"linestyle": look.line} if lines else {}), label=method.label)
@@ -84,7 +90,7 @@ def legend_marks(methods: list[Method], *, hollow: str = "", lines: bool = False
     ]
     if hollow:
         entries.append(Line2D([], [], **looks[methods[0].name].mark(hollow=True), label=hollow))
-    return entries
+    figure.legend(handles=entries, loc=f"outside upper {side}", ncols=columns)
 
 
 def legend_inches(methods: list[Method], columns: int) -> float:
@@ -93,18 +99,42 @@ def legend_inches(methods: list[Method], columns: int) -> float:
 
 
 def percent_axis(panel: Axes, *axes: str) -> None:
-    """Let axes of fractions, `x` or `y`, go from 0 to 100 %, and draw the grid of all axes below the marks."""
+    """Let axes of fractions, `x` or `y`, go from 0 to 100 %."""
     for axis in axes:
         panel.set(**{f"{axis}lim": (0, 1)})
         getattr(panel, f"set_{axis}ticks")(*PERCENT_TICKS)
-    panel.set_axisbelow(True)
+
+
+def heat_map(panel: Axes, values: np.ndarray, names: list[str], *, low: float, high: float, size: float) -> AxesImage:
+    """Draw a matrix (K, K) with the names of its lines and columns."""
+    for axis, rotation in ((panel.xaxis, 90), (panel.yaxis, 0)):
+        axis.set_ticks(range(len(names)), [short(name) for name in names], rotation=rotation, fontsize=size)
+    return panel.imshow(values, cmap="Blues", vmin=low, vmax=high)
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draws with these settings alone, whatever the user's own are."""
+    """Draw with these settings alone, whatever the user's own are."""
     with matplotlib.style.context(["default", {**SETTINGS, "font.family": installed_fonts()}]):
         yield
+
+
+def as_png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
+    """Let a function that draws a figure return its PNG, in the style of the report."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        with styled():
+            return png(draw(*args, **kwargs))
+
+    return drawn
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as PNG, with no date and no version inside."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def installed_fonts() -> list[str]:
@@ -113,15 +143,8 @@ def installed_fonts() -> list[str]:
     return [FONT, *(name for name in FALLBACK_FONTS if name in installed)]
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG, with no date and no version inside."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def short(name: str) -> str:
-    """A class name, or a word, that a figure can draw and that fits on an axis."""
+    """Return a class name, or a word, that a figure can draw and that fits on an axis."""
     name = drawable(name)
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
@@ -136,5 +159,5 @@ def drawable(text: str) -> str:
 
 @cache
 def is_in_a_font(letter: str, fonts: tuple[str, ...]) -> bool:
-    """Whether one of these font families has a letter."""
+    """Return whether one of these font families has a letter."""
     return any(get_font(findfont(FontProperties(family=name))).get_char_index(ord(letter)) for name in fonts)
