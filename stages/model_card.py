@@ -21,11 +21,7 @@ def main(dataset: str, study: str) -> str:
     results = results_of(found.title, found.predictions, found.methods, found.threats)
     classes = classes_table(found.predictions, found.class_names, found.methods, [CLEAN])
     headline = headline_threat(found.threats, found.bank_eps)
-    sentences = [
-        f"{heading}: {sentence}"
-        for heading, group in verdict([results], headline, classes).items()
-        for sentence in group
-    ]
+    sentences = [f"Compared with {results.reference.label}: {one}" for one in verdict([results], headline, classes)]
     card = model_card(found, results, sentences)
     with replacing(out) as temporary:
         temporary.write_text(card, encoding="utf-8")

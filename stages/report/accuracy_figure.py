@@ -34,12 +34,9 @@ def accuracy_figure(studies: list[Results]) -> Figure:
             n = " or ".join(map(str, sorted({line.n for threat in group for line in study.of_threat(threat)})))
             panel.set_title(f"{knowledge}: {KNOWLEDGE[knowledge]}  (n = {n} images)", fontweight="bold")
             panel.set_facecolor(GROUNDS[knowledge])
-        panel.set(
-            xlim=(0, 1.06), xlabel="accuracy in %: correct on the clean image and under attack; bar: 95 % interval"
-        )
+        panel.set(xlim=(0, 1.06), xlabel="accuracy in %, under attack robust accuracy; bar: 95 % interval")
         panel.set_xticks(*PERCENT_TICKS)
-        hollow = f"within noise of {study.reference.label}"
-        add_legend(block, study.methods, columns=COLUMNS, hollow=hollow, side="right")
+        add_legend(block, study.methods, columns=COLUMNS, hollow=f"within noise of {study.reference.label}")
         block.suptitle(study.title, x=0.008, ha="left", fontweight="bold")
     return figure
 

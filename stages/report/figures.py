@@ -80,29 +80,25 @@ def interpretation_notes(interpretation: Interpretation, methods: list[Method]) 
 
 def interpretation_tables(interpretation: Interpretation) -> dict[str, pd.DataFrame]:
     """Return the tables `nearest_tokens` and `text_feature_drift` of all data sets, each as one."""
-    joined = {}
-    for name in ("nearest_tokens", "text_feature_drift"):
-        parts = {dataset: tables[name] for dataset, tables in interpretation.items()}
-        joined[name] = pd.concat(parts, names=["dataset"]).reset_index(level="dataset").reset_index(drop=True)
-    return joined
+    return {
+        name: pd.concat({dataset: tables[name] for dataset, tables in interpretation.items()}, names=["dataset"])
+        .reset_index(level="dataset")
+        .reset_index(drop=True)
+        for name in ("nearest_tokens", "text_feature_drift")
+    }
 
 
 def nearer_than_random(tokens: pd.DataFrame, methods: list[Method]) -> str:
     """Count the vectors nearer to a token than a random one of their size, over all tuning seeds; plain text."""
     first = tokens[tokens["rank"] == 1]
     counts = []
-    for method in methods:
+    for method in (one for one in methods if one.name in set(first["method"])):
         lines = first[first["method"] == method.name]
-        if lines.empty:
-            continue
-        euclidean, cosine = (lines[lines["measure"] == measure] for measure in ("euclidean", "cosine"))
-        nearer = (euclidean["value"] < euclidean["random"]).sum()
-        by_cosine = (cosine["value"] > cosine["random"]).sum()
-        unmoved = (euclidean["word"] == euclidean["start_word"]).sum()
+        near, alike = (lines[lines["measure"] == measure] for measure in ("euclidean", "cosine"))
         counts.append(
-            f"of the {len(euclidean)} vectors of {method.label}, {nearer} are nearer to one of the "
-            f"{euclidean['among'].iloc[0]} tokens than random ones ({by_cosine} by cosine), and {unmoved} are still "
-            "nearest to their initial token"
+            f"of the {len(near)} vectors of {method.label}, {(near['value'] < near['random']).sum()} are nearer to one "
+            f"of the {near['among'].iloc[0]} tokens than random ones ({(alike['value'] > alike['random']).sum()} by "
+            f"cosine), and {(near['word'] == near['start_word']).sum()} are still nearest to their initial token"
         )
     return "; ".join(counts)
 
@@ -111,8 +107,8 @@ def mean_drift(drift: pd.DataFrame, methods: list[Method]) -> str:
     """Say how far the text features moved from the reference, and how much alike, over all seeds; plain text."""
     means = drift.groupby("method")[["cosine", "common"]].mean()
     near, alike = (
-        ", ".join(f"{one.label} {means.loc[one.name, column]:.2f}" for one in methods if one.name in means.index)
-        for column in ("cosine", "common")
+        ", ".join(f"{one.label} {column[one.name]:.2f}" for one in methods if one.name in column)
+        for column in (means["cosine"], means["common"])
     )
     return (
         f"mean cosine between a tuned text feature and that of the reference: {near}; between the move of a class "

@@ -24,7 +24,7 @@ SECTIONS = {
 
 def page(
     cautions: list[str],
-    verdict: dict[str, list[str]],
+    verdict: list[str],
     tables: list[list[MethodTable]],
     overviews: list[Overview],
     pictures: dict[str, bytes],
@@ -38,7 +38,7 @@ def page(
 
     Args:
         cautions: Reasons to distrust the results, plain text.
-        verdict: Sentences by their heading, plain text.
+        verdict: Sentences on the methods, plain text.
         tables: The tables of methods of each study.
         overviews: Studies side by side.
         pictures: The figures, PNG, by the names of their files.

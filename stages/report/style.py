@@ -74,23 +74,16 @@ def looks_of(methods: list[Method]) -> dict[str, Look]:
 
 
 def add_legend(
-    figure: FigureBase,
-    methods: list[Method],
-    *,
-    columns: int,
-    hollow: str = "",
-    lines: bool = False,
-    side: str = "left",
+    figure: FigureBase, methods: list[Method], *, columns: int, hollow: str = "", lines: bool = False
 ) -> None:
     """Write a legend of methods above a figure; `hollow` is what a hollow mark means, if there are any."""
-    looks = looks_of(methods)
     entries = [
         Line2D([], [], **look.mark() | ({"linestyle": look.line} if lines else {}), label=method.label)
-        for method, look in zip(methods, looks.values(), strict=True)
+        for method, look in zip(methods, looks_of(methods).values(), strict=True)
     ]
     if hollow:
-        entries.append(Line2D([], [], **looks[methods[0].name].mark(hollow=True), label=hollow))
-    figure.legend(handles=entries, loc=f"outside upper {side}", ncols=columns)
+        entries.append(Line2D([], [], **looks_of(methods)[methods[0].name].mark(hollow=True), label=hollow))
+    figure.legend(handles=entries, loc="outside upper right", ncols=columns)
 
 
 def legend_inches(methods: list[Method], columns: int) -> float:

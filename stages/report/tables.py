@@ -61,11 +61,6 @@ class Results:
         return reference_of(self.methods)
 
     @property
-    def compared(self) -> list[Method]:
-        """All methods but the reference."""
-        return [method for method in self.methods if method != self.reference]
-
-    @property
     def images(self) -> int:
         """Number of test images."""
         return max(line.n for line in self.lines.values())

@@ -1,101 +1,72 @@
-"""The verdict: what each method gains, what it costs on clean images, what an adaptive attacker leaves; plain text."""
+"""The verdict: how each method compares with the reference, clean and under the attacks that decide; plain text."""
 
 from collections import Counter
 
 import pandas as pd
 
 from stages.report.classes import worst_class
-from stages.report.comparison import Comparison, against_reference
+from stages.report.comparison import against_reference
 from stages.report.tables import Results
 from stages.report.vocabulary import CLEAN, Method, Threat
+from stages.report.wording import percent
 
 MOST_METHODS = 6  # of more, only the best and the worst are mentioned
 EFFECTS = {"gain": "gains {:.1f} points", "loss": "loses {:.1f} points", "noise": "is within noise"}
-COUNTED = {"gain": "gains under", "loss": "loses under", "noise": "is within noise under"}
 NO_OBLIVIOUS = "No oblivious attack was run, so nothing is known about gains under attack."
 NO_ADAPTIVE = "No adaptive attack was run, so nothing is known about attackers who know the method."
 
 
-def verdict(studies: list[Results], headline: Threat, classes: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the sentences under the heading of each kind, one for each method against the reference.
+def verdict(studies: list[Results], headline: Threat, classes: pd.DataFrame) -> list[str]:
+    """Return a sentence for each method against the reference, and one for each kind of attack that was not run.
 
     Args:
         studies: Of one data set or several with the same methods and threats; several are counted and averaged.
         headline: The oblivious threat that is most like the bank's attack, or `clean` if there is none.
         classes: Accuracies by class of these data sets, see `classes.classes_table`.
     """
-    first, against = studies[0], f"compared with {studies[0].reference.label}"
-    gains, adaptive = [NO_OBLIVIOUS], [NO_ADAPTIVE]
-    if headline is not CLEAN:
-        gains = [
-            f"{sentence(studies, one, [headline.name])}{tally(studies, one)}."
-            for one in mentioned(studies, headline.name)
-        ]
-    if strongest := {eps: line.threat for eps, line in first.strongest(first.reference, "adaptive").items()}:
-        names = list(strongest.values())
-        adaptive = [f"{sentence(studies, one, names)}." for one in mentioned(studies, names[-1])]
-        if headline is not CLEAN and headline.eps not in strongest:
-            adaptive.append(f"No adaptive attack of eps {headline.eps:g}/255, that of {headline.name}, was run.")
-    return {
-        f"Gain under oblivious attacks, {against}": gains,
-        f"Price on clean images, {against}": [
-            f"{sentence(studies, one, [CLEAN.name])}; {worst_class(classes, one)}."
-            for one in mentioned(studies, CLEAN.name)
-        ],
-        f"Gain under adaptive attacks, {against}": adaptive,
-    }
+    first = studies[0]
+    adaptive = {eps: line.threat for eps, line in first.strongest(first.reference, "adaptive").items()}
+    threats = list(dict.fromkeys([CLEAN.name, headline.name, *adaptive.values()]))
+    sentences = [
+        f"{method.label} {', '.join(clause(studies, method, threat) for threat in threats)}; "
+        f"{worst_class(classes, method)}."
+        for method in mentioned(studies, threats[-1])
+    ]
+    if headline is CLEAN:
+        sentences.append(NO_OBLIVIOUS)
+    if not adaptive:
+        sentences.append(NO_ADAPTIVE)
+    elif headline is not CLEAN and headline.eps not in adaptive:
+        sentences.append(f"No adaptive attack of eps {headline.eps:g}/255, that of {headline.name}, was run.")
+    return sentences
 
 
 def mentioned(studies: list[Results], threat: str) -> list[Method]:
     """Return the methods to write about: all but the reference, of many the best and the worst under a threat."""
-    methods = studies[0].compared
+    methods = [method for method in studies[0].methods if method != studies[0].reference]
     if len(methods) <= MOST_METHODS:
         return methods
     ordered = sorted(methods, key=lambda method: -sum(study.lines[threat, method.name].accuracy for study in studies))
     return [ordered[0], ordered[-1]]
 
 
-def sentence(studies: list[Results], method: Method, threats: list[str]) -> str:
-    """Say how a method compares with the reference under some threats, without a full stop."""
-    return f"{method.label} {', '.join(clause(studies, method, threat) for threat in threats)}"
-
-
 def clause(studies: list[Results], method: Method, threat: str) -> str:
-    """Say how a method compares with the reference under one threat, as the end of a sentence."""
-    where = f" under {threat}" if threat != CLEAN.name else ""
-    pairs = [compare(study, method, threat) for study in studies]
-    line, other = (
-        sum(one.accuracy for one in ones) / len(ones) for ones in zip(*(pair[:2] for pair in pairs), strict=True)
-    )
-    both = f"{100 * line:.1f} % instead of {100 * other:.1f} %"
+    """Say how a method other than the reference compares with it under one threat, as a part of a sentence."""
+    where = f"under {threat}" if threat != CLEAN.name else "on clean images"
+    pairs = [found for study in studies if (found := against_reference(study, study.lines[threat, method.name]))]
+    lines, others = zip(*(pair[:2] for pair in pairs), strict=True)
+    line, other = (sum(one.accuracy for one in ones) / len(ones) for ones in (lines, others))
+    both = f"{percent(line)} % instead of {percent(other)} %"
     if len(pairs) > 1:
         counts = Counter(pair.effect for pair in pairs)
         effects = f"a gain on {counts['gain']}, a loss on {counts['loss']}, within noise on {counts['noise']}"
-        return f"reaches {both}{where} on average over {len(pairs)} data sets ({effects})"
+        return f"reaches {both} {where} on average over {len(pairs)} data sets ({effects})"
     (pair,) = pairs
-    return f"{EFFECTS[pair.effect].format(abs(pair.points))}{where} ({both}, n = {pair.line.n}, {pair.reason})"
-
-
-def compare(study: Results, method: Method, threat: str) -> Comparison:
-    """Compare a method other than the reference with it."""
-    comparison = against_reference(study, study.lines[threat, method.name])
-    assert comparison is not None
-    return comparison
-
-
-def tally(studies: list[Results], method: Method) -> str:
-    """Count the effects over all oblivious threats, if there are several, as the end of a sentence."""
-    threats = [threat.name for threat in studies[0].threats if threat.knowledge == "oblivious"]
-    if len(threats) < 2:
-        return ""
-    effects = Counter(compare(study, method, threat).effect for study in studies for threat in threats)
-    counts = ", ".join(f"{words} {effects[effect]}" for effect, words in COUNTED.items() if effects[effect])
-    everywhere = "" if len(studies) == 1 else f" on {len(studies)} data sets"
-    return f"; of all {len(threats)} oblivious threats{everywhere} it {counts}"
+    return f"{EFFECTS[pair.effect].format(abs(pair.points))} {where} ({both}, n = {pair.line.n}, {pair.reason})"
 
 
 def caution(statuses: list[str], *, validation: float) -> list[str]:
-    """Return the reasons to distrust the verdict: failed checks of the attacks, validation images instead of test ones.
+    """Return the reasons to distrust the results: failed checks, validation images instead of test ones.
 
     Args:
         statuses: Of the checks of the attacks.

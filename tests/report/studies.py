@@ -135,24 +135,24 @@ def figures_of(count, *, datasets=("tiny",), class_names=None):
     return studies, tables, pictures | interpretation_pictures(interpretation, by_dataset, methods)
 
 
-def page_of(count, *, label="Method {}"):
-    """Make a random report of `count` methods and two data sets; its figures are a grey picture."""
-    methods = [method._replace(label=label.format(at)) for at, method in enumerate(many_methods(count))]
+def page_of(count, *, text="", threats=MANY_THREATS):
+    """Make a random report of `count` methods and two data sets; its texts end in `text`, its figure is grey."""
+    methods = [method._replace(label=method.label + text) for method in many_methods(count)]
     studies, tables = [], []
-    names = [f"class {at}" for at in range(10)]
-    for dataset in ("tiny", "other"):
+    names = [f"class {at}{text}" for at in range(10)]
+    for dataset in (f"tiny{text}", f"other{text}"):
         rows = random_predictions(methods, dataset=dataset)
-        studies.append(results_of(dataset, rows, methods, MANY_THREATS))
+        studies.append(results_of(dataset, rows, methods, threats))
         tables.append(classes_table(rows, names, methods, [CLEAN]))
     return page(
-        [],
-        verdict(studies, MANY_THREATS[2], pd.concat(tables)),
+        [f"A caution{text}"],
+        verdict(studies, threats[2] if len(threats) > 2 else CLEAN, pd.concat(tables)),
         [method_tables(study, table) for study, table in zip(studies, tables, strict=True)],
-        [overview("All data sets", studies)],
+        [overview(f"All data sets{text}", studies)],
         {"accuracy": GREY},
-        {"accuracy": "A note."},
-        assessment_table({"tiny": [Check("something holds", "pass", "all of it")]}),
-        [facts_table("Data sets", {"tiny": {"origin": "a book"}})],
+        {"accuracy": f"A note.{text}"},
+        assessment_table({f"tiny{text}": [Check(f"something holds{text}", "pass", f"all of it{text}")]}),
+        [facts_table(f"Data sets{text}", {f"tiny{text}": {f"origin{text}": f"a book{text}"}})],
         shown=methods[-1].label,
     )
 

@@ -32,7 +32,7 @@ def no_other_fonts(monkeypatch):
 def test_figures_draw_any_name(monkeypatch):
     monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 36)
     *_, pictures = figures_of(2, class_names=NAMES)
-    assert all(picture.png.startswith(b"\x89PNG") for picture in pictures.values())
+    assert all(png.startswith(b"\x89PNG") for png in pictures.values())
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_study_has_the_rows_of_all_its_methods(params):
     study = read_study("fashion", "all", params)
     names = [method.name for method in params.methods.all()]
     assert [method.name for method in study.methods] == names and list(study.provenances) == names
-    assert list(study.predictions) == ["clean", *params.oblivious, *params.adaptive]
+    assert list(study.predictions) == ["clean", *params.oblivious, *params.adaptive, "worst_eps4", "worst_eps8"]
     assert study.predictions["clean"]["method"].value_counts().to_dict() == dict.fromkeys(names, 4)
     assert study.predictions[next(iter(params.adaptive))]["method"].value_counts().to_dict() == dict.fromkeys(names, 2)
     assert study.curves["method"].tolist() == names[1:] and study.class_names == ["a", "b"]

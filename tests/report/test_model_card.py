@@ -67,7 +67,7 @@ def test_every_accuracy_has_its_n_and_its_interval(results):
 
 def test_sentences_and_the_footnote_are_a_list(results):
     card = model_card(STUDY, results, ["one *thing*", "another"])
-    assert "\n- † 30 of 100 test images, a class-balanced draw; " in card
+    assert "\n- †: 30 of 100 test images, a class-balanced draw; " in card
     assert "\n- one \\*thing\\*\n- another\n" in card
 
 

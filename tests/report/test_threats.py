@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stages.report.threats import pointwise_worst, strongest_adaptive, threats_of, worst_threats
+from stages.report.threats import pointwise_worst, threats_of, worst_threats
 from stages.report.vocabulary import CLEAN, Threat
 
 COLUMNS = ["id", "method", "seed", "prediction", "correct", "margin"]
@@ -58,13 +58,13 @@ def threat(name, eps, knowledge="adaptive"):
     return Threat(name, knowledge, {"method": "pgd", "eps": eps, "steps": 1})
 
 
-def test_adaptive_threats_that_share_eps_have_a_worst():
-    oblivious = [threat("o1", 4.0, "oblivious"), threat("o2", 4.0, "oblivious")]
+def test_the_worst_of_an_eps_counts_the_oblivious_threats():
+    """Where there is an adaptive one, and another."""
+    oblivious = [threat("o1", 4.0, "oblivious"), threat("o2", 2.0, "oblivious")]
     adaptive = [threat("a", 4.0), threat("b", 8.0), threat("c", 4)]
     (worst,) = worst_threats([CLEAN, *oblivious, *adaptive])
-    assert (worst.name, worst.knowledge, worst.eps) == ("worst_eps4", "adaptive", 4)
-    assert worst.attack["of"] == ["a", "c"] and worst.recipe == "pointwise worst, eps 4/255"
-    assert strongest_adaptive([CLEAN, *oblivious, *adaptive, worst]) == [worst, adaptive[1]]
+    assert (worst.name, worst.knowledge, worst.eps, worst.is_worst) == ("worst_eps4", "adaptive", 4, True)
+    assert worst.attack["of"] == ["o1", "a", "c"] and worst.recipe == "pointwise worst, eps 4/255"
 
 
 def test_threats_are_in_the_order_of_the_blocks():
