@@ -20,13 +20,7 @@ OBLIVIOUS = {"feature_pgd": ("#CC79A7", "^", "oblivious PGD"), "transfer": ("#56
 
 @as_png
 def assessment_figure(measured: dict[str, pd.DataFrame], studies: list[Results], method: Method) -> Figure:
-    """Draw one line of panels per data set: robust accuracy against eps on the left, against steps on the right.
-
-    Args:
-        measured: The measurements of each data set, see `assessment.checks_of`.
-        studies: The accuracies of these data sets; what the oblivious threats leave is marked, too.
-        method: The method that was assessed.
-    """
+    """Draw one line of panels per data set: robust accuracy against eps on the left, against steps on the right."""
     figure = Figure(figsize=(7.5, 2.7 * len(measured) + 0.6), layout="constrained")
     panels = figure.subplots(len(measured), 2, squeeze=False, sharey=True)
     for (left, right), study in zip(panels, studies, strict=True):

@@ -18,14 +18,7 @@ MOST_NUMBERS = 12  # nor more numbers
 def confusion_figure(
     table: pd.DataFrame, class_names: dict[str, list[str]], threat: Threat, methods: list[Method]
 ) -> Figure:
-    """Draw one line of panels per data set; of more than 20 classes, those that the first method misses most.
-
-    Args:
-        table: As `tables.confusion_table` makes it.
-        class_names: The names of each data set, by label.
-        threat: The threat of the table.
-        methods: The methods side by side.
-    """
+    """Draw one line of panels per data set; of more than 20 classes, those that the first method misses most."""
     figure = Figure(figsize=(8.4, 4.5 * len(class_names) + 0.2), layout="constrained")
     panels = figure.subplots(len(class_names), len(methods), squeeze=False, sharey="row")
     for row, (dataset, names) in zip(panels, class_names.items(), strict=True):

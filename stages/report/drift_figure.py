@@ -18,9 +18,7 @@ COLUMNS = 2
 def drift_figure(tables: dict[str, pd.DataFrame], methods: list[Method]) -> Figure:
     """Draw one map per data set and method, for the first tuning seed; one scale for the maps of a data set.
 
-    Args:
-        tables: For each data set, as `interpretation.tables.cosines_table` makes it: at most 40 classes.
-        methods: All methods of the report; those that have cosines are drawn.
+    The tables are those of `interpretation.tables.cosines_table`, by data set.
     """
     drawn = {name: [one for one in methods if one.name in set(table["method"])] for name, table in tables.items()}
     lines = {dataset: -(-len(some) // COLUMNS) for dataset, some in drawn.items()}

@@ -30,14 +30,8 @@ def pictures_of(
 ) -> dict[str, bytes]:
     """Draw the figures on accuracy, by the names of their files.
 
-    Args:
-        studies: The accuracies of each data set, with the same methods and threats.
-        tables: The tables `tuning`, `confusion` and `classes`.
-        samples: The images of the gallery, one sample per data set.
-        measured: The measurements of `assess` on each data set.
-        class_names: The names of each data set, by label.
-        headline: The threat of the table `confusion`, and of `classes` beside `clean`.
-        shown: The method that is shown where there is room for one beside the reference.
+    Where there is room for one method beside the reference, it is `shown`; `headline` is the threat of the table
+    `confusion`, and of `classes` beside `clean`.
     """
     methods, reference = studies[0].methods, studies[0].reference
     compared = [CLEAN] if headline is CLEAN else [CLEAN, headline]

@@ -42,17 +42,10 @@ def sample_of(
     count: int,
     pixels_of: Callable[[Threat, list[str]], np.ndarray],
 ) -> Sample:
-    """Choose a few test images, clean and under some threats.
+    """Choose a few test images, clean and under some threats, with the predictions of some methods.
 
-    Args:
-        dataset: Its name.
-        predictions: The rows of every threat.
-        class_names: K names, by label.
-        threats: The threats to show.
-        methods: Whose predictions to show; under an adaptive threat only those of the last one, which was attacked.
-        count: How many images.
-        pixels_of: Returns the images (N, H, W, 3), uint8, of a threat and N ids; for an adaptive threat those crafted
-            through the first tuning seed of the last method.
+    An adaptive threat attacked the last method, in its first tuning seed: only its predictions are shown there, and
+    `pixels_of` returns the images (N, H, W, 3), uint8, of a threat and N ids.
     """
     examples = examples_of(predictions, threats, count)
     ids, attacked = examples["id"].tolist(), []

@@ -29,10 +29,6 @@ class Study:
     Attributes:
         dataset: Whose test images are classified.
         name: `all`, `base`, `new`, or the data set that the methods were tuned on.
-        card: The facts about the data set.
-        class_names: The classes of this study, by label.
-        methods: In the order of params.yaml.
-        threats: In the order of the report.
         provenances: What made each method, by its name.
         curves: Tuning curves of what was tuned in this study: dataset, method, seed, epoch, loss, accuracy.
         predictions: The rows of each threat.

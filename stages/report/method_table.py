@@ -62,12 +62,7 @@ class MethodTable(NamedTuple):
 
 
 def method_tables(study: Results, classes: pd.DataFrame) -> list[MethodTable]:
-    """Return one table for each eps.
-
-    Args:
-        study: The accuracies.
-        classes: Accuracy by class, as `classes.classes_table` makes it.
-    """
+    """Return one table for each eps."""
     made = []
     for eps in sorted({threat.eps for threat in study.threats if threat.attack}) or [0.0]:
         rows = [

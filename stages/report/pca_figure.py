@@ -21,10 +21,7 @@ MOST_LABELLED = 4  # methods; more numbers cannot be read
 def pca_figure(tables: dict[str, pd.DataFrame], class_names: dict[str, list[str]], methods: list[Method]) -> Figure:
     """Draw one line of panels per data set: the clean images, the same images attacked, each below the text features.
 
-    Args:
-        tables: For each data set, as `interpretation.tables.pca_table` makes it.
-        class_names: The names of each data set, by label; of more than 10 the first 10 have colours.
-        methods: All methods of the report.
+    The tables are those of `interpretation.tables.pca_table`, by data set; the first 10 classes have colours.
     """
     height = max(4.2, 0.15 * (MOST_COLOURS + len(methods)))  # at least that of a legend
     figure = Figure(figsize=(9.6, height * len(tables) + 0.4), layout="constrained")

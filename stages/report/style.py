@@ -1,7 +1,7 @@
 """How figures look, and how they become bytes that are the same every time."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache, wraps
 from io import BytesIO
 from typing import Any, NamedTuple, ParamSpec
@@ -105,11 +105,9 @@ def heat_map(panel: Axes, values: np.ndarray, names: list[str], *, low: float, h
     return panel.imshow(values, cmap="Blues", vmin=low, vmax=high)
 
 
-@contextmanager
-def styled() -> Iterator[None]:
+def styled() -> AbstractContextManager[None]:
     """Draw with these settings alone, whatever the user's own are."""
-    with matplotlib.style.context(["default", {**SETTINGS, "font.family": installed_fonts()}]):
-        yield
+    return matplotlib.style.context(["default", {**SETTINGS, "font.family": installed_fonts()}])
 
 
 def as_png(draw: Callable[P, Figure]) -> Callable[P, bytes]:

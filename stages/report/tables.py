@@ -110,18 +110,12 @@ def results_of(title: str, predictions: Predictions, methods: list[Method], thre
     return Results(title, methods, threats, lines)
 
 
-def oblivious_accuracies(robust: Predictions, threat: Threat, threats: list[Threat]) -> dict[str, float]:
-    """Return the lowest accuracy of each method under an oblivious threat, on the examples of an adaptive one.
-
-    Args:
-        robust: The rows of each threat with `robust`.
-        threat: The adaptive threat; of another kind there is nothing to return.
-        threats: All; the oblivious ones of the same eps count.
-    """
-    others = [one for one in threats if one.knowledge == "oblivious" and one.eps == threat.eps]
-    if threat.knowledge != "adaptive" or not others:
+def oblivious_accuracies(robust: Predictions, adaptive: Threat, threats: list[Threat]) -> dict[str, float]:
+    """Return the lowest accuracy of each method under an oblivious threat of the eps, on the same examples."""
+    others = [one for one in threats if one.knowledge == "oblivious" and one.eps == adaptive.eps]
+    if adaptive.knowledge != "adaptive" or not others:
         return {}
-    same = [robust[one.name].merge(robust[threat.name][EXAMPLE], on=EXAMPLE) for one in others]
+    same = [robust[one.name].merge(robust[adaptive.name][EXAMPLE], on=EXAMPLE) for one in others]
     return pd.concat([accuracies(rows).set_index("method")["accuracy"] for rows in same], axis=1).min(axis=1).to_dict()
 
 
@@ -132,38 +126,27 @@ def accuracy_table(studies: list[Results]) -> pd.DataFrame:
 
 def metrics_of(studies: list[Results]) -> dict[str, Any]:
     """Return the results nested dataset.threat.method; an undefined std is None, p is against the reference."""
+    names = ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
     nested: dict[str, Any] = {}
     for study in studies:
         for (threat, method), line in study.lines.items():
-            names = ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
-            values = {name: getattr(line, name) for name in names} | {"p": line.p_reference}
-            if pd.isna(line.std):
-                values["std"] = None
-            if pd.isna(line.p_reference):
-                del values["p"]
-            nested.setdefault(study.title, {}).setdefault(threat, {})[method] = values
+            values = {name: getattr(line, name) for name in names} | {"std": None if pd.isna(line.std) else line.std}
+            tested = {} if pd.isna(line.p_reference) else {"p": line.p_reference}
+            nested.setdefault(study.title, {}).setdefault(threat, {})[method] = values | tested
     return nested
 
 
 def summary_of(studies: list[Results]) -> dict[str, Any]:
     """Return what `dvc exp show` and `dvc metrics diff` compare: accuracies alone, nested dataset.threat.method."""
+    metrics = metrics_of(studies)
     return {
-        study.title: {
-            threat.name: {line.method: line.accuracy for line in study.of_threat(threat)} for threat in study.threats
-        }
-        for study in studies
+        title: {threat: {method: line["accuracy"] for method, line in lines.items()} for threat, lines in of.items()}
+        for title, of in metrics.items()
     }
 
 
 def tuning_table(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and sample standard deviation over the tuning seeds.
-
-    Args:
-        curves: dataset, method, seed, epoch, loss, accuracy.
-
-    Returns:
-        One row per data set, method and epoch: loss, accuracy, loss_std, accuracy_std.
-    """
+    """Return mean and sample standard deviation of loss and accuracy over the tuning seeds, by epoch."""
     groups = curves.groupby(["dataset", "method", "epoch"], sort=False)[["loss", "accuracy"]]
     return groups.mean().join(groups.std().add_suffix("_std")).round(DIGITS).reset_index()
 

@@ -16,9 +16,7 @@ INCHES_PER_VECTOR = 0.19
 def tokens_figure(tables: dict[str, pd.DataFrame], methods: list[Method]) -> Figure:
     """Draw a panel per data set and method: the first tuning seed, of several contexts the first.
 
-    Args:
-        tables: For each data set, as `interpretation.token_table.nearest_tokens_table` makes it.
-        methods: All methods of the report; those that have a context are drawn.
+    The tables are those of `interpretation.token_table.nearest_tokens_table`, by data set.
     """
     drawn = {dataset: drawn_lines(table) for dataset, table in tables.items()}
     shown = {name: [one for one in methods if one.name in set(table["method"])] for name, table in drawn.items()}
