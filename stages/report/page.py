@@ -13,13 +13,6 @@ from stages.report.overview import Overview
 from stages.report.vocabulary import KNOWLEDGE
 
 TEMPLATES = Path(__file__).parent / "templates"
-TITLE = "Adversarial prompt tuning: results"
-SECTIONS = {
-    "results": "Results",
-    "figures": "Figures",
-    "trust": "Can the attacks be trusted?",
-    "origins": "Data, methods and threats",
-}
 
 
 def page(
@@ -56,8 +49,6 @@ def page(
     )
     environment.filters["base64"] = lambda png: b64encode(png).decode()
     return environment.get_template("page.html.j2").render(
-        title=TITLE,
-        sections=SECTIONS,
         cautions=cautions,
         verdict=verdict,
         tables=tables,

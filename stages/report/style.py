@@ -14,7 +14,8 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
-from stages.report.vocabulary import Method
+from stages.report.tables import Results
+from stages.report.vocabulary import Method, Threat
 
 # Grey for the reference, then Okabe and Ito's colours, told apart by every kind of colour vision; with the markers, 77
 # methods look different
@@ -84,6 +85,27 @@ def add_legend(
     if hollow:
         entries.append(Line2D([], [], **looks_of(methods)[methods[0].name].mark(hollow=True), label=hollow))
     figure.legend(handles=entries, loc="outside upper right", ncols=columns)
+
+
+def attacker_panels(
+    studies: list[Results], *, inches: float, columns: int, hollow: str, lines: bool = False
+) -> tuple[Figure, list[tuple[Axes, Results, list[Threat]]]]:
+    """Return a figure with a panel for each data set and kind of attacker, and its panels with the threats of each.
+
+    Without any attack there is one panel for `clean`, and no threats.
+    """
+    first = studies[0]
+    kinds = list(dict.fromkeys(threat.knowledge for threat in first.threats if threat.attack)) or ["clean"]
+    figure = Figure((8.4, inches * len(studies) + legend_inches(first.methods, columns)), layout="constrained")
+    panels = figure.subplots(len(studies), len(kinds), squeeze=False, sharey=True)
+    places = []
+    for row, study in zip(panels, studies, strict=True):
+        row[0].set_ylabel("robust accuracy in %")
+        for panel, kind in zip(row, kinds, strict=True):
+            panel.set(title=f"{study.title}, {kind}", facecolor=GROUNDS[kind])
+            places.append((panel, study, [one for one in study.threats if one.attack and one.knowledge == kind]))
+    add_legend(figure, first.methods, columns=columns, hollow=f"{hollow} of {first.reference.label}", lines=lines)
+    return figure, places
 
 
 def legend_inches(methods: list[Method], columns: int) -> float:

@@ -6,34 +6,21 @@ from matplotlib.figure import Figure
 
 from stages.report.comparison import is_noise
 from stages.report.statistics import wilson
-from stages.report.style import GRID, GROUNDS, LABELS, add_legend, as_png, legend_inches, looks_of, percent_axis
+from stages.report.style import GRID, LABELS, as_png, attacker_panels, looks_of, percent_axis
 from stages.report.tables import Results
 from stages.report.vocabulary import Threat
-
-COLUMNS = 3
 
 
 @as_png
 def tradeoff_figure(studies: list[Results]) -> Figure:
     """Draw one line of panels per data set, one for each kind of attacker; crosses are 95 % Wilson intervals."""
-    first = studies[0]
-    kinds = list(dict.fromkeys(threat.knowledge for threat in first.threats if threat.attack)) or ["clean"]
-    height = 3.9 * len(studies) + legend_inches(first.methods, COLUMNS)
-    figure = Figure(figsize=(8.4, height), layout="constrained")
-    panels = figure.subplots(len(studies), len(kinds), squeeze=False, sharey=True)
-    drawn = []
-    for row, study in zip(panels, studies, strict=True):
-        for panel, kind in zip(row, kinds, strict=True):
-            threats = [threat for threat in study.threats if threat.knowledge == kind and threat.attack]
-            draw(panel, study, threats)
-            panel.set(title=f"{study.title}, {kind}", facecolor=GROUNDS[kind])
-            drawn.append((panel, study, threats))
-        row[0].set_ylabel("robust accuracy in %")
-    hollow = f"robust accuracy within noise of {first.reference.label}"
-    add_legend(figure, first.methods, columns=COLUMNS, hollow=hollow)
+    hollow = "robust accuracy within noise"
+    figure, places = attacker_panels(studies, inches=3.9, columns=3, hollow=hollow)
+    for place in places:
+        draw(*place)
     figure.draw_without_rendering()  # adjustText needs to know where the marks are
-    for panel, study, threats in drawn:
-        label_threats(panel, study, threats)
+    for place in places:
+        label_threats(*place)
     return figure
 
 
