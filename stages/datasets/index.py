@@ -1,6 +1,7 @@
 """The index of a data set: every image's id, split, label and digest; all that later stages know of the raw files."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from stages.datasets.fewshot import choose, digest_of, few_shot, ranking
 from stages.datasets.listing import Listing
+from stages.datasets.ranking import balanced_ranking, digest_of, ranking
 from stages.storage.layout import index_file
 from stages.storage.parquet import read_table, write_table
 from stages.storage.provenance import with_versions
@@ -39,14 +40,14 @@ class Index:
 
     @property
     def sha256(self) -> str:
-        """One digest for what all images are, in whatever order they come."""
+        """Digest of what all images are, in whatever order they come."""
         lines = zip(self.ids, self.splits, self.labels.tolist(), self.digests, strict=True)
         return hashlib.sha256(
             "".join(sorted(f"{id}\0{split}\0{label}\0{digest.hex()}\n" for id, split, label, digest in lines)).encode()
         ).hexdigest()
 
     def part(self, split: str) -> "Index":
-        """The images of one split, in an order that is random but always the same.
+        """Return the images of one split, in an order that is random but always the same.
 
         So every shard is a mixture of all classes, whatever the order of the raw files is.
         """
@@ -64,7 +65,7 @@ class Index:
         return [self.take(shard_of == index) for index in np.unique(shard_of)]
 
     def validating(self, share: float) -> "Index":
-        """Some training images of each class instead of the test images, for choices that no test image may know of.
+        """Return the training images, some of each class moved to `test`, for choices that no test image may know of.
 
         Args:
             share: Of the training images of each class; they are no longer trained on.
@@ -87,7 +88,7 @@ class Index:
         return replace(train, splits=np.where(held, "test", "train").tolist())
 
     def take(self, chosen: np.ndarray | slice) -> "Index":
-        """The images at the given positions, or where a mask (N,) holds."""
+        """Return the images at the given positions, or where a mask (N,) holds."""
         positions = np.arange(len(self.ids))[chosen]
         return Index(
             [self.ids[index] for index in positions],
@@ -98,14 +99,14 @@ class Index:
 
 
 def index_of(listing: Listing, digests: list[bytes]) -> Index:
-    """Joins a listing with the digests of its images, those of `train` before those of `test`."""
+    """Join a listing with the digests of its images, those of `train` before those of `test`."""
     items = [*listing.train, *listing.test]
     splits = ["train"] * len(listing.train) + ["test"] * len(listing.test)
     return Index([item.id for item in items], splits, np.array([item.label for item in items], np.int64), digests)
 
 
 def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: int) -> Index:
-    """The images of one split that take part: few shots of each class to tune on, a class-balanced draw of test images.
+    """Return the images of one split that take part: few shots of each class, or a balanced draw to test on.
 
     Args:
         part: One split of a data set.
@@ -116,12 +117,20 @@ def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: 
     Raises:
         ValueError: If there are fewer images than asked for.
     """
-    split = part.splits[0]
-    if split == "train" and isinstance(shots, int):
-        return part.take(few_shot(part.ids, part.labels, shots, seed=seed))
-    if split == "test" and isinstance(test_images, int):
-        return part.take(choose(part.ids, part.labels, test_images, seed=seed))
-    return part
+    count = shots if part.splits[0] == "train" else test_images
+    if isinstance(count, str):
+        return part
+    if part.splits[0] == "train":
+        counts = Counter(part.labels.tolist())
+        if few := {label: number for label, number in counts.items() if number < count}:
+            raise ValueError(
+                f"data.shots: {count} asked for, but some classes have fewer images (label: count): {few}; "
+                f"at most {min(few.values())}, or `all`, is allowed"
+            )
+        count *= len(counts)
+    elif count > len(part):
+        raise ValueError(f"data.test_images: {count} asked for, but there are {len(part)}; fewer, or `all`, is allowed")
+    return part.take(np.sort(balanced_ranking(part.ids, part.labels, seed)[:count]))
 
 
 def write_index(path: Path, index: Index, *, dataset: str) -> None:
