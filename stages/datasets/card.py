@@ -57,11 +57,7 @@ def write_card(path: Path, card: Card) -> None:
 
 
 def read_card(dataset: str) -> Card:
-    """Read the card of a data set.
-
-    Raises:
-        ValueError: If the file is missing, damaged or no card.
-    """
+    """Read the card of a data set; a ValueError names a file that is missing, damaged or no card."""
     path = card_file(dataset)
     try:
         return Card.model_validate(read_note(path))

@@ -121,16 +121,7 @@ CATALOGUE = {
 
 
 def source_of(name: str, raw: Path, *, held_out: float) -> Source:
-    """Look a data set up, first in the catalogue, then among the user's folders.
-
-    Args:
-        name: As in `datasets` of params.yaml.
-        raw: Its raw folder.
-        held_out: Share of each class to judge on, if a user's folder has no test images.
-
-    Raises:
-        ValueError: If there is neither; the message lists the catalogue.
-    """
+    """Look a data set up, first in the catalogue, then among the user's folders; see `folder_source` for `held_out`."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     if not raw.is_dir():

@@ -48,14 +48,7 @@ def require_labels(index: Index, train: np.ndarray, classes: int) -> None:
 
 
 def overlap(index: Index, train: np.ndarray, content: np.ndarray, *, limit: float) -> list[str]:
-    """Count the test images that are training images too.
-
-    Args:
-        index: N images.
-        train: Mask (N,), the rest is the test split.
-        content: Number of each image's content (N,), the same for equal contents.
-        limit: Largest allowed share.
-    """
+    """Count the test images that are training images too, given a number for the content of each image (N,)."""
     shared = np.flatnonzero(~train & np.isin(content, content[train]))
     if not shared.size:
         return []

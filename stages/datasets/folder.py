@@ -26,15 +26,7 @@ ALLOWED = ("train", "test", "classes.json")
 
 
 def folder_source(raw: Path, *, held_out: float) -> Source:
-    """Describe the user's own folder.
-
-    Args:
-        raw: The folder.
-        held_out: Share of each class to judge on, if there is no test folder; in (0, 1).
-
-    Raises:
-        ValueError: If `classes.json` is wrong.
-    """
+    """Describe the user's own folder; without a test folder, a share in (0, 1) of each class is held out."""
     return Source(
         template=read_naming(raw)[0],
         origin=f"the user's folder {raw}",
@@ -105,15 +97,12 @@ def items_in(raw: Path, split: str, folders: list[str]) -> list[Item]:
 
 
 def hold_out(raw: Path, items: list[Item], share: float) -> tuple[list[Item], list[Item]]:
-    """Hold out a share of each class: the contents with the smallest sha256, whatever the files are called.
+    """Hold out a share of the different contents of each class, rounded, but at least one, and one stays.
 
-    Args:
-        raw: The folder.
-        items: Images, those of a class together.
-        share: Of the different contents of a class, rounded, but at least one; in (0, 1).
+    They are those with the smallest sha256, whatever the files are called; a class lies together in `items`.
 
     Returns:
-        Those that stay, those held out.
+        Items that stay, items held out.
     """
     if not 0 < share < 1:
         raise ValueError(

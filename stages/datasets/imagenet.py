@@ -27,14 +27,7 @@ def list_imagenet(raw: Path) -> Listing:
 
 
 def list_shift(raw: Path, *, places: tuple[str, ...], classes: str, numbered: bool = False) -> Listing:
-    """List class folders that are judged and not tuned on.
-
-    Args:
-        raw: The raw folder.
-        places: Where the class folders may lie below it.
-        classes: Name of the list of classes, as `wnids` takes it.
-        numbered: Whether folders are called by their position among the classes, and not by WordNet ids.
-    """
+    """List class folders, called by WordNet ids or numbered in their order, that are judged and not tuned on."""
     images, known = place(raw, *places), wnids(classes)
     names = classes_of(raw, known)
     called = {wnid: str(position) if numbered else wnid for position, wnid in enumerate(known)}
@@ -56,11 +49,9 @@ def items_in(raw: Path, images: Path, folders: list[str], known: list[str]) -> l
 
 
 def classes_of(raw: Path, known: list[str]) -> dict[str, str]:
-    """Name the classes by their WordNet ids, in the order of the labels.
+    """Name the classes that are known by their WordNet ids, in the order of the labels.
 
-    Args:
-        raw: May hold CoOp's `classnames.txt`, which then defines classes, order and names.
-        known: WordNet ids of the data set's classes; others are left out.
+    CoOp's `classnames.txt`, if it lies in the raw folder, defines classes, order and names.
     """
     path = raw / "classnames.txt"
     names = read_names(path) if path.is_file() else dict(zip(wnids("imagenet"), clip_names(), strict=True))

@@ -65,10 +65,7 @@ class Index:
         return [self.take(shard_of == index) for index in np.unique(shard_of)]
 
     def validating(self, share: float) -> "Index":
-        """Return the training images, some of each class moved to `test`, for choices that no test image may know of.
-
-        Args:
-            share: Of the training images of each class; they are no longer trained on.
+        """Return the training images, a share of each class moved to `test`, for choices that may not see test images.
 
         Raises:
             ValueError: If a class would have no image left to train on, or none to validate on.
@@ -89,13 +86,9 @@ class Index:
 
     def take(self, chosen: np.ndarray | slice) -> "Index":
         """Return the images at the given positions, or where a mask (N,) holds."""
-        positions = np.arange(len(self.ids))[chosen]
-        return Index(
-            [self.ids[index] for index in positions],
-            [self.splits[index] for index in positions],
-            self.labels[positions],
-            [self.digests[index] for index in positions],
-        )
+        columns = (self.ids, self.splits, self.digests)
+        ids, splits, digests = (np.array(column, object)[chosen].tolist() for column in columns)
+        return Index(ids, splits, self.labels[chosen], digests)
 
 
 def index_of(listing: Listing, digests: list[bytes]) -> Index:
@@ -106,16 +99,13 @@ def index_of(listing: Listing, digests: list[bytes]) -> Index:
 
 
 def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: int) -> Index:
-    """Return the images of one split that take part: few shots of each class, or a balanced draw to test on.
+    """Return the images of one split that take part; refuse to take more than there are.
 
     Args:
         part: One split of a data set.
         shots: Training images of each class, or `all`.
-        test_images: Number of test images, or `all`.
+        test_images: Number of test images, a balanced draw, or `all`.
         seed: Of the choice; every method gets the same images.
-
-    Raises:
-        ValueError: If there are fewer images than asked for.
     """
     count = shots if part.splits[0] == "train" else test_images
     if isinstance(count, str):
@@ -145,11 +135,7 @@ def write_index(path: Path, index: Index, *, dataset: str) -> None:
 
 
 def read_index(dataset: str) -> Index:
-    """Read the index of a data set.
-
-    Raises:
-        ValueError: If the file is missing or damaged.
-    """
+    """Read the index of a data set; a ValueError names a file that is missing or damaged."""
     table, _ = read_table(index_file(dataset))
     ids, splits, labels, digests = (table[name] for name in ("id", "split", "label", "sha256"))
     return Index(ids.to_pylist(), splits.to_pylist(), labels.to_numpy(), digests.to_pylist())

@@ -66,11 +66,11 @@ def files_at(place: Path) -> Iterator[Path]:
             raise ValueError(f"{place}: missing; an image file or a folder of them is allowed")
         yield place
         return
-    count = 0
-    for count, path in enumerate(files_below(place), start=1):  # noqa: B007 - the count is asked for behind the loop
-        yield path
-    if not count:
+    files = files_below(place)
+    if not (first := next(files, None)):
         raise ValueError(f"{place}: no files in this folder; hidden ones and what systems leave behind do not count")
+    yield first
+    yield from files
 
 
 def place(raw: Path, *candidates: str) -> Path:

@@ -34,21 +34,12 @@ def published(
         coop: Name of CoOp's split file, in the raw folder or beside the images.
         above: Whether paths are relative to what holds the folder of images.
     """
-    return Source(
-        template=template,
-        origin=f"{origin}, {page}",
-        licence=licence,
-        list_images=partial(list_images, folders=folders, official=official, coop=coop, above=above),
-        download=partial(download, page=page),
-    )
 
+    def list_images(raw: Path) -> Listing:
+        images = place(raw, *folders)
+        images = images.parent if above else images
+        places = (folder / coop for folder in (raw, images.parent, images) if coop and folder.is_relative_to(raw))
+        split_file = next(filter(Path.is_file, places), None)
+        return listing_of(raw, images, read_coop(split_file) if split_file else official(images))
 
-def list_images(
-    raw: Path, *, folders: tuple[str, ...], official: Callable[[Path], Splits], coop: str, above: bool
-) -> Listing:
-    """List the images of the splits; a ValueError names a file that is missing or malformed."""
-    images = place(raw, *folders)
-    images = images.parent if above else images
-    places = (folder / coop for folder in (raw, images.parent, images) if coop and folder.is_relative_to(raw))
-    split_file = next(filter(Path.is_file, places), None)
-    return listing_of(raw, images, read_coop(split_file) if split_file else official(images))
+    return Source(template, f"{origin}, {page}", licence, list_images, download=partial(download, page=page))

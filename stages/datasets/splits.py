@@ -19,15 +19,10 @@ HELD_OUT_TOLD = f"{HELD_OUT:.0%} of each class held out, by digest of the path; 
 
 @dataclass(frozen=True)
 class Split:
-    """One split.
-
-    Attributes:
-        file: What lists it; error messages name it.
-        entries: Path below the folder of images and label of each image; a path in any Unicode form.
-    """
+    """One split, and the file that lists it, for error messages."""
 
     file: Path
-    entries: list[tuple[str, int]]
+    entries: list[tuple[str, int]]  # path below the folder of images, in any Unicode form, and label
 
 
 class Splits(NamedTuple):
@@ -104,12 +99,7 @@ def label_of(class_names: Sequence[str], name: str) -> int:
 
 
 def held_out(images: Path, names: dict[str, str]) -> Splits:
-    """Split a data set that comes without a split: by the digests of the paths, so that it is the same everywhere.
-
-    Args:
-        images: Folder of the class folders.
-        names: Class name by folder, in the order of the labels.
-    """
+    """Split folders, given with their class names, by the digests of the paths, so that it is the same everywhere."""
     train, test = Split(images, []), Split(images, [])
     for label, folder in enumerate(names):
         paths = [composed(f"{folder}/{name}") for name in images_in(images / folder)]
@@ -129,22 +119,17 @@ def read_coop(path: Path) -> Splits:
     Source: Zhou et al. 2022 (CoOp), the data sets of its repository.
     """
     content = read_json(path)
-    match content:
-        case {"train": [*_], "test": [*_]}:
-            train, test = ((path, rows_of(path, content, name)) for name in ("train", "test"))
-            return splits_of_rows(train, test, told=f"CoOp's split file {path.name}")
-        case _:
-            raise ValueError(f"{path}: malformed; a split file has the lists train, val and test")
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in ("train", "test")):
+        raise ValueError(f"{path}: malformed; a split file has the lists train, val and test")
+    train, test = ((path, rows_of(path, content, name)) for name in ("train", "test"))
+    return splits_of_rows(train, test, told=f"CoOp's split file {path.name}")
 
 
 def rows_of(path: Path, content: dict[str, Any], split: str) -> list[Row]:
     """Return the rows of one list, their class names in NFC."""
     for row in content[split]:
-        match row:
-            case [str(), int(), str()]:
-                pass
-            case _:
-                raise ValueError(f"{path}: malformed entry {row!r} of {split}; expected [path, label, class name]")
+        if not isinstance(row, list) or list(map(type, row)) != [str, int, str]:
+            raise ValueError(f"{path}: malformed entry {row!r} of {split}; expected [path, label, class name]")
     return [(image, label, composed(name)) for image, label, name in content[split]]
 
 
