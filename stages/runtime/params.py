@@ -359,6 +359,10 @@ class MethodBlock(Block):
     label: Annotated[str, Field(min_length=1)] | None = None
     baseline: str | None = None
 
+    def fits_other_classes(self, defaults: "Tune") -> bool:
+        """Return whether what is learnt can be used with other class names, as a shared context can."""
+        return not getattr(self, "class_specific", False)
+
 
 class ZeroShot(MethodBlock):
     """A hand-written prompt: the template of the data set, or the ensemble of the 80 templates of CLIP's paper."""
@@ -401,7 +405,7 @@ class Tuned(Overrides):
         return self
 
     def fits_other_classes(self, defaults: Tune) -> bool:
-        """Return whether what is learnt can be used with other class names, as a shared context can."""
+        """Return whether it is a shared context, by the block `tune` or its own keys."""
         return self.kind == "context" and not self.tune(defaults).class_specific
 
     def tune(self, defaults: Tune) -> Tune:
@@ -450,10 +454,6 @@ class Adversarial(MethodBlock):
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs}) has to be less than epochs ({self.epochs})")
         return self
-
-    def fits_other_classes(self, defaults: Tune) -> bool:
-        """Return whether what is learnt fits other class names, as all but contexts of single classes does."""
-        return not getattr(self, "class_specific", False)
 
 
 class PixelPrompt(Block):
@@ -675,7 +675,7 @@ class Params(Block):
         bound = [
             f"methods.{group}.{name}"
             for group, name, block in self.methods.all()
-            if isinstance(block, Tuned | Adversarial) and not block.fits_other_classes(self.tune)
+            if not block.fits_other_classes(self.tune)
         ]
         if studies and bound:
             raise ValueError(
