@@ -13,6 +13,7 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, dlr, margin, towards
 from stages.attacks.pgd import Objective, pgd
 from stages.attacks.survivors import attack_survivors
+from stages.attacks.targets import CANDIDATES, nearest_classes
 from stages.crafting.batching import SMALLEST_BATCH
 from stages.crafting.shards import Attack, steps_of
 from stages.defences.bpda import expectation
@@ -101,8 +102,9 @@ def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
 def suite_attack(settings: Suite, victim: Victim) -> Attack:
     """Return a suite of attacks, each on the images that none before it has fooled as they would be stored.
 
-    The cross-entropy and the margin go first, then the wrong classes that came nearest to winning where the attack on
-    the margin ended. Each attack begins with a step of eps, which is halved after each quarter of its steps.
+    The cross-entropy and the margin go first, then the nearest wrong classes: at first those on the clean image if
+    logits were linear, in every further restart those nearest to winning where the attack on the margin ended. Each
+    attack begins with a step of eps, which is halved after each quarter of its steps.
     """
     ball = LinfBall(settings.eps / 255)
     bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
@@ -111,12 +113,17 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
         logits_of = through_8_bits(among_copies(victim, images))
         with torch.no_grad():
             classes = logits_of(images[:1]).shape[1]
-        targets = labels.new_zeros(len(images), min(settings.targets, classes - 1))
+        count = min(settings.targets, CANDIDATES, classes - 1)
+        targets = labels.new_zeros(len(images), count)
 
-        def choose_targets(images_adv: Tensor, places: Tensor) -> Tensor:
-            with torch.no_grad():
-                wrong = logits_of(images_adv).scatter(1, labels[places, None], -torch.inf)
-            targets[places] = wrong.topk(targets.shape[1], dim=1).indices
+        def choose_nearest(images_adv: Tensor, places: Tensor) -> Tensor:
+            targets[places] = nearest_classes(logits_of, images[places], labels[places], count)
+            return images_adv
+
+        @torch.no_grad()
+        def choose_again(images_adv: Tensor, places: Tensor) -> Tensor:
+            wrong = logits_of(images_adv).scatter(1, labels[places, None], -torch.inf)
+            targets[places] = wrong.topk(count, dim=1).indices
             return images_adv
 
         def towards_target(rank: int, places: Tensor) -> Objective:
@@ -136,13 +143,14 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
 
             return [partial(advance, quarter=quarter) for quarter in range(QUARTERS)]
 
-        rounds = [
+        untargeted = [
             *rounds_of(lambda places: cross_entropy(logits_of, labels[places])),
             *rounds_of(lambda places: margin(logits_of, labels[places])),
-            choose_targets,
-            *(one for rank in range(targets.shape[1]) for one in rounds_of(partial(towards_target, rank))),
         ]
-        return attack_survivors(rounds * settings.restarts, images, fooled=fooled_by(logits_of, labels))
+        targeted = [one for rank in range(count) for one in rounds_of(partial(towards_target, rank))]
+        rounds = [*untargeted, choose_nearest, *targeted]
+        rounds += [*untargeted, choose_again, *targeted] * (settings.restarts - 1)
+        return attack_survivors(rounds, images, fooled=fooled_by(logits_of, labels))
 
     return attack
 
