@@ -1,6 +1,7 @@
 """adversarial: prompts tuned on images that are attacked through them in every batch -> a method and its tuning curve.
 
-Prompts of the image (`adv_vp`), of the text (`apt`), or of both (`adv_vlp`); every weight stays as it is.
+Prompts of the image (`adv_vp`, `adv_vpt`), of the text (`apt`), or of both (`adv_vlp`, `adv_vlpt`); every weight stays
+as it is.
 """
 
 from pathlib import Path

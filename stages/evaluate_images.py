@@ -43,7 +43,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         """Yield the rows of one threat; seeds without image prompts of their own share their features."""
         about = {"title": study_title(dataset, study), "method": method, "threat": threat}
         for seed in range(len(prompts.text_features)):
-            if seed == 0 or prompts.pixels is not None:
+            if seed == 0 or prompts.has_image_prompt:
                 embed = partial(embed_through, victim_of(prompts, clip, seed=seed), seed=params.seed)
                 shards = (part_of(shard, labels) for shard in read_images(folder))
                 banks = [embed(shard, device=device, runtime=params.runtime) for shard in shards]

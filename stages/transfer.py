@@ -1,6 +1,6 @@
 """transfer: prompts tuned elsewhere -> the same method under other class names.
 
-A shared context, a pixel prompt or both move from one data set to another (cross-data-set, ImageNet to its shifts), or
+A shared context, an image prompt or both move from one data set to another (cross-data-set, ImageNet to its shifts), or
 from the base classes of a data set to its new ones.
 """
 
@@ -33,7 +33,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     path = prompts_file(*((dataset, "base") if study == "new" else (study, "all")), group, method)
     source = load_prompts(path)
     require(source.provenance, path, model=clip.fingerprint)
-    nothing_shared = source.context is None and source.pixels is None
+    nothing_shared = source.context is None and not source.has_image_prompt
     if nothing_shared or (source.context is not None and source.context.ndim == 4) or source.logit_bias is not None:
         raise ValueError(f"{path}: what it learnt belongs to its classes; remove it: -S '~methods.{group}.{method}'")
     tower = TextTower(clip.model, clip.tokenizer)
@@ -60,6 +60,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         ),
         context=source.context,
         pixels=source.pixels,
+        tokens=source.tokens,
     )
     with replacing(out) as folder:
         folder.mkdir()

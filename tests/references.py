@@ -1,6 +1,7 @@
 """The slow, plain ways that fast ones are held against: open_clip's own towers, nothing shared, nothing left out."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,3 +58,16 @@ def feature_attack(
         images_adv = torch.min(torch.max(images_adv, images - eps), images + eps).clamp(0, 1)
         model.zero_grad()
     return images_adv.detach()
+
+
+def features_with_tokens(visual: Any, images: Tensor, tokens: Tensor) -> Tensor:
+    """Raw features (N, D) of normalised images under token prompts (L, P, W), block after block of stock open_clip."""
+    hidden = visual._embeds(images)
+    own = hidden.shape[1]
+    for index, block in enumerate(visual.transformer.resblocks):
+        if index < len(tokens):
+            layer = torch.stack([tokens[index]] * len(images))
+            hidden = torch.cat([hidden[:, :own], layer], dim=1)
+        hidden = block(hidden)
+    pooled, _ = visual._pool(hidden[:, :own])
+    return pooled @ visual.proj

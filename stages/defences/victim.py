@@ -20,11 +20,13 @@ class Victim(nn.Module):
         logit_bias: (K,), added to the logits.
         defence: Processes the images before they are encoded.
         pixels: Image prompt (3, H, W), added to the images behind the defence; the sum is not clipped.
+        tokens: Token prompts (L, P, W) of a ViT, see `MatrixTransformer`.
     """
 
     text_features: Tensor
     logit_bias: Tensor | None
     pixels: Tensor | None
+    tokens: Tensor | None
 
     def __init__(
         self,
@@ -35,12 +37,14 @@ class Victim(nn.Module):
         logit_bias: Tensor | None = None,
         defence: Defence | None = None,
         pixels: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.clip, self.logit_scale, self.defence = clip, logit_scale, defence
         self.register_buffer("text_features", text_features)
         self.register_buffer("logit_bias", logit_bias)
         self.register_buffer("pixels", pixels)
+        self.register_buffer("tokens", tokens)
         self.eval()
 
     @property
@@ -54,7 +58,8 @@ class Victim(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return the raw image features (N, D), under the image prompt, of images that the defence has processed."""
-        return self.clip.encode_image(images if self.pixels is None else images + self.pixels)
+        tokens = None if self.tokens is None else self.tokens.expand(len(images), -1, -1, -1)
+        return self.clip.encode_image(images if self.pixels is None else images + self.pixels, tokens)
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of images that the defence has processed."""

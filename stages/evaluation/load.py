@@ -42,13 +42,15 @@ def load_victim(path: str | Path, *, seed: int = 0, device: str = "auto") -> Vic
 def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
     """Return the classifier of one tuning seed on the device of the towers, behind the defence of its provenance."""
     device = next(clip.parameters()).device
-    bias, pixels = (
+    bias, pixels, tokens = (
         None if arrays is None else torch.tensor(arrays[seed], device=device)
-        for arrays in (prompts.logit_bias, prompts.pixels)
+        for arrays in (prompts.logit_bias, prompts.pixels, prompts.tokens)
     )
     text_features = torch.tensor(prompts.text_features[seed], device=device)
     defence = stored_defence(prompts.provenance)
-    return Victim(clip, text_features, prompts.logit_scale, logit_bias=bias, defence=defence, pixels=pixels)
+    return Victim(
+        clip, text_features, prompts.logit_scale, logit_bias=bias, defence=defence, pixels=pixels, tokens=tokens
+    )
 
 
 def stored_defence(provenance: Provenance) -> Defence | None:

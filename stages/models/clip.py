@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stages.models.checkpoints import misfit
 from stages.models.device import has_bf16_units
-from stages.models.image_tower import optimize_for_input_gradients
+from stages.models.image_tower import encode_with_tokens, optimize_for_input_gradients
 from stages.models.supported import check_configuration, check_end, check_repeats
 from stages.models.visual_weights import lay_over, read_image_tower
 from stages.models.weights import LOCAL, find_source, local_name, read_configuration
@@ -69,16 +69,29 @@ class Clip(nn.Module):
             image = step(image)
         return np.asarray(image)
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Maps images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised; differentiable."""
-        return self.model.encode_image(self._normalised(images))
+    def encode_image(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Maps images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised; differentiable.
 
-    def gradient_encoder(self) -> Callable[[Tensor], Tensor]:
+        Args:
+            images: (N, 3, H, W).
+            tokens: Token prompts (N, L, P, W) of a ViT, see `MatrixTransformer`.
+        """
+        if tokens is None:
+            return self.model.encode_image(self._normalised(images))
+        return encode_with_tokens(self.model.visual, self._normalised(images), tokens)
+
+    def gradient_encoder(self) -> Callable[..., Tensor]:
         """`encode_image` for those who want its gradient alone: in `precision`, from images and to features in fp32."""
         if self.precision == "fp32":
             return self.encode_image
         visual = copy.deepcopy(self.model.visual).bfloat16()
-        return lambda images: visual(self._normalised(images).bfloat16()).float()
+
+        def encode(images: Tensor, tokens: Tensor | None = None) -> Tensor:
+            pixels = self._normalised(images).bfloat16()
+            found = visual(pixels) if tokens is None else encode_with_tokens(visual, pixels, tokens.bfloat16())
+            return found.float()
+
+        return encode
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images - self._mean) / self._std

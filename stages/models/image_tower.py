@@ -51,21 +51,52 @@ class MatrixTransformer(nn.Module):
         self.resblocks = resblocks
         self.reads_first = reads_first
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Maps tokens (N, T, W) to tokens (N, T, W), or to the first one (N, 1, W)."""
-        count = len(tokens)
+    def forward(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Maps tokens (N, T, W) to tokens (N, T, W), or to the first one (N, 1, W).
+
+        Args:
+            tokens: (N, T, W).
+            prompts: Token prompts (N, L, P, W): those of layer l stand behind the tokens at the input of block l, in
+                place of what the block before made of the former ones; those of layer L stay to the end.
+        """
+        count, own = tokens.shape[:2]
+        layers = () if prompts is None else prompts.unbind(1)
         hidden = tokens.flatten(0, 1)
         full = len(self.resblocks) - self.reads_first
         blocks: Sequence[Any] = list(self.resblocks)
-        for block in blocks[:full]:
+        for index, block in enumerate(blocks[:full]):
+            if index < len(layers):
+                hidden = with_prompts(hidden.unflatten(0, (count, -1)), layers[index], own).flatten(0, 1)
             hidden = hidden + block.ls_1(attend(block.attn, block.ln_1(hidden), count))
             hidden = hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
         tokens = hidden.unflatten(0, (count, -1))
         if not self.reads_first:
-            return tokens
+            return tokens[:, :own]
+        if full < len(layers):
+            tokens = with_prompts(tokens, layers[full], own)
         last = blocks[-1]
         first = tokens[:, 0] + last.ls_1(attend_from_first(projections_of(last.attn), last.ln_1(tokens)))
         return (first + last.ls_2(last.mlp(last.ln_2(first))))[:, None]
+
+
+def with_prompts(tokens: Tensor, prompts: Tensor, own: int) -> Tensor:
+    """Put prompts (N, P, W) behind the first `own` of tokens (N, T, W), in place of the others."""
+    return torch.cat([tokens[:, :own], prompts], dim=1)
+
+
+def token_prompts_fit(visual: Any) -> bool:
+    """Whether an image tower that was rearranged here takes token prompts: open_clip's standard ViT does."""
+    return isinstance(getattr(visual, "transformer", None), MatrixTransformer)
+
+
+def encode_with_tokens(visual: Any, images: Tensor, prompts: Tensor) -> Tensor:
+    """Map normalised images (N, 3, H, W) to raw features (N, D) under token prompts (N, L, P, W), as a ViT does.
+
+    The tokens enter behind the norm in front of the first block, so they have the same place in every layer.
+    """
+    assert token_prompts_fit(visual)
+    pooled, _ = visual._pool(visual.transformer(visual._embeds(images), prompts))
+    return pooled if visual.proj is None else pooled @ visual.proj
 
 
 def attend(attention: nn.MultiheadAttention, hidden: Tensor, count: int) -> Tensor:

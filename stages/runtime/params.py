@@ -510,6 +510,39 @@ class AdvVlp(AdvVp, TextContext):
     text_lr: Positive = 0.02
 
 
+class TokenPrompts(Block):
+    """Tokens beside the patches of a ViT, new ones in each of the first `depth` blocks; null is every block."""
+
+    lr: Positive
+    tokens: Count
+    depth: Count | None
+    token_std: Positive = 0.02
+
+
+class AdvVpt(Adversarial, TokenPrompts):
+    """Token prompts, with hand-written text; the optimiser, the attack and the tokens are TeCoA's (Mao et al. 2023)."""
+
+    kind: Literal["adv_vpt"]
+    steps: Count = 2
+    epochs: Count = 10
+    batch_size: Count = 256
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: Positive = 40.0
+    tokens: Count = 100
+    depth: Count | None = 1
+
+
+class AdvVlpt(AdvVpt, TextContext):
+    """Token prompts and context vectors."""
+
+    kind: Literal["adv_vlpt"]  # type: ignore[assignment]
+    optimizer: Literal["sgd", "adam"] = "adam"
+    lr: Positive = 0.02
+    text_lr: Positive = 0.02
+    tokens: Count = 8
+    depth: Count | None = None
+
+
 class Defended(MethodBlock):
     """Another method behind a defence."""
 
@@ -545,7 +578,7 @@ class Methods(Block):
     tune_clean: dict[str, Tuned]
     tune_bank: dict[str, Tuned]
     refresh: dict[str, Refreshed]
-    adversarial: dict[str, Annotated[AdvVp | Apt | AdvVlp, Field(discriminator="kind")]]
+    adversarial: dict[str, Annotated[AdvVp | Apt | AdvVlp | AdvVpt | AdvVlpt, Field(discriminator="kind")]]
     defended: dict[str, Defended]
 
     def all(self) -> list[Method]:

@@ -14,6 +14,7 @@ OPTIONAL = {  # attributes that not every method has, and what their arrays are 
     "context": "context",
     "logit_bias": "logit_bias",
     "pixels": "image_prompt.pixels",
+    "tokens": "image_prompt.tokens",
 }
 
 
@@ -30,6 +31,7 @@ class PromptFile:
         context: (S, M, D_token) or (S, K, M, D_token); None for what has none.
         logit_bias: (S, K), added to the logits; None for zeros.
         pixels: (S, 3, H, W), added to every image at the model's size, in units of the pixel range; None for zeros.
+        tokens: (S, L, P, W), P token prompts of each of the first L blocks of a ViT of width W; None for none.
     """
 
     text_features: np.ndarray
@@ -40,6 +42,12 @@ class PromptFile:
     context: np.ndarray | None = None
     logit_bias: np.ndarray | None = None
     pixels: np.ndarray | None = None
+    tokens: np.ndarray | None = None
+
+    @property
+    def has_image_prompt(self) -> bool:
+        """Whether image features depend on the prompts."""
+        return self.pixels is not None or self.tokens is not None
 
 
 def save_prompts(path: Path, prompts: PromptFile) -> None:

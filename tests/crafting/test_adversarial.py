@@ -18,7 +18,7 @@ from stages.defences.victim import Victim
 from stages.models.clip import Clip
 from stages.prompts.adversarial import learner_of
 from stages.prompts.generators import tuning_generators
-from stages.runtime.params import AdvVlp, AdvVp, Apt, load_params
+from stages.runtime.params import AdvVlp, AdvVlpt, AdvVp, AdvVpt, Apt, load_params
 from stages.storage.images import Images
 from tests import references
 
@@ -26,6 +26,7 @@ CPU = torch.device("cpu")
 NAMES = ["dress", "bag", "coat"]
 TEMPLATE = "a photo of a {}."
 KINDS = {"adv_vp": AdvVp, "apt": Apt, "adv_vlp": AdvVlp}
+BLOCKS = {**KINDS, "adv_vpt": AdvVpt, "adv_vlpt": AdvVlpt}  # those with tokens need a ViT: test_token_prompts.py
 SHORT = {"tuning_seeds": 2, "epochs": 3, "batch_size": 48, "eps": [4.0], "clean_fraction": 0.25, "temperature": 2.0}
 RUNTIME = load_params().runtime.model_copy(update={"batch_size": 250, "workers": 1})
 
@@ -40,7 +41,7 @@ def images() -> Images:
 
 def tuning_of(clip, images, kind="adv_vp", runtime=RUNTIME, **changes):
     """The tuning of a method, and the generators of its seeds."""
-    settings = KINDS[kind](kind=kind, **{**SHORT, **changes}).model_dump()
+    settings = BLOCKS[kind](kind=kind, **{**SHORT, **changes}).model_dump()
     generators = tuning_generators(0, settings["tuning_seeds"])
     learner = learner_of(settings, NAMES, TEMPLATE, clip, generators)
     return Tuning(learner, clip, settings, images, 0, CPU, runtime), generators
@@ -51,19 +52,22 @@ def tuned(tuning, generators, index=0, start=None):
     return copy.deepcopy([*tuning.tune(index, generators[index], start)][-1])
 
 
-def plain_loop(settings, images, context):
+def plain_loop(settings, images, context, folder=None, tokens=None):
     """Adversarial tuning with stock open_clip modules, in float64, every weight in the graph; the first tuning seed.
 
     Returns:
-        The pixel prompt (3, H, W), and the context (M, D_token) or None if it is None at the start.
+        The pixel prompt (3, H, W), or the token prompts (L, P, W) if their shape is given, and the context (M, D_token)
+        or None if its shape is None.
     """
-    folder = load_params().model.name
+    folder = folder or load_params().model.name
     model = open_clip.create_model(folder).double().eval()
     mean, std = (torch.tensor(model.visual.preprocess_cfg[key]).view(3, 1, 1).double() for key in ("mean", "std"))
     tokenizer = open_clip.get_tokenizer(folder)
     pixels = torch.zeros(3, 32, 32, dtype=torch.float64, requires_grad=True)
     generator = tuning_generators(0, 1)[0]
-    groups = [{"params": [pixels], "lr": settings["lr"]}]
+    if tokens is not None:
+        tokens = (settings["token_std"] * torch.randn(tokens, generator=generator)).double().requires_grad_()
+    groups = [{"params": [pixels if tokens is None else tokens], "lr": settings["lr"]}]
     if context is not None:
         drawn = settings["init_std"] * torch.randn(context, generator=generator)
         context = drawn.double().requires_grad_()
@@ -71,16 +75,14 @@ def plain_loop(settings, images, context):
     optimizer = torch.optim.Adam(groups) if settings["optimizer"] == "adam" else torch.optim.SGD(groups, momentum=0.9)
     first_lrs = [group["lr"] for group in groups]
     mask = torch.zeros(32, 32, dtype=torch.float64)
-    frame = settings["frame"] or 16
+    frame = settings.get("frame") or 16
     for side in (mask, mask.T):
         side[:frame], side[32 - frame :] = 1, 1
 
     def losses(shown, labels):
-        if context is None:
-            text = model.encode_text(tokenizer([TEMPLATE.format(name) for name in NAMES]), normalize=True)
-        else:
-            text = references.text_features(model, tokenizer, NAMES, context, "end")
-        features = model.encode_image((shown + mask * pixels - mean) / std, normalize=True)
+        text = stock_text(model, tokenizer, context)
+        prompted = (shown + mask * pixels - mean) / std
+        features = stock_features(model, prompted, tokens)
         logits = model.logit_scale.exp() / settings["temperature"] * features @ text.T
         return F.cross_entropy(logits, labels, reduction="none")
 
@@ -107,7 +109,21 @@ def plain_loop(settings, images, context):
             optimizer.zero_grad()
             losses(met, labels).mean().backward()
             optimizer.step()
-    return pixels.detach(), context if context is None else context.detach()
+    return (pixels if tokens is None else tokens).detach(), context if context is None else context.detach()
+
+
+def stock_text(model, tokenizer, context):
+    """Text features (K, D), unit norm, of a context, or of the hand-written prompt if it is None."""
+    if context is None:
+        return model.encode_text(tokenizer([TEMPLATE.format(name) for name in NAMES]), normalize=True)
+    return references.text_features(model, tokenizer, NAMES, context, "end")
+
+
+def stock_features(model, images, tokens):
+    """Image features (N, D), unit norm, under token prompts, or under none."""
+    if tokens is None:
+        return model.encode_image(images, normalize=True)
+    return F.normalize(references.features_with_tokens(model.visual, images, tokens), dim=-1)
 
 
 @pytest.mark.parametrize("kind", ["adv_vp", "adv_vlp"])
@@ -135,9 +151,9 @@ def test_it_ends_where_a_plain_loop_with_stock_open_clip_ends(images, kind):
         assert (found["pixels"][:, 6:26, 6:26] == 0).all() and (found["pixels"][:, :6] != 0).mean() > 0.9
 
 
-def in_float64():
-    """The embedded CLIP, made fast in float64."""
-    name = load_params().model.name
+def in_float64(name=None):
+    """The embedded CLIP, or another one, made fast in float64."""
+    name = name or load_params().model.name
     clip = Clip(open_clip.create_model(name).double(), open_clip.get_tokenizer(name), {})
     return clip.double()
 

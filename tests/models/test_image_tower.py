@@ -11,9 +11,9 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import feature_kl
 from stages.attacks.pgd import pgd
 from stages.models.clip import Clip
-from stages.models.image_tower import optimize_for_input_gradients
+from stages.models.image_tower import encode_with_tokens, optimize_for_input_gradients, token_prompts_fit
 from tests.models.random_models import KINDS, VIT, random_model
-from tests.references import feature_attack
+from tests.references import feature_attack, features_with_tokens
 
 VIT_KIND = KINDS["vit_b_32"][0]
 KNOWN = {
@@ -94,3 +94,59 @@ def test_other_towers_stay_as_they_are_and_it_is_known(model_cfg):
     assert {name: type(module) for name, module in model.visual.named_modules()} == before
     open_clip.set_model_preprocess_cfg(model, {"mean": [0.5] * 3, "std": [0.5] * 3, "size": model.visual.image_size})
     assert not Clip(model, None, {}).is_fast
+
+
+VITS = {name: model_cfg for name, model_cfg in KNOWN.items() if not name.startswith("ResNet")}
+
+
+def tokens_and_images(visual: torch.nn.Module, layers: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randn(layers, count, visual.class_embedding.shape[-1], generator=generator, dtype=torch.float64)
+    return tokens, torch.rand(3, 3, 224, 224, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("model_cfg", VITS.values(), ids=VITS)
+def test_token_prompts_equal_a_loop_over_the_blocks_of_open_clip(model_cfg, layers):
+    """Shallow ones stay to the end, deep ones are replaced; the gradients in both arguments are the same, too."""
+    plain = tower_of(model_cfg)
+    fast = copy.deepcopy(plain)
+    optimize_for_input_gradients(fast)
+    layers = min(layers, len(plain.transformer.resblocks))
+    tokens, images = tokens_and_images(plain, layers, 3)
+    found = []
+    for features in (lambda x, t: features_with_tokens(plain, x, t),
+                     lambda x, t: encode_with_tokens(fast, x, t.expand(len(x), -1, -1, -1))):  # fmt: skip
+        x, t = images.clone().requires_grad_(), tokens.clone().requires_grad_()
+        outputs = features(x, t)
+        found.append([outputs, *torch.autograd.grad((outputs * torch.arange(outputs.shape[-1])).sum(), [x, t])])
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12 * expected.abs().max().item())
+    assert not torch.allclose(found[0][0], plain(images), rtol=1e-3)
+
+
+@pytest.mark.parametrize("model_cfg", VITS.values(), ids=VITS)
+def test_no_token_is_the_plain_tower(model_cfg):
+    plain = tower_of(model_cfg)
+    fast = copy.deepcopy(plain)
+    optimize_for_input_gradients(fast)
+    tokens, images = tokens_and_images(plain, len(plain.transformer.resblocks), 0)
+    found = encode_with_tokens(fast, images, tokens.expand(len(images), -1, -1, -1))
+    assert (found - plain(images)).abs().max() <= 1e-12
+
+
+def test_each_image_may_have_tokens_of_its_own():
+    visual = tower_of(VIT_KIND)
+    optimize_for_input_gradients(visual)
+    _, images = tokens_and_images(visual, 2, 3)
+    own = torch.randn(3, 2, 3, 64, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    together = encode_with_tokens(visual, images, own)
+    alone = [encode_with_tokens(visual, images[one : one + 1], own[one : one + 1]) for one in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("model_cfg", [KINDS["rn50"][0], *UNKNOWN.values()], ids=["ResNet", *UNKNOWN])
+def test_other_towers_take_no_tokens(model_cfg):
+    visual = tower_of(model_cfg)
+    optimize_for_input_gradients(visual)
+    assert not token_prompts_fit(visual)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.models.clip import Clip
 
-Encoder = Callable[[Tensor], Tensor]
+Encoder = Callable[..., Tensor]
 
 
 class Learner(Protocol):
@@ -34,7 +34,8 @@ class Learner(Protocol):
         """Return the raw features (N, D) of images under image prompts.
 
         Args:
-            encode: The image tower: images (N, 3, H, W), of any range, to raw features.
+            encode: The image tower: images (N, 3, H, W), of any range, and token prompts (N, L, P, W), if any, to raw
+                features.
             images: (N, 3, H, W) in [0, 1].
             prompts: The image prompts (...) of one tuning seed, or (N, ...): for each image a copy of its own.
         """
