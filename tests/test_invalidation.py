@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages import load_victim
+from stages.models.clip import weights_digest
 from stages.models.device import to_tensor
 from stages.storage.embeddings import read_bank
 from stages.storage.images import read_all_images
@@ -355,3 +356,31 @@ def test_another_smallest_batch_reruns_what_adds_up_batches(project):
     status = json.loads(project.run("dvc", "status", "--json"))
     batchwise = {"extract", "craft", "embed", "refresh", "attack-oblivious", "attack-adaptive", "assess"}
     assert {re.sub("-(clean|bank|refresh)$", "", name.split("@")[0]) for name in status} == batchwise
+
+
+def test_token_prompts_are_judged_seed_by_seed_and_travel(project):
+    """On the embedded ViT: each seed has tokens of its own, and new classes are met with those of the base."""
+    vit = "local-dir:data/embedded/tiny-vit"
+    block = {"kind": "adv_vpt", "eps": [4], "epochs": 1, "tuning_seeds": 2, "lr": 1.0, "tokens": 4}
+    project.change(
+        model__name=vit, model__sha256=weights_digest(vit, None), methods__adversarial={"adv_vpt": block},
+        base_to_new=["fashion"],
+    )  # fmt: skip
+    project.repro(
+        "evaluate-adversarial@fashion-all-adversarial-adv_vpt",
+        "evaluate-halves-adversarial@fashion-new-adversarial-adv_vpt",
+    )
+    base, new = (
+        load_prompts(project.folder / f"data/prompts/fashion/{half}/adversarial/adv_vpt/prompts.safetensors")
+        for half in ("base", "new")
+    )
+    assert base.tokens.shape[:3] == (2, 1, 4) and np.array_equal(base.tokens, new.tokens)
+    images = read_all_images(project.folder / "data/images/fashion/test/clean")
+    rows = read_table(project.folder / "data/predictions/fashion/all/adversarial/adv_vpt/oblivious.parquet")[0]
+    rows = rows.to_pandas().query("threat == 'clean'")
+    for seed in range(2):
+        with chdir(project.folder):
+            victim = load_victim("data/prompts/fashion/all/adversarial/adv_vpt", seed=seed, device="cpu")
+        with torch.no_grad():
+            found = victim(to_tensor(images.pixels, torch.device("cpu"))).argmax(-1).tolist()
+        assert rows[rows["seed"] == seed]["prediction"].tolist() == found
