@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="the four .gz files of Fashion-MNIST")
     parser.add_argument("parts", nargs="*", default=[*CUTS, *RECIPES], help="what to make; all by default")
+    parser.add_argument("--only-measure", action="store_true", help="measure the models that are there")
     arguments = parser.parse_args()
     train_images, train_labels, test_images, test_labels = (
         read_idx(arguments.folder / f"{name}-ubyte.gz")
@@ -93,7 +94,8 @@ def main() -> None:
         training=padded(train_images[PRETRAINING], train_labels[PRETRAINING]),
         held_out={"test": padded(test_images, test_labels)},
     )
-    make_models({name: recipe for name, recipe in RECIPES.items() if name in arguments.parts}, task)
+    recipes = {name: recipe for name, recipe in RECIPES.items() if name in arguments.parts}
+    make_models(recipes, task, only_measure=arguments.only_measure)
 
 
 if __name__ == "__main__":

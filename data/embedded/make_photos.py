@@ -30,10 +30,20 @@ TEMPLATES = [
 HELD_OUT = 4600  # of the 4,800 photos of each class for pretraining, those from here on choose the recipe
 RECIPES = {
     "photo-clip": Recipe(
-        {"image_size": 64, "layers": [2, 2, 2, 1], "width": 16, "head_width": 32}, 15, 2e-3, 0.02, True
+        {"image_size": 64, "layers": [2, 2, 2, 1], "width": 16, "head_width": 32},
+        epochs=15,
+        max_lr=2e-3,
+        weight_decay=0.02,
+        bf16=True,
     ),
     "photo-vit": Recipe(
-        {"image_size": 32, "patch_size": 4, "layers": 4, "width": 96, "head_width": 32}, 10, 2e-3, 0.05
+        {"image_size": 32, "patch_size": 4, "layers": 4, "width": 96, "head_width": 32},
+        epochs=7,
+        max_lr=1.5e-3,
+        weight_decay=0.05,
+        bf16=True,
+        batch_size=64,
+        mimetic=True,
     ),
     "photo-fare": RobustRecipe("photo-clip", "fare", 3, 1e-3),
     "photo-tecoa": RobustRecipe("photo-clip", "tecoa", 3, 1e-3),
@@ -51,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("source", type=Path, help="a clone of the repository, or a folder of Parquet files")
     parser.add_argument("parts", nargs="*", default=list(RECIPES), help="which models; all by default")
+    parser.add_argument("--only-measure", action="store_true", help="measure the models that are there")
     arguments = parser.parse_args()
     photos = list(read_photos(arguments.source, "pretrain"))
     task = Task(
@@ -64,7 +75,8 @@ def main() -> None:
             "test": images_of(list(read_photos(arguments.source, "test"))),
         },
     )
-    make_models({name: recipe for name, recipe in RECIPES.items() if name in arguments.parts}, task)
+    recipes = {name: recipe for name, recipe in RECIPES.items() if name in arguments.parts}
+    make_models(recipes, task, only_measure=arguments.only_measure)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.pgd import pgd
 
 HERE = Path(__file__).parent
-BATCH_SIZE = 128
 RAW_STD = 0.45  # standard deviation of an embedding entry; far larger ones saturate the KL attack
 TEXT = {"context_length": 32, "width": 64, "heads": 2, "layers": 2}
 TEXT_WEIGHT_DECAY = 0.01  # small: with small token embeddings the text features would hardly follow a context
@@ -40,6 +39,8 @@ class Recipe:
         max_lr: Largest learning rate of the one-cycle schedule.
         weight_decay: Of the matrices of the image tower.
         bf16: Whether the image tower computes in bfloat16, faster where the processor has units for it.
+        batch_size: Images per step.
+        mimetic: Whether attention starts as `start_as_convolution` says; for a vision transformer.
     """
 
     vision: dict
@@ -47,6 +48,8 @@ class Recipe:
     max_lr: float
     weight_decay: float = 0.01
     bf16: bool = False
+    batch_size: int = 128
+    mimetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class RobustRecipe:
         max_lr: Largest learning rate of the one-cycle schedule.
         steps: Of PGD, each of `step_size`.
         step_size: In units of the pixel range.
+        batch_size: Images per step.
     """
 
     base: str
@@ -68,6 +72,7 @@ class RobustRecipe:
     max_lr: float
     steps: int = 2
     step_size: float = 3 / 255
+    batch_size: int = 128
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,9 @@ def cut_tokenizer(path: Path, captions: list[str]) -> int:
     return SimpleTokenizer(bpe_path=str(path)).vocab_size
 
 
-def batches(count: int, generator: torch.Generator) -> Iterator[Tensor]:
+def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield the indices of one epoch in random order, without the last incomplete batch."""
-    yield from torch.randperm(count, generator=generator).split(BATCH_SIZE)[: count // BATCH_SIZE]
+    yield from torch.randperm(count, generator=generator).split(size)[: count // size]
 
 
 def augment(images: Tensor, shift: int, generator: torch.Generator) -> Tensor:
@@ -150,38 +155,37 @@ def augment(images: Tensor, shift: int, generator: torch.Generator) -> Tensor:
 
 def resized(images: Tensor, size: int) -> Tensor:
     """Images (N, C, H, W), uint8 -> (N, C, size, size) in [0, 1], in 8-bit steps, as the pipeline resizes them."""
-    images = images.float()
     if images.shape[-1] != size:
-        images = F.interpolate(images, size=(size, size), mode="bicubic", antialias=True).round().clamp(0, 255)
-    return images / 255
+        images = F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
+    return images.float() / 255
 
 
 class Run:
     """Steps of AdamW with a one-cycle schedule, resumable after each epoch.
 
     Args:
-        model: What is trained; left in training mode.
+        model: What is trained; the caller puts it in training mode.
         groups: Parameter groups of the optimizer.
-        max_lr: Largest learning rate.
-        epochs: Passes over the training images.
+        recipe: Epochs, batch size and largest learning rate.
         count: Training images.
         checkpoint: File that is written after each epoch, and read if it exists.
     """
 
     def __init__(
-        self, model: nn.Module, groups: list[dict], *, max_lr: float, epochs: int, count: int, checkpoint: Path
+        self, model: nn.Module, groups: list[dict], recipe: Recipe | RobustRecipe, *, count: int, checkpoint: Path
     ) -> None:
-        self.model, self.epochs, self.count, self.checkpoint = model, epochs, count, checkpoint
-        self.optimizer = torch.optim.AdamW(groups, lr=max_lr)
-        total_steps = epochs * (count // BATCH_SIZE)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, max_lr, total_steps=total_steps)
+        self.model, self.recipe, self.count, self.checkpoint = model, recipe, count, checkpoint
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.max_lr)
+        total_steps = recipe.epochs * (count // recipe.batch_size)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, recipe.max_lr, total_steps=total_steps)
         self.generator = torch.Generator().manual_seed(0)
 
     def train(self, loss_of: Callable[[Tensor, torch.Generator], Tensor]) -> None:
         """Minimise a loss of the indices of a batch."""
-        for epoch in range(self._restore(), self.epochs):
+        epochs, size = self.recipe.epochs, self.recipe.batch_size
+        for epoch in range(self._restore(), epochs):
             total, start = 0.0, time.process_time()
-            for chosen in batches(self.count, self.generator):
+            for chosen in batches(self.count, size, self.generator):
                 loss = loss_of(chosen, self.generator)
                 self.optimizer.zero_grad()
                 loss.backward()
@@ -191,8 +195,8 @@ class Run:
                     self.model.logit_scale.clamp_(max=math.log(100))
                 total += loss.item()
             seconds = time.process_time() - start
-            mean = total * BATCH_SIZE / self.count
-            print(f"epoch {epoch + 1}/{self.epochs}: loss {mean:.3f}, {seconds:.0f} s of CPU", flush=True)
+            mean = total * size / self.count
+            print(f"epoch {epoch + 1}/{epochs}: loss {mean:.3f}, {seconds:.0f} s of CPU", flush=True)
             self._save(epoch + 1)
         self.checkpoint.unlink(missing_ok=True)
 
@@ -238,6 +242,8 @@ def make_plain(folder: Path, recipe: Recipe, task: Task) -> None:
 
     torch.manual_seed(0)  # open_clip draws the initial weights from the global generator
     model = model_of(folder, load_weights=False)
+    if recipe.mimetic:
+        start_as_convolution(model.visual)
     train_plain(model, recipe, task, tokens_of(folder, task), checkpoint=folder / "checkpoint.pt")
     zero_unlearnt(model, tokens_of(folder, task))
     save(model, task, folder)
@@ -254,7 +260,7 @@ def train_plain(model: nn.Module, recipe: Recipe, task: Task, captions: Tensor, 
         {"params": vectors, "weight_decay": 0.0},
     ]
     images, labels, size = task.training.pixels, task.training.labels, recipe.vision["image_size"]
-    run = Run(model, groups, max_lr=recipe.max_lr, epochs=recipe.epochs, count=len(images), checkpoint=checkpoint)
+    run = Run(model, groups, recipe, count=len(images), checkpoint=checkpoint)
 
     def loss_of(chosen: Tensor, generator: torch.Generator) -> Tensor:
         template = torch.randint(len(captions), (), generator=generator)
@@ -267,6 +273,40 @@ def train_plain(model: nn.Module, recipe: Recipe, task: Task, captions: Tensor, 
     model.train().to(memory_format=torch.channels_last)
     run.train(loss_of)
     model.eval()
+
+
+@torch.no_grad()
+def start_as_convolution(visual: nn.Module) -> None:
+    """Start a vision transformer with attention to near patches, as trained ones and convolutions have it.
+
+    The positional embedding becomes the sinusoidal one; the product of the query and key weights of each head is near
+    0.7 (Z + I), that of the value and output weights near 0.4 (Z - I), for Gaussian noise Z.
+
+    Source: Trockman and Kolter 2023 (arXiv 2305.09828).
+    """
+    rows, columns = visual.grid_size
+    width = visual.conv1.out_channels
+    frequencies = 1 / 10_000 ** (torch.arange(width // 4) / (width // 4))
+    down, across = (torch.outer(torch.arange(count).float(), frequencies) for count in (rows, columns))
+    waves = [torch.cat([angles.sin(), angles.cos()], 1) for angles in (down, across)]  # (rows, W / 2), (columns, W / 2)
+    places = torch.cat([waves[0].repeat_interleave(columns, 0), waves[1].repeat(rows, 1)], 1)  # (rows * columns, W)
+    visual.positional_embedding.copy_(torch.cat([torch.zeros(1, width), places]))  # the first is the class token's
+    for block in visual.transformer.resblocks:
+        attention, size = block.attn, block.attn.head_dim
+        query, key, value = attention.in_proj_weight.chunk(3)
+        for head in range(attention.num_heads):
+            left, right = factors(0.7 * torch.randn(width, width) / math.sqrt(width) + 0.7 * torch.eye(width))
+            query[head * size : (head + 1) * size] = left[:, :size].T
+            key[head * size : (head + 1) * size] = right[:size]
+        left, right = factors(0.4 * torch.randn(width, width) / math.sqrt(width) - 0.4 * torch.eye(width))
+        value.copy_(right)
+        attention.out_proj.weight.copy_(left)
+
+
+def factors(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Two matrices whose product is the given one, by singular value decomposition, the largest values first."""
+    left, values, right = torch.linalg.svd(matrix)
+    return left * values.sqrt(), values.sqrt()[:, None] * right
 
 
 def make_robust(folder: Path, recipe: RobustRecipe, task: Task) -> None:
@@ -290,10 +330,9 @@ def train_robust(model: nn.Module, recipe: RobustRecipe, task: Task, caption: Te
     plain = copy.deepcopy(model).requires_grad_(False)
     model.requires_grad_(False).visual.requires_grad_(True)
     text_features = plain.encode_text(caption, normalize=True)
-    images, labels, size = task.training.pixels, task.training.labels, model.visual.image_size
-    size = size if isinstance(size, int) else size[0]
+    images, labels, size = task.training.pixels, task.training.labels, side(model)
     groups = [{"params": list(model.visual.parameters()), "weight_decay": 0.0}]
-    run = Run(model, groups, max_lr=recipe.max_lr, epochs=recipe.epochs, count=len(images), checkpoint=checkpoint)
+    run = Run(model, groups, recipe, count=len(images), checkpoint=checkpoint)
     ball = LinfBall(EPS)
 
     def losses_of(images_adv: Tensor, target: Tensor) -> Tensor:
@@ -337,37 +376,44 @@ def zero_unlearnt(model: nn.Module, captions: Tensor) -> None:
 
 
 def save(model: nn.Module, task: Task, folder: Path) -> None:
-    """Scale the image projection to RAW_STD, write the weights in half precision, and print what they reach."""
+    """Scale the image projection to RAW_STD and write the weights in half precision."""
     with torch.inference_mode():
-        some = task.training.pixels[:2000]
-        scale = RAW_STD / image_features(model, some, task, normalize=False).std()
+        some = task.normalise(resized(task.training.pixels[:2000], side(model)))
+        scale = RAW_STD / torch.cat([model.encode_image(part) for part in some.split(500)]).std()
         last = model.visual.attnpool.c_proj.parameters() if hasattr(model.visual, "attnpool") else [model.visual.proj]
         for parameter in last:
             parameter.mul_(scale)
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
-    measure(folder, task)
 
 
 def measure(folder: Path, task: Task) -> None:
-    """Print the accuracy of the zero-shot prompt on the images held out, and on some of them under AutoAttack."""
+    """Print the accuracy of the zero-shot prompt on all images held out, and on some under AutoAttack `fast` at EPS."""
     model, caption = model_of(folder).requires_grad_(False), tokens_of(folder, task)[0]
     text_features = model.encode_text(caption, normalize=True)
+
+    def logits(batch: Tensor) -> Tensor:
+        return logits_of(model, model.encode_image(task.normalise(batch)), text_features)
+
     for name, images in task.held_out.items():
-        with torch.inference_mode():
-            predictions = (image_features(model, images.pixels, task) @ text_features.T).argmax(-1)
-        accuracy = (predictions == images.labels).float().mean().item()
-        print(f"{folder.name}: accuracy on {len(predictions)} {name} images: {accuracy:.4f}", flush=True)
+        accuracy = accuracy_of(logits, resized(images.pixels, side(model)), images.labels)
+        print(f"{folder.name}: accuracy on {len(images.labels)} {name} images: {accuracy:.4f}", flush=True)
+    name, images = next(iter(task.held_out.items()))
+    some = balanced(images.labels, ATTACKED)
+    clean, labels = resized(images.pixels[some], side(model)), images.labels[some]
+    accuracy = accuracy_of(logits, clean, labels)
+    images_adv = auto_attack(logits, clean, labels, eps=EPS, version="fast", seed=0)
+    robust = accuracy_of(logits, images_adv, labels)
+    print(
+        f"{folder.name}: {ATTACKED} {name} images: clean {accuracy:.3f}, AutoAttack at eps 4 {robust:.3f}", flush=True
+    )
 
-        def logits(batch: Tensor) -> Tensor:
-            return logits_of(model, model.encode_image(task.normalise(batch)), text_features)
 
-        some = balanced(images.labels, ATTACKED)
-        clean, labels = resized(images.pixels[some], side(model)), images.labels[some]
-        images_adv = auto_attack(logits, clean, labels, eps=EPS, version="fast", seed=0)
-        with torch.inference_mode():
-            accuracies = [(logits(batch).argmax(-1) == labels).float().mean().item() for batch in (clean, images_adv)]
-        print(f"  {ATTACKED} of them: {accuracies[0]:.3f}, under AutoAttack `fast` at eps 4: {accuracies[1]:.3f}")
+@torch.inference_mode()
+def accuracy_of(logits: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> float:
+    """Share of images (N, C, H, W) that are classified right."""
+    predictions = torch.cat([logits(part).argmax(-1) for part in images.split(500)])
+    return (predictions == labels).float().mean().item()
 
 
 def balanced(labels: Tensor, count: int) -> Tensor:
@@ -382,15 +428,12 @@ def side(model: nn.Module) -> int:
     return size if isinstance(size, int) else size[0]
 
 
-def image_features(model: nn.Module, images: Tensor, task: Task, *, normalize: bool = True) -> Tensor:
-    """Image features (N, D) of images (N, C, H, W), uint8."""
-    parts = [task.normalise(resized(part, side(model))) for part in images.split(500)]
-    return torch.cat([model.encode_image(part, normalize=normalize) for part in parts])
-
-
-def make_models(recipes: dict[str, Recipe | RobustRecipe], task: Task) -> None:
-    """Make the models of these names, in this order, each in a folder beside this file."""
+def make_models(recipes: dict[str, Recipe | RobustRecipe], task: Task, *, only_measure: bool) -> None:
+    """Make and measure models, each in a folder beside this file, in the order of the recipes."""
     torch.set_num_threads(1)  # so that no sum depends on the number of cores
     for name, recipe in recipes.items():
-        make = make_plain if isinstance(recipe, Recipe) else make_robust
-        make(HERE / name, recipe, task)
+        folder = HERE / name
+        if not only_measure:
+            make = make_plain if isinstance(recipe, Recipe) else make_robust
+            make(folder, recipe, task)
+        measure(folder, task)
