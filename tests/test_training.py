@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from open_clip.model import CLIP
 from PIL import Image
 
 from stages.datasets.embedded import FOLDER, images_of, read_rows
@@ -34,16 +35,17 @@ def recipes(training):
 
 @pytest.fixture
 def task(training):
-    """60 images of Fashion-MNIST."""
+    """180 images of Fashion-MNIST, measured on the first 60."""
     import make
 
     table = read_rows(FOLDER / "train.parquet")
-    grey = np.stack([np.frombuffer(image, np.uint8).reshape(28, 28) for image in table["image"].to_pylist()[:60]])
+    grey = np.stack([np.frombuffer(image, np.uint8).reshape(28, 28) for image in table["image"].to_pylist()[:180]])
     images = training.Images(
-        torch.from_numpy(images_of(grey)).permute(0, 3, 1, 2), torch.tensor(table["label"].to_pylist()[:60])
+        torch.from_numpy(images_of(grey)).permute(0, 3, 1, 2), torch.tensor(table["label"].to_pylist()[:180])
     )
+    held_out = training.Images(images.pixels[:60], images.labels[:60])
     preprocess = {"mean": [0.286] * 3, "std": [0.353] * 3}
-    return training.Task(make.CLASS_NAMES, make.TEMPLATES, preprocess, 2, images, {"test": images})
+    return training.Task(make.CLASS_NAMES, make.TEMPLATES, preprocess, 2, images, {"test": held_out})
 
 
 def weights(model):
@@ -81,7 +83,7 @@ def test_images_of_a_balanced_choice_are_as_many_of_each_class(training):
 def test_plain_training_lowers_the_loss_and_an_interruption_changes_nothing(
     training, task, recipes, tmp_path, monkeypatch, capsys
 ):
-    recipe = dataclasses.replace(recipes["tiny-clip"], batch_size=20, epochs=3, max_lr=1e-3)
+    recipe = dataclasses.replace(recipes["tiny-clip"], batch_size=60, epochs=3, max_lr=2e-3)
     captions = training.tokens_of(TINY, task)
 
     def fresh():
@@ -115,7 +117,7 @@ def test_plain_training_lowers_the_loss_and_an_interruption_changes_nothing(
 def test_robust_training_lowers_the_loss_of_attacked_images_and_moves_the_image_tower_alone(
     training, task, recipes, loss, tmp_path, capsys
 ):
-    recipe = dataclasses.replace(recipes[f"tiny-{loss}"], batch_size=20, epochs=10, max_lr=2e-3)
+    recipe = dataclasses.replace(recipes[f"tiny-{loss}"], batch_size=60, epochs=8, max_lr=2e-3)
     model = training.model_of(TINY)
     before = weights(model)
     training.train_robust(model, recipe, task, training.tokens_of(TINY, task)[0], checkpoint=tmp_path / "checkpoint.pt")
@@ -127,7 +129,7 @@ def test_robust_training_lowers_the_loss_of_attacked_images_and_moves_the_image_
 
 
 def test_fare_needs_no_labels(training, task, recipes, tmp_path):
-    recipe = dataclasses.replace(recipes["tiny-fare"], batch_size=20, epochs=1)
+    recipe = dataclasses.replace(recipes["tiny-fare"], batch_size=60, epochs=1)
     results = []
     for labels in (task.training.labels, task.training.labels.flip(0)):
         model = training.model_of(TINY)
@@ -143,7 +145,7 @@ def test_a_robust_model_is_a_folder_that_the_pipeline_loads(training, task, reci
     monkeypatch.setattr(training, "HERE", tmp_path / "data/embedded")
     shutil.copytree(TINY, training.HERE / "tiny-clip")
     training.make_models(
-        {"tiny-tecoa": dataclasses.replace(recipes["tiny-tecoa"], batch_size=20, epochs=1)}, task, only_measure=False
+        {"tiny-tecoa": dataclasses.replace(recipes["tiny-tecoa"], batch_size=60, epochs=1)}, task, only_measure=False
     )
     printed = capsys.readouterr().out
     assert "tiny-tecoa: accuracy on 60 test images: 0." in printed
@@ -157,3 +159,22 @@ def test_a_robust_model_is_a_folder_that_the_pipeline_loads(training, task, reci
     clip = load_clip(f"local-dir:{folder}", pretrained=None, sha256=digest, device=torch.device("cpu"))
     features = clip.encode_image(training.resized(task.training.pixels, 32))
     assert features.std().item() == pytest.approx(0.45, abs=0.01)
+
+
+def test_a_vision_transformer_starts_with_attention_to_near_patches(training):
+    model = CLIP(
+        128,
+        {"image_size": 32, "patch_size": 8, "layers": 1, "width": 64, "head_width": 32},
+        {"context_length": 8, "width": 32, "heads": 1, "layers": 1, "vocab_size": 10},
+    )
+    torch.manual_seed(0)
+    training.start_as_convolution(model.visual)
+    places = model.visual.positional_embedding[1:].detach()
+    likeness = (places @ places.T).view(4, 4, 4, 4)
+    assert likeness[1, 1].argmax() == 5  # itself
+    assert likeness[1, 1, 1, 2] == pytest.approx(likeness[1, 1, 2, 1].item())
+    assert likeness[1, 1, 1, 2] > likeness[1, 1, 1, 3]
+    attention = model.visual.transformer.resblocks[0].attn
+    query, key, value = attention.in_proj_weight.chunk(3)
+    assert (query[:32].T @ key[:32]).diag().mean() > 0.2
+    assert (attention.out_proj.weight @ value).diag().mean().item() == pytest.approx(-0.4, abs=0.05)

@@ -38,7 +38,7 @@ RECIPES = {
     ),
     "photo-vit": Recipe(
         {"image_size": 32, "patch_size": 4, "layers": 4, "width": 96, "head_width": 32},
-        epochs=7,
+        epochs=5,
         max_lr=1.5e-3,
         weight_decay=0.05,
         bf16=True,
