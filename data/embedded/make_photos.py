@@ -45,8 +45,8 @@ RECIPES = {
         batch_size=64,
         mimetic=True,
     ),
-    "photo-fare": RobustRecipe("photo-clip", "fare", 3, 1e-3),
-    "photo-tecoa": RobustRecipe("photo-clip", "tecoa", 3, 1e-3),
+    "photo-fare": RobustRecipe("photo-clip", "fare", 2, 1e-3),
+    "photo-tecoa": RobustRecipe("photo-clip", "tecoa", 2, 1e-3),
 }
 
 
@@ -57,14 +57,10 @@ def images_of(photos: list[Photo]) -> Images:
     return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), labels)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("source", type=Path, help="a clone of the repository, or a folder of Parquet files")
-    parser.add_argument("parts", nargs="*", default=list(RECIPES), help="which models; all by default")
-    parser.add_argument("--only-measure", action="store_true", help="measure the models that are there")
-    arguments = parser.parse_args()
-    photos = list(read_photos(arguments.source, "pretrain"))
-    task = Task(
+def task_of(source: Path) -> Task:
+    """Photos to learn from, and photos to measure on: validation, to choose the recipe, and test."""
+    photos = list(read_photos(source, "pretrain"))
+    return Task(
         class_names=CLASS_NAMES,
         templates=TEMPLATES,
         preprocess={"mean": [0.491, 0.482, 0.446], "std": [0.245, 0.243, 0.261]},
@@ -72,11 +68,19 @@ def main() -> None:
         training=images_of([photo for photo in photos if photo.number < HELD_OUT]),
         held_out={
             "validation": images_of([photo for photo in photos if photo.number >= HELD_OUT]),
-            "test": images_of(list(read_photos(arguments.source, "test"))),
+            "test": images_of(list(read_photos(source, "test"))),
         },
     )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("source", type=Path, help="a clone of the repository, or a folder of Parquet files")
+    parser.add_argument("parts", nargs="*", default=list(RECIPES), help="which models; all by default")
+    parser.add_argument("--only-measure", action="store_true", help="measure the models that are there")
+    arguments = parser.parse_args()
     recipes = {name: recipe for name, recipe in RECIPES.items() if name in arguments.parts}
-    make_models(recipes, task, only_measure=arguments.only_measure)
+    make_models(recipes, task_of(arguments.source), only_measure=arguments.only_measure)
 
 
 if __name__ == "__main__":
