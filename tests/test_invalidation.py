@@ -1,12 +1,23 @@
 """What runs again when something changes: DVC on the micro project, by the names of the stages that ran."""
 
+import hashlib
 import json
 import re
+from contextlib import chdir
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from stages import load_victim
+from stages.models.device import to_tensor
 from stages.storage.embeddings import read_bank
+from stages.storage.images import read_all_images
 from stages.storage.parquet import read_table
+from stages.storage.prompts import load_prompts
+from tests.imports import ROOT
 from tests.micro import METHODS, SUFFIXES, attacking, evaluating, judging, ran, yaml
 
 ADVPT, REFRESHED = ("tune_bank", "advpt"), ("refresh", "advpt_refreshed")
@@ -40,11 +51,57 @@ def test_adding_a_method_runs_it_what_judges_it_and_the_report(project):
     assert "AdvPT, half clean" in (project.folder / "reports/index.html").read_text()
 
 
+def test_a_method_without_a_context_goes_through_everything(project):
+    """Biases alone: evaluated, attacked, behind a defence, in the report and the card; not under other classes."""
+    shared = yaml.load(ROOT / "params.yaml")["methods"]["refresh"]["class_bias"]
+    project.change(
+        methods__refresh__class_bias=shared | {"steps": 1, "rounds": 2, "epochs": 2},
+        methods__defended={"bias_bits": {"method": "class_bias", "defence": {"kind": "bits", "bits": 4}}},
+    )
+    bias = ("refresh", "class_bias")
+    defended = {"defend-bias_bits", "evaluate-defended-bias_bits"}
+    defended |= {"attack-adaptive-defended-defended-bias_bits-adaptive_eps4"}
+    assert project.repro() == {"refresh-class_bias", "interpret", *judging(*bias), *defended, *REPORT}
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
+    assert all({"class_bias", "bias_bits"} < set(methods) for methods in metrics.values())
+    for name in ("reports/index.html", "data/model_cards/fashion/all.md"):
+        assert "class biases" in (project.folder / name).read_text()
+    interpreted = [read_table(path)[0] for path in (project.folder / "data/interpretation/fashion").glob("*.parquet")]
+    assert len(interpreted) == 4 and not any("class_bias" in str(table.to_pydict()) for table in interpreted)
+    project.change(base_to_new=["fashion"])
+    assert "-S '~methods.refresh.class_bias'" in project.fails("dvc", "repro", code=255)
+
+
 def test_a_label_changes_nothing_but_the_report(project):
     """The method runs again, for its block has changed, and makes the same bytes."""
     project.change(methods__tune_bank__advpt__label="paper")
     assert project.repro() == {"tune-bank-advpt", "interpret", *REPORT}
     project.restore()
+
+
+def test_another_image_tower_reruns_what_reads_the_model_and_goes_into_what_it_makes(project):
+    """By its digest: a file that changes under the same one is refused."""
+    weights = load_file(project.folder / "data/embedded/tiny-clip/open_clip_model.safetensors")
+    tower = {name.removeprefix("visual."): weight for name, weight in weights.items() if name.startswith("visual.")}
+    name, file = "zero-shot-zero_shot", project.folder / "tower.safetensors"
+    for factor in (1.0, 0.5):
+        save_file({**tower, "attnpool.c_proj.bias": factor * tower["attnpool.c_proj.bias"]}, file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        project.change(model__visual_weights=file.name, model__visual_sha256=digest)
+        assert project.repro("zero-shot@fashion-all-zero_shot") == {name}
+        made_by = load_prompts(prompts_of(project, "zero_shot/zero_shot")).provenance["model"]
+        assert (made_by["visual_weights"], made_by["visual_sha256"]) == (file.name, digest)
+        assert project.repro("zero-shot@fashion-all-zero_shot") == set()
+    status = json.loads(project.run("dvc", "status", "--json"))
+    assert {"extract@fashion", "craft@fashion", "embed@fashion", "assess@fashion"} <= set(status)
+    save_file(tower, file)
+    failed = project.fails("python", "-m", "stages.zero_shot", "fashion", "all", "zero_shot")
+    assert f"tower.safetensors has digest {hashlib.sha256(file.read_bytes()).hexdigest()}" in failed
+    file.unlink()
+
+
+def prompts_of(project, method: str) -> Path:
+    return project.folder / f"data/prompts/fashion/all/{method}/prompts.safetensors"
 
 
 def test_removing_a_method_runs_the_report_alone(project):
@@ -86,7 +143,7 @@ def test_a_defended_method_is_a_method_like_others(project):
             "method": "square", "queries": 5, "batch_size": 10, "eps": 4, "images": 10, "tuning_seeds": 1,
         },
     )  # fmt: skip
-    stages = {"defend-advpt_jpeg", "evaluate-defended-advpt_jpeg", *REPORT, "interpret"}
+    stages = {"defend-advpt_jpeg", "evaluate-defended-defended-advpt_jpeg", *REPORT, "interpret"}
     stages |= {f"attack-adaptive-defended-defended-advpt_jpeg-{threat}" for threat in ("adaptive_eps4", "square_eps4")}
     stages |= {attacking(*method, "square_eps4") for method in METHODS}
     assert project.repro() == stages
@@ -99,6 +156,63 @@ def test_a_defended_method_is_a_method_like_others(project):
     assert project.repro() == {*OF_REFRESHED, attacking(*REFRESHED, "square_eps4"), "defend-advpt_jpeg"}
     project.change(methods__defended__advpt_jpeg__defence__quality=50)
     assert project.repro("attack-adaptive@fashion-all-zero_shot-zero_shot-square_eps4") == set()
+
+
+ADVERSARIAL = {
+    "adv_vp": {"kind": "adv_vp", "eps": [4], "epochs": 1, "tuning_seeds": 2, "lr": 0.5},
+    "apt": {"kind": "apt", "eps": [4], "epochs": 2, "tuning_seeds": 1, "context_length": 4},
+}
+
+
+def test_adversarial_methods_are_methods_like_others(project):
+    """Under all threats, each seed under its own image prompt; in the report, and assessed."""
+    project.change(methods__adversarial=ADVERSARIAL, assess__method="adversarial/adv_vp")
+    stages = {f"evaluate-adversarial-adversarial-{name}" for name in ADVERSARIAL}
+    stages |= {f"attack-adaptive-adversarial-adversarial-{name}-adaptive_eps4" for name in ADVERSARIAL}
+    stages |= {f"adversarial-{name}" for name in ADVERSARIAL}
+    assert project.repro() == {*stages, "assess", "interpret", *REPORT}
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
+    assert all(set(ADVERSARIAL) < set(methods) for methods in metrics.values())
+    folder = project.folder / "data/prompts/fashion/all/adversarial/adv_vp"
+    images = read_all_images(project.folder / "data/images/fashion/test/clean")
+    rows = read_table(project.folder / "data/predictions/fashion/all/adversarial/adv_vp/oblivious.parquet")[0]
+    rows = rows.to_pandas().query("threat == 'clean'")
+    found = []
+    for seed in range(2):
+        with chdir(project.folder):
+            victim = load_victim(folder, seed=seed, device="cpu")
+        with torch.no_grad():
+            found.append(victim(to_tensor(images.pixels, torch.device("cpu"))).argmax(-1).tolist())
+        assert rows[rows["seed"] == seed]["prediction"].tolist() == found[-1]
+    assert found[0] != found[1]
+    project.change(methods__adversarial__adv_vp__lr=0.6)
+    assert project.repro("evaluate-adversarial") == {"adversarial-adv_vp", "evaluate-adversarial-adversarial-adv_vp"}
+
+
+def test_pixel_prompts_travel_with_the_text_of_other_classes(project):
+    """To the other half of the classes, and to another data set, where the same images are classified alike."""
+    change = {"base_to_new": ["fashion"], "transfer": {"sources": ["fashion"], "targets": ["fashion2"]}}
+    project.change(methods__adversarial=ADVERSARIAL, datasets=["fashion", "fashion2"], **change)
+    judged = [
+        f"{stage}-{study}-adversarial@{place}-adversarial-{name}{threat}"
+        for stage, threat in (("evaluate", ""), ("attack-adaptive", "-adaptive_eps4"))
+        for study, place in (("halves", "fashion-new"), ("transfer", "fashion2-fashion"))
+        for name in ADVERSARIAL
+    ]
+    project.repro("evaluate-adversarial@fashion-all-adversarial-adv_vp", *judged)
+    prompts = project.folder / "data/prompts"
+    base, new, own, other = (
+        load_prompts(prompts / place / "adversarial/adv_vp/prompts.safetensors")
+        for place in ("fashion/base", "fashion/new", "fashion/all", "fashion2/fashion")
+    )
+    assert np.array_equal(base.pixels, new.pixels) and not np.array_equal(base.pixels, own.pixels)
+    assert set(base.class_names) & set(new.class_names) == set() and new.text_features.shape == (2, 5, 128)
+    assert np.array_equal(own.pixels, other.pixels) and np.array_equal(own.text_features, other.text_features)
+    predictions = [
+        read_table(project.folder / f"data/predictions/{place}/adversarial/adv_vp/oblivious.parquet")[0]["prediction"]
+        for place in ("fashion/all", "fashion2/fashion")
+    ]
+    assert predictions[0].to_pylist() == predictions[1].to_pylist()
 
 
 def test_a_new_data_set_reruns_nothing_that_exists(project):

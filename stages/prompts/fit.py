@@ -75,18 +75,24 @@ def fit(
     """
     parameters = learner.initial
     classifier, without_graph = graphed(learner.classifier, parameters)
+    temperature = settings["temperature"]
+
+    def tempered(parameters: Tensor) -> tuple[Tensor, Tensor]:
+        text_features, bias = classifier(parameters)
+        return text_features, bias / temperature  # as the scale of the cosines: logits are divided as a whole
+
     begun = load_progress(checkpoint)
     curve = begun.curve if begun else []
     done = len(curve)
     with without_compiler():
         epochs = tune(
-            classifier,
+            tempered,
             parameters,
             embeddings=embeddings,
             clean_embeddings=clean_embeddings,
             labels=labels,
             clean_fraction=settings["clean_fraction"],
-            logit_scale=clip.logit_scale / settings["temperature"],
+            logit_scale=clip.logit_scale / temperature,
             schedule=Schedule(**{name: settings[name] for name in Schedule.__dataclass_fields__}),
             generators=generators,
             start=begun,
@@ -122,10 +128,16 @@ def write_tuned(
         logit_bias=result.logit_bias.cpu().numpy() if result.logit_bias.any() else None,
         **{name: array.cpu().numpy() for name, array in learner.arrays(result.parameters).items()},
     )
+    write_method(folder, prompts, result.curve, title)
+
+
+def write_method(folder: Path, prompts: PromptFile, curve: list[Epoch], title: str) -> None:
+    """Write prompts and the curve of their tuning, in a study of that title."""
+    made_by = prompts.provenance
     with whole(folder / "prompts.safetensors") as file:
         save_prompts(file, prompts)
     with whole(folder / "tuning.parquet") as file:
-        write_table(file, [curve_table(result.curve, title, made_by["method"])], made_by)
+        write_table(file, [curve_table(curve, title, made_by["method"])], made_by)
 
 
 def curve_table(curve: list[Epoch], title: str, method: str) -> pa.Table:

@@ -107,10 +107,17 @@ class Model(Block):
     pretrained: str | None
     sha256: str | None
     precision: Literal["auto", "fp32", "bf16"]
+    visual_weights: str | None = None
+    visual_sha256: str | None = None
 
     @model_validator(mode="after")
     def _own_file(self) -> "Model":
         """Of a file of one's own, the digest is the only key that changes with its content."""
+        if bool(self.visual_weights) != bool(self.visual_sha256):
+            raise ValueError(
+                "visual_weights and visual_sha256 have to be stated together, a file and what `sha256sum` prints for "
+                f"it (got {self.visual_weights} and {self.visual_sha256})"
+            )
         if self.sha256 is None and os.path.isfile(self.pretrained or ""):  # noqa: PTH113 - pathlib raises on long ones
             raise ValueError(f"sha256 has to be stated for a file; `sha256sum {self.pretrained}` prints it (got null)")
         return self
@@ -272,7 +279,7 @@ class PromptPgd(Adaptive, Stepped):
 
 
 class Suite(Adaptive):
-    """Cross-entropy, then one nearby wrong class after the other, each on the images that are left."""
+    """Cross-entropy, margin, then one nearby wrong class after the other, each on the images that are left."""
 
     method: Literal["suite"]
     steps: Count
@@ -321,14 +328,19 @@ class Assess(Block):
         return self
 
 
-class Tune(Block):
-    """The prompts and their tuning."""
+class Context(Block):
+    """The context vectors of a method of the kind `context`."""
 
     context_length: Count
     class_position: Literal["end", "middle", "front"]
     class_specific: bool
     init_words: str | None
     init_std: Positive
+
+
+class Tune(Context):
+    """The context and its tuning."""
+
     clean_fraction: Share
     temperature: Positive
     tuning_seeds: Count
@@ -354,6 +366,10 @@ class MethodBlock(Block):
     label: Annotated[str, Field(min_length=1)] | None = None
     baseline: str | None = None
 
+    def fits_other_classes(self, defaults: "Tune") -> bool:
+        """Return whether what is learnt can be used with other class names, as a shared context can."""
+        return not getattr(self, "class_specific", False)
+
 
 class ZeroShot(MethodBlock):
     """A hand-written prompt: the template of the data set, or the ensemble of the 80 templates of CLIP's paper."""
@@ -378,7 +394,26 @@ class Tuned(Overrides):
     `kind` names the module of stages/prompts/learners that says what is tuned.
     """
 
-    kind: Literal["context"] = "context"
+    kind: Literal[
+        "context",
+        "bias",
+    ] = "context"
+
+    @property
+    def unused(self) -> set[str]:
+        """Return the keys of the block `tune` that say nothing about a method of this kind."""
+        return set() if self.kind == "context" else set(Context.model_fields)
+
+    @model_validator(mode="after")
+    def _keys_of_its_kind(self) -> "Tuned":
+        """Refuse keys that would change nothing."""
+        if stray := sorted(self.model_fields_set & self.unused):
+            raise ValueError(f"{', '.join(stray)}: kind {self.kind!r} has no context; allowed for kind 'context' alone")
+        return self
+
+    def fits_other_classes(self, defaults: Tune) -> bool:
+        """Return whether it is a shared context, by the block `tune` or its own keys."""
+        return self.kind == "context" and not self.tune(defaults).class_specific
 
     def tune(self, defaults: Tune) -> Tune:
         """Return the block `tune` with what this method changes of it.
@@ -398,6 +433,81 @@ class Refreshed(Tuned):
     eps: Annotated[list[Annotated[Eps, AfterValidator(in_255ths)]], Field(min_length=1)]
     steps: Count
     step_ratio: Positive
+
+
+class Adversarial(MethodBlock):
+    """A method whose training images are attacked through it in every batch; its keys do not depend on `tune`.
+
+    `kind` names the module of stages/prompts/adversarial that says what is tuned.
+    """
+
+    eps: Annotated[list[Annotated[Eps, AfterValidator(in_255ths)]], Field(min_length=1)]
+    steps: Count = 3
+    step_ratio: Positive = 2.0
+    clean_fraction: Share = 0.0
+    temperature: Positive = 1.0
+    tuning_seeds: Count = 3
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["sgd", "adam"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 0.0
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    warmup_lr: Positive = 0.00001
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "Adversarial":
+        """Else nothing would be tuned."""
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) has to be less than epochs ({self.epochs})")
+        return self
+
+
+class PixelPrompt(Block):
+    """A tensor of the image's size, added to every image; `frame`: only to a border of as many pixels."""
+
+    lr: Positive
+    frame: Count | None = None
+
+
+class TextContext(Block):
+    """Context vectors before, behind or around the class names."""
+
+    text_lr: Positive
+    context_length: Count = 16
+    class_position: Literal["end", "middle", "front"] = "end"
+    class_specific: bool = False
+    init_words: str | None = None
+    init_std: Positive = 0.02
+
+
+class AdvVp(Adversarial, PixelPrompt):
+    """A pixel prompt, with the hand-written text of the data set."""
+
+    kind: Literal["adv_vp"]
+    epochs: Count = 20
+    batch_size: Count = 128
+    optimizer: Literal["sgd", "adam"] = "adam"
+    lr: Positive = 0.02
+
+
+class Apt(Adversarial, TextContext):
+    """Context vectors alone; the defaults are those of APT's paper (Li et al. 2024)."""
+
+    kind: Literal["apt"]
+    epochs: Count = 50
+    batch_size: Count = 32
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    text_lr: Positive = 0.002
+    weight_decay: NotNegative = 0.0005
+    warmup_epochs: Annotated[int, Field(ge=0)] = 1
+
+
+class AdvVlp(AdvVp, TextContext):
+    """A pixel prompt and context vectors."""
+
+    kind: Literal["adv_vlp"]  # type: ignore[assignment]
+    text_lr: Positive = 0.02
 
 
 class Defended(MethodBlock):
@@ -421,8 +531,9 @@ class Method(NamedTuple):
 
     def settings(self, tune: "Tune") -> dict[str, Any]:
         """Return all that decides about the result, the block `tune` merged in; goes into the method's provenance."""
-        defaults = self.block.tune(tune).model_dump() if isinstance(self.block, Tuned) else {}
-        return defaults | self.block.model_dump(exclude={"label", "baseline", *defaults})
+        block = self.block
+        tuning = block.tune(tune).model_dump(exclude=block.unused) if isinstance(block, Tuned) else {}
+        return tuning | block.model_dump(exclude={"label", "baseline", *Tune.model_fields})
 
 
 class Methods(Block):
@@ -432,6 +543,7 @@ class Methods(Block):
     tune_clean: dict[str, Tuned]
     tune_bank: dict[str, Tuned]
     refresh: dict[str, Refreshed]
+    adversarial: dict[str, Annotated[AdvVp | Apt | AdvVlp, Field(discriminator="kind")]]
     defended: dict[str, Defended]
 
     def all(self) -> list[Method]:
@@ -522,7 +634,7 @@ class Params(Block):
         names = [method.name for method in self.methods.all()]
         if doubled := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"methods: {doubled[0]!r} is named twice; a name stands in one group")
-        plain = [method.name for method in self.methods.all() if method.group != "defended"]
+        plain = [method.name for method in self.methods.all() if method.group not in ("adversarial", "defended")]
         for group, name, block in self.methods.all():
             if block.baseline is not None and block.baseline not in set(names) - {name}:
                 raise ValueError(f"methods.{group}.{name}.baseline: no other method {block.baseline!r}; {there(names)}")
@@ -565,12 +677,17 @@ class Params(Block):
             raise ValueError(
                 f"datasets: {min(taken)!r} is what a transfer or a half of the classes is called; rename it"
             )
-        for group, name, block in self.methods.all() if studies else ():
-            if isinstance(block, Tuned) and block.tune(self.tune).class_specific:
-                raise ValueError(
-                    f"methods.{group}.{name}: class_specific contexts cannot move to other classes; set it to false, "
-                    f"or remove the method: -S '~methods.{group}.{name}'"
-                )
+        bound = [
+            f"methods.{group}.{name}"
+            for group, name, block in self.methods.all()
+            if not block.fits_other_classes(self.tune)
+        ]
+        if studies and bound:
+            raise ValueError(
+                f"{', '.join(bound)}: transfer and base_to_new need other classes, and only shared contexts fit them; "
+                f"set class_specific to false where it is true, or remove the method: "
+                + " ".join(f"-S '~{key}'" for key in bound)
+            )
         return self
 
 
@@ -608,6 +725,7 @@ def describe(fault: ErrorDetails) -> str:
     # by the method, pydantic tells kinds of blocks apart: it stands behind a threat's name and behind these two keys
     tagged = {2} if loc and loc[0] in ("oblivious", "adaptive") else set()
     tagged |= {index + 1 for index, part in enumerate(loc) if part in ("defence", "surrogate")}
+    tagged |= {3} if loc[:2] == ["methods", "adversarial"] else set()
     key = ".".join(str(part) for index, part in enumerate(loc) if index not in tagged)
     got = "" if isinstance(fault["input"], dict | list) else f" (got {fault['input']!r})"
     allowed = fault["msg"].removeprefix("Value error, ")
