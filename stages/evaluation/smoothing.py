@@ -1,7 +1,7 @@
 """Randomised smoothing: a certified lower bound of robustness in L2, beside the upper bounds of attacks.
 
-The smoothed classifier answers with the class that the base classifier gives most often under Gaussian noise. Its answer
-for an image cannot change within the certified radius, whatever the attack, with probability 1 - alpha over the draws.
+The smoothed classifier answers with the class that the base classifier gives most often under Gaussian noise. With
+probability 1 - alpha over the draws, no attack within the certified radius changes its answer.
 """
 
 from collections.abc import Callable
