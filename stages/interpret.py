@@ -1,7 +1,8 @@
 """interpret: methods, vocabulary, embeddings -> tables of what tuned contexts are near and how text features moved.
 
 `nearest_tokens` has the tokens nearest to every context vector, `text_feature_drift` the moves of the text features,
-`cosines` those between classes, `pca` images and text features in two dimensions.
+`cosines` those between classes, `pca` images and text features in two dimensions. Methods with the text features of the
+reference are in none of them.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.interpretation.nearest_tokens import Vocabulary, vocabulary_of
-from stages.interpretation.tables import cosines_table, drift_table, pca_table
+from stages.interpretation.tables import cosines_table, drift_table, pca_table, with_own_text_features
 from stages.interpretation.token_table import COLUMNS, nearest_tokens_table
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
@@ -39,15 +40,16 @@ def main(dataset: str) -> str:
     clean, attacked = read_pair(layout.train_features(dataset), layout.bank_features(dataset))
     plain = [method for method in params.methods.all() if method.group != "defended"]  # a defence changes no text
     methods = {method.name: load_prompts(layout.prompts_file(dataset, "all", *method[:2])) for method in plain}
-    reference = methods[next(method.name for method in plain if method.group == "zero_shot")]
+    reference = next(method.name for method in plain if method.group == "zero_shot")
+    shown = with_own_text_features(methods, reference)
     tuned = {name: prompts for name, prompts in methods.items() if prompts.context is not None}
     tower = TextTower(clip.model, clip.tokenizer)
     vocabulary = vocabulary_of(clip.tokenizer, tower)
     tables = {
         "nearest_tokens": token_tables(tuned, tower, vocabulary, twin_generator(params.seed)),
-        "text_feature_drift": [drift_table(reference, tuned)],
-        "cosines": [cosines_table(methods)],
-        "pca": [pca_table(clean, attacked, methods)],
+        "text_feature_drift": [drift_table(methods[reference], tuned)],
+        "cosines": [cosines_table(shown)],
+        "pca": [pca_table(clean, attacked, shown)],
     }
     about = with_versions(methods={name: prompts.provenance for name, prompts in methods.items()})
     with replacing(out) as folder:

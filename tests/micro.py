@@ -125,7 +125,7 @@ def bare() -> dict[str, str]:
 def fresh(tmp_path_factory, environment) -> Project:
     """A micro project, committed, in which nothing has run."""
     folder = tmp_path_factory.mktemp("project") / "advpt"
-    ignored = shutil.ignore_patterns("cache", "tmp", "__pycache__", "make.py")
+    ignored = shutil.ignore_patterns("cache", "tmp", "config.local", "__pycache__", "make.py")
     for name in ("stages", "data/embedded", ".dvc"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("dvc.yaml", "params.yaml", ".gitattributes", ".gitignore", ".dvcignore"):
@@ -134,6 +134,8 @@ def fresh(tmp_path_factory, environment) -> Project:
     added = '\nCATALOGUE["fashion2"] = CATALOGUE["fashion"]\n'
     catalogue.write_text(catalogue.read_text() + added)
     project = Project(folder, environment)
+    methods = yaml.load(folder / "params.yaml")["methods"]
+    project.change(methods={"defended": {}} | {group: {name: methods[group][name]} for group, name in METHODS})
     project.change(data__shots=4, data__test_images=40, attack__steps=2, tune__epochs=2, tune__warmup_epochs=0)
     refreshed = {"steps": 1, "rounds": 2, "epochs": 2, "class_specific": False}
     project.change(**{f"methods__refresh__advpt_refreshed__{key}": value for key, value in refreshed.items()})

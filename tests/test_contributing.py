@@ -39,6 +39,7 @@ text_features[:, 0].sum().backward()
 assert offset.grad.any()
 with torch.no_grad():
     assert not torch.allclose(learner.classifier(offset + 1)[0], text_features)
+assert settings["lr"] == 0.05 and not {"context_length", "class_position", "init_std"} & set(settings)
 """,
     ),
     "threat": (
@@ -148,6 +149,26 @@ def test_an_example_applies_and_works(project, name):
         block = override.split("=")[0].split(".")[-1]
         run(project, "dvc", "init", "--no-scm", "-q")
         assert f"-{block}" in run(project, "dvc", "stage", "list", "--name-only")
+    run(project, sys.executable, "-c", use)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("methods.tune_bank.offset.init_words=a photo of a", r"offset: init_words: kind 'offset' has no context"),
+        ("base_to_new=[fashion]", r"offset, .*\.advpt_refreshed.*: .* '~methods\.tune_bank\.offset' -S "),
+    ],
+)
+def test_a_kind_without_a_context_takes_no_key_of_one_and_no_other_classes(project, override, message):
+    apply(project, "method")
+    apply_overrides(project / "params.yaml", [f"+{USES['method'][0]}"])
+    apply_overrides(project / "params.yaml", [override if override.startswith("base") else f"+{override}"])
+    use = f"""
+import pytest
+from stages.runtime.params import load_params
+with pytest.raises(ValueError, match={message!r}):
+    load_params()
+"""
     run(project, sys.executable, "-c", use)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from stages.storage.embeddings import read_bank
 from stages.storage.parquet import read_table
+from tests.imports import ROOT
 from tests.micro import METHODS, SUFFIXES, attacking, evaluating, judging, ran, yaml
 
 ADVPT, REFRESHED = ("tune_bank", "advpt"), ("refresh", "advpt_refreshed")
@@ -38,6 +39,27 @@ def test_adding_a_method_runs_it_what_judges_it_and_the_report(project):
     project.change(methods__tune_bank__half={"clean_fraction": 0.25, "label": "AdvPT, half clean", "baseline": "advpt"})
     assert project.repro() == {"tune-bank-half", "interpret", *judging(*half), *REPORT}
     assert "AdvPT, half clean" in (project.folder / "reports/index.html").read_text()
+
+
+def test_a_method_without_a_context_goes_through_everything(project):
+    """Biases alone: evaluated, attacked, behind a defence, in the report and the card; not under other classes."""
+    shared = yaml.load(ROOT / "params.yaml")["methods"]["refresh"]["class_bias"]
+    project.change(
+        methods__refresh__class_bias=shared | {"steps": 1, "rounds": 2, "epochs": 2},
+        methods__defended={"bias_bits": {"method": "class_bias", "defence": {"kind": "bits", "bits": 4}}},
+    )
+    bias = ("refresh", "class_bias")
+    defended = {"defend-bias_bits", "evaluate-defended-bias_bits"}
+    defended |= {"attack-adaptive-defended-defended-bias_bits-adaptive_eps4"}
+    assert project.repro() == {"refresh-class_bias", "interpret", *judging(*bias), *defended, *REPORT}
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
+    assert all({"class_bias", "bias_bits"} < set(methods) for methods in metrics.values())
+    for name in ("reports/index.html", "data/model_cards/fashion/all.md"):
+        assert "class biases" in (project.folder / name).read_text()
+    interpreted = [read_table(path)[0] for path in (project.folder / "data/interpretation/fashion").glob("*.parquet")]
+    assert len(interpreted) == 4 and not any("class_bias" in str(table.to_pydict()) for table in interpreted)
+    project.change(base_to_new=["fashion"])
+    assert "-S '~methods.refresh.class_bias'" in project.fails("dvc", "repro", code=255)
 
 
 def test_a_label_changes_nothing_but_the_report(project):

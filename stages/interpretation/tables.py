@@ -18,6 +18,17 @@ DRIFT_COLUMNS = {
 }  # fmt: skip
 
 
+def with_own_text_features(methods: dict[str, PromptFile], reference: str) -> dict[str, PromptFile]:
+    """Leave out methods with the text features of the reference, such as class biases: they would cover its marks.
+
+    Args:
+        methods: By name.
+        reference: The name of the reference method.
+    """
+    same = methods[reference].text_features[0]
+    return {name: one for name, one in methods.items() if name == reference or (one.text_features != same).any()}
+
+
 def drift_table(reference: PromptFile, tuned: dict[str, PromptFile]) -> pa.Table:
     """Describe how the text feature of each class moved from that of the reference.
 

@@ -75,18 +75,24 @@ def fit(
     """
     parameters = learner.initial
     classifier, without_graph = graphed(learner.classifier, parameters)
+    temperature = settings["temperature"]
+
+    def tempered(parameters: Tensor) -> tuple[Tensor, Tensor]:
+        text_features, bias = classifier(parameters)
+        return text_features, bias / temperature  # as the scale of the cosines: logits are divided as a whole
+
     begun = load_progress(checkpoint)
     curve = begun.curve if begun else []
     done = len(curve)
     with without_compiler():
         epochs = tune(
-            classifier,
+            tempered,
             parameters,
             embeddings=embeddings,
             clean_embeddings=clean_embeddings,
             labels=labels,
             clean_fraction=settings["clean_fraction"],
-            logit_scale=clip.logit_scale / settings["temperature"],
+            logit_scale=clip.logit_scale / temperature,
             schedule=Schedule(**{name: settings[name] for name in Schedule.__dataclass_fields__}),
             generators=generators,
             start=begun,

@@ -405,14 +405,19 @@ class Assess(Block):
         return self
 
 
-class Tune(Block):
-    """The prompts and their tuning."""
+class Context(Block):
+    """The context vectors of a method of the kind `context`."""
 
     context_length: Count
     class_position: Literal["end", "middle", "front"]
     class_specific: bool
     init_words: str | None
     init_std: Positive
+
+
+class Tune(Context):
+    """The context and its tuning."""
+
     clean_fraction: Share
     temperature: Positive
     tuning_seeds: Count
@@ -462,7 +467,26 @@ class Tuned(Overrides):
     `kind` names the module of stages/prompts/learners that says what is tuned.
     """
 
-    kind: Literal["context"] = "context"
+    kind: Literal[
+        "context",
+        "bias",
+    ] = "context"
+
+    @property
+    def unused(self) -> set[str]:
+        """Return the keys of the block `tune` that say nothing about a method of this kind."""
+        return set() if self.kind == "context" else set(Context.model_fields)
+
+    @model_validator(mode="after")
+    def _keys_of_its_kind(self) -> "Tuned":
+        """Refuse keys that would change nothing."""
+        if stray := sorted(self.model_fields_set & self.unused):
+            raise ValueError(f"{', '.join(stray)}: kind {self.kind!r} has no context; allowed for kind 'context' alone")
+        return self
+
+    def fits_other_classes(self, defaults: Tune) -> bool:
+        """Return whether what is learnt can be used with other class names, as a shared context can."""
+        return self.kind == "context" and not self.tune(defaults).class_specific
 
     def tune(self, defaults: Tune) -> Tune:
         """Return the block `tune` with what this method changes of it.
@@ -505,8 +529,9 @@ class Method(NamedTuple):
 
     def settings(self, tune: "Tune") -> dict[str, Any]:
         """Return all that decides about the result, the block `tune` merged in; goes into the method's provenance."""
-        defaults = self.block.tune(tune).model_dump() if isinstance(self.block, Tuned) else {}
-        return defaults | self.block.model_dump(exclude={"label", "baseline", *defaults})
+        block = self.block
+        tuning = block.tune(tune).model_dump(exclude=block.unused) if isinstance(block, Tuned) else {}
+        return tuning | block.model_dump(exclude={"label", "baseline", *Tune.model_fields})
 
 
 class Methods(Block):
@@ -649,12 +674,17 @@ class Params(Block):
             raise ValueError(
                 f"datasets: {min(taken)!r} is what a transfer or a half of the classes is called; rename it"
             )
-        for group, name, block in self.methods.all() if studies else ():
-            if isinstance(block, Tuned) and block.tune(self.tune).class_specific:
-                raise ValueError(
-                    f"methods.{group}.{name}: class_specific contexts cannot move to other classes; set it to false, "
-                    f"or remove the method: -S '~methods.{group}.{name}'"
-                )
+        bound = [
+            f"methods.{group}.{name}"
+            for group, name, block in self.methods.all()
+            if isinstance(block, Tuned) and not block.fits_other_classes(self.tune)
+        ]
+        if studies and bound:
+            raise ValueError(
+                f"{', '.join(bound)}: transfer and base_to_new need other classes, and only shared contexts fit them; "
+                f"set class_specific to false where it is true, or remove the method: "
+                + " ".join(f"-S '~{key}'" for key in bound)
+            )
         return self
 
 

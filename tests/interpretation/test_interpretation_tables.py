@@ -1,9 +1,19 @@
 """Drift, maps and projection as tables: rows of the right method, seed, class and image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from stages.interpretation.tables import MOST_CLASSES, MOST_POINTS, cosines_table, drift_table, pca_table, rounded
+from stages.interpretation.tables import (
+    MOST_CLASSES,
+    MOST_POINTS,
+    cosines_table,
+    drift_table,
+    pca_table,
+    rounded,
+    with_own_text_features,
+)
 from stages.storage.embeddings import Bank
 from stages.storage.prompts import PromptFile
 
@@ -35,6 +45,16 @@ def tables_made_by_numpy():
     clean, attacked = (Bank(ids, labels, each.astype(np.float32)) for each in (near, draw(size=(600, 64))))
     made = (drift_of(methods), cosines_table(methods), pca_table(clean, attacked, methods))
     return [table.to_pandas() for table in made]
+
+
+def test_methods_with_the_text_features_of_the_reference_are_left_out():
+    """Of any number of seeds; one of them that differs is enough to stay."""
+    methods = methods_of(3)
+    same = methods["reference"].text_features
+    moved = np.concatenate([same, methods["one"].text_features[:1]])
+    methods |= {"biases": replace(methods["one"], text_features=np.repeat(same, 2, axis=0))}
+    methods |= {"second": replace(methods["one"], text_features=moved)}
+    assert list(with_own_text_features(methods, "reference")) == ["reference", *TUNED, "second"]
 
 
 def test_zero_has_no_sign():

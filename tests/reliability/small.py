@@ -66,6 +66,7 @@ class Small:
         params = yaml.load(ROOT / "params.yaml")
         params["data"] |= {"shots": 6, "test_images": 30, "shard_rows": 5}
         params["runtime"]["workers"] = 1
+        params["methods"] = {group: {name: params["methods"][group][name]} for group, name in METHODS}
         params["attack"]["steps"] = 10
         params["tune"] |= {"epochs": 30}
         params["methods"]["refresh"]["advpt_refreshed"] |= {"rounds": 2}

@@ -35,7 +35,7 @@ def test_the_committed_parameters_are_valid():
     params = load_params()
     assert (params.attack.eps, params.attack.steps, params.attack.step_ratio) == (8, 10, 1.25)
     assert params.oblivious["pgd_eps16"].eps == 16
-    (refreshed,) = params.methods.refresh.values()
+    refreshed = params.methods.refresh["advpt_refreshed"]
     assert refreshed.eps == [4] and refreshed.tune(params.tune).lr == 0.05 and params.tune.lr == 0.01
     assert (params.assess.method, params.data.validation) == ("tune_bank/advpt", 0)
 
@@ -172,7 +172,7 @@ def test_names_and_settings_that_cannot_go_together_are_refused_before_any_work(
         (
             "base_to_new",
             ["fashion"],
-            "advpt_refreshed: class_specific contexts cannot move to other classes; set it to",
+            r"advpt_refreshed.*: transfer and base_to_new need other classes.*-S '~methods\.refresh\.advpt_refreshed'",
         ),
     ):
         params = yaml.load(path)
