@@ -10,9 +10,9 @@ import numpy as np
 from stages.attacks.linf import LinfBall
 from stages.crafting.adaptive import adaptive_attack, left_out
 from stages.crafting.batching import Batching, even_batches, fitting
-from stages.crafting.embedding import EmbeddingWorker
 from stages.crafting.shards import craft_shard
 from stages.datasets.card import read_card
+from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.evaluation.subset import part_of, subset_of
@@ -21,7 +21,7 @@ from stages.models.device import choose_device
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, load_params, threat_of
-from stages.storage.embeddings import read_bank
+from stages.storage.embeddings import read_bank, write_bank
 from stages.storage.files import replacing, require_writable, resuming
 from stages.storage.images import (
     Images,
@@ -67,7 +67,8 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
                 attack, shards = partial(AdaptiveAttackWorker.attack, seed=seed), pieces / f"shards/seed-{seed}"
                 written.append(run.map(attack, source, shards, what=f"{method} {threat}", chosen=[*subset]))
                 gather(written[-1].paths, folder, {**made_by, "tuning_seed": seed})
-                embedded = run.map(AdaptiveAttackWorker.embed, folder, features, what=f"embed {method} {threat}")
+                embed = partial(AdaptiveAttackWorker.embed, seed=seed)
+                embedded = run.map(embed, folder, features, what=f"embed {method} {threat}")
                 about: dict[str, Any] = {"title": title, "threat": threat, "method": method, "seed": seed}
                 tables += [predictions_table(read_bank(path)[0], prompts, **about) for path in embedded.paths]
             write_table(file, tables, with_versions(images=made_by, method=prompts.provenance))
@@ -97,9 +98,7 @@ class AdaptiveAttackWorker:
         self._runtime = fitting(
             params.runtime, self._clip.encode_image, self._clip.image_size, self._device, samples=settings.samples
         )
-        defence = victim_of(prompts, self._clip, seed=0).defence
-        prepare = partial(defence.of_ids, seed=params.seed) if defence else None
-        self._embedder = EmbeddingWorker(self._clip, device=self._device, runtime=params.runtime, prepare=prepare)
+        self._embedding = params.runtime  # without gradients larger batches fit
         self.facts = WorkerFacts(self._device.type, self._clip.fingerprint)
 
     def attack(self, path: Path, shard_index: int, shard: Images, *, seed: int) -> None:
@@ -110,9 +109,11 @@ class AdaptiveAttackWorker:
         crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
         write_shard(path, crafted)
 
-    def embed(self, path: Path, shard_index: int, shard: Images) -> None:
-        """Embed a shard of attacked images, behind the method's defence if it has one."""
-        self._embedder.embed(path, shard_index, shard)
+    def embed(self, path: Path, shard_index: int, shard: Images, *, seed: int) -> None:
+        """Embed a shard of images as the method sees them that one tuning seed left."""
+        victim = victim_of(self._prompts, self._clip, seed=seed)
+        bank = embed_through(victim, shard, seed=self._seed, device=self._device, runtime=self._embedding)
+        write_bank(path, [bank], {})
 
     def _batching(self, count: int) -> Batching:
         if not isinstance(self._settings, AutoAttack | Square):

@@ -1,12 +1,17 @@
 """evaluate_images: a method x stored images -> its predictions on the clean images and under all oblivious threats.
 
-For methods that change the image side, such as defences: their image features are not those of the plain model.
+For methods that change the image side, by a defence or an image prompt: their image features are not those of the plain
+model.
 """
 
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
-from stages.crafting.embedding import embed_shard
+import pyarrow as pa
+
 from stages.datasets.card import read_card
+from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.evaluation.subset import part_of
@@ -22,7 +27,7 @@ from stages.storage.provenance import require, with_versions
 
 
 def main(dataset: str, study: str, group: str, method: str) -> str:
-    """Classify the stored images with every tuning seed of a method, through its defence."""
+    """Classify the stored images with every tuning seed of a method, through its defence and image prompt."""
     params = load_params()
     out = predictions_file(dataset, study, group, method, "oblivious")
     require_writable(out)
@@ -33,24 +38,24 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     device = choose_device(params.runtime.device)
     clip = load_clip(**params.model.model_dump(), device=device)
     require(prompts.provenance, out, model=clip.fingerprint)
-    defence = victim_of(prompts, clip, seed=0).defence
-    prepare = partial(defence.of_ids, seed=params.seed) if defence else None
-    about = {"title": study_title(dataset, study), "method": method}
+
+    def predictions(folder: Path, threat: str) -> Iterator[pa.Table]:
+        """Yield the rows of one threat; seeds without image prompts of their own share their features."""
+        about = {"title": study_title(dataset, study), "method": method, "threat": threat}
+        for seed in range(len(prompts.text_features)):
+            if seed == 0 or prompts.pixels is not None:
+                embed = partial(embed_through, victim_of(prompts, clip, seed=seed), seed=params.seed)
+                shards = (part_of(shard, labels) for shard in read_images(folder))
+                banks = [embed(shard, device=device, runtime=params.runtime) for shard in shards]
+            yield from (predictions_table(bank, prompts, seed=seed, **about) for bank in banks)
+
     made_by, tables = {}, {}
     for threat, attack in {"clean": None, **params.oblivious}.items():
         folder = oblivious_images(dataset, threat)
         made_by[threat] = images_provenance(folder)
         expected = {"attack": attack.model_dump()} if attack else {}
         require(made_by[threat], folder, dataset=dataset, split="test", seed=params.seed, **same, **expected)
-        banks = [
-            embed_shard(clip, part_of(shard, labels), device=device, runtime=params.runtime, prepare=prepare)
-            for shard in read_images(folder)
-        ]
-        tables[threat] = [
-            predictions_table(bank, prompts, threat=threat, seed=seed, **about)
-            for seed in range(len(prompts.text_features))
-            for bank in banks
-        ]
+        tables[threat] = [*predictions(folder, threat)]
     with replacing(out) as temporary:
         every = [table for of_threat in tables.values() for table in of_threat]
         write_table(temporary, every, with_versions(images=made_by, method=prompts.provenance))

@@ -1,7 +1,7 @@
-"""transfer: a shared context tuned elsewhere -> the same method under other class names.
+"""transfer: prompts tuned elsewhere -> the same method under other class names.
 
-The context moves from one data set to another (cross-data-set, ImageNet to its shifts), or from the base classes of a
-data set to its new ones.
+A shared context, a pixel prompt or both move from one data set to another (cross-data-set, ImageNet to its shifts), or
+from the base classes of a data set to its new ones.
 """
 
 import torch
@@ -10,7 +10,7 @@ from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.prompts.context import assemble
+from stages.prompts.context import assemble, handwritten
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
@@ -22,7 +22,7 @@ from stages.storage.provenance import require, with_versions
 
 @torch.inference_mode()
 def main(dataset: str, study: str, group: str, method: str) -> str:
-    """Encode the class names of a study under the contexts of a method that was tuned on others."""
+    """Encode the class names of a study under the prompts of a method that was tuned on others."""
     params = load_params()
     out = method_folder(dataset, study, group, method)
     require_writable(out)
@@ -33,18 +33,23 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     path = prompts_file(*((dataset, "base") if study == "new" else (study, "all")), group, method)
     source = load_prompts(path)
     require(source.provenance, path, model=clip.fingerprint)
-    if source.context is None or source.context.ndim == 4 or source.logit_bias is not None:
+    nothing_shared = source.context is None and source.pixels is None
+    if nothing_shared or (source.context is not None and source.context.ndim == 4) or source.logit_bias is not None:
         raise ValueError(f"{path}: what it learnt belongs to its classes; remove it: -S '~methods.{group}.{method}'")
-    settings = source.provenance["block"]
     tower = TextTower(clip.model, clip.tokenizer)
-    layout = {name: settings[name] for name in ("context_length", "class_position", "class_specific")}
-    prompts = assemble(class_names, tower, **layout)
-    text_features = prompts.text_features(torch.tensor(source.context, device=device), tower)
+    if source.context is None:  # hand-written for these classes, as it was for the others
+        template = card.template
+        text_features = handwritten(template, class_names, tower).expand(len(source.text_features), -1, -1)
+    else:
+        template, settings = source.template, source.provenance["block"]
+        layout = {name: settings[name] for name in ("context_length", "class_position", "class_specific")}
+        prompts = assemble(class_names, tower, **layout)
+        text_features = prompts.text_features(torch.tensor(source.context, device=device), tower)
     moved = PromptFile(
         text_features=text_features.cpu().numpy(),
         logit_scale=clip.logit_scale,
         class_names=class_names,
-        template=source.template,
+        template=template,
         provenance=with_versions(
             dataset=dataset,
             dataset_sha256=card.sha256,
@@ -54,11 +59,12 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
             tuned=source.provenance,
         ),
         context=source.context,
+        pixels=source.pixels,
     )
     with replacing(out) as folder:
         folder.mkdir()
         save_prompts(folder / "prompts.safetensors", moved)
-    return f"wrote {out}, contexts of {path.parent} under {len(class_names)} class names of {dataset}"
+    return f"wrote {out}, prompts of {path.parent} under {len(class_names)} class names of {dataset}"
 
 
 if __name__ == "__main__":

@@ -2,11 +2,18 @@
 
 import json
 import re
+from contextlib import chdir
 
+import numpy as np
 import pytest
+import torch
 
+from stages import load_victim
+from stages.models.device import to_tensor
 from stages.storage.embeddings import read_bank
+from stages.storage.images import read_all_images
 from stages.storage.parquet import read_table
+from stages.storage.prompts import load_prompts
 from tests.imports import ROOT
 from tests.micro import METHODS, SUFFIXES, attacking, evaluating, judging, ran, yaml
 
@@ -108,7 +115,7 @@ def test_a_defended_method_is_a_method_like_others(project):
             "method": "square", "queries": 5, "batch_size": 10, "eps": 4, "images": 10, "tuning_seeds": 1,
         },
     )  # fmt: skip
-    stages = {"defend-advpt_jpeg", "evaluate-defended-advpt_jpeg", *REPORT, "interpret"}
+    stages = {"defend-advpt_jpeg", "evaluate-defended-defended-advpt_jpeg", *REPORT, "interpret"}
     stages |= {f"attack-adaptive-defended-defended-advpt_jpeg-{threat}" for threat in ("adaptive_eps4", "square_eps4")}
     stages |= {attacking(*method, "square_eps4") for method in METHODS}
     assert project.repro() == stages
@@ -121,6 +128,63 @@ def test_a_defended_method_is_a_method_like_others(project):
     assert project.repro() == {*OF_REFRESHED, attacking(*REFRESHED, "square_eps4"), "defend-advpt_jpeg"}
     project.change(methods__defended__advpt_jpeg__defence__quality=50)
     assert project.repro("attack-adaptive@fashion-all-zero_shot-zero_shot-square_eps4") == set()
+
+
+ADVERSARIAL = {
+    "adv_vp": {"kind": "adv_vp", "eps": [4], "epochs": 1, "tuning_seeds": 2, "lr": 0.5},
+    "apt": {"kind": "apt", "eps": [4], "epochs": 2, "tuning_seeds": 1, "context_length": 4},
+}
+
+
+def test_adversarial_methods_are_methods_like_others(project):
+    """Under all threats, each seed under its own image prompt; in the report, and assessed."""
+    project.change(methods__adversarial=ADVERSARIAL, assess__method="adversarial/adv_vp")
+    stages = {f"evaluate-adversarial-adversarial-{name}" for name in ADVERSARIAL}
+    stages |= {f"attack-adaptive-adversarial-adversarial-{name}-adaptive_eps4" for name in ADVERSARIAL}
+    stages |= {f"adversarial-{name}" for name in ADVERSARIAL}
+    assert project.repro() == {*stages, "assess", "interpret", *REPORT}
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
+    assert all(set(ADVERSARIAL) < set(methods) for methods in metrics.values())
+    folder = project.folder / "data/prompts/fashion/all/adversarial/adv_vp"
+    images = read_all_images(project.folder / "data/images/fashion/test/clean")
+    rows = read_table(project.folder / "data/predictions/fashion/all/adversarial/adv_vp/oblivious.parquet")[0]
+    rows = rows.to_pandas().query("threat == 'clean'")
+    found = []
+    for seed in range(2):
+        with chdir(project.folder):
+            victim = load_victim(folder, seed=seed, device="cpu")
+        with torch.no_grad():
+            found.append(victim(to_tensor(images.pixels, torch.device("cpu"))).argmax(-1).tolist())
+        assert rows[rows["seed"] == seed]["prediction"].tolist() == found[-1]
+    assert found[0] != found[1]
+    project.change(methods__adversarial__adv_vp__lr=0.6)
+    assert project.repro("evaluate-adversarial") == {"adversarial-adv_vp", "evaluate-adversarial-adversarial-adv_vp"}
+
+
+def test_pixel_prompts_travel_with_the_text_of_other_classes(project):
+    """To the other half of the classes, and to another data set, where the same images are classified alike."""
+    change = {"base_to_new": ["fashion"], "transfer": {"sources": ["fashion"], "targets": ["fashion2"]}}
+    project.change(methods__adversarial=ADVERSARIAL, datasets=["fashion", "fashion2"], **change)
+    judged = [
+        f"{stage}-{study}-adversarial@{place}-adversarial-{name}{threat}"
+        for stage, threat in (("evaluate", ""), ("attack-adaptive", "-adaptive_eps4"))
+        for study, place in (("halves", "fashion-new"), ("transfer", "fashion2-fashion"))
+        for name in ADVERSARIAL
+    ]
+    project.repro("evaluate-adversarial@fashion-all-adversarial-adv_vp", *judged)
+    prompts = project.folder / "data/prompts"
+    base, new, own, other = (
+        load_prompts(prompts / place / "adversarial/adv_vp/prompts.safetensors")
+        for place in ("fashion/base", "fashion/new", "fashion/all", "fashion2/fashion")
+    )
+    assert np.array_equal(base.pixels, new.pixels) and not np.array_equal(base.pixels, own.pixels)
+    assert set(base.class_names) & set(new.class_names) == set() and new.text_features.shape == (2, 5, 128)
+    assert np.array_equal(own.pixels, other.pixels) and np.array_equal(own.text_features, other.text_features)
+    predictions = [
+        read_table(project.folder / f"data/predictions/{place}/adversarial/adv_vp/oblivious.parquet")[0]["prediction"]
+        for place in ("fashion/all", "fashion2/fashion")
+    ]
+    assert predictions[0].to_pylist() == predictions[1].to_pylist()
 
 
 def test_a_new_data_set_reruns_nothing_that_exists(project):

@@ -54,7 +54,7 @@ def overrides(model: str, tower: Tower, params: Params) -> list[str]:
     smallest = tower.eps[0]
     changes = [
         f"model.name=local-dir:{folder}",
-        f"model.sha256={weights_digest(f"local-dir:{folder}", None)}",
+        f"model.sha256={weights_digest('local-dir:' + folder, None)}",
         f"datasets=[{tower.dataset}]",
         "data.test_images=1000",
         f"attack.eps={2 * smallest:g}",

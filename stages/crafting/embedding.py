@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,11 +23,18 @@ from stages.storage.provenance import Provenance, key_of
 Prepare = Callable[[Tensor, list[str]], Tensor]
 
 
+class EncodesImages(Protocol):
+    """A CLIP, or a method, which has a CLIP."""
+
+    def encode_image(self, images: Tensor, /) -> Tensor:
+        """Map images (N, 3, H, W) in [0, 1] to raw image features (N, D)."""
+
+
 class EmbeddingWorker:
     """Embeds shards of images; a worker (stages/runtime/engine.py). Its arguments are those of `embed_shard`."""
 
-    def __init__(self, clip: Clip, *, device: torch.device, runtime: Runtime, prepare: Prepare | None = None) -> None:
-        self._embed = partial(embed_shard, clip, device=device, runtime=runtime, prepare=prepare)
+    def __init__(self, clip: Clip, *, device: torch.device, runtime: Runtime) -> None:
+        self._embed = partial(embed_shard, clip, device=device, runtime=runtime)
         self.facts = WorkerFacts(device.type, clip.fingerprint)
 
     def embed(self, path: Path, shard_index: int, shard: Images) -> None:
@@ -58,7 +66,7 @@ def embedding(
 
 
 def embed_shard(
-    clip: Clip, shard: Images, *, device: torch.device, runtime: Runtime, prepare: Prepare | None = None
+    clip: EncodesImages, shard: Images, *, device: torch.device, runtime: Runtime, prepare: Prepare | None = None
 ) -> Bank:
     """Embed a shard of stored images.
 
@@ -66,7 +74,7 @@ def embed_shard(
     sums differ in the last bit, and the features of an image must not depend on the number of images beside it.
 
     Args:
-        clip: The model.
+        clip: The model, or a method with its image prompt; its defence is `prepare`.
         shard: N images.
         device: Where to compute.
         runtime: Batch size and number of batches side by side; neither changes the result.

@@ -19,10 +19,12 @@ class Victim(nn.Module):
         logit_scale: The factor before the cosine.
         logit_bias: (K,), added to the logits.
         defence: Processes the images before they are encoded.
+        pixels: Image prompt (3, H, W), added to the images behind the defence; the sum is not clipped.
     """
 
     text_features: Tensor
     logit_bias: Tensor | None
+    pixels: Tensor | None
 
     def __init__(
         self,
@@ -32,11 +34,13 @@ class Victim(nn.Module):
         *,
         logit_bias: Tensor | None = None,
         defence: Defence | None = None,
+        pixels: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.clip, self.logit_scale, self.defence = clip, logit_scale, defence
         self.register_buffer("text_features", text_features)
         self.register_buffer("logit_bias", logit_bias)
+        self.register_buffer("pixels", pixels)
         self.eval()
 
     @property
@@ -48,10 +52,13 @@ class Victim(nn.Module):
         """Apply the defence to images; `noise` is what a random one draws from, None for noise of its own."""
         return images if self.defence is None else self.defence(images, noise)
 
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Return the raw image features (N, D), under the image prompt, of images that the defence has processed."""
+        return self.clip.encode_image(images if self.pixels is None else images + self.pixels)
+
     def classify(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of images that the defence has processed."""
-        # An image prompt goes here.
-        logits = cosine_logits(self.clip.encode_image(images), self.text_features, self.logit_scale)
+        logits = cosine_logits(self.encode_image(images), self.text_features, self.logit_scale)
         return logits if self.logit_bias is None else logits + self.logit_bias
 
     def forward(self, images: Tensor, noise: ImageNoise | None = None) -> Tensor:

@@ -42,10 +42,13 @@ def load_victim(path: str | Path, *, seed: int = 0, device: str = "auto") -> Vic
 def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
     """Return the classifier of one tuning seed on the device of the towers, behind the defence of its provenance."""
     device = next(clip.parameters()).device
-    bias = None if prompts.logit_bias is None else torch.tensor(prompts.logit_bias[seed], device=device)
+    bias, pixels = (
+        None if arrays is None else torch.tensor(arrays[seed], device=device)
+        for arrays in (prompts.logit_bias, prompts.pixels)
+    )
     text_features = torch.tensor(prompts.text_features[seed], device=device)
     defence = stored_defence(prompts.provenance)
-    return Victim(clip, text_features, prompts.logit_scale, logit_bias=bias, defence=defence)
+    return Victim(clip, text_features, prompts.logit_scale, logit_bias=bias, defence=defence, pixels=pixels)
 
 
 def stored_defence(provenance: Provenance) -> Defence | None:

@@ -128,10 +128,16 @@ def write_tuned(
         logit_bias=result.logit_bias.cpu().numpy() if result.logit_bias.any() else None,
         **{name: array.cpu().numpy() for name, array in learner.arrays(result.parameters).items()},
     )
+    write_method(folder, prompts, result.curve, title)
+
+
+def write_method(folder: Path, prompts: PromptFile, curve: list[Epoch], title: str) -> None:
+    """Write prompts and the curve of their tuning, in a study of that title."""
+    made_by = prompts.provenance
     with whole(folder / "prompts.safetensors") as file:
         save_prompts(file, prompts)
     with whole(folder / "tuning.parquet") as file:
-        write_table(file, [curve_table(result.curve, title, made_by["method"])], made_by)
+        write_table(file, [curve_table(curve, title, made_by["method"])], made_by)
 
 
 def curve_table(curve: list[Epoch], title: str, method: str) -> pa.Table:

@@ -443,6 +443,10 @@ class MethodBlock(Block):
     label: Annotated[str, Field(min_length=1)] | None = None
     baseline: str | None = None
 
+    def fits_other_classes(self, defaults: "Tune") -> bool:
+        """Return whether what is learnt can be used with other class names, as a shared context can."""
+        return not getattr(self, "class_specific", False)
+
 
 class ZeroShot(MethodBlock):
     """A hand-written prompt: the template of the data set, or the ensemble of the 80 templates of CLIP's paper."""
@@ -485,7 +489,7 @@ class Tuned(Overrides):
         return self
 
     def fits_other_classes(self, defaults: Tune) -> bool:
-        """Return whether what is learnt can be used with other class names, as a shared context can."""
+        """Return whether it is a shared context, by the block `tune` or its own keys."""
         return self.kind == "context" and not self.tune(defaults).class_specific
 
     def tune(self, defaults: Tune) -> Tune:
@@ -506,6 +510,81 @@ class Refreshed(Tuned):
     eps: Annotated[list[Annotated[Eps, AfterValidator(in_255ths)]], Field(min_length=1)]
     steps: Count
     step_ratio: Positive
+
+
+class Adversarial(MethodBlock):
+    """A method whose training images are attacked through it in every batch; its keys do not depend on `tune`.
+
+    `kind` names the module of stages/prompts/adversarial that says what is tuned.
+    """
+
+    eps: Annotated[list[Annotated[Eps, AfterValidator(in_255ths)]], Field(min_length=1)]
+    steps: Count = 3
+    step_ratio: Positive = 2.0
+    clean_fraction: Share = 0.0
+    temperature: Positive = 1.0
+    tuning_seeds: Count = 3
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["sgd", "adam"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 0.0
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    warmup_lr: Positive = 0.00001
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "Adversarial":
+        """Else nothing would be tuned."""
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) has to be less than epochs ({self.epochs})")
+        return self
+
+
+class PixelPrompt(Block):
+    """A tensor of the image's size, added to every image; `frame`: only to a border of as many pixels."""
+
+    lr: Positive
+    frame: Count | None = None
+
+
+class TextContext(Block):
+    """Context vectors before, behind or around the class names."""
+
+    text_lr: Positive
+    context_length: Count = 16
+    class_position: Literal["end", "middle", "front"] = "end"
+    class_specific: bool = False
+    init_words: str | None = None
+    init_std: Positive = 0.02
+
+
+class AdvVp(Adversarial, PixelPrompt):
+    """A pixel prompt, with the hand-written text of the data set."""
+
+    kind: Literal["adv_vp"]
+    epochs: Count = 20
+    batch_size: Count = 128
+    optimizer: Literal["sgd", "adam"] = "adam"
+    lr: Positive = 0.02
+
+
+class Apt(Adversarial, TextContext):
+    """Context vectors alone; the defaults are those of APT's paper (Li et al. 2024)."""
+
+    kind: Literal["apt"]
+    epochs: Count = 50
+    batch_size: Count = 32
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    text_lr: Positive = 0.002
+    weight_decay: NotNegative = 0.0005
+    warmup_epochs: Annotated[int, Field(ge=0)] = 1
+
+
+class AdvVlp(AdvVp, TextContext):
+    """A pixel prompt and context vectors."""
+
+    kind: Literal["adv_vlp"]  # type: ignore[assignment]
+    text_lr: Positive = 0.02
 
 
 class Defended(MethodBlock):
@@ -541,6 +620,7 @@ class Methods(Block):
     tune_clean: dict[str, Tuned]
     tune_bank: dict[str, Tuned]
     refresh: dict[str, Refreshed]
+    adversarial: dict[str, Annotated[AdvVp | Apt | AdvVlp, Field(discriminator="kind")]]
     defended: dict[str, Defended]
 
     def all(self) -> list[Method]:
@@ -631,7 +711,7 @@ class Params(Block):
         names = [method.name for method in self.methods.all()]
         if doubled := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"methods: {doubled[0]!r} is named twice; a name stands in one group")
-        plain = [method.name for method in self.methods.all() if method.group != "defended"]
+        plain = [method.name for method in self.methods.all() if method.group not in ("adversarial", "defended")]
         for group, name, block in self.methods.all():
             if block.baseline is not None and block.baseline not in set(names) - {name}:
                 raise ValueError(f"methods.{group}.{name}.baseline: no other method {block.baseline!r}; {there(names)}")
@@ -677,7 +757,7 @@ class Params(Block):
         bound = [
             f"methods.{group}.{name}"
             for group, name, block in self.methods.all()
-            if isinstance(block, Tuned) and not block.fits_other_classes(self.tune)
+            if not block.fits_other_classes(self.tune)
         ]
         if studies and bound:
             raise ValueError(
@@ -722,6 +802,7 @@ def describe(fault: ErrorDetails) -> str:
     # by the method, pydantic tells kinds of blocks apart: it stands behind a threat's name and behind these two keys
     tagged = {2} if loc and loc[0] in ("oblivious", "adaptive") else set()
     tagged |= {index + 1 for index, part in enumerate(loc) if part in ("defence", "surrogate")}
+    tagged |= {3} if loc[:2] == ["methods", "adversarial"] else set()
     key = ".".join(str(part) for index, part in enumerate(loc) if index not in tagged)
     got = "" if isinstance(fault["input"], dict | list) else f" (got {fault['input']!r})"
     allowed = fault["msg"].removeprefix("Value error, ")

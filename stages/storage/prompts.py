@@ -10,7 +10,11 @@ from stages.storage.checksum import REMEDY
 from stages.storage.tensors import load_arrays, save_arrays
 
 ENTRY = "prompts"  # of the metadata
-OPTIONAL = ("context", "logit_bias")  # arrays that not every method has
+OPTIONAL = {  # attributes that not every method has, and what their arrays are called
+    "context": "context",
+    "logit_bias": "logit_bias",
+    "pixels": "image_prompt.pixels",
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class PromptFile:
         provenance: What made it.
         context: (S, M, D_token) or (S, K, M, D_token); None for what has none.
         logit_bias: (S, K), added to the logits; None for zeros.
+        pixels: (S, 3, H, W), added to every image at the model's size, in units of the pixel range; None for zeros.
     """
 
     text_features: np.ndarray
@@ -34,12 +39,13 @@ class PromptFile:
     provenance: dict
     context: np.ndarray | None = None
     logit_bias: np.ndarray | None = None
+    pixels: np.ndarray | None = None
 
 
 def save_prompts(path: Path, prompts: PromptFile) -> None:
     """Writes prompts; everything that is no tensor goes as JSON under the one metadata key `prompts`."""
     arrays = {"text_features": prompts.text_features, "logit_scale": np.array([prompts.logit_scale], np.float32)}
-    arrays |= {name: array for name in OPTIONAL if (array := getattr(prompts, name)) is not None}
+    arrays |= {name: array for own, name in OPTIONAL.items() if (array := getattr(prompts, own)) is not None}
     about = {"class_names": prompts.class_names, "template": prompts.template, "provenance": prompts.provenance}
     save_arrays(path, arrays, entry=ENTRY, about=about)
 
@@ -53,7 +59,7 @@ def load_prompts(path: Path) -> PromptFile:
     arrays, about = load_arrays(path, entry=ENTRY)
     try:
         scale = float(arrays["logit_scale"][0])
-        optional: dict[str, Any] = {name: arrays.get(name) for name in OPTIONAL}
+        optional: dict[str, Any] = {own: arrays.get(name) for own, name in OPTIONAL.items()}
         return PromptFile(arrays["text_features"], scale, **about, **optional)
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{path}: no prompts of this project ({error}); {REMEDY}") from error

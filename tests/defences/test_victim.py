@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,9 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from pyautoattack import AutoAttack
+from safetensors import safe_open
 
 import stages
 from stages.datasets.embedded import FOLDER, images_of, read_rows
@@ -90,6 +93,43 @@ def test_a_bias_is_added_to_the_logits(rows, prompts, save):
     torch.testing.assert_close(
         stages.load_victim(save(logit_bias=bias), seed=1)(rows[0]), without + torch.tensor(bias[1])
     )
+
+
+def test_an_image_prompt_is_added_to_the_images_and_not_clipped(rows, plain, prompts, save):
+    """Behind the ball: the sum leaves [0, 1], and each seed has its own."""
+    pixels = np.random.default_rng(0).uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32)
+    folder = save(pixels=pixels)
+    images = rows[0].clone().requires_grad_()
+    for seed in range(2):
+        expected = plain_logits(plain, images + torch.tensor(pixels[seed]), prompts.text_features[seed], 10.0)
+        found = stages.load_victim(folder, seed=seed)(images) * (10.0 / prompts.logit_scale)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    gradients = [torch.autograd.grad(F.cross_entropy(logits, rows[1]), images)[0] for logits in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
+
+
+def test_the_readme_adds_a_pixel_prompt_in_one_line(rows, plain, prompts, save):
+    """Behind `preprocess`, which normalises: plain open_clip then gives the features of the method."""
+    pixels = np.random.default_rng(0).uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32)
+    folder = save(pixels=pixels)
+    (line,) = re.findall(r"`(image \+= .*?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    picture = Image.fromarray((rows[0][0] * 255).round().byte().permute(1, 2, 0).numpy())
+    preprocess = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**plain.visual.preprocess_cfg), is_train=False
+    )
+    there = {"image": preprocess(picture), "model": plain, "torch": torch}
+    with safe_open(folder / "prompts.safetensors", "pt") as there["prompts"]:
+        exec(line, there)
+    expected = stages.load_victim(folder).encode_image(rows[0][:1])
+    torch.testing.assert_close(plain.encode_image(there["image"][None]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_defence_stands_before_the_image_prompt(rows, prompts, save):
+    """What is defended is the image that the attacker made."""
+    pixels = np.full((2, 3, 32, 32), 0.3, np.float32)
+    block = {"method": "advpt", "defence": {"kind": "bits", "bits": 1}}
+    both = stages.load_victim(save(pixels=pixels, provenance={**prompts.provenance, "block": block}))
+    assert torch.equal(both(rows[0]), stages.load_victim(save(pixels=pixels))(rows[0].round()))
 
 
 def test_the_defence_of_the_block_stands_before_the_towers(rows, prompts, save):

@@ -51,6 +51,14 @@ def behind(**defence):
 BACKBONE = {"pretrained": None, "epochs": 1, "batch_size": 1, "lr": 0.1}
 UNIT = r"the unit is 1/255 .*up to 255 are allowed \(did you mean 7\.65\?\) \(got 0\.03\)"
 
+ADVERSARIAL = "methods.adversarial.tuned"
+
+
+def attacked(kind="adv_vp", **keys):
+    """A method that is tuned on attacked images."""
+    return {"kind": kind, "eps": [4], **keys}
+
+
 REFUSED = {
     "eps below 0": ("attack.eps", -1, r"attack\.eps: .*greater than or equal to 0 \(got -1\)"),
     "eps above 255": ("attack.eps", 256, r"attack\.eps: .*less than or equal to 255 \(got 256\)"),
@@ -139,6 +147,29 @@ REFUSED = {
     ),
     "assessed method": ("assess.method", "tune_bank/cop", "methods: no tune_bank/cop; there are: zero_shot/zero_shot"),
     "assessed group": ("assess.method", "advpt", r"assess\.method: .*pattern"),
+    "adversarial kind": (ADVERSARIAL, attacked("vp"), r"adversarial\.tuned: .*'vp'.*'adv_vp', 'apt', 'adv_vlp'"),
+    "adversarial without a kind": (ADVERSARIAL, {"eps": [4]}, r"adversarial\.tuned: .*'kind'"),
+    "adversarial without eps": (ADVERSARIAL, {"kind": "apt"}, r"adversarial\.tuned\.eps: Field required"),
+    "adversarial no eps": (ADVERSARIAL, attacked() | {"eps": []}, r"adversarial\.tuned\.eps: .*at least 1"),
+    "adversarial eps": (ADVERSARIAL, attacked() | {"eps": [0.03]}, rf"adversarial\.tuned\.eps\.0: {UNIT}"),
+    "adversarial steps": (ADVERSARIAL, attacked(steps=0), r"tuned\.steps: .*greater than or equal to 1 \(got 0\)"),
+    "adversarial clean share": (ADVERSARIAL, attacked(clean_fraction=1.1), r"tuned\.clean_fraction: .*less than or eq"),
+    "adversarial optimiser": (ADVERSARIAL, attacked(optimizer="lbfgs"), r"tuned\.optimizer: .*'sgd' or 'adam'"),
+    "adversarial warm-up": (
+        ADVERSARIAL, attacked(epochs=2, warmup_epochs=2), r"warmup_epochs \(2\) has to be less than epochs \(2\)"
+    ),
+    "adversarial rate": (ADVERSARIAL, attacked(lr=float("inf")), r"adversarial\.tuned\.lr: .*finite"),
+    "adversarial frame": (ADVERSARIAL, attacked(frame=0), r"tuned\.frame: .*greater than or equal to 1 \(got 0\)"),
+    "text of a pixel prompt": (ADVERSARIAL, attacked(context_length=4), r"tuned: unknown key 'context_length'"),
+    "pixels of a text prompt": (ADVERSARIAL, attacked("apt", frame=2), r"tuned: unknown key 'frame'"),
+    "adversarial null": (ADVERSARIAL, None, r"adversarial\.tuned: nothing stands there; a block of keys is allowed"),
+    "a defence before an adversarial method": (
+        "methods",
+        yaml.load(Path("params.yaml"))["methods"]
+        | {"adversarial": {"tuned": attacked()}}
+        | {"defended": {"weak": {"method": "tuned", "defence": {"kind": "bits", "bits": 1}}}},
+        r"defended\.weak\.method: no undefended 'tuned'",
+    ),
     "no round": (f"{REFRESHED}.rounds", 0, r"advpt_refreshed\.rounds: .*greater than or equal to 1 \(got 0\)"),
     "rounds to keep": (f"{REFRESHED}.keep", "last", "advpt_refreshed: unknown key 'keep'"),
     "no eps of the rounds": (f"{REFRESHED}.eps", [], r"advpt_refreshed\.eps: .*at least 1"),
@@ -181,6 +212,20 @@ def test_names_and_settings_that_cannot_go_together_are_refused_before_any_work(
         yaml.dump(params, other)
         with pytest.raises(ValueError, match=message):
             load_params(other)
+
+
+@pytest.mark.parametrize("kind", ["apt", "adv_vlp"])
+def test_contexts_of_adversarial_methods_move_if_they_are_shared(tmp_path, kind):
+    params = yaml.load(changed(tmp_path, "base_to_new", ["fashion"]))
+    params["methods"]["refresh"] = {}
+    path = tmp_path / "other.yaml"
+    for class_specific in (False, True):
+        params["methods"]["adversarial"] = {"tuned": attacked(kind, class_specific=class_specific)}
+        yaml.dump(params, path)
+        if not class_specific:
+            load_params(path)
+    with pytest.raises(ValueError, match=r"methods\.adversarial\.tuned: class_specific contexts cannot move"):
+        load_params(path)
 
 
 def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):

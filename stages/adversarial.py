@@ -1,0 +1,153 @@
+"""adversarial: prompts tuned on images that are attacked through them in every batch -> a method and its tuning curve.
+
+Prompts of the image (`adv_vp`), of the text (`apt`), or of both (`adv_vlp`); every weight stays as it is.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages.crafting.adversarial import Progress, Tuning
+from stages.crafting.batching import fitting
+from stages.datasets.card import Card, read_card
+from stages.evaluation.study import study_labels, study_title
+from stages.evaluation.subset import part_of
+from stages.models.clip import load_clip
+from stages.models.device import choose_device
+from stages.prompts.adversarial import learner_of
+from stages.prompts.fit import write_method
+from stages.prompts.generators import tuning_generators
+from stages.prompts.train import Epoch
+from stages.runtime.cli import command, progress
+from stages.runtime.params import Params, load_params
+from stages.runtime.startup import without_compiler
+from stages.storage.files import require_writable, resuming, whole
+from stages.storage.images import Images, checksums_of, images_provenance, read_all_images
+from stages.storage.layout import clean_images, method_folder
+from stages.storage.prompts import PromptFile
+from stages.storage.provenance import Provenance, key_of, require, with_versions
+from stages.storage.tensors import load_arrays, save_arrays
+
+CURVE = ("loss", "accuracy")  # arrays of a checkpoint that are no state
+ENTRY = "progress"
+
+
+def main(dataset: str, study: str, method: str) -> str:
+    """Tune all seeds of one method, on all classes or on the base classes."""
+    params = load_params()
+    found = params.methods.find("adversarial", method)
+    settings = found.settings(params.tune)
+    out = method_folder(dataset, study, "adversarial", method)
+    require_writable(out)
+    device = choose_device(params.runtime.device)
+    card = read_card(dataset)
+    clip = load_clip(**params.model.model_dump(), device=device)
+    labels = study_labels(study, len(card.class_names))
+    class_names = [card.class_names[label] for label in labels]
+    images = training_images(card, labels, params)
+    generators = tuning_generators(params.seed, settings["tuning_seeds"])
+    learner = learner_of(settings, class_names, card.template, clip, generators)
+    made_by = with_versions(
+        dataset=dataset,
+        dataset_sha256=card.sha256,
+        study=study,
+        method=method,
+        block=settings,
+        model=clip.fingerprint,
+        seed=params.seed,
+        precision=clip.precision,
+    )
+    named = {**made_by, "class_names": class_names, "template": card.template}
+    runtime = fitting(params.runtime, clip.gradient_encoder(), clip.image_size, device)
+    tuning = Tuning(learner, clip, settings, images, params.seed, device, runtime)
+    key = key_of(named, checksums_of(clean_images(dataset, "train")), device=device.type)
+    with resuming(out, key) as pieces, without_compiler():
+        reached = [
+            tune_seed(tuning, index, generator, pieces / f"seed-{index:03d}.safetensors", what=f"tune {method}")
+            for index, generator in enumerate(generators)
+        ]
+        prompts = prompt_file(reached, tuning, class_names, made_by)
+        write_method(pieces / out.name, prompts, curve_of(reached), study_title(dataset, study))
+    accuracy = np.mean([seed.accuracy[-1] for seed in reached])
+    return f"wrote {out}, {len(reached)} seeds, accuracy on what it tuned on {accuracy:.3f}{learner.note}"
+
+
+def training_images(card: Card, labels: range, params: Params) -> Images:
+    """Read the training images of some classes.
+
+    Raises:
+        ValueError: If they were made by something else than this run states.
+    """
+    folder = clean_images(card.name, "train")
+    same = {"dataset": card.name, "dataset_sha256": card.sha256, "split": "train", "seed": params.seed}
+    require(images_provenance(folder), folder, **same, data=params.data.model_dump())
+    return part_of(read_all_images(folder), labels)
+
+
+def tune_seed(tuning: Tuning, index: int, generator: torch.Generator, checkpoint: Path, *, what: str) -> Progress:
+    """Tune the prompts of one seed; continue where an interrupted run stopped.
+
+    Args:
+        tuning: All that the seeds share.
+        index: Which tuning seed.
+        generator: Its source of randomness.
+        checkpoint: File of the state after each epoch.
+        what: Name of the work, for the progress bar.
+    """
+    reached = start = load_progress(checkpoint)
+    left = tuning.settings["epochs"] - (len(start.loss) if start else 0)
+    for reached in progress(tuning.tune(index, generator, start), what=f"{what}, seed {index}", total=left):
+        save_progress(checkpoint, reached)
+    assert reached is not None
+    return reached
+
+
+def save_progress(path: Path, reached: Progress) -> None:
+    """Write where the tuning of a seed stands; replace what stood there."""
+    curve = {name: np.array(getattr(reached, name)) for name in CURVE}
+    with whole(path) as temporary:
+        save_arrays(temporary, {**reached.arrays, **curve}, entry=ENTRY, about={})
+
+
+def load_progress(path: Path) -> Progress | None:
+    """Read where the tuning of a seed stood; None if it has not begun.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    arrays, _ = load_arrays(path, entry=ENTRY)
+    loss, accuracy = (arrays.pop(name).tolist() for name in CURVE)
+    return Progress(loss, accuracy, arrays)
+
+
+def prompt_file(reached: list[Progress], tuning: Tuning, class_names: list[str], made_by: Provenance) -> PromptFile:
+    """Return the prompts of all seeds, and their text features."""
+    learner = tuning.learner
+    parameters = {name: np.stack([seed.arrays[name] for seed in reached]) for name in learner.initial}
+    of_seeds = [
+        {name: torch.tensor(arrays[index], device=tuning.device) for name, arrays in parameters.items()}
+        for index in range(len(reached))
+    ]
+    with torch.no_grad():
+        text_features = torch.stack([learner.text_features(of_seed) for of_seed in of_seeds])
+    return PromptFile(
+        text_features=text_features.cpu().numpy(),
+        logit_scale=tuning.clip.logit_scale,
+        class_names=class_names,
+        template=learner.template,
+        provenance=made_by,
+        **parameters,
+    )
+
+
+def curve_of(reached: list[Progress]) -> list[Epoch]:
+    """Return the tuning curves of all seeds side by side."""
+    losses, accuracies = (np.array([getattr(seed, name) for seed in reached]).T.tolist() for name in CURVE)
+    return [Epoch(epoch, *line) for epoch, line in enumerate(zip(losses, accuracies, strict=True), start=1)]
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,251 @@
+"""Tune prompts on images that are attacked through them in every batch; no gradient of a weight is computed.
+
+Source: after adversarial training (Madry et al. 2018, eq. 2.1) of the prompts alone.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import cross_entropy
+from stages.attacks.pgd import pgd
+from stages.crafting.batching import SMALLEST_BATCH, even_batches, over_batches
+from stages.crafting.shards import Attack, craft_shard, steps_of
+from stages.models.clip import Clip
+from stages.models.device import to_tensor
+from stages.models.logits import cosine_logits
+from stages.prompts.adversarial import Encoder, Learner
+from stages.runtime.params import Runtime
+from stages.storage.images import Images
+
+Arrays = dict[str, np.ndarray]
+
+
+class Progress(NamedTuple):
+    """All that the tuning of one seed needs to go on behind an epoch as if it had never stopped.
+
+    Attributes:
+        loss: Mean loss of each epoch so far, over its images as they were met.
+        accuracy: Accuracy of each epoch so far, on the same images.
+        arrays: Parameters by their names, the state of the optimiser (`name/key`), and that of the `generator`.
+    """
+
+    loss: list[float]
+    accuracy: list[float]
+    arrays: Arrays
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Tunes the prompts of one seed after the other.
+
+    Attributes:
+        learner: What is tuned.
+        clip: The model.
+        settings: The method's, see `Method.settings`.
+        images: N clean training images, labelled by position among the classes.
+        seed: Of the noise of the attacks.
+        device: Where to tune.
+        runtime: Batches side by side, and the images of a batch at most; neither changes the result.
+    """
+
+    learner: Learner
+    clip: Clip
+    settings: dict[str, Any]
+    images: Images
+    seed: int
+    device: torch.device
+    runtime: Runtime
+
+    def tune(self, index: int, generator: torch.Generator, start: Progress | None = None) -> Iterator[Progress]:
+        """Tune the prompts of one seed; yield after every epoch.
+
+        Args:
+            index: Which tuning seed.
+            generator: Source of the order of the images.
+            start: Where an interrupted run stood.
+
+        Yields:
+            Where it stands, valid until the next epoch begins.
+        """
+        parameters = {name: arrays[index].clone().requires_grad_() for name, arrays in self.learner.initial.items()}
+        optimizer = self.optimizer(parameters)
+        loss, accuracy = [*start.loss] if start else [], [*start.accuracy] if start else []
+        if start:
+            restore(start.arrays, parameters, optimizer, generator)
+        for epoch in range(len(loss), self.settings["epochs"]):
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate(group["initial_lr"], epoch)
+            order = torch.randperm(len(self.images), generator=generator).numpy()
+            summed, hits = 0.0, 0
+            for first in range(0, len(order), self.settings["batch_size"]):
+                batch = self.images.take(order[first : first + self.settings["batch_size"]])
+                losses, right = self.step(batch, parameters, optimizer, key=f"epoch {epoch}/seed {index}")
+                summed, hits = summed + losses.double().sum().item(), hits + int(right.sum())
+            loss.append(summed / len(order))
+            accuracy.append(hits / len(order))
+            yield Progress(loss, accuracy, state_of(parameters, optimizer, generator))
+
+    @cached_property
+    def gradient_encoder(self) -> Encoder:
+        """Return the image tower of the attack, in its precision."""
+        return self.clip.gradient_encoder()
+
+    def optimizer(self, parameters: dict[str, Tensor]) -> torch.optim.Optimizer:
+        """Return the optimiser; prompts of the image and of the text have learning rates of their own."""
+        groups: list[dict[str, Any]] = []
+        for name, tensor in parameters.items():
+            lr = self.settings["lr" if name in self.learner.on_images else "text_lr"]
+            groups.append({"params": [tensor], "lr": lr, "initial_lr": lr})
+        decay = self.settings["weight_decay"]
+        if self.settings["optimizer"] == "adam":
+            return torch.optim.Adam(groups, betas=(self.settings["momentum"], 0.999), weight_decay=decay)
+        return torch.optim.SGD(groups, momentum=self.settings["momentum"], weight_decay=decay)
+
+    def learning_rate(self, lr: float, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0: a cosine, constant during the warm-up epochs."""
+        if epoch < self.settings["warmup_epochs"]:
+            return self.settings["warmup_lr"]
+        return lr * (1 + math.cos(math.pi * epoch / self.settings["epochs"])) / 2
+
+    def step(
+        self, batch: Images, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer, *, key: str
+    ) -> tuple[Tensor, Tensor]:
+        """Attack a share of a batch through the prompts as they are, and improve them on all of it.
+
+        Returns:
+            Losses (B,), and whether the images are classified correctly (B,).
+        """
+        text_features = self.learner.text_features(parameters)
+        met = self.attacked(batch, parameters, text_features.detach(), key=key)
+        on_images = {name: parameters[name].detach() for name in self.learner.on_images}
+        features, gradients = self.image_gradients(met, on_images, text_features.detach())
+        logits = self.logits(features, text_features)
+        losses = F.cross_entropy(logits, torch.tensor(batch.labels, device=self.device), reduction="none")
+        on_text = [tensor for name, tensor in parameters.items() if name not in self.learner.on_images]
+        if on_text:
+            for tensor, gradient in zip(on_text, torch.autograd.grad(losses.mean(), on_text), strict=True):
+                tensor.grad = gradient
+        for name, of_images in gradients.items():
+            parameters[name].grad = of_images.mean(0)
+        optimizer.step()
+        return losses.detach(), logits.argmax(-1).cpu() == torch.from_numpy(batch.labels)
+
+    def attacked(self, batch: Images, parameters: dict[str, Tensor], text_features: Tensor, *, key: str) -> Images:
+        """Attack all images of a batch but the first, a share of `clean_fraction`; the others take the eps by turns.
+
+        Args:
+            batch: B clean images, in random order.
+            parameters: The prompts.
+            text_features: (K, D).
+            key: Of the noise, beside the ids of the images.
+
+        Returns:
+            The images that prompts are tuned on, 8-bit, in the order of the batch.
+        """
+        choices, clean = self.settings["eps"], round(self.settings["clean_fraction"] * len(batch))
+        prompts = {name: parameters[name].detach() for name in self.learner.on_images}
+        encode, pixels = self.filled(self.gradient_encoder, prompts), batch.pixels.copy()
+        for turn, eps in enumerate(choices):
+            chosen = np.arange(clean + turn, len(batch), len(choices))
+            if len(chosen):
+                pixels[chosen] = craft_shard(
+                    self.attack_of(encode, text_features, eps=eps, key=key),
+                    batch.take(chosen),
+                    ball=LinfBall(eps / 255),
+                    seed=self.seed,
+                    device=self.device,
+                    batching=even_batches(self.runtime, len(chosen), self.device.type),
+                ).pixels
+        return Images(batch.ids, batch.labels, pixels)
+
+    def attack_of(self, encode: Encoder, text_features: Tensor, *, eps: float, key: str) -> Attack:
+        """Return PGD on the loss of tuning, eps in 1/255, its start not clipped before the first gradient."""
+        ball, step_size, steps = steps_of(eps, self.settings["steps"], self.settings["step_ratio"])
+
+        def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+            noise = noise.beside(key)
+            drawn = noise.uniform(tuple(images.shape[1:]), low=-1, high=1).to(images.device)
+            objective = cross_entropy(lambda those: self.logits(encode(those), text_features), labels)
+            start = images + ball.eps * drawn
+            return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start)
+
+        return attack
+
+    def image_gradients(
+        self, met: Images, prompts: dict[str, Tensor], text_features: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the raw features (B, D) of images, and the gradients (B, ...) of the loss of each in the prompts.
+
+        Each image has a copy of the prompts, so what is summed does not depend on how images are put together.
+        """
+
+        def of_batch(part: Images) -> np.ndarray:
+            images, labels = to_tensor(part.pixels, self.device), torch.tensor(part.labels, device=self.device)
+            own = {name: tensor.expand(len(images), *tensor.shape).clone() for name, tensor in prompts.items()}
+            for tensor in own.values():
+                tensor.requires_grad_()
+            with torch.set_grad_enabled(bool(own)):
+                features = self.filled(self.clip.encode_image, own)(images)
+                losses = F.cross_entropy(self.logits(features, text_features), labels, reduction="sum")
+            found = torch.autograd.grad(losses, list(own.values())) if own else ()
+            columns = [features.detach(), *(gradient.flatten(1) for gradient in found)]
+            return torch.cat(columns, dim=1).cpu().numpy()
+
+        batching = even_batches(self.runtime, len(met), self.device.type)
+        found = torch.from_numpy(over_batches(of_batch, met, batching)).to(self.device)
+        sizes = [tensor.numel() for tensor in prompts.values()]
+        features, *gradients = found.split([found.shape[1] - sum(sizes), *sizes], dim=1)
+        shaped = zip(prompts.items(), gradients, strict=True)
+        return features, {name: gradient.unflatten(1, tensor.shape) for (name, tensor), gradient in shaped}
+
+    def filled(self, encode: Encoder, prompts: dict[str, Tensor]) -> Encoder:
+        """Return the image tower under prompts, with at least SMALLEST_BATCH images in it: copies of the first fill up.
+
+        Small matrix products take other kernels, whose sums differ in the last bit.
+        """
+
+        def filled(images: Tensor) -> Tensor:
+            copies = max(SMALLEST_BATCH - len(images), 0)
+
+            def encode_filled(shown: Tensor) -> Tensor:
+                return encode(torch.cat([shown, shown[:1].expand(copies, -1, -1, -1)])) if copies else encode(shown)
+
+            return self.learner.encode_image(encode_filled, images, prompts)[: len(images)]
+
+        return filled
+
+    def logits(self, features: Tensor, text_features: Tensor) -> Tensor:
+        """Return the logits (N, K) of the loss, divided by its temperature."""
+        return cosine_logits(features, text_features, self.clip.logit_scale / self.settings["temperature"])
+
+
+def state_of(parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer, generator: torch.Generator) -> Arrays:
+    """Return the arrays of `Progress`, valid until the next step."""
+    arrays = {name: tensor.detach() for name, tensor in parameters.items()}
+    for name, tensor in parameters.items():
+        arrays |= {f"{name}/{key}": value for key, value in optimizer.state[tensor].items()}
+    return {name: tensor.cpu().numpy() for name, tensor in {**arrays, "generator": generator.get_state()}.items()}
+
+
+def restore(
+    arrays: Arrays, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> None:
+    """Bring parameters, optimiser and generator to a state of `state_of`."""
+    for name, tensor in parameters.items():
+        with torch.no_grad():
+            tensor.copy_(torch.tensor(arrays[name]))
+        kept = {key.partition("/")[2]: array for key, array in arrays.items() if key.startswith(f"{name}/")}
+        optimizer.state[tensor] = {
+            key: torch.tensor(array, device="cpu" if key == "step" else tensor.device) for key, array in kept.items()
+        }
+    generator.set_state(torch.tensor(arrays["generator"]))

@@ -1,0 +1,58 @@
+"""What a method of the group `adversarial` learns: one module for each `kind`, with a class `Learner`."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from stages.models.clip import Clip
+
+Encoder = Callable[[Tensor], Tensor]
+
+
+class Learner(Protocol):
+    """The prompts of one method, on the image side, on the text side, or on both.
+
+    Attributes:
+        initial: Where S tuning seeds start: tensors (S, ...), by the names of the attributes of a prompt file.
+        on_images: Which of them are image prompts; the others belong to the text.
+        template: How a prompt reads, for people.
+        note: Why it is slow, to be appended to a closing line; empty if it is not.
+    """
+
+    initial: dict[str, Tensor]
+    on_images: tuple[str, ...]
+    template: str
+    note: str
+
+    def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
+        """Return the text features (K, D), unit norm, of one tuning seed, differentiable in its text prompts."""
+
+    def encode_image(self, encode: Encoder, images: Tensor, prompts: dict[str, Tensor]) -> Tensor:
+        """Return the raw features (N, D) of images under image prompts.
+
+        Args:
+            encode: The image tower: images (N, 3, H, W), of any range, to raw features.
+            images: (N, 3, H, W) in [0, 1].
+            prompts: The image prompts (...) of one tuning seed, or (N, ...): for each image a copy of its own.
+        """
+
+
+def learner_of(
+    settings: dict[str, Any], class_names: list[str], template: str, clip: Clip, generators: list[torch.Generator]
+) -> Learner:
+    """Load the learner of a method.
+
+    Args:
+        settings: Those of `Method.settings`; `kind` names the module.
+        class_names: K names.
+        template: The hand-written prompt of the data set, `{}` standing for the class name.
+        clip: The towers.
+        generators: One source of randomness for each of the S tuning seeds.
+
+    Raises:
+        ValueError: If a prompt does not fit the model.
+    """
+    return import_module(f"{__name__}.{settings['kind']}").Learner(settings, class_names, template, clip, generators)

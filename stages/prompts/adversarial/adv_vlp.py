@@ -1,0 +1,36 @@
+"""A pixel prompt and context vectors, tuned together: adversarial visual and language prompting."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.models.clip import Clip
+from stages.prompts.adversarial import Encoder, adv_vp, apt
+
+
+class Learner:
+    """The pixel prompt of `adv_vp` and the context vectors of `apt`; see `prompts.adversarial`."""
+
+    on_images = adv_vp.Learner.on_images
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        class_names: list[str],
+        template: str,
+        clip: Clip,
+        generators: list[torch.Generator],
+    ) -> None:
+        self._image = adv_vp.Learner(settings, class_names, template, clip, generators)
+        self._text = apt.Learner(settings, class_names, template, clip, generators)
+        self.initial = self._image.initial | self._text.initial
+        self.template, self.note = self._text.template, self._text.note
+
+    def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
+        """Encode the class names under the context of one seed."""
+        return self._text.text_features(parameters)
+
+    def encode_image(self, encode: Encoder, images: Tensor, prompts: dict[str, Tensor]) -> Tensor:
+        """Encode the sum of images and pixel prompt."""
+        return self._image.encode_image(encode, images, prompts)

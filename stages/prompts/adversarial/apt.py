@@ -1,0 +1,39 @@
+"""Context vectors alone, the attack renewed in every batch: APT."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.models.clip import Clip
+from stages.prompts.adversarial import Encoder
+from stages.prompts.learners import context
+
+
+class Learner:
+    """Context vectors (S, M, D_token), or (S, K, M, D_token) where each class has its own; see `prompts.adversarial`.
+
+    Source: APT (Li et al. 2024), sec. 3.
+    """
+
+    on_images = ()
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        class_names: list[str],
+        template: str,
+        clip: Clip,
+        generators: list[torch.Generator],
+    ) -> None:
+        self._context = context.Learner(settings, class_names, template, clip, generators)
+        self.initial = {"context": self._context.initial}
+        self.template, self.note = self._context.template, self._context.note
+
+    def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
+        """Encode the class names under the context of one seed."""
+        return self._context.classifier(parameters["context"][None])[0][0]
+
+    def encode_image(self, encode: Encoder, images: Tensor, prompts: dict[str, Tensor]) -> Tensor:
+        """Encode the images as they are."""
+        return encode(images)

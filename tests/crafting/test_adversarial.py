@@ -1,0 +1,338 @@
+"""Prompts tuned on images attacked through them: against a plain loop, a known optimum, and themselves."""
+
+import copy
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages.adversarial import curve_of, prompt_file, tune_seed
+from stages.attacks.noise import ImageNoise
+from stages.crafting.adversarial import Tuning
+from stages.defences.victim import Victim
+from stages.models.clip import Clip
+from stages.prompts.adversarial import learner_of
+from stages.prompts.generators import tuning_generators
+from stages.runtime.params import AdvVlp, AdvVp, Apt, load_params
+from stages.storage.images import Images
+from tests import references
+
+CPU = torch.device("cpu")
+NAMES = ["dress", "bag", "coat"]
+TEMPLATE = "a photo of a {}."
+KINDS = {"adv_vp": AdvVp, "apt": Apt, "adv_vlp": AdvVlp}
+SHORT = {"tuning_seeds": 2, "epochs": 3, "batch_size": 48, "eps": [4.0], "clean_fraction": 0.25, "temperature": 2.0}
+RUNTIME = load_params().runtime.model_copy(update={"batch_size": 250, "workers": 1})
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    """100 images, half of whose pixels are black, in three classes."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (100, 32, 32, 3)) * generator.integers(0, 2, (100, 32, 32, 1))
+    return Images([f"train/{index}" for index in range(100)], np.arange(100) % 3, pixels.astype(np.uint8))
+
+
+def tuning_of(clip, images, kind="adv_vp", runtime=RUNTIME, **changes):
+    """The tuning of a method, and the generators of its seeds."""
+    settings = KINDS[kind](kind=kind, **{**SHORT, **changes}).model_dump()
+    generators = tuning_generators(0, settings["tuning_seeds"])
+    learner = learner_of(settings, NAMES, TEMPLATE, clip, generators)
+    return Tuning(learner, clip, settings, images, 0, CPU, runtime), generators
+
+
+def tuned(tuning, generators, index=0, start=None):
+    """What the last epoch of a seed leaves, copied."""
+    return copy.deepcopy([*tuning.tune(index, generators[index], start)][-1])
+
+
+def plain_loop(settings, images, context):
+    """Adversarial tuning with stock open_clip modules, in float64, every weight in the graph; the first tuning seed.
+
+    Returns:
+        The pixel prompt (3, H, W), and the context (M, D_token) or None if it is None at the start.
+    """
+    folder = load_params().model.name
+    model = open_clip.create_model(folder).double().eval()
+    mean, std = (torch.tensor(model.visual.preprocess_cfg[key]).view(3, 1, 1).double() for key in ("mean", "std"))
+    tokenizer = open_clip.get_tokenizer(folder)
+    pixels = torch.zeros(3, 32, 32, dtype=torch.float64, requires_grad=True)
+    generator = tuning_generators(0, 1)[0]
+    groups = [{"params": [pixels], "lr": settings["lr"]}]
+    if context is not None:
+        drawn = settings["init_std"] * torch.randn(context, generator=generator)
+        context = drawn.double().requires_grad_()
+        groups.append({"params": [context], "lr": settings["text_lr"]})
+    optimizer = torch.optim.Adam(groups) if settings["optimizer"] == "adam" else torch.optim.SGD(groups, momentum=0.9)
+    first_lrs = [group["lr"] for group in groups]
+    mask = torch.zeros(32, 32, dtype=torch.float64)
+    frame = settings["frame"] or 16
+    for side in (mask, mask.T):
+        side[:frame], side[32 - frame :] = 1, 1
+
+    def losses(shown, labels):
+        if context is None:
+            text = model.encode_text(tokenizer([TEMPLATE.format(name) for name in NAMES]), normalize=True)
+        else:
+            text = references.text_features(model, tokenizer, NAMES, context, "end")
+        features = model.encode_image((shown + mask * pixels - mean) / std, normalize=True)
+        logits = model.logit_scale.exp() / settings["temperature"] * features @ text.T
+        return F.cross_entropy(logits, labels, reduction="none")
+
+    for epoch in range(settings["epochs"]):
+        for group, lr in zip(optimizer.param_groups, first_lrs, strict=True):
+            group["lr"] = lr * (1 + math.cos(math.pi * epoch / settings["epochs"])) / 2
+        order = torch.randperm(len(images), generator=generator)
+        for chosen in order.split(settings["batch_size"]):
+            clean = torch.tensor(images.pixels[chosen]).permute(0, 3, 1, 2).float() / 255
+            labels = torch.tensor(images.labels[chosen])
+            met, untouched = clean.clone(), round(settings["clean_fraction"] * len(chosen))
+            for place in range(untouched, len(chosen)):
+                eps = settings["eps"][(place - untouched) % len(settings["eps"])] / 255
+                step_size = settings["step_ratio"] * eps / settings["steps"]
+                noise = ImageNoise(0, [f"epoch {epoch}/seed 0/{images.ids[chosen[place]]}"])
+                one = clean[place : place + 1]
+                adv = one + eps * noise.uniform((3, 32, 32), low=-1, high=1)
+                for _ in range(settings["steps"]):
+                    adv = adv.detach().requires_grad_()
+                    losses(adv, labels[place : place + 1]).sum().backward()
+                    adv = adv.detach() + step_size * adv.grad.sign()
+                    adv = torch.min(torch.max(adv, one - eps), one + eps).clamp(0, 1)
+                met[place] = (adv[0] * 255).round() / 255
+            optimizer.zero_grad()
+            losses(met, labels).mean().backward()
+            optimizer.step()
+    return pixels.detach(), context if context is None else context.detach()
+
+
+@pytest.mark.parametrize("kind", ["adv_vp", "adv_vlp"])
+def test_it_ends_where_a_plain_loop_with_stock_open_clip_ends(images, kind):
+    few = images.take(slice(0, 24))
+    own = {"context_length": 4, "text_lr": 0.5, "weight_decay": 0.0} if kind == "adv_vlp" else {"frame": 6}
+    changes = {
+        "batch_size": 10,
+        "epochs": 2,
+        "eps": [2.0, 8.0],
+        "tuning_seeds": 1,
+        "optimizer": "sgd",
+        "lr": 4.0,
+        **own,
+    }
+    tuning, generators = tuning_of(in_float64(), few, kind, **changes)
+    tuning.learner.initial = {name: tensor.double() for name, tensor in tuning.learner.initial.items()}
+    found = tuned(tuning, generators).arrays
+    pixels, context = plain_loop(tuning.settings, few, (4, 64) if kind == "adv_vlp" else None)
+    assert pixels.abs().max() > 0.1
+    np.testing.assert_allclose(found["pixels"], pixels.numpy(), atol=1e-5 * pixels.abs().max().item())
+    if kind == "adv_vlp":
+        np.testing.assert_allclose(found["context"], context.numpy(), rtol=1e-4, atol=1e-6)
+    else:
+        assert (found["pixels"][:, 6:26, 6:26] == 0).all() and (found["pixels"][:, :6] != 0).mean() > 0.9
+
+
+def in_float64():
+    """The embedded CLIP, made fast in float64."""
+    name = load_params().model.name
+    clip = Clip(open_clip.create_model(name).double(), open_clip.get_tokenizer(name), {})
+    return clip.double()
+
+
+class MeanOfRed:
+    """A linear tower without weights: its features are the mean of the first channel, and 0.3."""
+
+    logit_scale, image_size = 10.0, 8
+
+    def encode_image(self, images):
+        red = images[:, 0].mean((1, 2))
+        return torch.stack([red, torch.full_like(red, 0.3)], dim=1)
+
+    def gradient_encoder(self):
+        return self.encode_image
+
+
+class AddedPixels:
+    """A pixel prompt over two classes, one on each side of the first axis."""
+
+    def __init__(self):
+        self.initial = {"pixels": torch.zeros(1, 3, 8, 8)}
+
+    on_images = ("pixels",)
+
+    def text_features(self, parameters):
+        return torch.tensor([[1.0, 0], [-1.0, 0]])
+
+    def encode_image(self, encode, images, prompts):
+        return encode(images + prompts["pixels"])
+
+
+@pytest.mark.parametrize("clean_fraction", [1.0, 0.0])
+def test_it_finds_the_optimum_of_a_linear_tower(clean_fraction):
+    """The classes lie 0.1 to both sides of grey: the best prompt takes it away, attacked or not, in red alone."""
+    labels = np.arange(64) % 2
+    pixels = np.full((64, 8, 8, 3), 128, np.uint8)
+    pixels[..., 0] = np.where(labels == 0, 153, 103)[:, None, None]
+    images = Images([str(index) for index in range(64)], labels, pixels)
+    changes = {
+        **SHORT,
+        "tuning_seeds": 1,
+        "epochs": 200,
+        "batch_size": 64,
+        "lr": 0.02,
+        "clean_fraction": clean_fraction,
+    }
+    settings = AdvVp(kind="adv_vp", **changes).model_dump()
+    tuning = Tuning(AddedPixels(), MeanOfRed(), settings, images, 0, CPU, RUNTIME)
+    found = tuned(tuning, tuning_generators(0, 1)).arrays["pixels"]
+    np.testing.assert_allclose(found[0].mean(), -128 / 255, atol=0.005)
+    assert not found[1:].any()
+
+
+def test_no_weight_moves_or_takes_a_gradient(clip, images):
+    before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
+    for kind in KINDS:
+        changed = tuned(*tuning_of(clip, images, kind, epochs=2, warmup_epochs=0)).arrays
+        start = tuning_of(clip, images, kind)[0].learner.initial
+        assert all((changed[name] != tensor[0].numpy()).any() for name, tensor in start.items())
+    assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
+    assert all(weight.grad is None and not weight.requires_grad for weight in clip.parameters())
+
+
+def test_no_gradient_of_a_weight_is_computed(clip, images, monkeypatch):
+    """Of all tensors that a gradient is asked for, none is a weight, and none needs one to be had."""
+    weights, asked = {weight.data_ptr() for weight in clip.parameters()}, []
+    real = torch.autograd.grad
+
+    def grad(outputs, inputs, *others, **options):
+        asked.extend(inputs if isinstance(inputs, list | tuple) else [inputs])
+        return real(outputs, inputs, *others, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    tuned(*tuning_of(clip, images, "adv_vlp", epochs=1))
+    assert asked and not weights & {tensor.data_ptr() for tensor in asked}
+
+
+@pytest.mark.parametrize("kind", ["adv_vp", "adv_vlp"])
+def test_a_prompt_of_zeros_is_the_plain_tower(images, kind):
+    exact = in_float64()
+    shown = torch.rand(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain = exact.encode_image(shown)
+    learner = tuning_of(exact, images, kind)[0].learner
+    prompts = {"pixels": learner.initial["pixels"][0]}
+    assert (learner.encode_image(exact.encode_image, shown, prompts) - plain).abs().max() <= 1e-12
+    victim = Victim(exact, torch.eye(3, plain.shape[1], dtype=torch.float64), 1.0, pixels=prompts["pixels"])
+    assert (victim.encode_image(shown) - plain).abs().max() <= 1e-12
+
+
+def test_after_zero_rate_a_method_is_the_hand_written_one(clip, images):
+    """Its prompt file has the text features of the hand-written prompt, for each seed, and pixels of zero."""
+    tuning, generators = tuning_of(clip, images, lr=1e-30, epochs=1)
+    reached = [tuned(tuning, generators, index) for index in range(2)]
+    file = prompt_file(reached, tuning, NAMES, {})
+    with torch.no_grad():
+        tokens = open_clip.get_tokenizer(load_params().model.name)([TEMPLATE.format(name) for name in NAMES])
+        expected = clip.model.encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(file.text_features, np.stack([expected] * 2), atol=1e-6)
+    assert np.abs(file.pixels).max() < 1e-20 and file.context is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_after_any_epoch_it_goes_on_to_the_same_bits(clip, images, tmp_path, kind, epoch):
+    path = tmp_path / "progress.safetensors"
+    whole = tuned(*tuning_of(clip, images, kind))
+    tuning, generators = tuning_of(clip, images, kind)
+    running = tuning.tune
+
+    def interrupted(*arguments):
+        yield from (reached for reached, _ in zip(running(*arguments), range(epoch), strict=False))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune_seed(replaced(tuning, interrupted), 0, generators[0], path, what="test")
+    tuning, generators = tuning_of(clip, images, kind)
+    again = tune_seed(tuning, 0, generators[0], path, what="test")
+    assert (again.loss, again.accuracy) == (whole.loss, whole.accuracy) and len(again.loss) == 3
+    assert again.arrays.keys() == whole.arrays.keys()
+    assert all(array.tobytes() == whole.arrays[name].tobytes() for name, array in again.arrays.items())
+    finished = tune_seed(tuning_of(clip, images, kind)[0], 0, tuning_generators(0, 1)[0], path, what="test")
+    assert finished.arrays.keys() == whole.arrays.keys()
+
+
+def replaced(tuning, tune):
+    """The same tuning with another generator of epochs."""
+    return SimpleNamespace(settings=tuning.settings, tune=tune)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("batch_size", "workers"), [(33, 3), (20, 2), (7, 1)])
+def test_it_does_not_depend_on_how_images_are_put_together(clip, images, kind, batch_size, workers):
+    changes = {"epochs": 1, "warmup_epochs": 0, "eps": [2.0, 4.0]}
+    one = tuned(*tuning_of(clip, images, kind, **changes))
+    runtime = RUNTIME.model_copy(update={"batch_size": batch_size, "workers": workers})
+    other = tuned(*tuning_of(clip, images, kind, runtime=runtime, **changes))
+    assert all(array.tobytes() == one.arrays[name].tobytes() for name, array in other.arrays.items())
+
+
+def test_seeds_differ_and_do_not_depend_on_each_other(clip, images):
+    tuning, generators = tuning_of(clip, images)
+    first, second = (tuned(tuning, generators, index) for index in range(2))
+    alone = tuned(*tuning_of(clip, images), index=1)
+    assert (first.arrays["pixels"] != second.arrays["pixels"]).any()
+    assert np.array_equal(alone.arrays["pixels"], second.arrays["pixels"])
+
+
+def met_by(tuning, images):
+    """How far each image of a batch is from its clean form, in 1/255."""
+    prompts = {name: tensor[0] for name, tensor in tuning.learner.initial.items()}
+    met = tuning.attacked(images, prompts, tuning.learner.text_features(prompts).detach(), key="test")
+    assert met.ids == images.ids and (met.labels == images.labels).all()
+    return np.abs(met.pixels.astype(int) - images.pixels).max(axis=(1, 2, 3))
+
+
+def test_a_share_of_a_batch_stays_clean_and_the_rest_takes_every_eps(clip, images):
+    moved = met_by(tuning_of(clip, images, eps=[1.0, 4.0, 8.0], clean_fraction=0.25)[0], images)
+    assert (moved[:25] == 0).all()
+    assert [int((moved[25:] == eps).sum()) for eps in (1, 4, 8)] == [25, 25, 25]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_attack_raises_the_loss_more_than_noise_does(clip, images, kind):
+    tuning, _ = tuning_of(clip, images, kind, clean_fraction=0.0)
+    prompts = {name: tensor[0] for name, tensor in tuning.learner.initial.items()}
+    text = tuning.learner.text_features(prompts).detach()
+    on_images = {name: prompts[name] for name in tuning.learner.on_images}
+    signs = np.random.default_rng(1).choice([-4, 4], images.pixels.shape)
+    noisy = replace(images, pixels=np.clip(images.pixels.astype(int) + signs, 0, 255).astype(np.uint8))
+    losses = []
+    for shown in (images, noisy, tuning.attacked(images, prompts, text, key="test")):
+        features, _ = tuning.image_gradients(shown, on_images, text)
+        logits = tuning.logits(features, text)
+        losses.append(F.cross_entropy(logits, torch.from_numpy(images.labels)).item())
+    clean, noise, attacked = losses
+    assert attacked - clean > 3 * abs(noise - clean)
+
+
+def test_the_curve_has_all_seeds_side_by_side(clip, images):
+    tuning, generators = tuning_of(clip, images)
+    reached = [tuned(tuning, generators, index) for index in range(2)]
+    curve = curve_of(reached)
+    assert [line.epoch for line in curve] == [1, 2, 3]
+    assert curve[1].loss == [reached[0].loss[1], reached[1].loss[1]]
+    assert curve[2].accuracy == [reached[0].accuracy[2], reached[1].accuracy[2]]
+
+
+@pytest.mark.parametrize(("frame", "free"), [(1, 32 * 32 - 30 * 30), (15, 32 * 32 - 4), (None, 32 * 32)])
+def test_a_frame_has_the_stated_width(clip, images, frame, free):
+    learner = tuning_of(clip, images, frame=frame)[0].learner
+    black = learner.encode_image(lambda shown: shown, torch.zeros(1, 3, 32, 32), {"pixels": torch.ones(3, 32, 32)})
+    assert int(black[0, 0].sum()) == free and black[0, 0, 0].all()
+
+
+def test_a_frame_wider_than_the_image_is_refused(clip, images):
+    with pytest.raises(ValueError, match=r"frame: 16 px; .* the 32 px of this model's images has 1 to 15 px; null is"):
+        tuning_of(clip, images, frame=16)
