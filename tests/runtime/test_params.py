@@ -224,7 +224,7 @@ def test_contexts_of_adversarial_methods_move_if_they_are_shared(tmp_path, kind)
         yaml.dump(params, path)
         if not class_specific:
             load_params(path)
-    with pytest.raises(ValueError, match=r"methods\.adversarial\.tuned: class_specific contexts cannot move"):
+    with pytest.raises(ValueError, match=r"methods\.adversarial\.tuned: transfer and base_to_new need other classes"):
         load_params(path)
 
 
