@@ -356,7 +356,7 @@ class PromptPgd(Adaptive, Stepped):
 
 
 class Suite(Adaptive):
-    """Cross-entropy, then one nearby wrong class after the other, each on the images that are left."""
+    """Cross-entropy, margin, then one nearby wrong class after the other, each on the images that are left."""
 
     method: Literal["suite"]
     steps: Count

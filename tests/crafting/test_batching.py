@@ -29,14 +29,33 @@ def work_up_to(most: int, seen: list[int]):
     return work
 
 
-def test_52_a_batch_too_large_is_halved_until_it_fits(shard, capsys):
-    shard, seen = replace(shard, labels=np.arange(12)), []
-    found = over_batches(work_up_to(3, seen), shard, Batching(1, 1))
-    assert found.tolist() == (np.arange(12) * 10).tolist()
-    assert seen == [12, 6, 3, 3, 6, 3, 3]
+@pytest.mark.parametrize(("smallest", "seen"), [(1, [12, 6, 3, 3, 6, 3, 3]), (32, [32, 16, 12, 6, 3, 3, 6, 3, 3])])
+def test_52_a_batch_too_large_is_halved_until_it_fits(shard, capsys, smallest, seen):
+    """Of copies of its images first."""
+    shard, found = replace(shard, labels=np.arange(12)), []
+    results = over_batches(work_up_to(3, found), shard, Batching(1, 1, smallest=smallest))
+    assert results.tolist() == (np.arange(12) * 10).tolist()
+    assert found == seen
     assert capsys.readouterr().err.splitlines() == [
-        f"out of memory with {count} images at a time: halved" for count in (12, 6, 6)
+        f"out of memory with {count} images at a time: halved" for count in seen if count > 3
     ]
+
+
+@pytest.mark.parametrize(("batching", "rows"), [(Batching(3, 1), 32), (Batching(3, 1, whole=True), 4)])
+def test_small_batches_are_filled_up_with_copies_of_their_images(shard, batching, rows):
+    """But for an attack to which it matters who is in a batch."""
+    shard, seen = replace(shard, labels=np.arange(12)), []
+
+    def work(part):
+        seen.append(part.labels.tolist())
+        return part.labels * 10
+
+    assert over_batches(work, shard, batching).tolist() == (np.arange(12) * 10).tolist()
+    assert seen == [[first + place % 4 for place in range(rows)] for first in (0, 4, 8)]
+
+
+def test_there_are_no_batches_without_images(shard):
+    assert over_batches(work_up_to(40, []), shard.take(slice(0, 2)), Batching(3, 1)).shape == (2,)
 
 
 @pytest.mark.parametrize(("most", "batching"), [(0, Batching(1, 1)), (3, Batching(1, 1, whole=True))])
@@ -92,6 +111,8 @@ def test_an_expectation_over_samples_makes_batches_smaller(monkeypatch):
 def test_little_memory_makes_small_batches_and_much_changes_nothing(clip, monkeypatch):
     runtime = load_params().runtime
     assert fitting(runtime, clip.encode_image, clip.image_size, CPU) == runtime
+    tiny = runtime.model_copy(update={"batch_size": 1})
+    assert fitting(tiny, clip.encode_image, clip.image_size, CPU).batch_size == 32
     free = psutil.virtual_memory()._replace(available=20_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     assert 1 <= fitting(runtime, clip.encode_image, clip.image_size, CPU).batch_size < 100
