@@ -1,4 +1,4 @@
-"""Test-time defences by their kind in params.yaml: what they draw from, and how an adaptive attacker differentiates them."""
+"""Test-time defences by their kind in params.yaml, and how an adaptive attacker differentiates them."""
 
 import inspect
 from collections.abc import Callable

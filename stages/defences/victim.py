@@ -10,7 +10,6 @@ from stages.defences.undefended import Undefended
 from stages.models.clip import Clip
 from stages.models.logits import cosine_logits
 
-
 CONSTANT = Constant()
 
 
@@ -56,6 +55,16 @@ class Victim(nn.Module):
         """Whether two calls with the same images may differ."""
         return any(one is not None and one.is_random for one in (self.defence, self.test_time))
 
+    @property
+    def is_defended(self) -> bool:
+        """Whether there is a defence, which an attacker may ignore."""
+        return self.defence is not None or self.test_time is not None
+
+    @property
+    def ways(self) -> list[Inner]:
+        """How an attacker may differentiate it."""
+        return self.test_time.ways if self.test_time else [CONSTANT]
+
     def undefended(self) -> "Victim":
         """Return the same method without its defence."""
         bias, pixels = self.logit_bias, self.pixels
@@ -87,7 +96,9 @@ class Victim(nn.Module):
 
     def _exact_logits(self, features: Tensor, text_features: Tensor | None = None) -> Tensor:
         """Return logits in float64: rounded to float32 they do not depend on the number of rows."""
-        return self._logits(features.double(), (self.text_features if text_features is None else text_features).double())
+        return self._logits(
+            features.double(), (self.text_features if text_features is None else text_features).double()
+        )
 
     def forward(self, images: Tensor, noise: ImageNoise | None = None, inner: Inner = CONSTANT) -> Tensor:
         """Return the logits (N, K) of images (N, 3, H, W) in [0, 1]; `noise` and `inner` as in `classify`."""

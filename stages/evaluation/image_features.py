@@ -1,4 +1,4 @@
-"""What a method makes of stored images where the plain model's features do not tell: behind a defence, under a prompt."""
+"""Features or logits of stored images behind a defence or under an image prompt."""
 
 from functools import partial
 

@@ -55,14 +55,13 @@ def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
     )
     text_features = torch.tensor(prompts.text_features[seed], device=device)
     victim = partial(Victim, clip, text_features, prompts.logit_scale, logit_bias=bias, pixels=pixels)
-    match stored_defence(prompts.provenance):
-        case None:
-            return victim()
-        case ImageProcessing() as block:
-            return victim(defence=defence_of(block))
-        case block:
-            wording = partial(wording_of, prompts, clip, seed=seed)
-            return victim(test_time=test_time_of(block, blank=partial(blank_feature, clip), wording=wording))
+    block = stored_defence(prompts.provenance)
+    if block is None:
+        return victim()
+    if isinstance(block, ImageProcessing):
+        return victim(defence=defence_of(block))
+    wording = partial(wording_of, prompts, clip, seed=seed)
+    return victim(test_time=test_time_of(block, blank=partial(blank_feature, clip), wording=wording))
 
 
 def stored_defence(provenance: Provenance) -> DefenceBlock | None:
@@ -95,15 +94,18 @@ def wording_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Wording:
     device = next(clip.parameters()).device
     if prompts.context is None:
         count = len(tower.tokens(WORDS))
-        start = {"context_length": count, "words": WORDS, "std": 0.0, "classes": None}
-        context = initial_context(tower, **start, generators=[torch.Generator()])[0]
+        generators = [torch.Generator()]  # none is drawn from
+        context = initial_context(
+            tower, context_length=count, words=WORDS, std=0.0, classes=None, generators=generators
+        )[0]
     elif prompts.context.ndim == 3:
         context = torch.tensor(prompts.context[seed], device=device)
     else:
         raise ValueError("defence r_tpt: the method has a context for each class; a shared one or none is allowed")
     position = prompts.provenance.get("behind", {}).get("block", {}).get("class_position", "end")
-    layout = {"context_length": len(context), "class_position": position, "class_specific": False}
-    assembled = assemble(prompts.class_names, tower, **layout)
+    assembled = assemble(
+        prompts.class_names, tower, context_length=len(context), class_position=position, class_specific=False
+    )
     return Wording(context, lambda contexts: assembled.text_features(contexts, tower))
 
 

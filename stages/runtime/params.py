@@ -8,7 +8,7 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import (
     AfterValidator,
@@ -336,6 +336,8 @@ class ClipureCos(Block):
 
 ImageProcessing = Jpeg | Bits | Median | Gaussian | TotalVariation | Wavelet | ResizePad
 TestTime = RandomNoise | Tte | ViewEnsemble | AntiAdversary | Ttc | RTpt | Csr | Et3 | ClipureCos
+TEST_TIME = frozenset(get_args(block.model_fields["kind"].annotation)[0] for block in get_args(TestTime))
+RANDOM = (ResizePad, RandomNoise, ViewEnsemble, Ttc, RTpt)
 Defence = Annotated[ImageProcessing | TestTime, Field(discriminator="kind")]
 
 
@@ -723,14 +725,18 @@ class Params(Block):
     @model_validator(mode="after")
     def _attacks_on_random_defences(self) -> "Params":
         """Refuse attacks that assume the same logits at every call where a method's defence is random."""
-        random = [name for name, block in self.methods.defended.items() if isinstance(block.defence, ResizePad)]
+        random = [name for name, block in self.methods.defended.items() if isinstance(block.defence, RANDOM)]
         for name, threat in self.adaptive.items():
-            if threat.samples > 1 and not isinstance(threat, PromptPgd):
-                raise ValueError(f"adaptive.{name}.samples: {threat.method} takes no samples; 1 is allowed, or pgd")
-            if random and not isinstance(threat, PromptPgd):
+            if isinstance(threat, PromptPgd | Suite):
+                continue
+            if threat.samples > 1:
+                raise ValueError(
+                    f"adaptive.{name}.samples: {threat.method} takes no samples; 1 is allowed, or suite, or pgd"
+                )
+            if random:
                 raise ValueError(
                     f"adaptive.{name}: {threat.method} is no attack on the random defence of methods.defended."
-                    f"{random[0]}; use pgd, samples > 1, or remove the method"
+                    f"{random[0]}; use suite or pgd, samples > 1, or remove the method"
                 )
         return self
 

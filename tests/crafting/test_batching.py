@@ -38,15 +38,6 @@ def work_up_to(most: int, seen: list[int]):
     return work
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize(("smallest", "seen"), [(1, [12, 6, 3, 3, 6, 3, 3]), (32, [32, 16, 12, 6, 3, 3, 6, 3, 3])])
-def test_52_a_batch_too_large_is_halved_until_it_fits(shard, capsys, smallest, seen):
-    """Of copies of its images first."""
-    shard, found = replace(shard, labels=np.arange(12)), []
-    results = over_batches(work_up_to(3, found), shard, Batching(1, 1, smallest=smallest))
-    assert results.tolist() == (np.arange(12) * 10).tolist()
-    assert found == seen
-=======
 @any_case
 @given(st.integers(1, 3000), st.integers(1, 700), st.integers(1, 16))
 def test_batches_are_even_hold_every_image_once_and_keep_all_workers_busy(count, size, side_by_side):
@@ -60,7 +51,7 @@ def test_batches_are_even_hold_every_image_once_and_keep_all_workers_busy(count,
             seen.append(part.labels.tolist())
         return part.labels * 2
 
-    assert over_batches(work, numbered(count), batching).tolist() == list(range(0, 2 * count, 2))
+    assert over_batches(work, numbered(count), batching._replace(smallest=1)).tolist() == list(range(0, 2 * count, 2))
     assert sum(sorted(seen), []) == list(range(count))  # noqa: RUF017 - a handful of lists
     lengths = sorted(map(len, seen))
     assert lengths[0] > 0 and lengths[-1] <= min(size, lengths[0] + 1)
@@ -73,16 +64,17 @@ def test_batches_are_even_hold_every_image_once_and_keep_all_workers_busy(count,
 @any_case
 @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 5), st.integers(1, 8))
 def test_halving_loses_no_image_and_changes_no_order(count, most, batches, side_by_side):
-    found = over_batches(work_up_to(most, []), numbered(count), Batching(min(batches, count), side_by_side))
+    found = over_batches(work_up_to(most, []), numbered(count), Batching(min(batches, count), side_by_side, smallest=1))
     assert found.tolist() == list(range(0, 10 * count, 10))
 
 
-def test_a_batch_too_large_is_halved_until_it_fits(shard, capsys):
-    shard, seen = replace(shard, labels=np.arange(12)), []
-    found = over_batches(work_up_to(3, seen), shard, Batching(1, 1))
-    assert found.tolist() == (np.arange(12) * 10).tolist()
-    assert seen == [12, 6, 3, 3, 6, 3, 3]
->>>>>>> main
+@pytest.mark.parametrize(("smallest", "seen"), [(1, [12, 6, 3, 3, 6, 3, 3]), (32, [32, 16, 12, 6, 3, 3, 6, 3, 3])])
+def test_a_batch_too_large_is_halved_until_it_fits(shard, capsys, smallest, seen):
+    """Of copies of its images first."""
+    shard, found = replace(shard, labels=np.arange(12)), []
+    results = over_batches(work_up_to(3, found), shard, Batching(1, 1, smallest=smallest))
+    assert results.tolist() == (np.arange(12) * 10).tolist()
+    assert found == seen
     assert capsys.readouterr().err.splitlines() == [
         f"out of memory with {count} images at a time: halved" for count in seen if count > 3
     ]
@@ -150,14 +142,9 @@ def test_an_expectation_over_samples_makes_batches_smaller(monkeypatch):
 
 
 def test_little_memory_makes_small_batches_and_much_changes_nothing(clip, monkeypatch):
-<<<<<<< HEAD
-    runtime = load_params().runtime
-    assert fitting(runtime, clip.encode_image, clip.image_size, CPU) == runtime
-    tiny = runtime.model_copy(update={"batch_size": 1})
-    assert fitting(tiny, clip.encode_image, clip.image_size, CPU).batch_size == 32
-=======
     assert fitting(RUNTIME, clip.encode_image, clip.image_size, CPU) == RUNTIME
->>>>>>> main
+    tiny = RUNTIME.model_copy(update={"batch_size": 1})
+    assert fitting(tiny, clip.encode_image, clip.image_size, CPU).batch_size == 32
     free = psutil.virtual_memory()._replace(available=20_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     assert 1 <= fitting(RUNTIME, clip.encode_image, clip.image_size, CPU).batch_size < 100
