@@ -51,7 +51,9 @@ def test_batches_are_even_hold_every_image_once_and_keep_all_workers_busy(count,
             seen.append(part.labels.tolist())
         return part.labels * 2
 
-    assert over_batches(work, numbered(count), batching._replace(smallest=1)).tolist() == list(range(0, 2 * count, 2))
+    assert batching.smallest == min(size, 32)
+    apart = batching._replace(smallest=1)  # without copies
+    assert over_batches(work, numbered(count), apart).tolist() == list(range(0, 2 * count, 2))
     assert sum(sorted(seen), []) == list(range(count))  # noqa: RUF017 - a handful of lists
     lengths = sorted(map(len, seen))
     assert lengths[0] > 0 and lengths[-1] <= min(size, lengths[0] + 1)
@@ -64,7 +66,7 @@ def test_batches_are_even_hold_every_image_once_and_keep_all_workers_busy(count,
 @any_case
 @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 5), st.integers(1, 8))
 def test_halving_loses_no_image_and_changes_no_order(count, most, batches, side_by_side):
-    found = over_batches(work_up_to(most, []), numbered(count), Batching(min(batches, count), side_by_side, smallest=1))
+    found = over_batches(work_up_to(most, []), numbered(count), Batching(min(batches, count), side_by_side))
     assert found.tolist() == list(range(0, 10 * count, 10))
 
 
