@@ -231,6 +231,20 @@ def reliability(read: Read) -> str:
     return f"{made}\n{table(['damaged files', 'tried', 'refused by name', 'read whole'], rows)}"
 
 
+def supported(read: Read) -> str:
+    """Return the models of open_clip, by whether they are accepted and why not."""
+    lines = read_csv(read, "reports/supported.csv").fillna({"refused": ""})
+    lines["fast"] = lines["fast"].eq(True)
+    rows = []
+    for (refused, fast, tokens), group in lines.groupby(["refused", "fast", "context_length"], dropna=False):
+        accepted = "accepted, fast image tower" if fast else "accepted"
+        order = (refused != "", not fast, -len(group))
+        cells = [f"refused: {refused}" if refused else accepted, "" if pd.isna(tokens) else f"{tokens:.0f}"]
+        rows.append((order, [*cells, str(len(group)), ", ".join(group["name"])]))
+    head = [f"open_clip {lines['open_clip'].iloc[0]}", "tokens of a text", "models", "names"]
+    return table(head, (row for _, row in sorted(rows)))
+
+
 DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
     "README.md": {"results": results},
     "docs/experiments.md": {
@@ -242,6 +256,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "rounds": rounds,
         "folds": folds,
     },
+    "docs/models-and-data.md": {"supported": supported},
     "docs/performance.md": {"benchmarks": benchmarks},
     "docs/reliability.md": {"reliability": reliability},
 }
