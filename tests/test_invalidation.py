@@ -59,7 +59,7 @@ def test_a_method_without_a_context_goes_through_everything(project):
         methods__defended={"bias_bits": {"method": "class_bias", "defence": {"kind": "bits", "bits": 4}}},
     )
     bias = ("refresh", "class_bias")
-    defended = {"defend-bias_bits", "evaluate-defended-bias_bits"}
+    defended = {"defend-bias_bits", "evaluate-defended-defended-bias_bits"}
     defended |= {"attack-adaptive-defended-defended-bias_bits-adaptive_eps4"}
     assert project.repro() == {"refresh-class_bias", "interpret", *judging(*bias), *defended, *REPORT}
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]

@@ -617,9 +617,11 @@ class Method(NamedTuple):
 
     def settings(self, tune: "Tune") -> dict[str, Any]:
         """Return all that decides about the result, the block `tune` merged in; goes into the method's provenance."""
-        block = self.block
-        tuning = block.tune(tune).model_dump(exclude=block.unused) if isinstance(block, Tuned) else {}
-        return tuning | block.model_dump(exclude={"label", "baseline", *Tune.model_fields})
+        block, named = self.block, {"label", "baseline"}
+        if not isinstance(block, Tuned):
+            return block.model_dump(exclude=named)
+        tuning = block.tune(tune).model_dump(exclude=block.unused)
+        return tuning | block.model_dump(exclude={*named, *Tune.model_fields})
 
 
 class Methods(Block):

@@ -20,6 +20,8 @@ ORDER = [
     ("tune", "fashion", "all", "tune_bank", "advpt"),
     ("tune", "fashion", "all", "tune_clean", "coop"),
     ("refresh", "fashion", "all", "advpt_refreshed"),
+    ("adversarial", "fashion", "all", "adv_vlp"),
+    ("evaluate_images", "fashion", "all", "adversarial", "adv_vlp"),
     *(("evaluate", "fashion", "all", *method) for method in METHODS),
     *(("attack_adaptive", "fashion", "all", *method, "adaptive_eps4") for method in METHODS),
 ]
