@@ -260,6 +260,9 @@ class ResizePad(Block):
     smallest: Fraction
 
 
+ImageProcessing = Jpeg | Bits | Median | Gaussian | TotalVariation | Wavelet | ResizePad
+
+
 class RandomNoise(Block):
     """Uniform noise of radius eps, in 1/255 of the pixel range."""
 
@@ -341,7 +344,6 @@ class ClipureCos(Block):
     step_size: Positive = 30.0
 
 
-ImageProcessing = Jpeg | Bits | Median | Gaussian | TotalVariation | Wavelet | ResizePad
 TestTime = RandomNoise | Tte | ViewEnsemble | AntiAdversary | Ttc | RTpt | Csr | Et3 | ClipureCos
 TEST_TIME = frozenset(get_args(block.model_fields["kind"].annotation)[0] for block in get_args(TestTime))
 RANDOM = (ResizePad, RandomNoise, ViewEnsemble, Ttc, RTpt)
