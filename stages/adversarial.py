@@ -63,14 +63,17 @@ def main(dataset: str, study: str, method: str) -> str:
     tuning = Tuning(learner, clip, settings, images, params.seed, device, runtime)
     key = key_of(named, checksums_of(clean_images(dataset, "train")), device=device.type)
     with resuming(out, key) as pieces, without_compiler():
+        checkpoints = [pieces / f"seed-{index:03d}.safetensors" for index in range(len(generators))]
+        kept = sum(len(start.loss) for start in map(load_progress, checkpoints) if start)
         reached = [
-            tune_seed(tuning, index, generator, pieces / f"seed-{index:03d}.safetensors", what=f"tune {method}")
-            for index, generator in enumerate(generators)
+            tune_seed(tuning, index, generator, checkpoint, what=f"tune {method}")
+            for index, (generator, checkpoint) in enumerate(zip(generators, checkpoints, strict=True))
         ]
         prompts = prompt_file(reached, tuning, class_names, made_by)
         write_method(pieces / out.name, prompts, curve_of(reached), study_title(dataset, study))
     accuracy = np.mean([seed.accuracy[-1] for seed in reached])
-    return f"wrote {out}, {len(reached)} seeds, accuracy on what it tuned on {accuracy:.3f}{learner.note}"
+    done = f", {kept} of {settings['epochs'] * len(reached)} epochs from an interrupted run" if kept else ""
+    return f"wrote {out}, {len(reached)} seeds, accuracy on what it tuned on {accuracy:.3f}{done}{learner.note}"
 
 
 def training_images(card: Card, labels: range, params: Params) -> Images:

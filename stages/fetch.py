@@ -9,14 +9,13 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from pydantic import ValidationError
 
 from stages.datasets.card import Card, write_card
 from stages.datasets.catalogue import CATALOGUE, source_of
-from stages.datasets.checks import check_listing
+from stages.datasets.checks import check_index
 from stages.datasets.decode import decode, path_of, read_content
 from stages.datasets.embedded import content_of
 from stages.datasets.index import index_of, write_index
@@ -29,40 +28,23 @@ from stages.storage.layout import card_file, index_file, raw_folder
 
 
 def main(dataset: str) -> str:
-    """Gets the images of a data set if they are not there, lists them, checks each of them and the list."""
+    """Get the images of a data set if they are not there, list them, check each of them and the list."""
     params = load_params()
     raw, out, card_path = raw_folder(dataset), index_file(dataset), card_file(dataset)
     require_writable(out, card_path)
     link_to_workspace(raw)
     source = source_of(dataset, raw, held_out=params.fetch.held_out)
     listing = get(source, raw)
+    card = card_of(dataset, source, listing)
     ids = [item.id for item in (*listing.train, *listing.test)]
     with ThreadPoolExecutor(params.runtime.workers_on("cpu")) as pool:
         examined = progress(pool.map(examination(raw, source), ids), what="fetch", total=len(ids))
-        index = index_of(listing, all_whole(examined, len(ids), raw, source))
-    notes = check_listing(
-        index.ids,
-        index.splits,
-        index.labels,
-        index.digests,
-        classes=len(listing.class_names),
-        overlap_limit=params.fetch.overlap_limit,
-        strict=source.own,
-    )
-    card = card_of(
-        name=dataset,
-        class_names=listing.class_names,
-        template=source.template,
-        sha256=index.sha256,
-        origin=source.origin,
-        licence=source.licence,
-        splits=listing.splits,
-        packed=source.packed,
-        notes=notes,
-    )
+        index = index_of(listing, all_whole(examined, raw, source))
+    limit = params.fetch.overlap_limit
+    notes = check_index(index, classes=len(card.class_names), overlap_limit=limit, strict=source.own)
     with replacing(out) as temporary, replacing(card_path) as temporary_card:
         write_index(temporary, index, dataset=dataset)
-        write_card(temporary_card, card)
+        write_card(temporary_card, card.model_copy(update={"sha256": index.sha256, "notes": notes}))
     told = "".join(f"; {note}" for note in notes)
     return (
         f"wrote {out}, {len(listing.train)} + {len(listing.test)} images, {len(listing.class_names)} classes, "
@@ -70,17 +52,27 @@ def main(dataset: str) -> str:
     )
 
 
-def card_of(**facts: Any) -> Card:
-    """A card; what is wrong with the facts is an error that names the data set."""
+def card_of(dataset: str, source: Source, listing: Listing) -> Card:
+    """Return the card without what the images say; an error in the class names names the data set."""
     try:
-        return Card(**facts)
+        return Card(
+            name=dataset,
+            class_names=listing.class_names,
+            template=source.template,
+            sha256="",
+            origin=source.origin,
+            licence=source.licence,
+            splits=listing.splits,
+            packed=source.packed,
+            notes=[],
+        )
     except ValidationError as error:
         faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
-        raise ValueError(f"{facts['name']}: {faults}") from error
+        raise ValueError(f"{dataset}: {faults}") from error
 
 
 def link_to_workspace(raw: Path) -> None:
-    """Makes a missing raw folder a link to that of the workspace, where a DVC experiment runs outside of it.
+    """Make a missing raw folder a link to that of the workspace, where a DVC experiment runs outside of it.
 
     So `dvc exp run --temp` and `--queue` neither miss images that lie in the workspace alone, nor copy them, nor
     download into a folder that goes with the experiment.
@@ -96,33 +88,23 @@ def link_to_workspace(raw: Path) -> None:
 
 
 def get(source: Source, raw: Path) -> Listing:
-    """Lists the images that lie in the raw folder; of one that holds no file but CoOp's split, after a download.
-
-    Raises:
-        ValueError: If a link in the folder leads to another folder, out of it or nowhere, or the download or the
-            listing fails.
-    """
-    if no_images(files_in(raw)):
+    """List the images that lie in the raw folder; of one that holds no file but CoOp's split, after a download."""
+    if no_images(raw):
         lock = raw.resolve().with_name(f".{raw.name}.download.partial")
         with explaining(raw):
             lock.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(lock):  # experiments of one workspace share the folder: one downloads, the others wait
                 try:
-                    if no_images(files_in(raw)):
+                    if no_images(raw):
                         source.download(raw)
                 finally:
                     remove(lock)
-        files_in(raw)
+        no_images(raw)
     return source.list_images(raw)
 
 
-def no_images(files: list[Path]) -> bool:
-    """Whether there is nothing but CoOp's split file, which comes without the images."""
-    return all(path.name.startswith("split_zhou_") for path in files)
-
-
-def files_in(raw: Path) -> list[Path]:
-    """Files in the raw folder, if there is one.
+def no_images(raw: Path) -> bool:
+    """Return whether there is nothing but CoOp's split file, which comes without the images.
 
     Raises:
         ValueError: If a link leads to another folder, out of the raw folder or nowhere.
@@ -140,11 +122,11 @@ def files_in(raw: Path) -> list[Path]:
     if faults:
         remedy = "put the files themselves there"
         raise ValueError(f"{raw}: {len(faults)} links that cannot be followed; {remedy}\n{shortened(faults)}")
-    return files
+    return all(path.name.startswith("split_zhou_") for path in files)
 
 
 def examination(raw: Path, source: Source) -> Callable[[str], bytes | ValueError]:
-    """Maps an id to the sha256 of what the image is on disk, or to what is wrong with it."""
+    """Return a function that maps an id to the sha256 of what the image is on disk, or to what is wrong with it."""
     if source.packed:
         content = content_of(raw)
         return lambda id: hashlib.sha256(content(id)).digest()
@@ -159,28 +141,30 @@ def examination(raw: Path, source: Source) -> Callable[[str], bytes | ValueError
     return examine
 
 
-def all_whole(examined: Iterable[bytes | ValueError], count: int, raw: Path, source: Source) -> list[bytes]:
-    """The digests of all images.
-
-    Raises:
-        ValueError: If some are no whole images; the message names them, what is wrong, and how to go on.
-    """
-    results = list(examined)
-    faults = [str(result) for result in results if isinstance(result, ValueError)]
+def all_whole(examined: Iterable[bytes | ValueError], raw: Path, source: Source) -> list[bytes]:
+    """Return the digests of all images; if some are no whole images, name them, what is wrong, and how to go on."""
+    digests: list[bytes] = []
+    faults: list[str] = []
+    for result in examined:
+        if isinstance(result, bytes):
+            digests.append(result)
+        else:
+            faults.append(str(result))
     if not faults:
-        return [result for result in results if isinstance(result, bytes)]
+        return digests
     remedy = "mend or remove these files, then run `dvc repro`"
     if not source.own:
         remedy = (
             f"the lists of a published data set name these files: get them again from {source.origin}, or empty {raw} "
             "and run `dvc repro`, which downloads the data set or says what to put there"
         )
+    count = len(digests) + len(faults)
     told = f"{shortened(faults)}{told_of_passed_over(raw)}".rstrip("\n")
     raise ValueError(f"{raw}: {len(faults)} of {count} images cannot be used; {remedy}\n{told}")
 
 
 def told_of_passed_over(raw: Path) -> str:
-    """Names the files that are not taken for images, in lines of their own; empty if there are none."""
+    """Name the files that are not taken for images, in lines of their own; empty if there are none."""
     names = names_passed_over(raw)
     return f"\n{len(names)} passed over, hidden or left behind by the system:\n{shortened(names)}\n" if names else ""
 

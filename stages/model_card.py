@@ -4,7 +4,7 @@ from stages.report.classes import classes_table
 from stages.report.inputs import read_study
 from stages.report.model_card import model_card
 from stages.report.tables import results_of
-from stages.report.verdict import unequal_sizes, verdict
+from stages.report.verdict import verdict
 from stages.report.vocabulary import CLEAN, headline_threat
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
@@ -21,12 +21,8 @@ def main(dataset: str, study: str) -> str:
     results = results_of(found.title, found.predictions, found.methods, found.threats)
     classes = classes_table(found.predictions, found.class_names, found.methods, [CLEAN])
     headline = headline_threat(found.threats, found.bank_eps)
-    sentences = [
-        f"{heading}: {sentence}"
-        for heading, group in verdict([results], headline, classes).items()
-        for sentence in group
-    ]
-    card = model_card(found, results, [*unequal_sizes(results), *sentences])
+    sentences = [f"Compared with {results.reference.label}: {one}" for one in verdict([results], headline, classes)]
+    card = model_card(found, results, sentences)
     with replacing(out) as temporary:
         temporary.write_text(card, encoding="utf-8")
     accuracies = ", ".join(f"{line.method} {line.accuracy:.3f}" for line in results.of_threat(CLEAN))

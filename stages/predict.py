@@ -48,8 +48,9 @@ def predict(prompts: Path, images: list[Path], *, json: bool, top: int, seed: in
     methods = load_methods(prompts, params, seed=seed)
     clip = methods[0].victim.clip
     named, model = params.model.model_dump(exclude={"precision"}), clip.fingerprint
-    if {**named, "sha256": named["sha256"] or model["sha256"]} != model:
-        theirs = f"{model['name']}, sha256 {model['sha256']}"
+    if {**named, "sha256": named["sha256"] or model["sha256"]} != {**dict.fromkeys(named), **model}:
+        tower = f", image tower {model['visual_weights']}" if model.get("visual_weights") else ""
+        theirs = f"{model['name']}, sha256 {model['sha256']}{tower}"
         note = f"params.yaml names another model; these prompts were made with {theirs}, which is used"
         print(visible(note), file=sys.stderr)
     formatted = as_json if json else as_table

@@ -1,4 +1,4 @@
-"""A micro configuration of the whole pipeline for real DVC: few images, few steps, reproduced once per test file."""
+"""A micro configuration of the whole pipeline for real DVC: few images and steps, reproduced once for all tests."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from tests import warm
@@ -62,7 +63,7 @@ class Project:
     def restore(self) -> None:
         """Back to the committed state."""
         self.run("git", "checkout", "-q", ".")
-        self.run("git", "clean", "-fdq", "stages")
+        self.run("git", "clean", "-fdq")
         self.run("dvc", "checkout", "-q")
 
     def lock(self) -> str:
@@ -99,9 +100,9 @@ def judging(group: str, method: str) -> set[str]:
     return {evaluating(group, method), attacking(group, method)}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> Iterator[dict[str, str]]:
-    """The environment in which `python` starts fast, bytecode caches are written, and git knows who commits."""
+    """The environment in which `python` and `dvc` start fast, bytecode is written, and git knows who commits."""
     folder = tmp_path_factory.mktemp("warm")
     address = folder / "socket"
     warm.install(folder / "bin", address)
@@ -121,11 +122,9 @@ def bare() -> dict[str, str]:
     return {**kept, **identity, "DVC_NO_ANALYTICS": "1"}
 
 
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory, environment) -> Project:
-    """A micro project, committed, in which nothing has run."""
-    folder = tmp_path_factory.mktemp("project") / "advpt"
-    ignored = shutil.ignore_patterns("cache", "tmp", "config.local", "__pycache__", "make.py")
+def micro_project(folder: Path, environment: dict[str, str]) -> Project:
+    """Make a micro project in a new folder and commit it."""
+    ignored = shutil.ignore_patterns("cache", "config.local", "tmp", "__pycache__", "make.py")
     for name in ("stages", "data/embedded", ".dvc"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("dvc.yaml", "params.yaml", ".gitattributes", ".gitignore", ".dvcignore"):
@@ -135,7 +134,9 @@ def fresh(tmp_path_factory, environment) -> Project:
     catalogue.write_text(catalogue.read_text() + added)
     project = Project(folder, environment)
     methods = yaml.load(folder / "params.yaml")["methods"]
-    project.change(methods={"defended": {}} | {group: {name: methods[group][name]} for group, name in METHODS})
+    project.change(
+        methods={group: {} for group in methods} | {group: {name: methods[group][name]} for group, name in METHODS}
+    )
     project.change(data__shots=4, data__test_images=40, attack__steps=2, tune__epochs=2, tune__warmup_epochs=0)
     refreshed = {"steps": 1, "rounds": 2, "epochs": 2, "class_specific": False}
     project.change(**{f"methods__refresh__advpt_refreshed__{key}": value for key, value in refreshed.items()})
@@ -162,15 +163,36 @@ def fresh(tmp_path_factory, environment) -> Project:
 
 
 @pytest.fixture(scope="module")
-def reproduced(fresh) -> Project:
-    """The micro project, reproduced and committed."""
+def fresh(tmp_path_factory, environment) -> Project:
+    """A micro project, committed, in which nothing has run."""
+    return micro_project(tmp_path_factory.mktemp("project") / "advpt", environment)
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory, environment) -> Project:
+    """The micro project, reproduced and committed: a copy of the one that the first worker has made."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made = shared / "reproduced"
+    with FileLock(shared / "reproduced.lock"):
+        if not made.exists():
+            making = micro_project(tmp_path_factory.mktemp("making") / "advpt", environment)
+            reproduce(making)
+            making.folder.rename(made)
+    copy = tmp_path_factory.mktemp("project") / "advpt"
+    shutil.copytree(made, copy, symlinks=True)
+    return Project(copy, environment)
+
+
+def reproduce(project: Project) -> None:
+    """Run all stages of a fresh micro project and commit what they made."""
     once = {"fetch", "extract", "craft", "embed", "zero-shot-zero_shot", "tune-clean-coop", "tune-bank-advpt"}
     once |= {"refresh-advpt_refreshed", "assess", "interpret", "model-card", "plot"}
     threats = {f"attack-oblivious-{threat}" for threat in ("pgd_eps8", "transfer_eps8")}
-    assert fresh.repro() == once | threats.union(*(judging(*method) for method in METHODS))
-    fresh.run("git", "add", ".")
-    fresh.run("git", "commit", "-qm", "reproduced")
-    return fresh
+    assert project.repro() == once | threats.union(*(judging(*method) for method in METHODS))
+    project.run("git", "add", ".")
+    project.run("git", "commit", "-qm", "reproduced")
 
 
 @pytest.fixture

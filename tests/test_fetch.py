@@ -1,6 +1,7 @@
 """fetch: one run names every bad file and link; an experiment elsewhere uses the images of the workspace."""
 
 import io
+import os
 import shutil
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_one_run_names_all_bad_files_and_what_is_passed_over(mine):
     assert any("train/dog/empty.jpg: no whole image" in line for line in lines)
     assert lines[-2:] == ["1 passed over, hidden or left behind by the system:", "  train/dog/Thumbs.db"]
     assert not (mine.parents[1] / "index/mine.parquet").exists()
+
+
+def test_so_does_one_that_holds_a_share_out(mine):
+    """The share is drawn by the contents, so that all images are read before any is decoded."""
+    shutil.rmtree(mine / "test")
+    for name in ("0.png", "1.png", "2.png", "3.png"):
+        (mine / "train/cat" / name).unlink()
+        os.mkfifo(mine / "train/cat" / name)
+    (mine / "train/dog/0.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="5 of 8 images cannot be used") as caught:
+        main("mine")
+    assert all(f"{name}.png: no whole image" in str(caught.value) for name in ("cat/0", "cat/3", "dog/0"))
 
 
 def test_a_long_list_of_bad_files_is_cut(mine):

@@ -1,12 +1,15 @@
 """What runs again when something changes: DVC on the micro project, by the names of the stages that ran."""
 
+import hashlib
 import json
 import re
 from contextlib import chdir
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from stages import load_victim
 from stages.models.device import to_tensor
@@ -56,7 +59,7 @@ def test_a_method_without_a_context_goes_through_everything(project):
         methods__defended={"bias_bits": {"method": "class_bias", "defence": {"kind": "bits", "bits": 4}}},
     )
     bias = ("refresh", "class_bias")
-    defended = {"defend-bias_bits", "evaluate-defended-bias_bits"}
+    defended = {"defend-bias_bits", "evaluate-defended-defended-bias_bits"}
     defended |= {"attack-adaptive-defended-defended-bias_bits-adaptive_eps4"}
     assert project.repro() == {"refresh-class_bias", "interpret", *judging(*bias), *defended, *REPORT}
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
@@ -74,6 +77,31 @@ def test_a_label_changes_nothing_but_the_report(project):
     project.change(methods__tune_bank__advpt__label="paper")
     assert project.repro() == {"tune-bank-advpt", "interpret", *REPORT}
     project.restore()
+
+
+def test_another_image_tower_reruns_what_reads_the_model_and_goes_into_what_it_makes(project):
+    """By its digest: a file that changes under the same one is refused."""
+    weights = load_file(project.folder / "data/embedded/tiny-clip/open_clip_model.safetensors")
+    tower = {name.removeprefix("visual."): weight for name, weight in weights.items() if name.startswith("visual.")}
+    name, file = "zero-shot-zero_shot", project.folder / "tower.safetensors"
+    for factor in (1.0, 0.5):
+        save_file({**tower, "attnpool.c_proj.bias": factor * tower["attnpool.c_proj.bias"]}, file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        project.change(model__visual_weights=file.name, model__visual_sha256=digest)
+        assert project.repro("zero-shot@fashion-all-zero_shot") == {name}
+        made_by = load_prompts(prompts_of(project, "zero_shot/zero_shot")).provenance["model"]
+        assert (made_by["visual_weights"], made_by["visual_sha256"]) == (file.name, digest)
+        assert project.repro("zero-shot@fashion-all-zero_shot") == set()
+    status = json.loads(project.run("dvc", "status", "--json"))
+    assert {"extract@fashion", "craft@fashion", "embed@fashion", "assess@fashion"} <= set(status)
+    save_file(tower, file)
+    failed = project.fails("python", "-m", "stages.zero_shot", "fashion", "all", "zero_shot")
+    assert f"tower.safetensors has digest {hashlib.sha256(file.read_bytes()).hexdigest()}" in failed
+    file.unlink()
+
+
+def prompts_of(project, method: str) -> Path:
+    return project.folder / f"data/prompts/fashion/all/{method}/prompts.safetensors"
 
 
 def test_removing_a_method_runs_the_report_alone(project):

@@ -203,8 +203,10 @@ def test_another_model_in_the_parameters_is_said_and_changes_nothing(tmp_path, p
     before = answers(tmp_path / ADVPT, photos, capsys=capsys)
     params = load_params()
     told = f"params.yaml names another model; these prompts were made with {NAME}, sha256 19b17349"
-    for name, sha256, note in ((NAME, None, ""), ("ViT-B-16", None, told), (NAME, "0" * 64, told)):
-        model = params.model.model_copy(update={"name": name, "sha256": sha256})
+    tower = {"visual_weights": "tower.pt", "visual_sha256": "0" * 64}
+    cases = [({"sha256": None}, ""), ({"name": "ViT-B-16"}, told), ({"sha256": "0" * 64}, told), (tower, told)]
+    for changes, note in cases:
+        model = params.model.model_copy(update=changes)
         monkeypatch.setattr(
             "stages.predict.load_params", lambda model=model: params.model_copy(update={"model": model})
         )

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.studies import folds, rounds, sweep
+from reports.studies import folds, readme, rounds, supported, sweep
+from stages.models.supported import check_configuration
+from stages.runtime.startup import import_open_clip
 
 LABELS = np.repeat(np.arange(3), [8, 12, 16])
 METRICS = {
@@ -82,3 +84,70 @@ def test_figures_show_test_images_and_changes_of_the_bank_alone():
 
 def test_nested_parameters_become_dotted_keys():
     assert sweep.flat({"a": {"b": 1, "c": {"d": [2]}}, "e": None}) == {"a.b": 1, "a.c.d": [2], "e": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("RN50", {"refused": "", "image_size": 224, "context_length": 77, "fast": True}),
+        ("ViT-B-32-256", {"refused": "", "image_size": 256, "context_length": 77, "fast": True}),
+        ("PE-Core-T-16-384", {"refused": "", "image_size": 384, "context_length": 32, "fast": False}),
+        ("MobileCLIP-S1", {"refused": "no causal mask"}),
+        ("coca_ViT-B-32", {"refused": "feature at a class token (CoCa)"}),
+        ("roberta-ViT-B-32", {"refused": "text tower of transformers; tokenizer of transformers"}),
+        (
+            "ViT-B-16-SigLIP",
+            {"refused": "no causal mask; feature not at the end of the text; tokenizer of transformers"},
+        ),
+        ("ViT-H-14-worldwide", {"refused": "tokenizer of transformers"}),
+    ],
+)
+def test_models_of_open_clip_are_accepted_and_refused_for_the_reasons_that_are_listed(name, expected):
+    assert supported.row_of(name) == {"name": name, **expected}
+    listed = pd.read_csv(supported.OUT, keep_default_na=False).set_index("name").loc[name]
+    assert listed["refused"] == expected["refused"]
+
+
+@pytest.mark.parametrize("name", ["MobileCLIP-S1", "coca_ViT-B-32"])
+def test_a_refused_text_tower_takes_no_context(name):
+    """Built all the same, it has no causal mask, or reads its feature at a token of its own."""
+    import_open_clip()
+    with pytest.raises(AssertionError, match="no context fits"):
+        clip = supported.build(name)
+        supported.TextTower(clip.model, clip.tokenizer)
+
+
+def test_a_model_whose_text_ends_elsewhere_than_its_tokenizers_is_not_listed_as_accepted(monkeypatch):
+    open_clip = import_open_clip()
+    changed = open_clip.get_model_config("PE-Core-T-16-384")
+    changed["text_cfg"] |= {"pool_type": "eos", "eos_id": 7}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "PE-Core-T-16-384", changed)
+    check_configuration("PE-Core-T-16-384", changed)
+    with pytest.raises(ValueError, match="reads at token 7"):
+        supported.row_of("PE-Core-T-16-384")
+
+
+def test_the_list_has_all_models_of_open_clip_and_agrees_with_the_check():
+    """Of the version that it was made with."""
+    listed = pd.read_csv(supported.OUT, keep_default_na=False)
+    if set(listed["open_clip"]) != {supported.version("open_clip_torch")}:
+        pytest.skip("another version of open_clip: run `python -m reports.studies.supported`")
+    open_clip = import_open_clip()
+    assert listed["name"].tolist() == open_clip.list_models()
+    for name, refused in zip(listed["name"], listed["refused"], strict=True):
+        refusal = supported.refusal_of(name, open_clip.get_model_config(name))
+        assert refused == ("; ".join(refusal.kinds) if refusal else ""), name
+
+
+def test_the_table_of_models_groups_them_by_outcome():
+    lines = ["name,refused,image_size,context_length,fast,open_clip"]
+    lines += ["a,no causal mask,,,,3", "b,,224,77,True,3", "c,,224,32,False,3", "d,no causal mask,,,,3"]
+    lines += ["e,,224,77,False,3", "f,,336,77,False,3"]
+    head, _, *rows = readme.supported(lambda _: "\n".join(lines)).splitlines()
+    assert head == "| open_clip 3 | tokens of a text | models | names |"
+    assert rows == [
+        "| accepted, fast image tower | 77 | 1 | b |",
+        "| accepted | 77 | 2 | e, f |",
+        "| accepted | 32 | 1 | c |",
+        "| refused: no causal mask |  | 2 | a, d |",
+    ]

@@ -1,14 +1,16 @@
-"""A `python` that starts in milliseconds: each stage runs in a fork of a process that has imported the libraries.
+"""A `python` and a `dvc` that start in milliseconds: both run in forks of a process that has imported the libraries.
 
-The pipeline tests run some sixty stages; importing torch and open_clip each time would take most of their time. DVC
-and the stages are the real ones: only `python` on the PATH is this file's client, which hands its arguments to the
-server.
+The pipeline tests run hundreds of stages and of DVC's commands; importing torch, open_clip and DVC each time would take
+most of their time. DVC and the stages are the real ones: only the two programs on the PATH are this file's client,
+which hands its arguments, environment, folder and streams to the server.
 """
 
+import gc
 import importlib
 import json
 import os
 import runpy
+import selectors
 import socket
 import sys
 from pathlib import Path
@@ -17,55 +19,76 @@ CLIENT = """#!{python} -IS
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    told = [os.environ.get(name, "") for name in ("DVC_STAGE", "DVC_ROOT")]
-    socket.send_fds(server, [json.dumps([os.getcwd(), sys.argv[1:], *told]).encode()], [1, 2])
+    socket.send_fds(server, [b"."], [0, 1, 2])
+    server.sendall(json.dumps([os.getcwd(), {program!r}, sys.argv[1:], dict(os.environ)]).encode())
+    server.shutdown(socket.SHUT_WR)
     sys.exit(int(server.recv(16) or b"1"))
 """
+OF_STAGES = ("matplotlib.pyplot", "open_clip", "pandas", "pyarrow.parquet", "pydantic", "scipy.ndimage", "scipy.stats")
+OF_DVC = (
+    *("dvc.cli.parser", "dvc.commands.queue", "dvc.dvcfile", "dvc.fs.dvc", "dvc.render.convert", "dvc.repo.checkout"),
+    *("dvc.repo.experiments", "dvc.repo.metrics.diff", "dvc.repo.plots", "dvc.repo.reproduce", "dvc.repo.status"),
+    *("dvc.stage.run", "dvc_data.index.checkout", "dvc_task.app", "dvc.utils.hydra", "networkx", "ruamel.yaml"),
+)
 
 
 def install(folder: Path, address: Path) -> None:
-    """Writes the client as `python` into a folder for the PATH."""
+    """Writes the client as `python` and as `dvc` into a folder for the PATH."""
     folder.mkdir()
-    client = folder / "python"
-    client.write_text(CLIENT.format(python=sys.executable, address=str(address)))
-    client.chmod(0o755)
+    for program in ("python", "dvc"):
+        client = folder / program
+        client.write_text(CLIENT.format(python=sys.executable, address=str(address), program=program))
+        client.chmod(0o755)
 
 
 def serve(address: str) -> None:
-    """Answers clients until it is killed."""
-    for library in ("matplotlib.pyplot", "open_clip", "pandas", "pyarrow.parquet", "pydantic", "ruamel.yaml"):
+    """Answers clients, several at once, until it is killed."""
+    for library in (*OF_STAGES, *OF_DVC):
         importlib.import_module(library)
-    with socket.socket(socket.AF_UNIX) as server:
+    gc.freeze()
+    with socket.socket(socket.AF_UNIX) as server, selectors.DefaultSelector() as selector:
         server.bind(address)
         server.listen()
+        selector.register(server, selectors.EVENT_READ)
         while True:
-            connection, _ = server.accept()
-            request, fds, _, _ = socket.recv_fds(connection, 65536, 2)
-            folder, arguments, os.environ["DVC_STAGE"], os.environ["DVC_ROOT"] = json.loads(request)
-            if (child := os.fork()) == 0:
-                run(folder, arguments, fds)
-            _, status = os.waitpid(child, 0)
-            connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
-            for opened in fds:
-                os.close(opened)
-            connection.close()
+            for key, _ in selector.select():
+                if key.fileobj is not server:
+                    selector.unregister(key.fileobj)
+                    finish(key.fd, *key.data)
+                    continue
+                connection, _ = server.accept()
+                if (child := os.fork()) == 0:
+                    server.close()
+                    answer(connection)
+                selector.register(os.pidfd_open(child), selectors.EVENT_READ, (child, connection))
 
 
-def run(folder: str, arguments: list[str], fds: list[int]) -> None:
-    """Runs `python -m module ...` in this process and ends it."""
-    os.dup2(fds[0], 1)
-    os.dup2(fds[1], 2)
+def finish(ended: int, child: int, connection: socket.socket) -> None:
+    """Tells a client how the process that ran its command ended."""
+    _, status = os.waitpid(child, 0)
+    os.close(ended)
+    with connection:
+        connection.sendall(str(os.waitstatus_to_exitcode(status) & 255).encode())
+
+
+def answer(connection: socket.socket) -> None:
+    """Runs a client's command in this process and ends it."""
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection, connection.makefile("rb") as request:
+        folder, program, arguments, environment = json.load(request)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
     os.chdir(folder)
-    _, module, *rest = arguments  # after -m
-    sys.argv = [module, *rest]
-    sys.path.insert(0, folder)
-    code = 0
+    os.environ.clear()
+    os.environ.update(environment)
+    code: object = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code = run_dvc(arguments) if program == "dvc" else run_module(folder, arguments)
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        if isinstance(stop.code, str):
-            print(stop.code, file=sys.stderr)
+        code = stop.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
     except BaseException:
         import traceback
 
@@ -73,7 +96,23 @@ def run(folder: str, arguments: list[str], fds: list[int]) -> None:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(code & 255 if isinstance(code, int) else int(code is not None))
+
+
+def run_dvc(arguments: list[str]) -> int:
+    """Runs `dvc ...`."""
+    from dvc.cli import main
+
+    sys.argv = ["dvc", *arguments]
+    return main(arguments)
+
+
+def run_module(folder: str, arguments: list[str]) -> None:
+    """Runs `python -m module ...`."""
+    _, module, *rest = arguments  # after -m
+    sys.argv = [module, *rest]
+    sys.path.insert(0, folder)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ the committed documents with the committed files.
 
 import json
 from collections.abc import Callable, Iterable
-from html import unescape
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +13,10 @@ import pandas as pd
 
 from reports.studies.benchmarks.measuring import shown
 from reports.studies.sweep import LABELS
+from stages.report.inputs import methods_of
+from stages.report.tables import Accuracy, Results, results_from
+from stages.report.threats import threats_of
+from stages.report.wording import NOISE, PRICE, clean_on_the_same, footnote, marked, percent, price, size, spread
 from stages.runtime.params import load_params
 
 Read = Callable[[str], str]  # path below the top folder -> content
@@ -24,7 +27,6 @@ COLUMNS = {  # of the table in README.md
     "pgd_eps8": "`pgd_eps8` (oblivious)",
     "adaptive_eps4": "`adaptive_eps4` (adaptive)",
 }
-PRICE = 0.25  # a class that loses less is not named
 # rows of the table `refreshed`: file under reports/experiments, threat
 REFRESHED = (
     ("seeds", "clean"),
@@ -82,72 +84,47 @@ def read_csv(read: Read, path: str) -> pd.DataFrame:
     return pd.read_csv(StringIO(read(path)))
 
 
-def percent(fraction: float) -> str:
-    """Return a fraction in percent."""
-    return f"{100 * fraction:.1f}"
-
-
-def accuracy(row: pd.Series) -> str:
-    """Return an accuracy, with its standard deviation where there are several seeds."""
-    return percent(row["accuracy"]) + ("" if pd.isna(row["std"]) else f" ± {percent(row['std'])}")
-
-
 def p_value(p: float) -> str:
     """Return a p-value in words, with `noise` if a test at 5 % cannot tell the difference from it."""
     value = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
     return value if p < 0.05 else f"noise ({value})"
 
 
+def study(read: Read) -> Results:
+    """Return the accuracies of the default."""
+    params = load_params()
+    methods, threats = methods_of(params, "all"), threats_of(params.oblivious, params.adaptive)
+    return results_from(read_csv(read, "reports/accuracy.csv"), DATASET, methods, threats)
+
+
+def cell(found: Results, line: Accuracy, interval: str = "") -> str:
+    """Return an accuracy with its marks, and with the clean accuracy on the same images if they are a subset."""
+    return ", ".join(filter(None, (marked(found, line, interval), clean_on_the_same(found, line))))
+
+
 def results(read: Read) -> str:
     """Return the table of README.md: a row for each method, its price by class in the last column."""
-    lines = read_csv(read, "reports/accuracy.csv").query("dataset == @DATASET").set_index(["method", "threat"])
-    classes = read_csv(read, "reports/classes.csv").query("dataset == @DATASET and threat == 'clean'")
-    everything = lines["n"].max()
-    rows, subsets = [], set()
-    for method in load_params().methods.all():
-        cells = [method.label]
-        for threat in COLUMNS:
-            line = lines.loc[(method.name, threat)]
-            noise = "°" if line["p_reference"] >= 0.05 else ""
-            subset = f", clean {percent(line['clean_accuracy'])}" if line["n"] < everything else ""
-            subsets |= {line["n"]} - {everything}
-            cells.append(f"{accuracy(line)}{noise}{subset}")
-        lost = classes.query("method == @method.name and gain <= -@PRICE").sort_values("gain")
-        price = ", ".join(
-            f"{unescape(row['class'])} {percent(row['accuracy'] - row['gain'])} → {percent(row['accuracy'])}"
-            for _, row in lost.iterrows()
-        )
-        rows.append([*cells, price or "-"])
-    marked = [
-        name + (f", n = {n}†" if (n := lines.loc[(REFERENCE, threat), "n"]) < everything else f", n = {n}")
-        for threat, name in COLUMNS.items()
+    found = study(read)
+    classes = read_csv(read, "reports/classes.csv").query("dataset == @DATASET")
+    rows = [
+        [one.label, *(cell(found, found.lines[name, one.name]) for name in COLUMNS), price(classes, one) or "-"]
+        for one in found.methods
     ]
+    heads = [f"{text}, n = {size(found, found.lines[name, REFERENCE])}" for name, text in COLUMNS.items()]
     notes = ["±: standard deviation over tuning seeds; an adaptive attack goes through the first seed."]
-    notes += ["°: within noise of hand-written (McNemar on every seed, Holm-corrected, 5 %)."]
-    notes += [f"Price: classes that lose {100 * PRICE:.0f} points or more on clean images."]
-    if subsets:
-        count = " or ".join(str(n) for n in sorted(subsets))
-        notes += [f"†: {count} of {everything} test images, a class-balanced draw; clean: the same images."]
-    return table(["method", *marked, "price by class"], rows) + "\n" + " ".join(notes) + "\n"
+    notes += [f"{NOISE}: within noise of {found.reference.label} (McNemar on every seed, Holm-corrected, 5 %)."]
+    notes += [f"Price: classes that lose {100 * PRICE:.0f} points or more on clean images.", footnote(found)]
+    return table(["method", *heads, "price by class"], rows) + "\n" + " ".join(filter(None, notes)) + "\n"
 
 
 def default(read: Read) -> str:
     """Return all accuracies of the default, a row for each threat, with 95 % Wilson intervals."""
-    lines = read_csv(read, "reports/accuracy.csv").query("dataset == @DATASET").set_index(["threat", "method"])
-    methods = load_params().methods.all()
-    everything = lines["n"].max()
-    rows = []
-    for threat in dict.fromkeys(lines.index.get_level_values("threat")):
-        line = lines.loc[(threat, methods[0].name)]
-        knowledge = "" if line["knowledge"] == "clean" else line["knowledge"]
-        cells = [f"`{threat}`", knowledge, f"{line['n']}{'†' * bool(line['n'] < everything)}"]
-        for method in methods:
-            line = lines.loc[(threat, method.name)]
-            noise = "°" if line["p_reference"] >= 0.05 else ""
-            subset = f", clean {percent(line['clean_accuracy'])}" if line["n"] < everything else ""
-            cells.append(f"{accuracy(line)} ({percent(line['low'])}-{percent(line['high'])}){noise}{subset}")
-        rows.append(cells)
-    return table(["threat", "attacker", "n", *(method.label for method in methods)], rows)
+    found, rows = study(read), []
+    for threat in found.threats:
+        lines = found.of_threat(threat)
+        about = [f"`{threat.name}`", threat.knowledge if threat.attack else "", size(found, lines[0])]
+        rows.append([*about, *(cell(found, line, f" ({percent(line.low)}-{percent(line.high)})") for line in lines)])
+    return table(["threat", "attacker", "n", *(method.label for method in found.methods)], rows)
 
 
 def starts(read: Read) -> str:
@@ -175,7 +152,7 @@ def refreshed(read: Read) -> str:
         reference, ours = lines.loc[REFERENCE], lines.loc["advpt_refreshed"]
         gain = f"{100 * (ours['accuracy'] - reference['accuracy']):+.1f}, {p_value(ours['p_zero_shot'])}"
         what = f"{ELSEWHERE[name]}, {OLDER[threat]}" if name in ELSEWHERE else OLDER[threat]
-        numbers = [accuracy(line) for line in (reference, lines.loc["advpt"], ours)]
+        numbers = [spread(line["accuracy"], line["std"]) for line in (reference, lines.loc["advpt"], ours)]
         rows.append([what, str(ours["n"]), str(ours["seeds"]), *numbers, gain])
     labels = [LABELS[name] for name in (REFERENCE, "advpt", "advpt_refreshed")]
     return table(["threat", "n", "attacked seeds", *labels, "gain over hand-written"], rows)
@@ -254,6 +231,20 @@ def reliability(read: Read) -> str:
     return f"{made}\n{table(['damaged files', 'tried', 'refused by name', 'read whole'], rows)}"
 
 
+def supported(read: Read) -> str:
+    """Return the models of open_clip, by whether they are accepted and why not."""
+    lines = read_csv(read, "reports/supported.csv").fillna({"refused": ""})
+    lines["fast"] = lines["fast"].eq(True)
+    rows = []
+    for (refused, fast, tokens), group in lines.groupby(["refused", "fast", "context_length"], dropna=False):
+        accepted = "accepted, fast image tower" if fast else "accepted"
+        order = (refused != "", not fast, -len(group))
+        cells = [f"refused: {refused}" if refused else accepted, "" if pd.isna(tokens) else f"{tokens:.0f}"]
+        rows.append((order, [*cells, str(len(group)), ", ".join(group["name"])]))
+    head = [f"open_clip {lines['open_clip'].iloc[0]}", "tokens of a text", "models", "names"]
+    return table(head, (row for _, row in sorted(rows)))
+
+
 DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
     "README.md": {"results": results},
     "docs/experiments.md": {
@@ -265,6 +256,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "rounds": rounds,
         "folds": folds,
     },
+    "docs/models-and-data.md": {"supported": supported},
     "docs/performance.md": {"benchmarks": benchmarks},
     "docs/reliability.md": {"reliability": reliability},
 }

@@ -27,16 +27,18 @@ ROUND = 10  # steps of PGD between two checks of which images are fooled already
 QUARTERS = 4  # of each attack of the suite, each with its own step size; between them it checks which images are fooled
 
 
-def among_copies(victim: Victim) -> Callable[..., Tensor]:
-    """Return the victim's `forward` with at least SMALLEST_BATCH images in its towers: copies of the first fill up.
+def among_copies(victim: Victim, batch: Tensor) -> Callable[..., Tensor]:
+    """Return the victim's `forward` for survivors of a batch, in the company of copies of the first of them.
 
-    Small matrix products take other kernels, whose sums differ in the last bit: then it would matter to an image how
-    many others of its batch are fooled already.
+    At least SMALLEST_BATCH images are in the towers, or as many as the batch has where memory holds no more: small
+    matrix products take other kernels, whose sums differ in the last bit, and it must not matter to an image how many
+    others of its batch are fooled already.
     """
+    smallest = min(SMALLEST_BATCH, len(batch))
 
     def logits_of(images: Tensor, noise: ImageNoise | None = None) -> Tensor:
         images = victim.process(images, noise)
-        copies = images[:1].expand(max(SMALLEST_BATCH - len(images), 0), -1, -1, -1)
+        copies = images[:1].expand(max(smallest - len(images), 0), -1, -1, -1)
         return victim.classify(torch.cat([images, copies]).contiguous(memory_format=torch.channels_last))[: len(images)]
 
     return logits_of
@@ -72,9 +74,10 @@ def left_out(settings: AdaptiveAttack, classes: int) -> str:
 def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
     """Return PGD with restarts; it stops for an image that is fooled as stored, unless the victim is random."""
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
-    logits_of = among_copies(victim)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        logits_of = among_copies(victim, images)
+
         def advance(images_adv: Tensor, places: Tensor, *, first: bool, count: int) -> Tensor:
             noise_of_these = noise.take(places)
             objective = OBJECTIVES[settings.objective](partial(logits_of, noise=noise_of_these), labels[places])
@@ -90,52 +93,63 @@ def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
 
         starts = range(0, steps, ROUND)
         rounds = [partial(advance, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
-        fooled = none_fooled if victim.is_random else fooled_by(logits_of, labels)
+        fooled = none_fooled if victim.is_random else fooled_by(through_8_bits(logits_of), labels)
         return attack_survivors(rounds * settings.restarts, images, fooled=fooled)
 
     return attack
 
 
 def suite_attack(settings: Suite, victim: Victim) -> Attack:
-    """Return a suite of attacks on the cross-entropy, then towards the nearest wrong classes, on images not yet fooled.
+    """Return a suite of attacks, each on the images that none before it has fooled as they would be stored.
 
-    Each attack begins with a step of 2 eps, in every second restart with one of eps, which is halved after each quarter
-    of its steps.
+    The cross-entropy and the margin go first, then the nearest wrong classes: at first those on the clean image if
+    logits were linear, in every further restart those nearest to winning where the attack on the margin ended. Each
+    attack begins with a step of eps, which is halved after each quarter of its steps.
     """
     ball = LinfBall(settings.eps / 255)
     bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
-    logits_of = among_copies(victim)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        logits_of = through_8_bits(among_copies(victim, images))
         with torch.no_grad():
             classes = logits_of(images[:1]).shape[1]
-        aims = range(min(settings.targets, CANDIDATES, classes - 1))
-        nearest = torch.full((len(images), len(aims)), -1, device=images.device)
+        count = min(settings.targets, CANDIDATES, classes - 1)
+        targets = labels.new_zeros(len(images), count)
 
-        def objective_of(places: Tensor, aim: int | None) -> Objective:
-            if aim is None:
-                return cross_entropy(logits_of, labels[places])
-            if (nearest[places] < 0).any():  # the first targeted attack on an image
-                nearest[places] = nearest_classes(logits_of, images[places], labels[places], len(aims))
-            return towards(logits_of, labels[places], nearest[places, aim])
+        def choose_nearest(images_adv: Tensor, places: Tensor) -> Tensor:
+            targets[places] = nearest_classes(logits_of, images[places], labels[places], count)
+            return images_adv
 
-        def advance(images_adv: Tensor, places: Tensor, *, aim: int | None, restart: int, quarter: int) -> Tensor:
-            return pgd(
-                objective_of(places, aim),
-                images[places],
-                ball=ball,
-                step_size=2 * ball.eps / 2 ** (restart % 2 + quarter),
-                steps=bounds[quarter + 1] - bounds[quarter],
-                noise=noise.take(places),
-                start=images_adv if quarter else None,
-            )
+        @torch.no_grad()
+        def choose_again(images_adv: Tensor, places: Tensor) -> Tensor:
+            wrong = logits_of(images_adv).scatter(1, labels[places, None], -torch.inf)
+            targets[places] = wrong.topk(count, dim=1).indices
+            return images_adv
 
-        rounds = [
-            partial(advance, aim=aim, restart=restart, quarter=quarter)
-            for restart in range(settings.restarts)
-            for aim in (None, *aims)
-            for quarter in range(QUARTERS)
+        def towards_target(rank: int, places: Tensor) -> Objective:
+            return towards(logits_of, labels[places], targets[places, rank])
+
+        def rounds_of(objective_of: Callable[[Tensor], Objective]) -> list[Callable[[Tensor, Tensor], Tensor]]:
+            def advance(images_adv: Tensor, places: Tensor, *, quarter: int) -> Tensor:
+                return pgd(
+                    objective_of(places),
+                    images[places],
+                    ball=ball,
+                    step_size=ball.eps / 2**quarter,
+                    steps=bounds[quarter + 1] - bounds[quarter],
+                    noise=noise.take(places),
+                    start=images_adv if quarter else None,
+                )
+
+            return [partial(advance, quarter=quarter) for quarter in range(QUARTERS)]
+
+        untargeted = [
+            *rounds_of(lambda places: cross_entropy(logits_of, labels[places])),
+            *rounds_of(lambda places: margin(logits_of, labels[places])),
         ]
+        targeted = [one for rank in range(count) for one in rounds_of(partial(towards_target, rank))]
+        rounds = [*untargeted, choose_nearest, *targeted]
+        rounds += [*untargeted, choose_again, *targeted] * (settings.restarts - 1)
         return attack_survivors(rounds, images, fooled=fooled_by(logits_of, labels))
 
     return attack
@@ -147,11 +161,11 @@ def none_fooled(images_adv: Tensor, places: Tensor) -> Tensor:
 
 
 def fooled_by(logits_of: Encoder, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function that says which images, rounded as they would be stored, are classified wrongly."""
+    """Return a function that says which images of a batch are classified wrongly."""
 
     @torch.no_grad()
     def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
-        return through_8_bits(logits_of)(images_adv).argmax(-1) != labels[places]
+        return logits_of(images_adv).argmax(-1) != labels[places]
 
     return fooled
 

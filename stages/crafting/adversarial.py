@@ -154,12 +154,17 @@ class Tuning:
         """
         choices, clean = self.settings["eps"], round(self.settings["clean_fraction"] * len(batch))
         prompts = {name: parameters[name].detach() for name in self.learner.on_images}
-        encode, pixels = self.filled(self.gradient_encoder, prompts), batch.pixels.copy()
+        pixels = batch.pixels.copy()
+
+        def logits_of(images: Tensor) -> Tensor:
+            features = self.learner.encode_image(self.gradient_encoder, filled(images), prompts)
+            return self.logits(features, text_features)[: len(images)]
+
         for turn, eps in enumerate(choices):
             chosen = np.arange(clean + turn, len(batch), len(choices))
             if len(chosen):
                 pixels[chosen] = craft_shard(
-                    self.attack_of(encode, text_features, eps=eps, key=key),
+                    self.attack_of(logits_of, eps=eps, key=key),
                     batch.take(chosen),
                     ball=LinfBall(eps / 255),
                     seed=self.seed,
@@ -168,15 +173,14 @@ class Tuning:
                 ).pixels
         return Images(batch.ids, batch.labels, pixels)
 
-    def attack_of(self, encode: Encoder, text_features: Tensor, *, eps: float, key: str) -> Attack:
+    def attack_of(self, logits_of: Encoder, *, eps: float, key: str) -> Attack:
         """Return PGD on the loss of tuning, eps in 1/255, its start not clipped before the first gradient."""
         ball, step_size, steps = steps_of(eps, self.settings["steps"], self.settings["step_ratio"])
 
         def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
             noise = noise.beside(key)
             drawn = noise.uniform(tuple(images.shape[1:]), low=-1, high=1).to(images.device)
-            objective = cross_entropy(lambda those: self.logits(encode(those), text_features), labels)
-            start = images + ball.eps * drawn
+            objective, start = cross_entropy(logits_of, labels), images + ball.eps * drawn
             return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start)
 
         return attack
@@ -190,15 +194,16 @@ class Tuning:
         """
 
         def of_batch(part: Images) -> np.ndarray:
-            images, labels = to_tensor(part.pixels, self.device), torch.tensor(part.labels, device=self.device)
+            count, labels = len(part), torch.tensor(part.labels, device=self.device)
+            images = filled(to_tensor(part.pixels, self.device))
             own = {name: tensor.expand(len(images), *tensor.shape).clone() for name, tensor in prompts.items()}
             for tensor in own.values():
                 tensor.requires_grad_()
             with torch.set_grad_enabled(bool(own)):
-                features = self.filled(self.clip.encode_image, own)(images)
-                losses = F.cross_entropy(self.logits(features, text_features), labels, reduction="sum")
+                features = self.learner.encode_image(self.clip.encode_image, images, own)
+                losses = F.cross_entropy(self.logits(features, text_features)[:count], labels, reduction="sum")
             found = torch.autograd.grad(losses, list(own.values())) if own else ()
-            columns = [features.detach(), *(gradient.flatten(1) for gradient in found)]
+            columns = [features.detach()[:count], *(gradient[:count].flatten(1) for gradient in found)]
             return torch.cat(columns, dim=1).cpu().numpy()
 
         batching = even_batches(self.runtime, len(met), self.device.type)
@@ -208,25 +213,18 @@ class Tuning:
         shaped = zip(prompts.items(), gradients, strict=True)
         return features, {name: gradient.unflatten(1, tensor.shape) for (name, tensor), gradient in shaped}
 
-    def filled(self, encode: Encoder, prompts: dict[str, Tensor]) -> Encoder:
-        """Return the image tower under prompts, with at least SMALLEST_BATCH images in it: copies of the first fill up.
-
-        Small matrix products take other kernels, whose sums differ in the last bit.
-        """
-
-        def filled(images: Tensor) -> Tensor:
-            copies = max(SMALLEST_BATCH - len(images), 0)
-
-            def encode_filled(shown: Tensor) -> Tensor:
-                return encode(torch.cat([shown, shown[:1].expand(copies, -1, -1, -1)])) if copies else encode(shown)
-
-            return self.learner.encode_image(encode_filled, images, prompts)[: len(images)]
-
-        return filled
-
     def logits(self, features: Tensor, text_features: Tensor) -> Tensor:
         """Return the logits (N, K) of the loss, divided by its temperature."""
         return cosine_logits(features, text_features, self.clip.logit_scale / self.settings["temperature"])
+
+
+def filled(images: Tensor) -> Tensor:
+    """Return at least SMALLEST_BATCH images, copies of the first behind them (N, C, H, W).
+
+    Small matrix products take other kernels, whose sums differ in the last bit.
+    """
+    copies = max(SMALLEST_BATCH - len(images), 0)
+    return torch.cat([images, images[:1].expand(copies, -1, -1, -1)]) if copies else images
 
 
 def state_of(parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer, generator: torch.Generator) -> Arrays:
@@ -245,7 +243,7 @@ def restore(
         with torch.no_grad():
             tensor.copy_(torch.tensor(arrays[name]))
         kept = {key.partition("/")[2]: array for key, array in arrays.items() if key.startswith(f"{name}/")}
-        optimizer.state[tensor] = {
-            key: torch.tensor(array, device="cpu" if key == "step" else tensor.device) for key, array in kept.items()
-        }
+        if "step" in kept:  # a number, which torch keeps on the CPU and files hold as an array of one
+            optimizer.state[tensor]["step"] = torch.tensor(kept.pop("step").item())
+        optimizer.state[tensor] |= {key: torch.tensor(array, device=tensor.device) for key, array in kept.items()}
     generator.set_state(torch.tensor(arrays["generator"]))

@@ -70,14 +70,11 @@ def embed_shard(
 ) -> Bank:
     """Embed a shard of stored images.
 
-    A shard of fewer than SMALLEST_BATCH images is filled up with copies: small matrix products use other kernels, whose
-    sums differ in the last bit, and the features of an image must not depend on the number of images beside it.
-
     Args:
         clip: The model, or a method with its image prompt; its defence is `prepare`.
         shard: N images.
         device: Where to compute.
-        runtime: Batch size and number of batches side by side; neither changes the result.
+        runtime: Batch size, SMALLEST_BATCH at least, and number of batches side by side; neither changes the result.
         prepare: Maps images (n, C, H, W) and their ids to the images that are encoded; None for no change.
 
     Returns:
@@ -91,7 +88,6 @@ def embed_shard(
             images = prepare(images, part.ids)
         return clip.encode_image(images).float().cpu().numpy()
 
-    count = max(len(shard), min(SMALLEST_BATCH, runtime.batch_size))
-    enough = shard.take(np.arange(count) % len(shard))
-    embeddings = over_batches(embed_batch, enough, even_batches(runtime, count, device.type))
-    return Bank(shard.ids, shard.labels, embeddings[: len(shard)])
+    runtime = runtime.model_copy(update={"batch_size": max(runtime.batch_size, SMALLEST_BATCH)})
+    embeddings = over_batches(embed_batch, shard, even_batches(runtime, len(shard), device.type))
+    return Bank(shard.ids, shard.labels, embeddings)

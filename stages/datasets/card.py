@@ -1,10 +1,11 @@
 """The card of a data set: what the pipeline needs to know besides its images, as readable JSON."""
 
+from collections import Counter
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from stages.datasets.names import composed
+from stages.datasets.places import composed
 from stages.storage.layout import card_file
 from stages.storage.notes import read_note, write_note
 
@@ -39,17 +40,14 @@ class Card(BaseModel):
     @field_validator("class_names")
     @classmethod
     def distinct(cls, names: list[str]) -> list[str]:
-        """Classes must differ once underscores are read as spaces, or no prompt could tell them apart.
-
-        Names come out in NFC.
-        """
+        """Return the names in NFC; refuse those that are equal once underscores are read as spaces, as prompts do."""
         names = [composed(name) for name in names]
         spoken = [name.replace("_", " ") for name in names]
         if len(names) < 2:
             raise ValueError(f"{len(names)} class; a classifier needs at least 2")
-        if len(set(spoken)) < len(spoken):
-            doubled = next(name for name in spoken if spoken.count(name) > 1)
-            raise ValueError(f"two classes are called {doubled!r}; rename one")
+        for name, count in Counter(spoken).items():
+            if count > 1:
+                raise ValueError(f"two classes are called {name!r}; rename one")
         return names
 
 
@@ -59,11 +57,7 @@ def write_card(path: Path, card: Card) -> None:
 
 
 def read_card(dataset: str) -> Card:
-    """Read the card of a data set.
-
-    Raises:
-        ValueError: If the file is missing, damaged or no card.
-    """
+    """Read the card of a data set; a ValueError names a file that is missing, damaged or no card."""
     path = card_file(dataset)
     try:
         return Card.model_validate(read_note(path))

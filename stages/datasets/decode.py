@@ -7,10 +7,8 @@ import mmap
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -28,28 +26,18 @@ STEEPEST_ASPECT = 20  # longer side over shorter side
 IN_CACHE = re.compile(r".*/files/md5/[0-9a-f]{2}/[0-9a-f]{30}")  # a file in a cache of DVC, named by its content
 
 BITS, COMPRESSION, BLACK, ORIENTATION = 258, 259, 262, 274  # TIFF and EXIF tags; BLACK is PhotometricInterpretation
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+TURN = Image.Transpose
+TURNS = {2: TURN.FLIP_LEFT_RIGHT, 3: TURN.ROTATE_180, 4: TURN.FLIP_TOP_BOTTOM, 5: TURN.TRANSPOSE, 6: TURN.ROTATE_270,
+         7: TURN.TRANSVERSE, 8: TURN.ROTATE_90}  # fmt: skip
 
 
 def open_files(raw: Path) -> Callable[[str], Image.Image]:
-    """Opens an image by its id, as `decode` does.
-
-    Args:
-        raw: The raw folder; may itself be a link.
-    """
+    """Return a function that decodes an image of the raw folder by its id."""
     return lambda id: decode(path_of(raw, id))
 
 
 def path_of(raw: Path, id: str) -> Path:
-    """The file of an id.
+    """Return the file of an id.
 
     Raises:
         ValueError: If it lies outside the raw folder, by `..` or through a link that does not end in a cache of DVC.
@@ -62,40 +50,25 @@ def path_of(raw: Path, id: str) -> Path:
 
 
 def read_content(raw: Path, id: str) -> bytes:
-    """The bytes of an image's file, which tell it from all others.
-
-    Raises:
-        ValueError: If it cannot be read, or as `path_of` does.
-    """
+    """Return the bytes of an image's file, which tell it from all others; a ValueError names one that is unreadable."""
     path = path_of(raw, id)
     try:
-        return ordinary(path).read_bytes()
+        require_regular(path)
+        return path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error}); a readable file is allowed") from error
 
 
-def ordinary(path: Path) -> Path:
-    """The path again, if reading it neither fails at once, nor waits for ever, as a pipe does, nor fills the memory.
-
-    Raises:
-        OSError: If it is something else.
-    """
+def require_regular(path: Path) -> None:
+    """Raise an OSError for what would fail at once, wait for ever, as a pipe does, or fill the memory when read."""
     if not path.is_file():
         raise FileNotFoundError("missing, or no ordinary file")
     if (size := path.stat().st_size) > LARGEST_FILE:
         raise OSError(f"{size} bytes; at most {LARGEST_FILE} are allowed")
-    return path
-
-
-@contextmanager
-def mapped(path: Path) -> Iterator[Any]:
-    """The bytes of a file; however many a damaged header has somebody read, no more are set aside than there are."""
-    with ordinary(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        yield content
 
 
 def decode(path: Path) -> Image.Image:
-    """Decodes one image file; its content decides the format, not its name. Safe to call from several threads.
+    """Decode one image file; its content decides the format, not its name. Safe to call from several threads.
 
     Args:
         path: The file.
@@ -109,7 +82,13 @@ def decode(path: Path) -> Image.Image:
     """
     assert not ImageFile.LOAD_TRUNCATED_IMAGES, "a library makes Pillow accept damaged images"
     try:
-        with mapped(path) as content, Image.open(content, formats=FORMATS) as image:
+        require_regular(path)
+        # mapped, so that however much a damaged header has Pillow read, no more memory is taken than the file has bytes
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+            Image.open(content, formats=FORMATS) as image,  # type: ignore[arg-type]
+        ):
             if not (fault := fault_of(image)):
                 image.load()
                 return to_rgb(upright(image))
@@ -120,14 +99,15 @@ def decode(path: Path) -> Image.Image:
 
 
 def fault_of(image: ImageFile.ImageFile) -> str | None:
-    """What the header says against the image, and what is allowed; None if nothing."""
-    width, height = image.size
-    if width * height > LARGEST:
-        return f"{width} x {height} pixels; at most {LARGEST} are allowed"
-    if min(image.size) < SMALLEST_SIDE:
-        return f"{width} x {height} pixels; each side needs at least {SMALLEST_SIDE}"
-    if max(image.size) > STEEPEST_ASPECT * min(image.size):
-        return f"{width} x {height} pixels; an aspect of at most {STEEPEST_ASPECT}:1 is allowed"
+    """Return what the header says against the image, and what is allowed; None if nothing."""
+    size = "{} x {} pixels".format(*image.size)
+    short, long = sorted(image.size)
+    if short * long > LARGEST:
+        return f"{size}; at most {LARGEST} are allowed"
+    if short < SMALLEST_SIDE:
+        return f"{size}; each side needs at least {SMALLEST_SIDE}"
+    if long > STEEPEST_ASPECT * short:
+        return f"{size}; an aspect of at most {STEEPEST_ASPECT}:1 is allowed"
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's JPEG with a preview behind it
         return f"animated or several pages ({image.format}); one still image is allowed"
     if image.mode not in MODES:
@@ -138,7 +118,7 @@ def fault_of(image: ImageFile.ImageFile) -> str | None:
 
 
 def misread(image: ImageFile.ImageFile) -> str | None:
-    """Names the kinds of pixel that Pillow takes for others without an error; None if it is none of them."""
+    """Name the kinds of pixel that Pillow takes for others without an error; None if it is none of them."""
     tags = getattr(image, "tag_v2", {})
     if image.format == "TIFF" and not {BITS, COMPRESSION, BLACK} <= set(tags):
         return "a TIFF that does not state its bits, its compression and what black is"
@@ -152,7 +132,7 @@ def misread(image: ImageFile.ImageFile) -> str | None:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Applies the EXIF rotation (Pillow itself has done so for a TIFF, and removed the tag)."""
+    """Apply the EXIF rotation (Pillow itself has done so for a TIFF, and removed the tag)."""
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
     except SyntaxError:  # EXIF that Pillow cannot read; the pixels are whole, and in a JPEG it says nothing either
@@ -161,19 +141,14 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts any of MODES to RGB without metadata: 16 bits keep the upper 8, transparency is laid on white."""
-    if image.mode in MODES_16:
-        image = upper_8(image)
+    """Convert any of MODES to RGB without metadata: 16 bits keep the upper 8, transparency is laid on white."""
+    if image.mode in MODES_16:  # upper 8 bits and alpha, as Pillow reads 16-bit colour
+        values = np.asarray(image)
+        alpha = np.where(values == image.info.get("transparency", -1), 0, 255)
+        image = Image.fromarray(np.stack([values >> 8, alpha], axis=-1).astype(np.uint8), "LA")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     rgb = image.convert("RGB")
     rgb.info = {}
     return rgb
-
-
-def upper_8(image: Image.Image) -> Image.Image:
-    """A 16-bit grey image -> its upper 8 bits and alpha, as Pillow reads 16-bit colour."""
-    values = np.asarray(image)
-    alpha = np.where(values == image.info.get("transparency", -1), 0, 255)
-    return Image.fromarray(np.stack([values >> 8, alpha], axis=-1).astype(np.uint8), "LA")

@@ -1,75 +1,38 @@
-"""Filling of a raw folder: by downloads through torchvision, or by the user's hands."""
+"""Filling of a raw folder: by downloads through torchvision, or by the user's hands, with an error that says how."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def by_torchvision(name: str, *, page: str) -> Callable[[Path], None]:
-    """Makes the download of one of torchvision's data sets, which compares the archives with their digests.
-
-    Args:
-        name: Of the class in `torchvision.datasets`.
-        page: Where a person finds the data set.
-
-    Returns:
-        A function of the raw folder; a failed download is a ValueError that says what to put there instead.
-    """
-
-    def download(raw: Path) -> None:
+def by_torchvision(raw: Path, *, name: str, page: str) -> None:
+    """Download one of torchvision's data sets, called `name` there, which compares the archives with their digests."""
+    with saying_what_failed(raw, f"torchvision.datasets.{name}", page):
         from torchvision import datasets
 
         getattr(datasets, name)(raw, download=True)
 
-    return saying_what_failed(download, what=f"torchvision.datasets.{name}", page=page)
 
-
-def by_archive(url: str, md5: str, *, page: str) -> Callable[[Path], None]:
-    """Makes the download of one archive, for which torchvision knows no digest.
-
-    Args:
-        url: Of the archive.
-        md5: Its digest.
-        page: Where a person finds the data set.
-
-    Returns:
-        A function of the raw folder; a failed download is a ValueError that says what to put there instead.
-    """
-
-    def download(raw: Path) -> None:
+def by_archive(raw: Path, *, url: str, md5: str, page: str) -> None:
+    """Download one archive, for which torchvision knows no digest."""
+    with saying_what_failed(raw, url, page):
         from torchvision.datasets.utils import download_and_extract_archive
 
         download_and_extract_archive(url, raw, md5=md5)
 
-    return saying_what_failed(download, what=url, page=page)
+
+@contextmanager
+def saying_what_failed(raw: Path, what: str, page: str) -> Iterator[None]:
+    """Turn a failure into a ValueError: what, and the page from which a person gets the data set."""
+    try:
+        yield
+    except Exception as error:  # the network, the page and the archive each fail in their own ways
+        raise ValueError(
+            f"{raw}: the download of {what} failed ({error}); empty the folder and try again, "
+            f"or put there by hand what {page} offers, unpacked"
+        ) from error
 
 
-def saying_what_failed(download: Callable[[Path], None], *, what: str, page: str) -> Callable[[Path], None]:
-    """Makes a download whose failures are errors of the user's kind: what, and the remedy."""
-
-    def guarded(raw: Path) -> None:
-        try:
-            download(raw)
-        except Exception as error:  # the network, the page and the archive each fail in their own ways
-            raise ValueError(
-                f"{raw}: the download of {what} failed ({error}); empty the folder and try again, "
-                f"or put there by hand what {page} offers, unpacked"
-            ) from error
-
-    return guarded
-
-
-def by_hand(what: str, *, page: str) -> Callable[[Path], None]:
-    """Makes the answer for a data set that only a person can get.
-
-    Args:
-        what: Folders and files to put into the raw folder.
-        page: Where a person finds them.
-
-    Returns:
-        A function of the raw folder that raises a ValueError saying so.
-    """
-
-    def refuse(raw: Path) -> None:
-        raise ValueError(f"{raw}: no images, and this data set has no download; put {what} there, from {page}")
-
-    return refuse
+def by_hand(raw: Path, *, what: str, page: str) -> None:
+    """Refuse, for a data set that only a person can get: `what` has to be put into the raw folder."""
+    raise ValueError(f"{raw}: no images, and this data set has no download; put {what} there, from {page}")

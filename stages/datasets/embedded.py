@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from stages.datasets.listing import Item, Listing, Source
+from stages.storage.files import replacing
 
 SIDE, PADDING = 28, 2  # pixels; the padding on each side
 FOLDER = Path("data/embedded/fashion")
@@ -30,11 +31,7 @@ SHA256 = {
 
 
 def copy_files(raw: Path, folder: Path = FOLDER) -> None:
-    """Copies the two files of a cut after comparing their digests; the folder's name is the cut's.
-
-    Raises:
-        ValueError: If a file is missing or another one; the message names it.
-    """
+    """Copy the two files of a cut after comparing their digests; the folder's name is the cut's."""
     for name, expected in zip(FILES, SHA256[folder.name], strict=True):
         path = folder / name
         if not path.is_file():
@@ -42,51 +39,36 @@ def copy_files(raw: Path, folder: Path = FOLDER) -> None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != expected:
             raise ValueError(f"{path}: damaged or another file (sha256 {found}, expected {expected})")
-        raw.mkdir(parents=True, exist_ok=True)
-        copy = raw / f".{name}.partial"
-        try:
+        with replacing(raw / name) as copy:
             shutil.copyfile(path, copy)
-            copy.replace(raw / name)
-        finally:
-            copy.unlink(missing_ok=True)
 
 
 def list_rows(raw: Path) -> Listing:
-    """Reads ids, labels and class names of both files."""
-    items = {}
-    for split in ("train", "test"):
-        table = read_rows(raw / f"{split}.parquet")
-        pairs = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
-        items[split] = [Item(id, label) for id, label in pairs]
-    class_names = json.loads(table.schema.metadata[b"provenance"])["class_names"]
-    train, test = ("-".join(str(int(part[end].id.split("/")[1])) for end in (0, -1)) for part in items.values())
-    where = f"training images {train}, test images {test} of the original files"
-    return Listing(class_names, **items, splits=where)
+    """Read ids, labels and class names of both files."""
+    tables = [read_rows(raw / name) for name in FILES]
+    train, test = (
+        [Item(row["id"], row["label"]) for row in table.select(["id", "label"]).to_pylist()] for table in tables
+    )
+    class_names = json.loads(tables[0].schema.metadata[b"provenance"])["class_names"]
+    first_to_last = ["-".join(str(int(items[end].id.split("/")[1])) for end in (0, -1)) for items in (train, test)]
+    told = "training images {}, test images {} of the original files".format(*first_to_last)
+    return Listing(class_names, train, test, splits=told)
 
 
 def content_of(raw: Path) -> Callable[[str], bytes]:
-    """Looks up the raw bytes of an image by its id; holds all of them."""
-    tables = [read_rows(raw / name) for name in FILES]
-    content = {
-        id: image
-        for table in tables
-        for id, image in zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True)
-    }
-    return content.__getitem__
+    """Return a function that looks up the raw bytes of an image by its id; it holds all of them."""
+    rows = [row for name in FILES for row in read_rows(raw / name).to_pylist()]
+    return {row["id"]: row["image"] for row in rows}.__getitem__
 
 
 def open_rows(raw: Path) -> Callable[[str], Image.Image]:
-    """Opens an image by its id."""
+    """Return a function that opens an image by its id."""
     content = content_of(raw)
     return lambda id: Image.fromarray(images_of(np.frombuffer(content(id), np.uint8).reshape(1, SIDE, SIDE))[0])
 
 
 def read_rows(path: Path) -> pa.Table:
-    """Reads one of the two files.
-
-    Raises:
-        ValueError: If it is missing or damaged.
-    """
+    """Read one of the two files; a ValueError names one that is missing or damaged."""
     try:
         return pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
@@ -94,7 +76,7 @@ def read_rows(path: Path) -> pa.Table:
 
 
 def images_of(grey: np.ndarray) -> np.ndarray:
-    """Grey images (N, 28, 28), uint8 -> (N, 32, 32, 3), uint8, padded with black, the background of these images."""
+    """Pad grey images (N, 28, 28), uint8, with black, the background of these images, to (N, 32, 32, 3), uint8."""
     sides = (PADDING, PADDING)
     return np.repeat(np.pad(grey, ((0, 0), sides, sides))[..., None], 3, axis=-1)
 

@@ -4,12 +4,13 @@
     data/raw/<dataset>/test/<class>/*       images to judge; without this folder, a part of train is held out
     data/raw/<dataset>/classes.json         optional: {"template": "a photo of a {}.", "names": {"<class>": "<name>"}}
 
-Class names are compared in one Unicode form (NFC). What counts as a file is said in `places.py`; anything that is not
-expected is an error, so that a misspelt name is no silent loss.
+What counts as a file is said in `places.py`; anything that is not expected is an error, so that a misspelt name is no
+silent loss.
 """
 
 import hashlib
 import json
+import os
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -17,8 +18,7 @@ from typing import Any
 
 from stages.datasets.decode import path_of, read_content
 from stages.datasets.listing import Item, Listing, Source
-from stages.datasets.names import by_composed, composed
-from stages.datasets.places import entries_of, shortened
+from stages.datasets.places import by_composed, composed, entries_of
 
 TEMPLATE = "a photo of a {}."
 LAYOUT = "train/<class>/* and test/<class>/*, or one of them alone"
@@ -26,15 +26,7 @@ ALLOWED = ("train", "test", "classes.json")
 
 
 def folder_source(raw: Path, *, held_out: float) -> Source:
-    """A data set that is the user's own folder.
-
-    Args:
-        raw: The folder.
-        held_out: Share of each class to judge on, if there is no test folder; in (0, 1).
-
-    Raises:
-        ValueError: If `classes.json` is wrong.
-    """
+    """Describe the user's own folder; without a test folder, a share in (0, 1) of each class is held out."""
     return Source(
         template=read_naming(raw)[0],
         origin=f"the user's folder {raw}",
@@ -46,107 +38,79 @@ def folder_source(raw: Path, *, held_out: float) -> Source:
 
 
 def refuse(raw: Path) -> None:
-    """There is nothing to download.
-
-    Raises:
-        ValueError: Always; it says what to put where.
-    """
+    """Say what to put where: there is nothing to download."""
     raise ValueError(f"{raw}: no images; put your own there as {LAYOUT}")
 
 
 def list_folder(raw: Path, *, held_out: float) -> Listing:
-    """Lists the images; labels follow the sorted names (NFC) of the folders in train, without train of those in test.
-
-    Args:
-        raw: The folder.
-        held_out: Share of each class to judge on, if there is no test folder; in (0, 1).
+    """List the images; labels follow the sorted names (NFC) of the folders in train, without train of those in test.
 
     Raises:
-        ValueError: If a folder is missing, empty or not expected, or there are not two classes with different names.
+        ValueError: If a folder is missing, empty or not expected, or no share can be held out.
     """
-    if unknown := [name for name in entries(raw) if name not in ALLOWED]:
+    found = [entry.name for entry in entries(raw)]
+    if unknown := [name for name in found if name not in ALLOWED]:
         raise ValueError(f"{raw / unknown[0]}: not expected; allowed are {', '.join(ALLOWED)}")
-    splits = [name for name in ("train", "test") if name in entries(raw)] or ["train"]
+    splits = [name for name in ("train", "test") if name in found] or ["train"]
     folders = list(classes_in(raw / splits[0]))
-    class_names = spoken_names(raw / splits[0], folders)
+    names = display_names(raw / splits[0], folders)
     items = {split: items_in(raw, split, folders) for split in splits}
     if "test" in splits:
         told = f"the user's folder{'s' * (len(splits) - 1)} {' and '.join(splits)}"
-        return Listing(class_names, items.get("train", []), items["test"], splits=told)
+        return Listing(names, items.get("train", []), items["test"], splits=told)
     train, test = hold_out(raw, items["train"], held_out)
     told = f"a share of {held_out:g} of the user's folder train held out from each class, by the sha256 of the images"
-    return Listing(class_names, train, test, splits=told)
+    return Listing(names, train, test, splits=told)
 
 
-def entries(folder: Path) -> list[str]:
-    """Names in a folder, sorted.
-
-    Raises:
-        ValueError: If it is no folder, a name is not Unicode, or as `entries_of` does.
-    """
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what a folder holds, sorted by name; refuse a name that is not Unicode."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: missing or no folder; allowed are {LAYOUT}")
-    names = [entry.name for entry in entries_of(folder)]
-    if foreign := [name for name in names if name.encode(errors="replace").decode() != name]:
-        raise ValueError(f"{folder}: the name {foreign[0]!r} is not valid Unicode; rename it")
-    return names
+    found = entries_of(folder)
+    for entry in found:
+        if entry.name.encode(errors="replace").decode() != entry.name:
+            raise ValueError(f"{folder}: the name {entry.name!r} is not valid Unicode; rename it")
+    return found
 
 
 def classes_in(split: Path) -> dict[str, str]:
-    """Map the name of each class (NFC, sorted) to its folder in a split.
-
-    Raises:
-        ValueError: If two folders differ in Unicode form alone, or as `entries` does.
-    """
-    return by_composed(entries(split), split)
+    """Map the name of each class (NFC, sorted) to its folder in a split."""
+    return by_composed((entry.name for entry in entries(split)), split)
 
 
 def items_in(raw: Path, split: str, folders: list[str]) -> list[Item]:
-    """Lists the images of one split.
-
-    Raises:
-        ValueError: If a class is unknown or empty, or its folder holds another folder or a link out of `raw`.
-    """
+    """List the images of one split; refuse a class that is unknown or empty, and a folder inside a class."""
     items = []
-    for called, folder in classes_in(raw / split).items():
+    for name, folder in classes_in(raw / split).items():
         path = raw / split / folder
-        if called not in folders:
+        if name not in folders:
             raise ValueError(f"{path}: {folder!r} is missing from {raw / 'train'}; every class needs images to tune on")
-        names = entries(path)
-        if not names:
+        if not (found := entries(path)):
             raise ValueError(f"{path}: no images; each class needs at least one")
-        ids = [f"{split}/{folder}/{name}" for name in names]
-        if nested := [id for id in ids if path_of(raw, id).is_dir()]:
-            raise ValueError(f"{raw / nested[0]}: a folder inside a class; only images are allowed there")
-        label = folders.index(called)
-        items += [Item(id, label) for id in ids]
+        if nested := [entry.path for entry in found if entry.is_dir()]:
+            raise ValueError(f"{nested[0]}: a folder inside a class; only images are allowed there")
+        items += [Item(f"{split}/{folder}/{entry.name}", folders.index(name)) for entry in found]
     if not items:
         raise ValueError(f"{raw / split}: no class folders; allowed are {LAYOUT}")
     return items
 
 
 def hold_out(raw: Path, items: list[Item], share: float) -> tuple[list[Item], list[Item]]:
-    """Holds out a share of each class: the contents with the smallest sha256, whatever the files are called.
+    """Hold out a share of the different contents of each class, rounded, but at least one, and one stays.
 
-    Args:
-        raw: The folder.
-        items: Images, those of a class together.
-        share: Of the different contents of a class, rounded, but at least one; in (0, 1).
+    They are those with the smallest sha256, whatever the files are called; a class lies together in `items`.
 
     Returns:
-        Those that stay, those held out.
-
-    Raises:
-        ValueError: If the share is out of range, an image cannot be read, or those of a class are all the same.
+        Items that stay, items held out.
     """
     if not 0 < share < 1:
         raise ValueError(
             f"fetch.held_out: {share!r}; more than 0 and less than 1 is allowed, or a folder {raw / 'test'}"
         )
-    digest_of = digests_of(raw, items)
     held: set[Item] = set()
     for _, of_class in groupby(items, key=lambda item: item.label):
-        digests = {item: digest_of[item] for item in of_class}
+        digests = {item: digest_of(raw, item.id) for item in of_class}
         contents = sorted(set(digests.values()))
         if len(contents) < 2:
             folder = (raw / next(iter(digests)).id).parent
@@ -156,55 +120,27 @@ def hold_out(raw: Path, items: list[Item], share: float) -> tuple[list[Item], li
     return [item for item in items if item not in held], [item for item in items if item in held]
 
 
-def digests_of(raw: Path, items: list[Item]) -> dict[Item, bytes]:
-    """The sha256 of each image.
-
-    Raises:
-        ValueError: If some cannot be read; the message names them.
-    """
-    digests, faults = {}, []
-    for item in items:
-        try:
-            digests[item] = hashlib.sha256(read_content(raw, item.id)).digest()
-        except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise ValueError(f"{raw}: {len(faults)} of {len(items)} images cannot be read\n{shortened(faults)}")
-    return digests
+def digest_of(raw: Path, id: str) -> bytes:
+    """Return the sha256 of an image; of its id if it cannot be read, which `fetch` says of all such images at once."""
+    try:
+        return hashlib.sha256(read_content(raw, id)).digest()
+    except ValueError:
+        return hashlib.sha256(id.encode()).digest()
 
 
-def spoken_names(split: Path, folders: list[str]) -> list[str]:
-    """Names of the classes as a prompt says them, in the order of the folders.
-
-    Args:
-        split: The folder train or test of the raw folder, which holds the folders of the classes.
-        folders: Their names, in NFC.
-
-    Raises:
-        ValueError: If there are fewer than two, two are the same, or `classes.json` names a folder that does not exist.
-    """
-    raw = split.parent
-    _, names = read_naming(raw)
+def display_names(split: Path, folders: list[str]) -> list[str]:
+    """Name the classes whose folders (NFC) lie in a split, by `classes.json` where it does."""
+    _, names = read_naming(split.parent)
     if unknown := [folder for folder in names if folder not in folders]:
         there = ", ".join(folders)
-        raise ValueError(f"{raw / 'classes.json'}: no folder {unknown[0]!r} in {split.name}; there are: {there}")
-    if len(folders) < 2:
-        raise ValueError(f"{split}: {len(folders)} class; at least 2 are allowed")
-    class_names = [names.get(folder, folder) for folder in folders]
-    seen: dict[str, str] = {}
-    for folder, name in zip(folders, class_names, strict=True):
-        other = seen.setdefault(name.replace("_", " "), folder)
-        if other != folder:
-            raise ValueError(f"{split}: {other!r} and {folder!r} are both spoken {name.replace('_', ' ')!r}")
-    return class_names
+        raise ValueError(
+            f"{split.parent / 'classes.json'}: no folder {unknown[0]!r} in {split.name}; there are: {there}"
+        )
+    return [names.get(folder, folder) for folder in folders]
 
 
 def read_naming(raw: Path) -> tuple[str, dict[str, str]]:
-    """Reads the template and the names by folder from `classes.json`, the names in NFC; without it, the defaults.
-
-    Raises:
-        ValueError: If it is not as described above.
-    """
+    """Read the template and the names by folder (NFC) from `classes.json`; without it, return the defaults."""
     path = path_of(raw, "classes.json")
     if not path.exists():
         return TEMPLATE, {}

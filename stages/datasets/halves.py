@@ -4,11 +4,7 @@ HALVES = ("base", "new")
 
 
 def labels_of(part: str | None, classes: int) -> range:
-    """The labels of a part; None stands for all.
-
-    Args:
-        part: `base` (the first half, the larger one of an odd number), `new` (the rest), or None.
-        classes: Number K of classes.
+    """Return the labels of `base` (the first half, the larger one of an odd number), `new` (the rest), or None (all).
 
     Raises:
         ValueError: If there is no such part, or it would hold fewer than two classes.

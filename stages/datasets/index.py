@@ -1,6 +1,7 @@
 """The index of a data set: every image's id, split, label and digest; all that later stages know of the raw files."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from stages.datasets.fewshot import choose, digest_of, few_shot, ranking
 from stages.datasets.listing import Listing
+from stages.datasets.ranking import balanced_ranking, digest_of, ranking
 from stages.storage.layout import index_file
 from stages.storage.parquet import read_table, write_table
 from stages.storage.provenance import with_versions
@@ -39,14 +40,14 @@ class Index:
 
     @property
     def sha256(self) -> str:
-        """One digest for what all images are, in whatever order they come."""
+        """Digest of what all images are, in whatever order they come."""
         lines = zip(self.ids, self.splits, self.labels.tolist(), self.digests, strict=True)
         return hashlib.sha256(
             "".join(sorted(f"{id}\0{split}\0{label}\0{digest.hex()}\n" for id, split, label, digest in lines)).encode()
         ).hexdigest()
 
     def part(self, split: str) -> "Index":
-        """The images of one split, in an order that is random but always the same.
+        """Return the images of one split, in an order that is random but always the same.
 
         So every shard is a mixture of all classes, whatever the order of the raw files is.
         """
@@ -64,10 +65,7 @@ class Index:
         return [self.take(shard_of == index) for index in np.unique(shard_of)]
 
     def validating(self, share: float) -> "Index":
-        """Some training images of each class instead of the test images, for choices that no test image may know of.
-
-        Args:
-            share: Of the training images of each class; they are no longer trained on.
+        """Return the training images, a share of each class moved to `test`, for choices that may not see test images.
 
         Raises:
             ValueError: If a class would have no image left to train on, or none to validate on.
@@ -87,41 +85,42 @@ class Index:
         return replace(train, splits=np.where(held, "test", "train").tolist())
 
     def take(self, chosen: np.ndarray | slice) -> "Index":
-        """The images at the given positions, or where a mask (N,) holds."""
-        positions = np.arange(len(self.ids))[chosen]
-        return Index(
-            [self.ids[index] for index in positions],
-            [self.splits[index] for index in positions],
-            self.labels[positions],
-            [self.digests[index] for index in positions],
-        )
+        """Return the images at the given positions, or where a mask (N,) holds."""
+        columns = (self.ids, self.splits, self.digests)
+        ids, splits, digests = (np.array(column, object)[chosen].tolist() for column in columns)
+        return Index(ids, splits, self.labels[chosen], digests)
 
 
 def index_of(listing: Listing, digests: list[bytes]) -> Index:
-    """Joins a listing with the digests of its images, those of `train` before those of `test`."""
+    """Join a listing with the digests of its images, those of `train` before those of `test`."""
     items = [*listing.train, *listing.test]
     splits = ["train"] * len(listing.train) + ["test"] * len(listing.test)
     return Index([item.id for item in items], splits, np.array([item.label for item in items], np.int64), digests)
 
 
 def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: int) -> Index:
-    """The images of one split that take part: few shots of each class to tune on, a class-balanced draw of test images.
+    """Return the images of one split that take part; refuse to take more than there are.
 
     Args:
         part: One split of a data set.
         shots: Training images of each class, or `all`.
-        test_images: Number of test images, or `all`.
+        test_images: Number of test images, a balanced draw, or `all`.
         seed: Of the choice; every method gets the same images.
-
-    Raises:
-        ValueError: If there are fewer images than asked for.
     """
-    split = part.splits[0]
-    if split == "train" and isinstance(shots, int):
-        return part.take(few_shot(part.ids, part.labels, shots, seed=seed))
-    if split == "test" and isinstance(test_images, int):
-        return part.take(choose(part.ids, part.labels, test_images, seed=seed))
-    return part
+    count = shots if part.splits[0] == "train" else test_images
+    if isinstance(count, str):
+        return part
+    if part.splits[0] == "train":
+        counts = Counter(part.labels.tolist())
+        if few := {label: number for label, number in counts.items() if number < count}:
+            raise ValueError(
+                f"data.shots: {count} asked for, but some classes have fewer images (label: count): {few}; "
+                f"at most {min(few.values())}, or `all`, is allowed"
+            )
+        count *= len(counts)
+    elif count > len(part):
+        raise ValueError(f"data.test_images: {count} asked for, but there are {len(part)}; fewer, or `all`, is allowed")
+    return part.take(np.sort(balanced_ranking(part.ids, part.labels, seed)[:count]))
 
 
 def write_index(path: Path, index: Index, *, dataset: str) -> None:
@@ -136,11 +135,7 @@ def write_index(path: Path, index: Index, *, dataset: str) -> None:
 
 
 def read_index(dataset: str) -> Index:
-    """Read the index of a data set.
-
-    Raises:
-        ValueError: If the file is missing or damaged.
-    """
+    """Read the index of a data set; a ValueError names a file that is missing or damaged."""
     table, _ = read_table(index_file(dataset))
     ids, splits, labels, digests = (table[name] for name in ("id", "split", "label", "sha256"))
     return Index(ids.to_pylist(), splits.to_pylist(), labels.to_numpy(), digests.to_pylist())

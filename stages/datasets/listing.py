@@ -7,15 +7,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image.
+    """One image."""
 
-    Attributes:
-        id: Its path below the raw folder, parts joined by `/`; stable over every run and stage.
-        label: Index into the class names.
-    """
-
-    id: str
-    label: int
+    id: str  # its path below the raw folder, parts joined by `/`; stable over every run and stage
+    label: int  # index into the class names
 
 
 @dataclass(frozen=True)
@@ -40,11 +35,11 @@ class Source:
     """How to get one data set and how to read it.
 
     Attributes:
-        template: The hand-written prompt, `{}` standing for the class name (CoOp's one template for the data set).
+        template: The hand-written prompt, `{}` standing for the class name (CoOp's for the data set).
         origin: Where the images come from.
         licence: Their licence, or the terms of use.
         list_images: Reads the listing from the raw folder; a ValueError names what is missing or wrong.
-        download: Fills the raw folder; a data set that cannot be downloaded says what to put where (ValueError).
+        download: Fills the raw folder, or says what a person has to put there (ValueError).
         packed: Whether the images are rows of Parquet files, as the embedded ones are, instead of one file each.
         own: Whether these are the user's images, whose doubles are errors and not just notes.
     """

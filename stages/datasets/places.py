@@ -1,20 +1,25 @@
-"""Files that a folder holds: the one rule of what counts, for raw data sets and for folders that are classified."""
+"""Files that a folder holds: what counts as one, for raw data sets and for images that are classified; and their names.
+
+Names are compared in one Unicode form (NFC): a letter and its accent may be one character, or two, as on macOS.
+"""
 
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LEFTOVERS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")  # of Windows and macOS; in lower case
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")  # in lower case; all that the published data sets use
 MOST_NAMED = 20  # files in one message
 
 
 def passed_over(name: str) -> bool:
-    """Whether a file or folder counts as none: it is hidden, or one that Windows or macOS leaves beside images."""
+    """Return whether a file or folder counts as none: hidden, or one that Windows or macOS leaves beside images."""
     return name.startswith(".") or name.lower() in LEFTOVERS
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries of a folder that count, sorted by name.
+    """Return the entries of a folder that count, sorted by name.
 
     Raises:
         ValueError: If it cannot be read, or one of them is a link to a folder: DVC does not look behind such a link,
@@ -25,7 +30,7 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
             entries = sorted((entry for entry in found if not passed_over(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise ValueError(f"{folder}: cannot be read ({error.strerror})") from error
-    linked = [entry.path for entry in entries if entry.is_symlink() and Path(entry.path).is_dir()]
+    linked = [entry.path for entry in entries if entry.is_symlink() and entry.is_dir()]
     if linked:
         among = f" (one of {len(linked)} such links in {folder})" if linked[1:] else ""
         raise ValueError(
@@ -37,23 +42,16 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Files in a folder at any depth that count, those of each folder sorted, before those of its folders.
-
-    Raises:
-        ValueError: As `entries_of` does.
-    """
-    folders = []
-    for entry in entries_of(folder):
+    """Yield the files in a folder at any depth that count, those of each folder sorted, before those of its folders."""
+    entries = entries_of(folder)
+    yield from (Path(entry.path) for entry in entries if not entry.is_dir())
+    for entry in entries:
         if entry.is_dir():
-            folders.append(Path(entry.path))
-        else:
-            yield Path(entry.path)
-    for inner in folders:
-        yield from files_below(inner)
+            yield from files_below(Path(entry.path))
 
 
 def names_passed_over(folder: Path) -> list[str]:
-    """Files and folders below a folder that count as none, relative to it, sorted."""
+    """Return the files and folders below a folder that count as none, relative to it, sorted."""
     names = []
     for top, folders, files in os.walk(folder):
         names += [Path(top, name).relative_to(folder).as_posix() for name in (*folders, *files) if passed_over(name)]
@@ -62,24 +60,58 @@ def names_passed_over(folder: Path) -> list[str]:
 
 
 def files_at(place: Path) -> Iterator[Path]:
-    """A file as it is; of a folder the files below it.
-
-    Raises:
-        ValueError: If there is nothing, a folder cannot be read, or one below is a link.
-    """
+    """Yield a file as it is; of a folder the files below it, of which there has to be one."""
     if not place.is_dir():
         if not os.path.lexists(place):
             raise ValueError(f"{place}: missing; an image file or a folder of them is allowed")
         yield place
         return
-    count = 0
-    for count, path in enumerate(files_below(place), start=1):  # noqa: B007 - the count is asked for behind the loop
-        yield path
-    if not count:
+    files = files_below(place)
+    if not (first := next(files, None)):
         raise ValueError(f"{place}: no files in this folder; hidden ones and what systems leave behind do not count")
+    yield first
+    yield from files
+
+
+def place(raw: Path, *candidates: str) -> Path:
+    """Return the first folder that is there: images lie elsewhere after a download than after CoOp's instructions."""
+    for candidate in candidates:
+        if (raw / candidate).is_dir():
+            return raw / candidate
+    also = "".join(f", nor is there {candidate}" for candidate in candidates[1:])
+    raise ValueError(f"{raw / candidates[0]}: missing{also}; put the images there, or empty {raw} to fetch them")
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted."""
+    return [entry.name for entry in entries_of(folder) if entry.is_dir()]
+
+
+def images_in(folder: Path) -> list[str]:
+    """Return the names of the image files in the folder of a class, sorted; there has to be one."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: missing; each class has a folder")
+    if not (names := [entry.name for entry in entries_of(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES)]):
+        raise ValueError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return names
 
 
 def shortened(lines: list[str]) -> str:
-    """Lines below each other, the first MOST_NAMED of them and how many there are more."""
+    """Return lines below each other, the first MOST_NAMED of them and how many there are more."""
     more = len(lines) - MOST_NAMED
     return "\n".join(f"  {line}" for line in lines[:MOST_NAMED]) + (f"\n  and {more} more" if more > 0 else "")
+
+
+def composed(name: str) -> str:
+    """Return a name in NFC, the form in which names are compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def by_composed(names: Iterable[str], place: Path) -> dict[str, str]:
+    """Map the NFC form of each name in a folder or file to the name itself, sorted; refuse two names with one form."""
+    found: dict[str, str] = {}
+    for name in names:
+        other = found.setdefault(composed(name), name)
+        if other != name:
+            raise ValueError(f"{place}: {other!a} and {name!a} are one name in two Unicode forms; rename or remove one")
+    return dict(sorted(found.items()))

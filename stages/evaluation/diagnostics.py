@@ -23,8 +23,8 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy
 from stages.attacks.pgd import pgd
-from stages.crafting.adaptive import among_copies, package_attack, pgd_attack, suite_attack
-from stages.crafting.batching import Batching
+from stages.crafting.adaptive import package_attack, pgd_attack, suite_attack
+from stages.crafting.batching import Batching, over_batches
 from stages.crafting.shards import Attack, craft_shard, steps_of
 from stages.defences.victim import Victim
 from stages.models.device import to_tensor
@@ -32,7 +32,7 @@ from stages.runtime.params import Assess, PromptPgd, Suite
 from stages.storage.images import Images, read_all_images, write_images
 
 STEP_RATIO = 2.5  # of PGD, in eps / steps
-SUITE = {"steps": 32, "restarts": 2, "targets": 3}  # as in params.yaml
+SUITE = {"steps": 32, "restarts": 2, "targets": 2}  # as in params.yaml
 PIXELS = (1, 2, 3)  # axes of images (N, H, W, C)
 FEW_STEPS = 10  # where the ball is a point, and over which the loss has to rise
 COUNTED = ("changed_at_eps_0", "outside", "reload_differs", "logits_differ")  # summed; of the others the mean
@@ -189,12 +189,14 @@ class Diagnostics:
         batching = Batching(1, 1, whole=True) if together else self.batching
         return craft_shard(attack, shard, ball=ball, seed=self.seed, device=self.device, batching=batching)
 
-    @torch.no_grad()
     def logits(self, shard: Images) -> np.ndarray:
         """Return the logits (N, K) of stored images."""
-        logits_of = among_copies(self.victim)
-        parts = (logits_of(to_tensor(part.pixels, self.device)) for part in shard.split(self.batching.batches))
-        return torch.cat(list(parts)).cpu().numpy()
+
+        @torch.no_grad()
+        def logits_of(part: Images) -> np.ndarray:
+            return self.victim(to_tensor(part.pixels, self.device)).cpu().numpy()
+
+        return over_batches(logits_of, shard, self.batching)
 
     @cached_property
     def right(self) -> np.ndarray:

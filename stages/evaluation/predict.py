@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from stages.attacks.noise import ImageNoise
-from stages.datasets.names import composed
+from stages.datasets.places import composed
 from stages.defences.victim import Victim
 from stages.evaluation.load import FILE, load_model, prompts_file, require_seed, victim_of
 from stages.models.device import choose_device, to_tensor

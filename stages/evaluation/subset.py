@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.datasets.fewshot import balanced_ranking
+from stages.datasets.ranking import balanced_ranking
 from stages.storage.images import Images, read_ids, shard_paths
 
 

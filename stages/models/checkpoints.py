@@ -2,13 +2,14 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from shlex import quote
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 
 TEXT, IMAGE = "token_embedding.weight", ("conv1.weight", "class_embedding", "patch_embed.proj.weight")
 OPEN_CLIP_LOOKS = ("", "state_dict")  # keys of a checkpoint under which open_clip finds a model's weights
@@ -19,6 +20,33 @@ def misfit(path: Path) -> str | None:
     """Describe why open_clip cannot load a file and what would help; None if its own error says it better."""
     if path.is_dir():
         return "the folder holds no weights; a file such as open_clip_model.safetensors is allowed"
+    try:
+        content = read_checkpoint(path)
+    except ValueError as error:
+        return str(error)
+    return misfit_of(list(parts_of(content)))
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Return what a file of weights holds; nothing in it is run.
+
+    Raises:
+        ValueError: If it is none, or damaged, or holds code or objects beside tensors; the message says what to do.
+    """
+    if reason := wrong_format(path):
+        raise ValueError(reason)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if not is_torchscript(path):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # safetensors, torch, pickle and zipfile raise a dozen kinds for a damaged file
+        raise ValueError(unreadable(error)) from error
+    raise ValueError(f"the file is a TorchScript archive, which holds code and is not run; {conversion(path)}")
+
+
+def wrong_format(path: Path) -> str | None:
+    """Describe what a file is by its first bytes, if these are not those of the weights that its name promises."""
     with path.open("rb") as file:
         head = file.read(9)
     if not head:
@@ -31,18 +59,18 @@ def misfit(path: Path) -> str | None:
             return "the file holds a checkpoint of PyTorch and no safetensors; let its name end in .pt"
     elif not is_safetensors and not is_torch:
         return f"it is no file of weights: it begins with {head!r}"
-    try:
-        if is_torchscript(path):
-            return f"the file is a TorchScript archive, which holds code and is not run; {conversion(path)}"
-        content = content_of(path)
-    except Exception as error:  # the same as open_clip met, of any kind
-        if type(error).__name__ != "UnpicklingError":
-            return None
+    return None
+
+
+def unreadable(error: Exception) -> str:
+    """Say why a file of weights cannot be read, by the error of the library that tried."""
+    if type(error).__name__ == "UnpicklingError":
         return (
             "the file is damaged, or holds Python objects beside tensors, as a whole pickled model does; only tensors "
             "are read, because unpickling can run code: save `model.state_dict()` instead"
         )
-    return misfit_of(list(parts_of(content)))
+    reason = next(iter(str(error).splitlines()), "")[:300]
+    return f"the file is damaged or cut short ({type(error).__name__}: {reason}); fetch it again"
 
 
 def is_torchscript(path: Path) -> bool:
@@ -66,34 +94,23 @@ def conversion(path: Path) -> str:
     )
 
 
-def content_of(path: Path) -> Any:
-    """Return what a file holds; of safetensors only the names, each with an empty tensor."""
-    if path.suffix != ".safetensors":
-        return torch.load(path, map_location="cpu", weights_only=True)
-    with safe_open(path, "pt") as file:
-        return dict.fromkeys(file.keys(), torch.empty(0))
-
-
-def parts_of(content: Any, place: str = "", *, depth: int = 3) -> Iterator[tuple[str, list[str]]]:
-    """Yield every dictionary of tensors in a checkpoint: the key under which it lies, and its own keys."""
+def parts_of(content: Any, place: str = "", *, depth: int = 3) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield every dictionary of tensors in a checkpoint: the key under which it lies, and its tensors by name."""
     if not isinstance(content, dict) or not depth:
         return
-    if keys := [str(key) for key, value in content.items() if isinstance(value, torch.Tensor)]:
-        yield place, keys
+    if tensors := {str(key): value for key, value in content.items() if isinstance(value, Tensor)}:
+        yield place, tensors
     for key, value in content.items():
         yield from parts_of(value, f"{place}.{key}" if place else str(key), depth=depth - 1)
 
 
-def misfit_of(parts: list[tuple[str, list[str]]]) -> str | None:
+def misfit_of(parts: list[tuple[str, dict[str, Tensor]]]) -> str | None:
     """Describe what is wrong with the names of the tensors in a file; None if nothing is known to be."""
     names = [name for _, keys in parts for name in keys]
     if not names:
         return "the file holds no tensors by name; what `torch.save(model.state_dict(), ...)` writes is allowed"
-    if foreign := [name for name in names if name.startswith(("vision_model.", "text_model."))]:
-        return (
-            f"the file is of transformers' CLIPModel ({foreign[0]}); take the same model in open_clip's form, "
-            "such as open_clip_model.safetensors beside it on the hub"
-        )
+    if foreign := of_transformers(names):
+        return foreign
     whole = {place: name.removesuffix(TEXT) for place, keys in parts for name in keys if name.endswith(TEXT)}
     if not whole:
         return without_text_tower(parts)
@@ -107,14 +124,25 @@ def misfit_of(parts: list[tuple[str, list[str]]]) -> str | None:
     return None
 
 
-def without_text_tower(parts: list[tuple[str, list[str]]]) -> str | None:
+def of_transformers(names: Iterable[str]) -> str | None:
+    """Describe weights of the library transformers; None if they are not."""
+    if foreign := next((name for name in names if name.startswith(("vision_model.", "text_model."))), None):
+        return (
+            f"the file is of transformers' CLIPModel ({foreign}); take the same model in open_clip's form, "
+            "such as open_clip_model.safetensors beside it on the hub"
+        )
+    return None
+
+
+def without_text_tower(parts: list[tuple[str, dict[str, Tensor]]]) -> str | None:
     """Describe what a file without a text tower holds; None if that is not known."""
     for place, keys in parts:
         if found := [name for name in keys if name.endswith(IMAGE)]:
             under = f", under the key {place!r}" if place else ""
             return (
                 f"the file holds an image tower alone ({found[0]}{under}), as those of FARE and TeCoA do, but a CLIP "
-                "has a text tower, too. Load it into `model.visual` of the open_clip model that it was fine-tuned from "
-                "and save the `model.state_dict()` of the whole"
+                "has a text tower, too. The defended model takes it as model.visual_weights, laid over the model that "
+                "it was fine-tuned from; for a surrogate, load it into `model.visual` of that model and save the "
+                "`model.state_dict()` of the whole"
             )
     return None

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from stages.models.checkpoints import misfit
 from stages.models.device import has_bf16_units
 from stages.models.image_tower import optimize_for_input_gradients
 from stages.models.supported import check_configuration, check_end, check_repeats
+from stages.models.visual_weights import lay_over, read_image_tower
 from stages.models.weights import LOCAL, find_source, local_name, read_configuration
 from stages.runtime.startup import import_open_clip, import_timm
 
@@ -27,7 +29,8 @@ class Clip(nn.Module):
         image_size: Side of its square input, in pixels.
         is_fast: Whether its image tower is of a kind that is made fast here; any other is taken as it is.
         precision: In which label-free attacks compute, `fp32` or `bf16`; features are always computed in fp32.
-        fingerprint: Name, pretrained tag and sha256 of the weights; goes into every artefact.
+        fingerprint: Name, pretrained tag and sha256 of the weights, and file and sha256 of an image tower laid over
+            them, if any; goes into every artefact.
     """
 
     model: Any
@@ -95,7 +98,14 @@ class Clip(nn.Module):
 
 
 def load_clip(
-    name: str, *, pretrained: str | None, sha256: str | None, device: torch.device, precision: str = "fp32"
+    name: str,
+    *,
+    pretrained: str | None,
+    sha256: str | None,
+    device: torch.device,
+    precision: str = "fp32",
+    visual_weights: str | None = None,
+    visual_sha256: str | None = None,
 ) -> Clip:
     """Loads any open_clip model.
 
@@ -107,6 +117,8 @@ def load_clip(
         device: Where to put it.
         precision: In which label-free attacks compute: `fp32`, `bf16`, or `auto` for bf16 where the device has matrix
             units for it.
+        visual_weights: File of an image tower, see `read_image_tower`, that takes the place of the model's own.
+        visual_sha256: Its digest.
 
     Raises:
         ValueError: If no learnable context fits into it, if the weights are missing, damaged, not finite, of another
@@ -128,6 +140,7 @@ def load_clip(
             "you mean, put that digest there; then a change of the weights is noticed. It is what this prints:\n"
             f"{source.command}"
         )
+    image_tower = read_image_tower(Path(visual_weights), sha256=visual_sha256) if visual_weights else None
     try:
         tokenizer = open_clip.get_tokenizer(here)
         model = open_clip.create_model(**source.arguments, device=device, require_pretrained=True, weights_only=True)
@@ -135,12 +148,16 @@ def load_clip(
         reason = misfit(source.file) or brief(error)
         raise ValueError(f"model: {described} cannot be loaded from {source.file}: {reason}") from error
     check_end(name, configuration, tokenizer.eot_token_id)
+    if image_tower is not None:
+        lay_over(model.visual, image_tower, name=described)
     for key, weight in model.state_dict().items():
         if not weight.isfinite().all():
             raise ValueError(f"model.name: {name} has NaN or inf in {key}")
     if precision == "auto":
         precision = "bf16" if has_bf16_units(device) else "fp32"
     fingerprint = {"name": name, "pretrained": pretrained, "sha256": source.digest}
+    if visual_weights:
+        fingerprint |= {"visual_weights": visual_weights, "visual_sha256": visual_sha256}
     clip = Clip(model, tokenizer, fingerprint, precision=precision)
     check_repeats(name, clip.model, clip.trial_logits)
     return clip

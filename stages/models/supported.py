@@ -1,51 +1,86 @@
 """Which models can be defended: square images, a text tower under which a learnable context fits, no chance."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 SAME = 1e-4  # of the largest logit: how far two calls may be apart
 
 
+class Refusal(NamedTuple):
+    """Why a model is refused: the kinds of reasons, in words that fit any model, and the message of the error."""
+
+    kinds: tuple[str, ...]
+    message: str
+
+
 def check_configuration(name: str, configuration: dict) -> None:
     """Refuses a model by its configuration alone, before weights are fetched or anything is computed.
 
-    A logit bias (`init_logit_bias`) is welcome: it is the same for all classes, so no softmax sees it.
+    Raises:
+        ValueError: If there is a `refusal_of` it.
+    """
+    if refusal := refusal_of(name, configuration):
+        raise ValueError(refusal.message)
+
+
+def refusal_of(name: str, configuration: dict) -> Refusal | None:
+    """Return why a model is refused by its configuration; None if it is not.
+
+    No learnable context fits into the text tower, a tower gives more than features, or images are not square. A logit
+    bias (`init_logit_bias`) is welcome: it is the same for all classes, so no softmax sees it.
 
     Args:
-        name: For the error.
+        name: For the message.
         configuration: The `model_cfg` of open_clip.
-
-    Raises:
-        ValueError: If no learnable context fits into the text tower, a tower gives more than features, or images are
-            not square; the reason is named.
     """
-    text = configuration.get("text_cfg", {})
-    pool = text.get("pool_type", "argmax")
-    reasons = {
-        f"is the Hugging Face model {text.get('hf_model_name')}": text.get("hf_model_name"),
-        "is not causal": text.get("no_causal_mask"),
-        "reads its feature at a class token behind the text": text.get("embed_cls"),
-        f"reads its feature at the place {pool!r}, not at the end of the text": pool not in ("argmax", "eos"),
-        f"has the Hugging Face tokenizer {text.get('hf_tokenizer_name')}": text.get("hf_tokenizer_name"),
-    }
-    found = [reason for reason, holds in reasons.items() if holds]
-    if found:
-        raise ValueError(
-            f"model.name: no learnable context fits into the text tower of {name}: it {', it '.join(found)}. "
+    text, vision = configuration.get("text_cfg", {}), configuration.get("vision_cfg", {})
+    if found := reasons_of(text):
+        message = (
+            f"no learnable context fits into the text tower of {name}: it {', it '.join(found.values())}. "
             "What fits is open_clip's own causal text tower with its own tokenizer, such as that of ViT-B-16"
         )
-    vision = configuration.get("vision_cfg", {})
+        return Refusal(tuple(found), f"model.name: {message}")
     if chatty := [key for key, tower in {"vision_cfg": vision, "text_cfg": text}.items() if tower.get("output_tokens")]:
-        raise ValueError(
-            f"model.name: the {chatty[0]} of {name} has output_tokens: true, so that open_clip gives tokens beside "
-            "features; false is allowed, with the same weights"
+        message = (
+            f"the {chatty[0]} of {name} has output_tokens: true, so that open_clip gives tokens beside features; "
+            "false is allowed, with the same weights"
         )
+        return Refusal(("tokens beside features",), f"model.name: {message}")
     size = vision.get("image_size", 224)
     sides = [size] if isinstance(size, int) else size
     if not isinstance(sides, list | tuple) or len(set(sides)) != 1:
         told = "x".join(map(str, sides)) if isinstance(sides, list | tuple) else sides
-        raise ValueError(f"model.name: {name} takes images of {told} pixels; only square ones are allowed")
+        message = f"{name} takes images of {told} pixels; only square ones are allowed"
+        return Refusal(("images that are not square",), f"model.name: {message}")
+    return None
+
+
+def reasons_of(text: dict) -> dict[str, str]:
+    """Return why no learnable context fits into a text tower, by kind.
+
+    Args:
+        text: The `text_cfg` of open_clip.
+    """
+    pool = text.get("pool_type", "argmax")
+    model, tokenizer = text.get("hf_model_name"), text.get("hf_tokenizer_name")
+    reasons = [
+        ("text tower of transformers", f"is the Hugging Face model {model}", model),
+        ("no causal mask", "is not causal", text.get("no_causal_mask")),
+        (
+            "feature at a class token (CoCa)",
+            "reads its feature at a class token behind the text",
+            text.get("embed_cls"),
+        ),
+        (
+            "feature not at the end of the text",
+            f"reads its feature at the place {pool!r}, not at the end of the text",
+            pool not in ("argmax", "eos"),
+        ),
+        ("tokenizer of transformers", f"has the Hugging Face tokenizer {tokenizer}", tokenizer),
+    ]
+    return {kind: told for kind, told, holds in reasons if holds}
 
 
 def check_end(name: str, configuration: dict, end: int) -> None:

@@ -1,20 +1,24 @@
 """Checks of the evaluation itself: what each measurement must be for the attacks to be trusted."""
 
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import pandas as pd
 
 from stages.report.statistics import robust_rows
 from stages.report.tables import Predictions
-from stages.report.vocabulary import CLEAN, Method, Threat
+from stages.report.vocabulary import CLEAN, WORST, Method, Threat
 
-PASS, WARN, FAIL = "pass", "warn", "fail"
 POINT = 0.01
+EXACT = {  # measure -> what must hold, what is counted
+    "changed_at_eps_0": ("eps 0 changes nothing", "values that differ from the clean run"),
+    "outside": ("|δ| <= eps in every stored file", "pixels outside of the ball"),
+    "logits_differ": ("logits repeat", "images whose logits differ at a second call"),
+    "reload_differs": ("images reloaded from disk score the same", "predictions that differ"),
+}
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One line of the list.
 
     Attributes:
@@ -28,9 +32,9 @@ class Check:
     found: str
 
 
-def graded(name: str, value: float, *, warn: float, fail: float, found: str) -> Check:
+def graded(name: str, value: float, warn: float, fail: float, found: str) -> Check:
     """Return a check that passes up to `warn`, warns up to `fail`, and fails above."""
-    return Check(name, PASS if value <= warn else WARN if value <= fail else FAIL, found)
+    return Check(name, "pass" if value <= warn else "warn" if value <= fail else "fail", found)
 
 
 def checks_of(measured: pd.DataFrame) -> list[Check]:
@@ -40,80 +44,46 @@ def checks_of(measured: pd.DataFrame) -> list[Check]:
         measured: One line for each: measure, attack, eps (1/255), steps, value, n; see
             stages/evaluation/diagnostics.py.
 
-    Returns:
-        The checks, in the order of the list.
-
     Source: the signs of masked gradients of Athalye et al. 2018, sec. 3, and Carlini et al. 2019, sec. 3-5.
     """
-    return [*checks_of_the_stored(measured), *checks_of_eps(measured), *checks_of_strength(measured)]
-
-
-def checks_of_the_stored(measured: pd.DataFrame) -> list[Check]:
-    """Check what must hold exactly."""
-    exact = {
-        "changed_at_eps_0": ("eps 0 changes nothing", "values that differ from the clean run"),
-        "outside": ("|δ| <= eps in every stored file", "pixels outside of the ball"),
-        "logits_differ": ("logits repeat", "images whose logits differ at a second call"),
-        "reload_differs": ("images reloaded from disk score the same", "predictions that differ"),
-    }
     values = measured.set_index("measure")["value"]
-    return [
-        graded(name, values[measure], warn=0, fail=0, found=f"{values[measure]:.0f} {unit}")
-        for measure, (name, unit) in exact.items()
-    ]
+    exact = [graded(name, values[of], 0, 0, f"{values[of]:.0f} {unit}") for of, (name, unit) in EXACT.items()]
+    return [*exact, *checks_of_eps(measured), *checks_of_strength(values)]
 
 
 def checks_of_eps(measured: pd.DataFrame) -> list[Check]:
     """Check how accuracy depends on eps and on steps."""
     by_eps, by_steps = curve(measured, "pgd", "eps"), curve(measured, "pgd", "steps")
-    noise, clean = curve(measured, "noise", "eps"), by_eps.iloc[0]
+    noise, clean, most = curve(measured, "noise", "eps"), by_eps.iloc[0], by_eps.iloc[-1]
     count = int(measured.loc[measured["measure"] == "accuracy", "n"].max())
     at_eps = int(measured.loc[measured["measure"] == "square_gain", "eps"].iloc[0])
     sigma = 2 * (0.25 / count) ** 0.5  # two standard errors of an accuracy, at most
-    rise = max(after - before for before, after in pairwise(by_eps))
-    weaker = max(after - before for before, after in pairwise(by_steps))
-    lost = clean - noise[at_eps]
+    rise, weaker = (max(after - before for before, after in pairwise(found)) for found in (by_eps, by_steps))
+    lost, half = clean - noise[at_eps], (clean - by_eps[at_eps]) / 2
+    both = f"{clean:.1%} clean, {noise[at_eps]:.1%} under noise"
     return [
-        graded("accuracy falls with eps", rise, warn=0, fail=POINT, found=listed(by_eps)),
-        graded(
-            f"at eps {by_eps.index[-1]} at most 2 % are left", by_eps.iloc[-1], warn=0.02, fail=0.02,
-            found=f"{by_eps.iloc[-1]:.1%}",
-        ),
-        graded("more steps are no weaker", weaker, warn=POINT, fail=sigma, found=listed(by_steps)),
-        graded(
-            f"random noise of eps {at_eps} hardly matters", lost, warn=0.05, fail=(clean - by_eps[at_eps]) / 2,
-            found=f"{clean:.1%} clean, {noise[at_eps]:.1%} under noise",
-        ),
-    ]  # fmt: skip
+        graded("accuracy falls with eps", rise, 0, POINT, listed(by_eps)),
+        graded(f"at eps {by_eps.index[-1]} at most 2 % are left", most, 0.02, 0.02, f"{most:.1%}"),
+        graded("more steps are no weaker", weaker, POINT, sigma, listed(by_steps)),
+        graded(f"random noise of eps {at_eps} hardly matters", lost, 0.05, half, both),
+    ]
 
 
-def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
-    """Check that there are gradients, and that no other attack is much stronger."""
-    values = measured.set_index("measure")["value"]
-    auto = values["autoattack"]
+def checks_of_strength(values: pd.Series) -> list[Check]:
+    """Check that there are gradients, and that no other attack is much stronger; values by measure."""
+    auto, zero, rises, square = values[["autoattack", "zero_gradients", "loss_rises", "square_gain"]]
     pgd, suite = (values[f"{name}_of_autoattack_images"] for name in ("pgd", "suite"))
+    of_pgd, of_suite = (
+        f"{one:.1%} against {other:.1%} on the same images" for one, other in ((auto, pgd), (suite, auto))
+    )
+    resist = f"{square:.1%} of images resist PGD but not Square"
     return [
-        graded(
-            "gradients are not zero", values["zero_gradients"], warn=POINT, fail=0.1 - 1e-9,
-            found=f"{values['zero_gradients']:.1%} of images have none",
-        ),
-        graded(
-            "the loss rises along the attack", 1 - values["loss_rises"], warn=0.05, fail=0.2,
-            found=f"on {values['loss_rises']:.1%} of images",
-        ),
-        graded(
-            "AutoAttack is no weaker than PGD", auto - pgd, warn=0, fail=POINT,
-            found=f"{auto:.1%} against {pgd:.1%} on the same images",
-        ),
-        graded(
-            "the adaptive suite comes near AutoAttack", suite - auto, warn=0.05, fail=0.2,
-            found=f"{suite:.1%} against {auto:.1%} on the same images",
-        ),
-        graded(
-            "Square gains at most a point over gradients", values["square_gain"], warn=POINT, fail=3 * POINT,
-            found=f"{values['square_gain']:.1%} of images resist PGD but not Square",
-        ),
-    ]  # fmt: skip
+        graded("gradients are not zero", zero, POINT, 0.1 - 1e-9, f"{zero:.1%} of images have none"),
+        graded("the loss rises along the attack", 1 - rises, 0.05, 0.2, f"on {rises:.1%} of images"),
+        graded("AutoAttack is no weaker than PGD", auto - pgd, 0, POINT, of_pgd),
+        graded("the adaptive suite comes near AutoAttack", suite - auto, 0.05, 0.2, of_suite),
+        graded("Square gains at most a point over gradients", square, POINT, 3 * POINT, resist),
+    ]
 
 
 def checks_of_results(
@@ -121,7 +91,8 @@ def checks_of_results(
 ) -> list[Check]:
     """Compare the reported numbers of a method with each other.
 
-    Attacks through the method are compared with those that do not know it, except Square, which sees no gradient.
+    Attacks through the method are compared with those that do not know it: not Square, which sees no gradient, nor the
+    pointwise worst, which is the strongest by definition.
 
     Args:
         predictions: Of one data set.
@@ -129,7 +100,7 @@ def checks_of_results(
         surrogates: Of each transfer attack: threat, clean_accuracy, robust_accuracy.
         method: The method that is assessed.
     """
-    adaptive = [one for one in threats if one.knowledge == "adaptive" and one.attack["method"] != "square"]
+    adaptive = [one for one in threats if one.knowledge == "adaptive" and one.attack["method"] not in ("square", WORST)]
     checks = [
         check_of_pair(predictions, strong, weak, method=method)
         for weak in threats
@@ -138,12 +109,8 @@ def checks_of_results(
     ]
     for about in surrogates:
         clean, robust = about["clean_accuracy"], about["robust_accuracy"]
-        checks.append(
-            graded(
-                f"{about['threat']} fools its own surrogate", robust / clean, warn=0.2, fail=0.5,
-                found=f"{about['name']}: {clean:.1%} clean, {robust:.1%} attacked",
-            )
-        )  # fmt: skip
+        found = f"{about['name']}: {clean:.1%} clean, {robust:.1%} attacked"
+        checks.append(graded(f"{about['threat']} fools its own surrogate", robust / clean, 0.2, 0.5, found))
     return checks
 
 
@@ -156,11 +123,9 @@ def check_of_pair(predictions: Predictions, strong: Threat, weak: Threat, *, met
     both = pd.concat([one, other], axis=1, join="inner", keys=["strong", "weak"]).groupby("id").mean()
     assert len(both), f"{strong.name} and {weak.name} attack no image in common"
     difference = both["strong"] - both["weak"]
-    return graded(
-        f"{strong.name} is no weaker than {weak.name}", difference.mean(), warn=0,
-        fail=2 * difference.std(ddof=0) / len(both) ** 0.5,
-        found=f"{both['strong'].mean():.1%} against {both['weak'].mean():.1%} on the same {len(both)} images",
-    )  # fmt: skip
+    noise = 2 * difference.std(ddof=0) / len(both) ** 0.5
+    found = f"{both['strong'].mean():.1%} against {both['weak'].mean():.1%} on the same {len(both)} images"
+    return graded(f"{strong.name} is no weaker than {weak.name}", difference.mean(), 0, noise, found)
 
 
 def robust_examples(predictions: Predictions, threat: Threat, method: Method) -> pd.Series:
@@ -173,8 +138,7 @@ def curve(measured: pd.DataFrame, attack: str, along: str) -> pd.Series:
     """Return the accuracy under an attack by eps (with the most steps) or by steps (where there are several)."""
     lines = measured[(measured["measure"] == "accuracy") & (measured["attack"] == attack)]
     if along == "steps":
-        several = lines.groupby("eps")["steps"].nunique().idxmax()
-        lines = lines[lines["eps"] == several]
+        lines = lines[lines["eps"] == lines.groupby("eps")["steps"].nunique().idxmax()]
     else:
         lines = lines[(lines["steps"] == lines["steps"].max()) | (lines["eps"] == 0)]
     return lines.sort_values(along).set_index(along)["value"]
@@ -187,5 +151,5 @@ def listed(curve: pd.Series) -> str:
 
 def assessment_table(checks: dict[str, list[Check]]) -> pd.DataFrame:
     """Return all checks of all data sets: dataset, check, status, found."""
-    lines = [(name, check.name, check.status, check.found) for name, found in checks.items() for check in found]
+    lines = [(name, *check) for name, found in checks.items() for check in found]
     return pd.DataFrame(lines, columns=["dataset", "check", "status", "found"])

@@ -4,7 +4,6 @@ from html import unescape
 
 import pandas as pd
 
-from stages.report.comparison import signed
 from stages.report.statistics import DIGITS, robust_rows
 from stages.report.tables import Predictions, in_a_page
 from stages.report.vocabulary import CLEAN, Method, Threat, reference_of
@@ -55,8 +54,3 @@ def worst_class(table: pd.DataFrame, method: Method) -> str:
     where = f" of {line['dataset']}" if clean["dataset"].nunique() > 1 else ""
     both = f"{100 * line['accuracy']:.1f} % instead of {100 * (line['accuracy'] - line['gain']):.1f} %"
     return f"the class that loses most is “{unescape(line['class'])}”{where}, {both} (n = {line['n']})"
-
-
-def whole_points(share: float) -> str:
-    """Return points with their sign, without decimals: classes are small."""
-    return signed(100 * share, digits=0)

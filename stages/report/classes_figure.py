@@ -7,19 +7,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.report.classes import whole_points
 from stages.report.statistics import wilson
-from stages.report.style import GRID, legend_inches, legend_marks, looks_of, percent_axis, png, short, styled
+from stages.report.style import GRID, add_legend, as_png, legend_inches, looks_of, percent_axis, short
 from stages.report.vocabulary import Method, Threat
+from stages.report.wording import signed
 
 MOST_CLASSES = 20  # more lines than this cannot be read
 INCHES_PER_CLASS, INCHES_PER_METHOD = 0.28, 0.075
-LEGEND_COLUMNS = 4
+COLUMNS = 4
 
 
+@as_png
 def classes_figure(
     table: pd.DataFrame, datasets: list[str], threats: list[Threat], methods: list[Method], shown: Method
-) -> bytes:
+) -> Figure:
     """Draw one line of panels per data set, one panel per threat.
 
     Args:
@@ -28,26 +29,20 @@ def classes_figure(
         threats: The threats of the table; the last one orders the classes, of more than 20 each orders its own.
         methods: In the order of the report.
         shown: The method by whose gain the classes are ordered.
-
-    Returns:
-        A PNG. Marks are accuracies, bars 95 % Wilson intervals for the images of the class, numbers the gains of the
-        shown method.
     """
     by_dataset = {name: table[table["dataset"] == name] for name in datasets}
     counts = [min(part["class"].nunique(), MOST_CLASSES) for part in by_dataset.values()]
-    per_class = max(INCHES_PER_CLASS, INCHES_PER_METHOD * len(methods))
-    with styled():
-        height = per_class * sum(counts) + 0.8 * len(counts) + legend_inches(methods, LEGEND_COLUMNS)
-        figure = Figure(figsize=(8.4, height), layout="constrained")
-        panels = figure.subplots(len(counts), len(threats), squeeze=False, height_ratios=counts)
-        for row, (dataset, part) in zip(panels, by_dataset.items(), strict=True):
-            common = part[part["threat"] == threats[-1].name]
-            for panel, threat in zip(row, threats, strict=True):
-                lines = part[part["threat"] == threat.name]
-                draw(panel, lines, ordered_classes(lines, common, shown), methods, shown)
-                panel.set_title(f"{dataset}, {threat.title}")
-        figure.legend(handles=legend_marks(methods), loc="outside upper left", ncols=LEGEND_COLUMNS)
-        return png(figure)
+    height = max(INCHES_PER_CLASS, INCHES_PER_METHOD * len(methods)) * sum(counts) + 0.8 * len(counts)
+    figure = Figure(figsize=(8.4, height + legend_inches(methods, COLUMNS)), layout="constrained")
+    panels = figure.subplots(len(counts), len(threats), squeeze=False, height_ratios=counts)
+    for row, (dataset, part) in zip(panels, by_dataset.items(), strict=True):
+        common = part[part["threat"] == threats[-1].name]
+        for panel, threat in zip(row, threats, strict=True):
+            lines = part[part["threat"] == threat.name]
+            draw(panel, lines, ordered_classes(lines, common, shown), methods, shown)
+            panel.set_title(f"{dataset}, {threat.title}")
+    add_legend(figure, methods, columns=COLUMNS)
+    return figure
 
 
 def ordered_classes(lines: pd.DataFrame, common: pd.DataFrame, shown: Method) -> list[str]:
@@ -72,7 +67,7 @@ def draw(panel: Axes, table: pd.DataFrame, classes: list[str], methods: list[Met
         panel.plot(lines["accuracy"], at, **look.mark() | {"markersize": 3.5}, clip_on=False)
         if method == shown:
             for place, gain in enumerate(lines["gain"]):
-                panel.text(1.04, place, whole_points(gain), va="center", fontsize=7)
+                panel.text(1.04, place, signed(gain, digits=0), va="center", fontsize=7)
     panel.set_yticks(places, [short(unescape(name)) for name in classes], fontsize=8)
     percent_axis(panel, "x")
     panel.set(ylim=(len(classes) - 0.4, -0.6), xlabel=f"accuracy in %; right: points gained by {shown.label}")

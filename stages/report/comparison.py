@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from stages.report.significance import LEVEL
 from stages.report.tables import Accuracy, Results
-from stages.report.vocabulary import Method, Threat, baseline_of
+from stages.report.vocabulary import baseline_of
 
 EFFECTS = {  # its mark, its meaning
     "gain": ("▲", "better than {}"),
@@ -64,29 +64,24 @@ class Comparison(NamedTuple):
         return f"{EFFECTS[self.effect][1].format(self.label)} ({self.reason})"
 
 
-def against_reference(study: Results, threat: Threat, method: Method) -> Comparison | None:
+def against_reference(study: Results, line: Accuracy) -> Comparison | None:
     """Compare a method with the reference; None for the reference itself."""
-    if method == study.reference:
+    reference = study.reference
+    if line.method == reference.name:
         return None
-    line = study.line(threat, method)
-    return Comparison(line, study.line(threat, study.reference), study.reference.label, line.p_reference)
+    return Comparison(line, study.lines[line.threat, reference.name], reference.label, line.p_reference)
 
 
-def against_baseline(study: Results, threat: Threat, method: Method) -> Comparison | None:
+def against_baseline(study: Results, line: Accuracy) -> Comparison | None:
     """Compare a method with its baseline, if it has one beside the reference."""
+    (method,) = (method for method in study.methods if method.name == line.method)
     baseline = baseline_of(method, study.methods)
     if baseline is None:
         return None
-    line = study.line(threat, method)
-    return Comparison(line, study.line(threat, baseline), baseline.label, line.p_baseline)
+    return Comparison(line, study.lines[line.threat, baseline.name], baseline.label, line.p_baseline)
 
 
-def is_noise(study: Results, threat: Threat, method: Method) -> bool:
+def is_noise(study: Results, line: Accuracy) -> bool:
     """Return whether a method is within noise of the reference; the reference itself is not."""
-    comparison = against_reference(study, threat, method)
+    comparison = against_reference(study, line)
     return comparison is not None and comparison.effect == "noise"
-
-
-def signed(points: float, digits: int = 1) -> str:
-    """Return points with their sign."""
-    return f"{points:+.{digits}f}".replace("-", "−")

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from stages.report.style import png, short, styled
+from stages.report.style import as_png, heat_map
 from stages.report.tables import in_a_page
 from stages.report.vocabulary import Method, Threat
 
@@ -14,32 +14,22 @@ MOST_CLASSES = 20  # more names than this cannot be read
 MOST_NUMBERS = 12  # nor more numbers
 
 
+@as_png
 def confusion_figure(
     table: pd.DataFrame, class_names: dict[str, list[str]], threat: Threat, methods: list[Method]
-) -> bytes:
-    """Draw one line of panels per data set; of more than 20 classes, those that the first method misses most.
-
-    Args:
-        table: As `tables.confusion_table` makes it.
-        class_names: The names of each data set, by label.
-        threat: The threat of the table.
-        methods: The methods side by side.
-
-    Returns:
-        A PNG. A cell is the share of the actual class for which the other one was predicted.
-    """
-    with styled():
-        figure = Figure(figsize=(8.4, 4.5 * len(class_names) + 0.2), layout="constrained")
-        panels = figure.subplots(len(class_names), len(methods), squeeze=False, sharey="row")
-        for row, (dataset, names) in zip(panels, class_names.items(), strict=True):
-            shares = [shares_of(table, dataset, method, names) for method in methods]
-            chosen = most_missed(shares[0])
-            for panel, method, share in zip(row, methods, shares, strict=True):
-                image = draw(panel, share[np.ix_(chosen, chosen)], [short(names[label]) for label in chosen])
-                panel.set_title(f"{dataset}, {threat.title}: {method.label}")
-            row[0].set_ylabel("actual")
-            figure.colorbar(image, ax=row, shrink=0.7, label="share of the actual class in %", format="{x:.0f}")
-        return png(figure)
+) -> Figure:
+    """Draw one line of panels per data set; of more than 20 classes, those that the first method misses most."""
+    figure = Figure(figsize=(8.4, 4.5 * len(class_names) + 0.2), layout="constrained")
+    panels = figure.subplots(len(class_names), len(methods), squeeze=False, sharey="row")
+    for row, (dataset, names) in zip(panels, class_names.items(), strict=True):
+        shares = [shares_of(table, dataset, method, names) for method in methods]
+        chosen = most_missed(shares[0])
+        for panel, method, share in zip(row, methods, shares, strict=True):
+            image = draw(panel, share[np.ix_(chosen, chosen)], [names[label] for label in chosen])
+            panel.set_title(f"{dataset}, {threat.title}: {method.label}")
+        row[0].set_ylabel("actual")
+        figure.colorbar(image, ax=row, shrink=0.7, label="share of the actual class in %", format="{x:.0f}")
+    return figure
 
 
 def shares_of(table: pd.DataFrame, dataset: str, method: Method, names: list[str]) -> np.ndarray:
@@ -58,9 +48,7 @@ def most_missed(shares: np.ndarray) -> np.ndarray:
 
 def draw(panel: Axes, shares: np.ndarray, names: list[str]) -> AxesImage:
     """Draw one matrix, with its numbers if they can be read."""
-    image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    panel.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-    panel.set_yticks(range(len(names)), names, fontsize=8)
+    image = heat_map(panel, shares, names, low=0, high=100, size=8)
     panel.set_xlabel("predicted")
     if len(names) <= MOST_NUMBERS:
         for (actual, predicted), share in np.ndenumerate(shares):

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from stages.report.style import png, short, styled
+from stages.report.style import as_png, heat_map
 from stages.report.vocabulary import Method
 
 MOST_NUMBERS = 10  # classes; more numbers cannot be read
@@ -14,31 +14,26 @@ SMALL = 20  # classes, from which names are written smaller
 COLUMNS = 2
 
 
-def drift_figure(tables: dict[str, pd.DataFrame], methods: list[Method]) -> bytes:
-    """Draw one map per data set and method, for the first tuning seed.
+@as_png
+def drift_figure(tables: dict[str, pd.DataFrame], methods: list[Method]) -> Figure:
+    """Draw one map per data set and method, for the first tuning seed; one scale for the maps of a data set.
 
-    Args:
-        tables: For each data set, as `interpretation.tables.cosines_table` makes it: at most 40 classes.
-        methods: All methods of the report; those that have cosines are drawn.
-
-    Returns:
-        A PNG. A cell is the cosine between the text features of two classes, one scale for the maps of a data set.
+    The tables are those of `interpretation.tables.cosines_table`, by data set.
     """
     drawn = {name: [one for one in methods if one.name in set(table["method"])] for name, table in tables.items()}
     lines = {dataset: -(-len(some) // COLUMNS) for dataset, some in drawn.items()}
-    with styled():
-        figure = Figure(figsize=(9, 3.9 * sum(lines.values())), layout="constrained")
-        blocks = figure.subfigures(len(tables), squeeze=False, height_ratios=list(lines.values())).flat
-        for block, (dataset, table) in zip(blocks, tables.items(), strict=True):
-            panels = list(block.subplots(lines[dataset], COLUMNS, squeeze=False, sharey="row").flat)
-            for panel in panels:
-                panel.set_axis_off()
-            for panel, method in zip(panels, drawn[dataset], strict=False):
-                cosines, names = map_of(table[table["method"] == method.name])
-                image = draw_map(panel, cosines, names, table["cosine"].min())
-                panel.set_title(f"{dataset}: {method.label}, on average {rounded(mean_of_others(cosines))}")
-            block.colorbar(image, ax=list(block.axes), shrink=0.8 / lines[dataset], label="cosine")
-        return png(figure)
+    figure = Figure(figsize=(9, 3.9 * sum(lines.values())), layout="constrained")
+    blocks = figure.subfigures(len(tables), squeeze=False, height_ratios=list(lines.values())).flat
+    for block, (dataset, table) in zip(blocks, tables.items(), strict=True):
+        panels = list(block.subplots(lines[dataset], COLUMNS, squeeze=False, sharey="row").flat)
+        for panel in panels[len(drawn[dataset]) :]:
+            panel.set_axis_off()
+        for panel, method in zip(panels, drawn[dataset], strict=False):
+            cosines, names = map_of(table[table["method"] == method.name])
+            image = draw_map(panel, cosines, names, table["cosine"].min())
+            panel.set_title(f"{dataset}: {method.label}, on average {rounded(mean_of_others(cosines))}")
+        block.colorbar(image, ax=list(block.axes), shrink=0.8 / lines[dataset], label="cosine")
+    return figure
 
 
 def map_of(table: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
@@ -60,16 +55,10 @@ def rounded(cosine: float) -> str:
 
 def draw_map(panel: Axes, cosines: np.ndarray, names: list[str], lowest: float) -> AxesImage:
     """Draw one map, with its numbers if they can be read."""
-    panel.set_axis_on()
-    image = panel.imshow(cosines, cmap="Blues", vmin=lowest, vmax=1)
-    size = 8 if len(names) < SMALL else 5.5
-    labels = [short(name) for name in names]
-    panel.set_xticks(range(len(names)), labels, rotation=90, fontsize=size)
-    panel.set_yticks(range(len(names)), labels, fontsize=size)
+    image = heat_map(panel, cosines, names, low=lowest, high=1, size=8 if len(names) < SMALL else 5.5)
     if len(names) <= MOST_NUMBERS:
-        middle = (1 + lowest) / 2
         for (row, column), cosine in np.ndenumerate(cosines):
             if row != column:
-                colour = "white" if cosine > middle else "black"
+                colour = "white" if cosine > (1 + lowest) / 2 else "black"
                 panel.text(column, row, rounded(cosine), ha="center", va="center", fontsize=6, color=colour)
     return image

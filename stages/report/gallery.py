@@ -1,55 +1,35 @@
 """What the attacks look like: clean, adversarial, and the difference; images chosen by label, never by outcome."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from stages.report.style import png, short, styled
+from stages.report.style import as_png, short
 from stages.report.tables import Predictions
 from stages.report.vocabulary import CLEAN, Method, Threat
 
 INCHES = 1.42  # side of one picture
 HEAD: dict[str, Any] = {"loc": "center", "fontsize": 8}  # above a column of pictures
-PixelsOf = Callable[[Threat, list[str]], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Attacked:
-    """The images of a sample under one threat.
-
-    Attributes:
-        title: Of the column of pictures.
-        eps: Radius of the ball, in 1/255; the ends of the difference's scale.
-        pixels: (N, H, W, 3), uint8.
-        predictions: For each image what each method takes it for, N texts.
-    """
-
-    title: str
-    eps: float
-    pixels: np.ndarray
-    predictions: list[str]
-
-
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """A few test images of one data set, clean and under each shown threat.
 
     Attributes:
         dataset: Its name.
         pixels: Clean images (N, H, W, 3), uint8.
         names: The class name of each image.
-        attacked: The same images under attack, perhaps none.
+        attacked: For each threat the same images (N, H, W, 3) and what methods take each of them for, N texts.
     """
 
     dataset: str
     pixels: np.ndarray
     names: list[str]
-    attacked: list[Attacked]
+    attacked: list[tuple[Threat, np.ndarray, list[str]]]
 
 
 def sample_of(
@@ -60,37 +40,20 @@ def sample_of(
     methods: list[Method],
     *,
     count: int,
-    pixels_of: PixelsOf,
+    pixels_of: Callable[[Threat, list[str]], np.ndarray],
 ) -> Sample:
-    """Choose a few test images, clean and under some threats.
+    """Choose a few test images, clean and under some threats, with the predictions of some methods.
 
-    Args:
-        dataset: Its name.
-        predictions: The rows of every threat.
-        class_names: K names, by label.
-        threats: The threats to show.
-        methods: Whose predictions to show; under an adaptive threat only those of the last one, which was attacked.
-        count: How many images.
-        pixels_of: Returns the images (N, H, W, 3), uint8, of a threat and N ids; for an adaptive threat those crafted
-            through the first tuning seed of the last method.
+    An adaptive threat attacked the last method, in its first tuning seed: only its predictions are shown there, and
+    `pixels_of` returns the images (N, H, W, 3), uint8, of a threat and N ids.
     """
     examples = examples_of(predictions, threats, count)
-    ids = examples["id"].tolist()
-    attacked = [
-        Attacked(
-            f"{threat.name}\n({threat.knowledge})",
-            threat.eps,
-            pixels_of(threat, ids),
-            predicted(predictions[threat.name], ids, class_names, methods[-1:] if is_adaptive(threat) else methods),
-        )
-        for threat in threats
-    ]
+    ids, attacked = examples["id"].tolist(), []
+    for threat in threats:
+        judges = methods[-1:] if threat.knowledge == "adaptive" else methods
+        texts = predicted(predictions[threat.name], ids, class_names, judges)
+        attacked.append((threat, pixels_of(threat, ids), texts))
     return Sample(dataset, pixels_of(CLEAN, ids), [class_names[label] for label in examples["label"]], attacked)
-
-
-def is_adaptive(threat: Threat) -> bool:
-    """Return whether a threat was crafted through a method."""
-    return threat.knowledge == "adaptive"
 
 
 def examples_of(predictions: Predictions, threats: list[Threat], count: int) -> pd.DataFrame:
@@ -109,17 +72,17 @@ def predicted(rows: pd.DataFrame, ids: list[str], class_names: list[str], method
     ]
 
 
-def gallery(samples: list[Sample]) -> bytes:
-    """Draw a line of pictures per image: clean, then adversarial and difference for each threat. A PNG."""
+@as_png
+def gallery(samples: list[Sample]) -> Figure:
+    """Draw a line of pictures per image: clean, then adversarial and difference for each threat."""
     lines = [len(sample.pixels) for sample in samples]
     columns = 1 + 2 * max(len(sample.attacked) for sample in samples)
-    with styled():
-        size = (max(INCHES * columns, 4), sum(lines) * (INCHES + 0.34) + 0.75 * len(samples))
-        figure = Figure(figsize=size, layout="constrained")
-        blocks = figure.subfigures(len(samples), squeeze=False, height_ratios=lines).flat
-        for block, sample in zip(blocks, samples, strict=True):
-            draw_sample(block, sample, columns)
-        return png(figure)
+    size = (max(INCHES * columns, 4), sum(lines) * (INCHES + 0.34) + 0.75 * len(samples))
+    figure = Figure(figsize=size, layout="constrained")
+    blocks = figure.subfigures(len(samples), squeeze=False, height_ratios=lines).flat
+    for block, sample in zip(blocks, samples, strict=True):
+        draw_sample(block, sample, columns)
+    return figure
 
 
 def draw_sample(block: SubFigure, sample: Sample, columns: int) -> None:
@@ -128,15 +91,15 @@ def draw_sample(block: SubFigure, sample: Sample, columns: int) -> None:
     block.suptitle(f"{sample.dataset}: the first test image of some classes", x=0.01, ha="left", fontweight="bold")
     for panel in panels.flat:
         panel.set_axis_off()
-    for row, clean, name in zip(panels, sample.pixels, sample.names, strict=True):
-        show(row[0], clean, below=short(name))
+    for panel, clean, name in zip(panels[:, 0], sample.pixels, sample.names, strict=True):
+        show(panel, clean, below=short(name))
     panels[0, 0].set_title("clean", **HEAD)
-    for attacked, left, right in zip(sample.attacked, panels.T[1::2], panels.T[2::2], strict=False):
-        left[0].set_title(attacked.title, **HEAD)
-        right[0].set_title(f"difference\nblack −{attacked.eps:g}, white +{attacked.eps:g}", **HEAD)
-        for line, (clean, adversarial) in enumerate(zip(sample.pixels, attacked.pixels, strict=True)):
-            show(left[line], adversarial, below=attacked.predictions[line])
-            show(right[line], scaled_difference(clean, adversarial, attacked.eps))
+    for (threat, pixels, texts), left, right in zip(sample.attacked, panels.T[1::2], panels.T[2::2], strict=False):
+        left[0].set_title(f"{threat.name}\n({threat.knowledge})", **HEAD)
+        right[0].set_title(f"difference\nblack −{threat.eps:g}, white +{threat.eps:g}", **HEAD)
+        for line, (clean, adversarial, text) in enumerate(zip(sample.pixels, pixels, texts, strict=True)):
+            show(left[line], adversarial, below=text)
+            show(right[line], scaled_difference(clean, adversarial, threat.eps))
 
 
 def scaled_difference(clean: np.ndarray, adversarial: np.ndarray, eps: float) -> np.ndarray:

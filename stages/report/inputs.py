@@ -9,9 +9,9 @@ from stages.datasets.card import Card, read_card
 from stages.datasets.halves import HALVES
 from stages.evaluation.study import read_method, study_title
 from stages.report.tables import Predictions
-from stages.report.threats import WORST, pointwise_worst, threats_of
+from stages.report.threats import pointwise_worst, threats_of
 from stages.report.vocabulary import Method, Threat
-from stages.runtime.params import Params
+from stages.runtime.params import Defended, MethodBlock, Params
 from stages.storage import layout
 from stages.storage.images import read_images
 from stages.storage.notes import read_note
@@ -29,10 +29,6 @@ class Study:
     Attributes:
         dataset: Whose test images are classified.
         name: `all`, `base`, `new`, or the data set that the methods were tuned on.
-        card: The facts about the data set.
-        class_names: The classes of this study, by label.
-        methods: In the order of params.yaml.
-        threats: In the order of the report.
         provenances: What made each method, by its name.
         curves: Tuning curves of what was tuned in this study: dataset, method, seed, epoch, loss, accuracy.
         predictions: The rows of each threat.
@@ -70,10 +66,15 @@ def studies_of(params: Params) -> list[tuple[str, str]]:
 def methods_of(params: Params, study: str) -> list[Method]:
     """Return the methods of a study: those behind a defence are evaluated on all classes only."""
     return [
-        Method(one.name, one.label, one.block.baseline, one.group)
+        Method(one.name, one.label, one.block.baseline, one.group, cost_of(one.block))
         for one in params.methods.all()
         if study == "all" or one.group != "defended"
     ]
+
+
+def cost_of(block: MethodBlock) -> str:
+    """Return what a prediction costs: one pass through the image encoder, and the processing of a defence."""
+    return f"1 forward + {block.defence.kind}" if isinstance(block, Defended) else "1 forward"
 
 
 def assessed_method(params: Params) -> Method:
@@ -101,18 +102,14 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
     predictions = {
         threat.name: pd.concat([tables[method.name][threat.name] for method in methods], ignore_index=True)
         for threat in threats
-        if not is_worst(threat)
+        if not threat.is_worst
     }
-    for threat in filter(is_worst, threats):
-        predictions[threat.name] = pointwise_worst([predictions[one] for one in threat.attack["of"]], threat.name)
+    for threat in threats:
+        if threat.is_worst:
+            predictions[threat.name] = pointwise_worst([predictions[one] for one in threat.attack["of"]], threat.name)
     found = pd.concat([pd.DataFrame(columns=list(CURVES)).astype(CURVES), *curves])
     card = read_card(dataset)
     return Study(dataset, name, card, prompts.class_names, methods, threats, provenances, found, predictions)
-
-
-def is_worst(threat: Threat) -> bool:
-    """Return whether the rows of a threat are computed from those of others."""
-    return threat.attack.get("method") == WORST
 
 
 def read_predictions(dataset: str, study: str, method: Method, threats: list[Threat]) -> Predictions:
@@ -129,7 +126,7 @@ def read_predictions(dataset: str, study: str, method: Method, threats: list[Thr
     for threat in threats:
         if threat.knowledge == "oblivious":
             require(sources.get(threat.name, {}), path, attack=threat.attack)
-        elif threat.knowledge == "adaptive" and not is_worst(threat):
+        elif threat.knowledge == "adaptive" and not threat.is_worst:
             path = layout.predictions_file(*place, threat.name)
             table, made_by = read_table(path)
             require(made_by["images"], path, attack=threat.attack)
@@ -174,9 +171,3 @@ def read_pixels(dataset: str, method: Method, threat: Threat, ids: list[str]) ->
         if len(found) == len(ids):
             break
     return np.stack([found[id] for id in ids])
-
-
-def facts_of_studies(studies: list[Study]) -> dict[str, dict]:
-    """Return the facts about the data sets of the studies, by name."""
-    names = {"sha256", "origin", "licence", "splits", "notes"}
-    return {study.dataset: study.card.model_dump(include=names) for study in studies}

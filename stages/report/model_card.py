@@ -4,15 +4,14 @@ import re
 from html import escape
 from string import punctuation
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.report.facts import flat, values
 from stages.report.inputs import Study
 from stages.report.page import TEMPLATES
-from stages.report.result_tables import counts, footnote, percent
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import Method
+from stages.report.wording import footnote, percent, size, spread
 from stages.storage.layout import method_folder
 
 MOST_NAMES = 20  # of classes
@@ -42,9 +41,9 @@ def model_card(study: Study, results: Results, sentences: list[str]) -> str:
         model=study.provenances[results.reference.name]["model"],
         methods=[about(study, method) for method in results.methods],
         lines=[
-            (threat, counts(results, threat), method, results.line(threat, method))
+            (threat, size(results, line), method, line)
             for threat in results.threats
-            for method in results.methods
+            for method, line in zip(results.methods, results.of_threat(threat), strict=True)
         ],
         accuracy=accuracy,
         percent=percent,
@@ -69,8 +68,7 @@ def about(study: Study, method: Method) -> dict[str, str]:
 
 def accuracy(line: Accuracy) -> str:
     """Return one accuracy with its spread and its interval."""
-    spread = "" if pd.isna(line.std) else f" ± {percent(line.std)}"
-    return f"{percent(line.accuracy)}{spread} ({percent(line.low)}-{percent(line.high)})"
+    return f"{spread(line.accuracy, line.std)} ({percent(line.low)}-{percent(line.high)})"
 
 
 def listed(class_names: list[str]) -> str:

@@ -9,7 +9,7 @@ from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.report.style import GRID, LABELS, looks_of, png, short, styled
+from stages.report.style import GRID, LABELS, as_png, looks_of, short
 from stages.report.vocabulary import Method
 
 IMAGES = {"clean": "clean", "adversarial": "attacked"}
@@ -17,61 +17,51 @@ MOST_COLOURS = 10  # classes that colours can tell apart
 MOST_LABELLED = 4  # methods; more numbers cannot be read
 
 
-def pca_figure(tables: dict[str, pd.DataFrame], class_names: dict[str, list[str]], methods: list[Method]) -> bytes:
-    """Draw one line of panels per data set: the clean images, the same images attacked, each below the texts.
+@as_png
+def pca_figure(tables: dict[str, pd.DataFrame], class_names: dict[str, list[str]], methods: list[Method]) -> Figure:
+    """Draw one line of panels per data set: the clean images, the same images attacked, each below the text features.
 
-    Args:
-        tables: For each data set, as `interpretation.tables.pca_table` makes it.
-        class_names: The names of each data set, by label.
-        methods: All methods of the report.
-
-    Returns:
-        A PNG. Colours are classes, of more than 10 the first 10, all others grey.
+    The tables are those of `interpretation.tables.pca_table`, by data set; the first 10 classes have colours.
     """
-    legend = 0.15 * (MOST_COLOURS + len(methods))
-    with styled():
-        figure = Figure(figsize=(9.6, max(4.2, legend) * len(tables) + 0.4), layout="constrained")
-        panels = figure.subplots(len(tables), len(IMAGES), squeeze=False, sharex="row", sharey="row")
-        for row, (dataset, table) in zip(panels, tables.items(), strict=True):
-            for panel, (kind, name) in zip(row, IMAGES.items(), strict=True):
-                draw_images(panel, table[table["kind"] == kind], class_names[dataset])
-                draw_texts(panel, table, methods)
-                kept = 100 * sum(share_of(table, kind))
-                panel.set_title(
-                    f"{dataset}, {name}: {(table['kind'] == kind).sum()} images, {kept:.0f} % of the variance"
-                )
-            first, second = share_of(table, "clean")
-            row[0].set_ylabel(f"2nd component, {100 * second:.0f} % of the clean variance")
-            for panel in row:
-                panel.set_xlabel(f"1st component, {100 * first:.0f} % of the clean variance")
-            row[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7, markerscale=1.4)
-        figure.draw_without_rendering()  # adjustText needs to know where the marks are
-        for row, table in zip(panels, tables.values(), strict=True):
-            for panel in row:
-                label_texts(panel, table, methods)
-        return png(figure)
+    height = max(4.2, 0.15 * (MOST_COLOURS + len(methods)))  # at least that of a legend
+    figure = Figure(figsize=(9.6, height * len(tables) + 0.4), layout="constrained")
+    panels = figure.subplots(len(tables), len(IMAGES), squeeze=False, sharex="row", sharey="row")
+    for row, (dataset, table) in zip(panels, tables.items(), strict=True):
+        first, second = share_of(table, "clean")
+        for panel, (kind, name) in zip(row, IMAGES.items(), strict=True):
+            images = table[table["kind"] == kind]
+            draw_images(panel, images, class_names[dataset])
+            draw_texts(panel, table, methods)
+            kept = 100 * sum(share_of(table, kind))
+            panel.set_title(f"{dataset}, {name}: {len(images)} images, {kept:.0f} % of the variance")
+            panel.set_xlabel(f"1st component, {100 * first:.0f} % of the clean variance")
+        row[0].set_ylabel(f"2nd component, {100 * second:.0f} % of the clean variance")
+        row[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7, markerscale=1.4)
+    figure.draw_without_rendering()  # adjustText needs to know where the marks are
+    for row, table in zip(panels, tables.values(), strict=True):
+        for panel in row:
+            label_texts(panel, table, methods)
+    return figure
 
 
 def share_of(table: pd.DataFrame, kind: str) -> tuple[float, float]:
     """Return the shares of the squared distances from the mean that the two axes show of the points of one kind."""
-    points = table[table["kind"] == kind]
-    whole = (points["distance"] ** 2).sum()
-    return (points["x"] ** 2).sum() / whole, (points["y"] ** 2).sum() / whole
+    squares = table.loc[table["kind"] == kind, ["x", "y", "distance"]].pow(2).sum()
+    return squares["x"] / squares["distance"], squares["y"] / squares["distance"]
 
 
 def draw_images(panel: Axes, points: pd.DataFrame, names: list[str]) -> None:
     """Draw the images of one kind, coloured by class."""
-    colours = matplotlib.color_sequences["tab10"]
     others = points[points["label"] >= MOST_COLOURS]
     if len(others):
         panel.scatter(others["x"], others["y"], s=6, color="#c4c9cf", linewidth=0, label="the other classes")
-    for label, name in enumerate(names[:MOST_COLOURS]):
+    colours = matplotlib.color_sequences["tab10"]
+    for label, (name, colour) in enumerate(zip(names, colours, strict=False)):
         part = points[points["label"] == label]
-        label_of = f"{label}  {short(name)}"
-        panel.scatter(part["x"], part["y"], s=7, color=colours[label], alpha=0.65, linewidth=0, label=label_of)
+        text = f"{label}  {short(name)}"
+        panel.scatter(part["x"], part["y"], s=7, color=colour, alpha=0.65, linewidth=0, label=text)
     panel.margins(0.08)
     panel.grid(**GRID)
-    panel.set_axisbelow(True)
 
 
 def draw_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
@@ -84,22 +74,20 @@ def draw_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
 
 def label_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
     """Write the labels of the first 10 classes beside the text features of the first methods, clear of the marks."""
-    looks, drawn = looks_of(methods), [method.name for method in methods[:MOST_LABELLED]]
-    texts = table[table["kind"].isin(drawn)]
+    looks = looks_of(methods[:MOST_LABELLED])
+    texts = table[table["kind"].isin(looks)]
     marks = panel.transData.transform(texts[["x", "y"]])  # in pixels
     half = size_of(table) / 2 * panel.figure.dpi / 72
     corners = marks[:, None] + half * np.array([(-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)])
     to_data = panel.transData.inverted().transform
-    above = to_data(marks + np.array([0, 3 * half]))
-    labelled = np.flatnonzero(texts["label"] < MOST_COLOURS)
+    labelled = texts["label"].to_numpy() < MOST_COLOURS
+    places = to_data(marks + np.array([0, 3 * half]))[labelled]
     names = [
-        panel.text(
-            above[at, 0], above[at, 1], str(label), color=looks[kind].colour, fontsize=7, ha="center", va="center"
-        )
-        for at, kind, label in zip(labelled, texts["kind"].iloc[labelled], texts["label"].iloc[labelled], strict=True)
+        panel.text(x, y, str(label), color=looks[kind].colour, fontsize=7, ha="center", va="center")
+        for (x, y), kind, label in zip(places, texts["kind"][labelled], texts["label"][labelled], strict=True)
     ]
-    targets = dict(zip(("target_x", "target_y"), texts[["x", "y"]].to_numpy()[labelled].T, strict=True))
-    adjust_text(names, *to_data(corners.reshape(-1, 2)).T, ax=panel, **targets, **LABELS)
+    x, y = texts.loc[labelled, ["x", "y"]].to_numpy().T
+    adjust_text(names, *to_data(corners.reshape(-1, 2)).T, ax=panel, target_x=x, target_y=y, **LABELS)
 
 
 def size_of(table: pd.DataFrame) -> float:

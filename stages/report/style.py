@@ -1,18 +1,21 @@
 """How figures look, and how they become bytes that are the same every time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache, wraps
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
-from stages.report.vocabulary import Method
+from stages.report.tables import Results
+from stages.report.vocabulary import Method, Threat
 
 # Grey for the reference, then Okabe and Ito's colours, told apart by every kind of colour vision; with the markers, 77
 # methods look different
@@ -30,6 +33,7 @@ FALLBACK_FONTS = (  # for scripts that it lacks; the first that is installed and
 )  # fmt: skip
 SETTINGS = {
     "font.size": 9,
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 9,
@@ -47,6 +51,7 @@ LABELS: dict[str, Any] = {  # of `adjust_text`: steps instead of seconds, for th
     "prevent_crossings": False,  # slow
     "arrowprops": {"arrowstyle": "-", "linewidth": 0.6, "color": "#777777"},
 }
+P = ParamSpec("P")
 
 
 class Look(NamedTuple):
@@ -69,22 +74,38 @@ def looks_of(methods: list[Method]) -> dict[str, Look]:
     return {method.name: Look(*(cycle[place % len(cycle)] for cycle in cycles)) for place, method in enumerate(methods)}
 
 
-def legend_marks(methods: list[Method], *, hollow: str = "", lines: bool = False) -> list[Line2D]:
-    """Return the entries of a legend.
-
-    Args:
-        methods: All that are drawn, the reference first.
-        hollow: What a hollow mark means; no entry if it is empty.
-        lines: Whether marks are joined by lines.
-    """
-    looks = looks_of(methods)
+def add_legend(
+    figure: FigureBase, methods: list[Method], *, columns: int, hollow: str = "", lines: bool = False
+) -> None:
+    """Write a legend of methods above a figure; `hollow` is what a hollow mark means, if there are any."""
     entries = [
         Line2D([], [], **look.mark() | ({"linestyle": look.line} if lines else {}), label=method.label)
-        for method, look in zip(methods, looks.values(), strict=True)
+        for method, look in zip(methods, looks_of(methods).values(), strict=True)
     ]
     if hollow:
-        entries.append(Line2D([], [], **looks[methods[0].name].mark(hollow=True), label=hollow))
-    return entries
+        entries.append(Line2D([], [], **looks_of(methods)[methods[0].name].mark(hollow=True), label=hollow))
+    figure.legend(handles=entries, loc="outside upper right", ncols=columns)
+
+
+def attacker_panels(
+    studies: list[Results], *, inches: float, columns: int, hollow: str, lines: bool = False
+) -> tuple[Figure, list[tuple[Axes, Results, list[Threat]]]]:
+    """Return a figure with a panel for each data set and kind of attacker, and its panels with the threats of each.
+
+    Without any attack there is one panel for `clean`, and no threats.
+    """
+    first = studies[0]
+    kinds = list(dict.fromkeys(threat.knowledge for threat in first.threats if threat.attack)) or ["clean"]
+    figure = Figure((8.4, inches * len(studies) + legend_inches(first.methods, columns)), layout="constrained")
+    panels = figure.subplots(len(studies), len(kinds), squeeze=False, sharey=True)
+    places = []
+    for row, study in zip(panels, studies, strict=True):
+        row[0].set_ylabel("robust accuracy in %")
+        for panel, kind in zip(row, kinds, strict=True):
+            panel.set(title=f"{study.title}, {kind}", facecolor=GROUNDS[kind])
+            places.append((panel, study, [one for one in study.threats if one.attack and one.knowledge == kind]))
+    add_legend(figure, first.methods, columns=columns, hollow=f"{hollow} of {first.reference.label}", lines=lines)
+    return figure, places
 
 
 def legend_inches(methods: list[Method], columns: int) -> float:
@@ -93,18 +114,40 @@ def legend_inches(methods: list[Method], columns: int) -> float:
 
 
 def percent_axis(panel: Axes, *axes: str) -> None:
-    """Let axes of fractions, `x` or `y`, go from 0 to 100 %, and draw the grid of all axes below the marks."""
+    """Let axes of fractions, `x` or `y`, go from 0 to 100 %."""
     for axis in axes:
         panel.set(**{f"{axis}lim": (0, 1)})
         getattr(panel, f"set_{axis}ticks")(*PERCENT_TICKS)
-    panel.set_axisbelow(True)
 
 
-@contextmanager
-def styled() -> Iterator[None]:
-    """Draws with these settings alone, whatever the user's own are."""
-    with matplotlib.style.context(["default", {**SETTINGS, "font.family": installed_fonts()}]):
-        yield
+def heat_map(panel: Axes, values: np.ndarray, names: list[str], *, low: float, high: float, size: float) -> AxesImage:
+    """Draw a matrix (K, K) with the names of its lines and columns."""
+    for axis, rotation in ((panel.xaxis, 90), (panel.yaxis, 0)):
+        axis.set_ticks(range(len(names)), [short(name) for name in names], rotation=rotation, fontsize=size)
+    return panel.imshow(values, cmap="Blues", vmin=low, vmax=high)
+
+
+def styled() -> AbstractContextManager[None]:
+    """Draw with these settings alone, whatever the user's own are."""
+    return matplotlib.style.context(["default", {**SETTINGS, "font.family": installed_fonts()}])
+
+
+def as_png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
+    """Let a function that draws a figure return its PNG, in the style of the report."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        with styled():
+            return png(draw(*args, **kwargs))
+
+    return drawn
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as PNG, with no date and no version inside."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def installed_fonts() -> list[str]:
@@ -113,15 +156,8 @@ def installed_fonts() -> list[str]:
     return [FONT, *(name for name in FALLBACK_FONTS if name in installed)]
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG, with no date and no version inside."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def short(name: str) -> str:
-    """A class name, or a word, that a figure can draw and that fits on an axis."""
+    """Return a class name, or a word, that a figure can draw and that fits on an axis."""
     name = drawable(name)
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
@@ -136,5 +172,5 @@ def drawable(text: str) -> str:
 
 @cache
 def is_in_a_font(letter: str, fonts: tuple[str, ...]) -> bool:
-    """Whether one of these font families has a letter."""
+    """Return whether one of these font families has a letter."""
     return any(get_font(findfont(FontProperties(family=name))).get_char_index(ord(letter)) for name in fonts)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from stages.report.significance import comparisons
-from stages.report.statistics import DIGITS, accuracies, clean_accuracies, robust_rows
+from stages.report.statistics import DIGITS, EXAMPLE, accuracies, clean_accuracies, robust_rows
 from stages.report.vocabulary import CLEAN, Method, Threat, baseline_of, reference_of
 
 NAN = float("nan")
@@ -18,7 +18,9 @@ class Accuracy(NamedTuple):
     """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`.
 
     clean_accuracy is that on the same images without attack, with the same tuning seeds. p_reference and p_baseline
-    are the corrected p of the comparisons with the reference and with the method's baseline; NaN where there is none.
+    are the corrected p of the comparisons with the reference and with the method's baseline. oblivious_accuracy, of an
+    adaptive threat, is that under the strongest oblivious threat of its eps, on the same images with the same seeds.
+    NaN where there is none.
     """
 
     dataset: str
@@ -34,6 +36,7 @@ class Accuracy(NamedTuple):
     clean_accuracy: float
     p_reference: float = NAN
     p_baseline: float = NAN
+    oblivious_accuracy: float = NAN
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ class Results:
         return reference_of(self.methods)
 
     @property
-    def compared(self) -> list[Method]:
-        """All methods but the reference."""
-        return [method for method in self.methods if method != self.reference]
+    def images(self) -> int:
+        """Number of test images."""
+        return max(line.n for line in self.lines.values())
 
     def line(self, threat: Threat, method: Method) -> Accuracy:
         """Return one accuracy."""
@@ -70,14 +73,22 @@ class Results:
         """Return the accuracies under a threat, in the order of the methods."""
         return [self.line(threat, method) for method in self.methods]
 
-    @property
-    def images(self) -> int:
-        """Number of test images."""
-        return max(line.n for line in self.lines.values())
+    def strongest(self, method: Method, knowledge: str) -> dict[float, Accuracy]:
+        """Return, by ascending eps, what the strongest threat of one kind of attacker leaves of a method.
 
-    def is_subset(self, line: Accuracy) -> bool:
-        """Return whether another threat attacks more images."""
-        return line.n < self.images
+        Where there is a pointwise worst, this is it; otherwise the threat with the lowest accuracy.
+        """
+        found: dict[float, list[tuple[bool, float, Accuracy]]] = {}
+        for threat in sorted(self.threats, key=lambda threat: threat.eps):
+            if threat.knowledge == knowledge and (line := self.lines.get((threat.name, method.name))):
+                found.setdefault(threat.eps, []).append((not threat.is_worst, line.accuracy, line))
+        return {eps: min(lines)[-1] for eps, lines in found.items()}
+
+
+def results_from(table: pd.DataFrame, title: str, methods: list[Method], threats: list[Threat]) -> Results:
+    """Return the results of a study from its rows of the accuracy table."""
+    lines = (Accuracy(**row) for row in table[table["dataset"] == title].to_dict("records"))
+    return Results(title, methods, threats, {(line.threat, line.method): line for line in lines})
 
 
 def results_of(title: str, predictions: Predictions, methods: list[Method], threats: list[Threat]) -> Results:
@@ -88,13 +99,24 @@ def results_of(title: str, predictions: Predictions, methods: list[Method], thre
     p = comparisons(robust, [pair for pair in pairs if pair[0] != pair[1]])
     lines = {}
     for threat in threats:
-        clean = clean_accuracies(robust[threat.name])
+        clean, oblivious = clean_accuracies(robust[threat.name]), oblivious_accuracies(robust, threat, threats)
         for line in accuracies(robust[threat.name]).itertuples(index=False):
-            others = (other.name if other else "" for other in compared_with[line.method])
-            tested = (p.get((threat.name, line.method, other), NAN) for other in others)
-            about = (title, threat.name, threat.knowledge, *line, float(clean[line.method]), *tested)
-            lines[threat.name, line.method] = Accuracy(*about)
+            about = (title, threat.name, threat.knowledge, *line, float(clean[line.method]))
+            tested = [
+                p.get((threat.name, line.method, other.name), NAN) if other else NAN
+                for other in compared_with[line.method]
+            ]
+            lines[threat.name, line.method] = Accuracy(*(*about, *tested, oblivious.get(line.method, NAN)))
     return Results(title, methods, threats, lines)
+
+
+def oblivious_accuracies(robust: Predictions, adaptive: Threat, threats: list[Threat]) -> dict[str, float]:
+    """Return the lowest accuracy of each method under an oblivious threat of the eps, on the same examples."""
+    others = [one for one in threats if one.knowledge == "oblivious" and one.eps == adaptive.eps]
+    if adaptive.knowledge != "adaptive" or not others:
+        return {}
+    same = [robust[one.name].merge(robust[adaptive.name][EXAMPLE], on=EXAMPLE) for one in others]
+    return pd.concat([accuracies(rows).set_index("method")["accuracy"] for rows in same], axis=1).min(axis=1).to_dict()
 
 
 def accuracy_table(studies: list[Results]) -> pd.DataFrame:
@@ -104,38 +126,27 @@ def accuracy_table(studies: list[Results]) -> pd.DataFrame:
 
 def metrics_of(studies: list[Results]) -> dict[str, Any]:
     """Return the results nested dataset.threat.method; an undefined std is None, p is against the reference."""
+    names = ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
     nested: dict[str, Any] = {}
     for study in studies:
         for (threat, method), line in study.lines.items():
-            values = {
-                name: getattr(line, name) for name in ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
-            }
-            values["std"] = None if pd.isna(line.std) else line.std
-            if not pd.isna(line.p_reference):
-                values["p"] = line.p_reference
-            nested.setdefault(study.title, {}).setdefault(threat, {})[method] = values
+            values = {name: getattr(line, name) for name in names} | {"std": None if pd.isna(line.std) else line.std}
+            tested = {} if pd.isna(line.p_reference) else {"p": line.p_reference}
+            nested.setdefault(study.title, {}).setdefault(threat, {})[method] = values | tested
     return nested
 
 
 def summary_of(studies: list[Results]) -> dict[str, Any]:
     """Return what `dvc exp show` and `dvc metrics diff` compare: accuracies alone, nested dataset.threat.method."""
+    metrics = metrics_of(studies)
     return {
-        study.title: {
-            threat.name: {line.method: line.accuracy for line in study.of_threat(threat)} for threat in study.threats
-        }
-        for study in studies
+        title: {threat: {method: line["accuracy"] for method, line in lines.items()} for threat, lines in of.items()}
+        for title, of in metrics.items()
     }
 
 
 def tuning_table(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and sample standard deviation over the tuning seeds.
-
-    Args:
-        curves: dataset, method, seed, epoch, loss, accuracy.
-
-    Returns:
-        One row per data set, method and epoch: loss, accuracy, loss_std, accuracy_std.
-    """
+    """Return mean and sample standard deviation of loss and accuracy over the tuning seeds, by epoch."""
     groups = curves.groupby(["dataset", "method", "epoch"], sort=False)[["loss", "accuracy"]]
     return groups.mean().join(groups.std().add_suffix("_std")).round(DIGITS).reset_index()
 

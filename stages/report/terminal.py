@@ -17,15 +17,9 @@ Size = tuple[int, int]
 
 def as_json(path: Path, size: Size, model_size: int, predictions: list[PromptPrediction]) -> str:
     """Return one image on one line: its path and size, then the classes and probabilities of each method."""
-    parts = [
-        {
-            "method": prediction.method,
-            "seed": prediction.seed,
-            "classes": prediction.classes,
-            "probabilities": [round(probability, 6) for probability in prediction.probabilities],
-        }
-        for prediction in predictions
-    ]
+    parts = [one._asdict() | {"probabilities": [round(share, 6) for share in one.probabilities]} for one in predictions]
+    for part in parts:
+        del part["label"]
     return json.dumps({"path": str(path), "size": size, "model_size": model_size, "predictions": parts})
 
 

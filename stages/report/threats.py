@@ -1,4 +1,4 @@
-"""The threats of a report, from their blocks in params.yaml, and the pointwise worst of adaptive ones."""
+"""The threats of a report, from their blocks in params.yaml, and the pointwise worst of those of one eps."""
 
 from collections.abc import Mapping
 
@@ -6,13 +6,11 @@ import pandas as pd
 from pydantic import BaseModel
 
 from stages.report.statistics import EXAMPLE
-from stages.report.vocabulary import CLEAN, Threat
-
-WORST = "pointwise_worst"
+from stages.report.vocabulary import CLEAN, WORST, Threat
 
 
 def threats_of(oblivious: Mapping[str, BaseModel], adaptive: Mapping[str, BaseModel]) -> list[Threat]:
-    """Return clean, oblivious and adaptive threats in their order, then the worst of the adaptive ones.
+    """Return clean, oblivious and adaptive threats in their order, then the pointwise worst ones.
 
     Args:
         oblivious: Attacks by the names of their threats.
@@ -24,22 +22,16 @@ def threats_of(oblivious: Mapping[str, BaseModel], adaptive: Mapping[str, BaseMo
 
 
 def worst_threats(threats: list[Threat]) -> list[Threat]:
-    """Return one threat for each eps that several adaptive threats share; `of` in its attack names them."""
-    families: dict[float, list[str]] = {}
-    for threat in threats:
-        if threat.knowledge == "adaptive":
-            families.setdefault(threat.eps, []).append(threat.name)
-    return [
-        Threat(f"worst_eps{eps:g}", "adaptive", {"method": WORST, "eps": eps, "of": names})
-        for eps, names in families.items()
-        if len(names) > 1
-    ]
+    """Return a threat for each eps of an adaptive one that other threats share; `of` in its attack names all of them.
 
-
-def strongest_adaptive(threats: list[Threat]) -> list[Threat]:
-    """Return one adaptive threat for each eps, in ascending order: the last, which is the worst of several."""
-    by_eps = {threat.eps: threat for threat in threats if threat.knowledge == "adaptive"}
-    return [by_eps[eps] for eps in sorted(by_eps)]
+    An attacker who knows the method may use the images of one who does not, so oblivious threats count, too.
+    """
+    worst = []
+    for eps in sorted({threat.eps for threat in threats if threat.knowledge == "adaptive"}):
+        names = [threat.name for threat in threats if threat.eps == eps]
+        if len(names) > 1:
+            worst.append(Threat(f"worst_eps{eps:g}", "adaptive", {"method": WORST, "eps": eps, "of": names}))
+    return worst
 
 
 def pointwise_worst(predictions: list[pd.DataFrame], name: str) -> pd.DataFrame:

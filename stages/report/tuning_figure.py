@@ -5,37 +5,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.report.style import GRID, legend_inches, looks_of, percent_axis, png, styled
+from stages.report.style import GRID, as_png, legend_inches, looks_of, percent_axis
 from stages.report.vocabulary import Method
 
-LEGEND_COLUMNS = 4
+COLUMNS = 4
 
 
-def tuning_figure(table: pd.DataFrame, datasets: list[str], methods: list[Method]) -> bytes:
-    """Draw one line of panels per data set.
-
-    Args:
-        table: As `tables.tuning_table` makes it.
-        datasets: Their names, from top to bottom.
-        methods: All methods of the report; those that have a curve are drawn.
-
-    Returns:
-        A PNG. A line is the mean over the tuning seeds, its band one standard deviation over them.
-    """
-    with styled():
-        height = 2.6 * len(datasets) + legend_inches(methods, LEGEND_COLUMNS)
-        figure = Figure(figsize=(7.5, height), layout="constrained")
-        panels = figure.subplots(len(datasets), 2, squeeze=False)
-        for (left, right), dataset in zip(panels, datasets, strict=True):
-            curves = table[table["dataset"] == dataset]
-            draw_curves(left, curves, "loss", methods)
-            draw_curves(right, curves, "accuracy", methods)
-            left.set(title=f"{dataset}, on what each method is tuned on", ylabel="cross-entropy")
-            left.set_ylim(bottom=0)
-            percent_axis(right, "y")
-            right.set_ylabel("accuracy in %")
-        figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=LEGEND_COLUMNS)
-        return png(figure)
+@as_png
+def tuning_figure(table: pd.DataFrame, datasets: list[str], methods: list[Method]) -> Figure:
+    """Draw one line of panels per data set from a `tables.tuning_table`: mean and standard deviation over the seeds."""
+    height = 2.6 * len(datasets) + legend_inches(methods, COLUMNS)
+    figure = Figure(figsize=(7.5, height), layout="constrained")
+    panels = figure.subplots(len(datasets), 2, squeeze=False)
+    for (left, right), dataset in zip(panels, datasets, strict=True):
+        curves = table[table["dataset"] == dataset]
+        draw_curves(left, curves, "loss", methods)
+        draw_curves(right, curves, "accuracy", methods)
+        left.set(title=f"{dataset}, on what each method is tuned on", ylabel="cross-entropy")
+        left.set_ylim(bottom=0)
+        percent_axis(right, "y")
+        right.set_ylabel("accuracy in %")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=COLUMNS)
+    return figure
 
 
 def draw_curves(panel: Axes, curves: pd.DataFrame, column: str, methods: list[Method]) -> None:

@@ -8,6 +8,7 @@ KNOWLEDGE = {
     "oblivious": "the attacker does not know the method",
     "adaptive": "the attacker differentiates through the method under test",
 }
+WORST = "pointwise_worst"
 
 
 class Method(NamedTuple):
@@ -18,12 +19,14 @@ class Method(NamedTuple):
         label: What the report calls it.
         baseline: Name of the method that it is compared with beside the reference, if any.
         group: The group of params.yaml that it belongs to.
+        cost: What a prediction costs, in words.
     """
 
     name: str
     label: str
     baseline: str | None = None
     group: str = ""
+    cost: str = "1 forward"
 
 
 def reference_of(methods: list[Method]) -> Method:
@@ -57,6 +60,11 @@ class Threat:
         return self.attack.get("eps", 0)
 
     @property
+    def is_worst(self) -> bool:
+        """Whether its rows are computed from those of others."""
+        return self.attack.get("method") == WORST
+
+    @property
     def recipe(self) -> str:
         """The attack in a few words."""
         if not self.attack:
@@ -79,10 +87,6 @@ def headline_threat(threats: list[Threat], bank_eps: float) -> Threat:
     """Return the oblivious threat that is most like the attack of the bank; `clean` if there is none.
 
     That is a feature_pgd threat if there is one, of the eps nearest to the bank's; of two as near, the smaller eps.
-
-    Args:
-        threats: All threats of the report.
-        bank_eps: The eps of the bank, in 1/255.
     """
     oblivious = [threat for threat in threats if threat.knowledge == "oblivious"]
     alike = [threat for threat in oblivious if threat.attack["method"] == "feature_pgd"]

@@ -107,10 +107,17 @@ class Model(Block):
     pretrained: str | None
     sha256: str | None
     precision: Literal["auto", "fp32", "bf16"]
+    visual_weights: str | None = None
+    visual_sha256: str | None = None
 
     @model_validator(mode="after")
     def _own_file(self) -> "Model":
         """Of a file of one's own, the digest is the only key that changes with its content."""
+        if bool(self.visual_weights) != bool(self.visual_sha256):
+            raise ValueError(
+                "visual_weights and visual_sha256 have to be stated together, a file and what `sha256sum` prints for "
+                f"it (got {self.visual_weights} and {self.visual_sha256})"
+            )
         if self.sha256 is None and os.path.isfile(self.pretrained or ""):  # noqa: PTH113 - pathlib raises on long ones
             raise ValueError(f"sha256 has to be stated for a file; `sha256sum {self.pretrained}` prints it (got null)")
         return self
@@ -272,7 +279,7 @@ class PromptPgd(Adaptive, Stepped):
 
 
 class Suite(Adaptive):
-    """Cross-entropy, then one nearby wrong class after the other, each on the images that are left."""
+    """Cross-entropy, margin, then one nearby wrong class after the other, each on the images that are left."""
 
     method: Literal["suite"]
     steps: Count
@@ -524,9 +531,11 @@ class Method(NamedTuple):
 
     def settings(self, tune: "Tune") -> dict[str, Any]:
         """Return all that decides about the result, the block `tune` merged in; goes into the method's provenance."""
-        block = self.block
-        tuning = block.tune(tune).model_dump(exclude=block.unused) if isinstance(block, Tuned) else {}
-        return tuning | block.model_dump(exclude={"label", "baseline", *Tune.model_fields})
+        block, named = self.block, {"label", "baseline"}
+        if not isinstance(block, Tuned):
+            return block.model_dump(exclude=named)
+        tuning = block.tune(tune).model_dump(exclude=block.unused)
+        return tuning | block.model_dump(exclude={*named, *Tune.model_fields})
 
 
 class Methods(Block):

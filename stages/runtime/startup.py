@@ -2,7 +2,8 @@
 
 torchvision and timm call small functions of torch's compiler while they are imported, and an optimiser does when it
 steps; that imports the whole compiler. A stand-in module provides these functions instead. Any other attribute is
-looked up in the real compiler. Garbage collection is off during the imports, and a finished stage skips the teardown.
+looked up in the real compiler. open_clip is imported without timm and huggingface_hub, which few models need. Garbage
+collection is off during the imports, and a finished stage skips the teardown.
 """
 
 import gc
@@ -11,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -76,16 +78,29 @@ def without_compiler() -> Iterator[None]:
 
 
 def import_open_clip() -> ModuleType:
-    """Import open_clip without timm, which takes a third of a second and serves few models; see `import_timm`."""
-    absent = "timm" not in sys.modules
-    if absent and "open_clip" not in sys.modules:
-        sys.modules["timm"] = None  # type: ignore[assignment]  # open_clip takes that for "not installed"
+    """Import open_clip without timm and huggingface_hub, which take half a second and serve few models.
+
+    `import_timm` gives it timm; huggingface_hub is imported when open_clip downloads by it.
+    """
+    if "open_clip" in sys.modules:
+        return sys.modules["open_clip"]
+    absent = [name for name in ("timm", "huggingface_hub") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # open_clip takes None for "not installed"
     try:
         with without_compiler():
-            return importlib.import_module("open_clip")
+            open_clip = importlib.import_module("open_clip")
     finally:
-        if absent:
-            sys.modules.pop("timm", None)
+        for name in absent:
+            del sys.modules[name]
+    if "huggingface_hub" in absent:
+        open_clip.pretrained.hf_hub_download = partial(hf_hub_download, library_version=open_clip.__version__)
+        open_clip.pretrained._has_hf_hub = True
+    return open_clip
+
+
+def hf_hub_download(*arguments: Any, **options: Any) -> str:
+    """Call huggingface_hub's function of this name, as open_clip does."""
+    return importlib.import_module("huggingface_hub").hf_hub_download(*arguments, library_name="open_clip", **options)
 
 
 def import_timm() -> ModuleType:

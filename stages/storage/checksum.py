@@ -4,15 +4,19 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as kinds
+from safetensors import SafetensorError
 
-TEXT = (kinds.is_string, kinds.is_binary, kinds.is_large_string, kinds.is_large_binary)
 REMEDY = "delete it and run `dvc repro`"
+# what readers raise for damaged files; no MemoryError
+BROKEN = (pa.ArrowException, SafetensorError, OSError, ValueError, OverflowError, LookupError, TypeError,
+          AttributeError, RecursionError)  # fmt: skip
 
 
 def canonical(value: Any) -> str:
@@ -57,25 +61,15 @@ class TableChecksum:
 
 
 def name_of(kind: pa.DataType) -> str:
-    """Return the name of a type without what Parquet may change: encoding, and names inside lists."""
-    if kinds.is_dictionary(kind):
-        return name_of(kind.value_type)
-    if kinds.is_list(kind):
-        return f"{name_of(kind.value_type)}[]"
-    if kinds.is_fixed_size_list(kind):
-        return f"{name_of(kind.value_type)}[{kind.list_size}]"
-    return str(kind).removeprefix("large_")
+    """Return the name of a type without the names inside lists, which Parquet may change."""
+    return f"{kind.value_type}[{kind.list_size}]" if kinds.is_fixed_size_list(kind) else str(kind)
 
 
 def buffers_of(array: pa.Array, *inside: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the bytes of an array, without padding, each with a name: where it has values, their lengths, the values.
 
-    Args:
-        array: Numbers, text, bytes, or lists of these.
-        inside: Name of the list that it lies in.
+    It may hold numbers, flags, text, bytes of one length, or lists of one length of these.
     """
-    if kinds.is_dictionary(array.type):
-        array = array.dictionary_decode()
     if kinds.is_boolean(array.type):
         array = array.cast(pa.uint8())
     yield (*inside, "valid"), array.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False)
@@ -83,26 +77,30 @@ def buffers_of(array: pa.Array, *inside: str) -> Iterator[tuple[tuple[str, ...],
     start, stop = array.offset, array.offset + len(array)
     if not len(array):
         return
-    is_text = any(test(array.type) for test in TEXT)
-    if is_text or kinds.is_list(array.type):
-        width = np.int64 if str(array.type).startswith("large_") else np.int32
-        offsets = np.frombuffer(array.buffers()[1], width)[start : stop + 1]
-        yield (*inside, "lengths"), np.diff(offsets).astype(np.int64)
-    if kinds.is_list(array.type) or kinds.is_fixed_size_list(array.type):
+    if kinds.is_fixed_size_list(array.type):
         yield from buffers_of(array.flatten(), *inside, "list")
-    elif is_text:
+    elif kinds.is_string(array.type):
+        offsets = np.frombuffer(array.buffers()[1], np.int32)[start : stop + 1]
+        yield (*inside, "lengths"), np.diff(offsets).astype(np.int64)
         yield (*inside, "values"), memoryview(array.buffers()[2] or b"")[offsets[0] : offsets[-1]]
     else:
+        if not (kinds.is_primitive(array.type) or kinds.is_fixed_size_binary(array.type)):
+            raise ValueError(f"there is no checksum for columns of {array.type}")
         width = array.type.bit_width // 8
         yield (*inside, "values"), memoryview(array.buffers()[1])[start * width : stop * width]
 
 
-def require_file(path: Path) -> None:
-    """Refuse a file that is missing or empty."""
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever is wrong with a file that is read inside into a ValueError that names it."""
     if not path.is_file():
         raise ValueError(f"{path}: missing; `dvc repro` makes it")
     if not path.stat().st_size:
         raise ValueError(f"{path}: damaged, it is empty; {REMEDY}")
+    try:
+        yield
+    except BROKEN as error:
+        raise ValueError(f"{path}: damaged, or of another kind ({error!r}); {REMEDY}") from error
 
 
 def require_equal(path: Path, found: str, stated: object) -> None:

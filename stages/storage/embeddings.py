@@ -36,23 +36,18 @@ class Bank:
         assert len(self.ids) == len(self.labels) == len(self.embeddings)
 
     def take(self, mask: np.ndarray) -> "Bank":
-        """The embeddings where a mask (N,) holds."""
-        return Bank(
-            [id for id, kept in zip(self.ids, mask, strict=True) if kept], self.labels[mask], self.embeddings[mask]
-        )
+        """Return the embeddings where a mask (N,) holds."""
+        ids = [id for id, kept in zip(self.ids, mask, strict=True) if kept]
+        return Bank(ids, self.labels[mask], self.embeddings[mask])
 
 
 def write_bank(path: Path, parts: Iterable[Bank], provenance: Provenance) -> None:
-    """Writes the parts of a bank, one at a time, as the row groups of one file."""
+    """Write the parts of a bank, one at a time, as the row groups of one file."""
     write_table(path, (table_of(part) for part in parts), provenance)
 
 
 def read_bank(path: Path) -> tuple[Bank, Provenance]:
-    """Reads a bank into one block of memory.
-
-    Raises:
-        ValueError: If the file is missing or damaged, or an embedding is not finite.
-    """
+    """Read a bank into one block of memory; refuse a file that is missing or damaged, and one that holds NaN or inf."""
     table, provenance = read_table(path, *COLUMNS)
     embedding = table["embedding"].combine_chunks()
     embeddings = embedding.flatten().to_numpy().reshape(len(table), embedding.type.list_size)
@@ -62,33 +57,24 @@ def read_bank(path: Path) -> tuple[Bank, Provenance]:
 
 
 def round_table(bank: Bank, *, round_index: int, seed: int | None, eps: np.ndarray) -> pa.Table:
-    """Embeddings of one round of a refreshed bank as an Arrow table: columns round, seed, eps beside those of a bank.
+    """Return the N embeddings of one round of a refreshed bank as an Arrow table, with three more columns.
 
     Args:
         bank: N embeddings.
-        round_index: Which round, from 1.
+        round_index: Which round, from 1; the column `round`.
         seed: The tuning seed whose classifier was attacked; None if all seeds share it.
         eps: Radius of each attack (N,), in 1/255 of the pixel range.
     """
     count = len(bank.ids)
-    columns = {
-        "round": pa.repeat(round_index, count),
-        "seed": pa.array([seed] * count, pa.int64()),
-        "eps": pa.array(eps, pa.float64()),
-    }
-    table = table_of(bank)
-    for name, column in columns.items():
-        table = table.append_column(name, column)
-    return table
+    table = table_of(bank).append_column("round", pa.repeat(round_index, count))
+    table = table.append_column("seed", pa.array([seed] * count, pa.int64()))
+    return table.append_column("eps", pa.array(eps, pa.float64()))
 
 
 def table_of(bank: Bank) -> pa.Table:
-    """A bank as an Arrow table."""
-    width = bank.embeddings.shape[1]
+    """Return a bank as an Arrow table."""
+    flat, width = bank.embeddings.reshape(-1), bank.embeddings.shape[1]
+    embeddings = pa.FixedSizeListArray.from_arrays(flat, width)
     return pa.table(
-        {
-            "id": pa.array(bank.ids, pa.string()),
-            "label": pa.array(bank.labels, pa.int64()),
-            "embedding": pa.FixedSizeListArray.from_arrays(bank.embeddings.reshape(-1), width),
-        }
+        {"id": pa.array(bank.ids, pa.string()), "label": pa.array(bank.labels, pa.int64()), "embedding": embeddings}
     )

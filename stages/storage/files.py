@@ -27,7 +27,7 @@ REASONS = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path for a file or a folder that takes the place of `path` when the block succeeds.
+    """Yield a temporary path for a file or a folder that takes the place of `path` when the block succeeds.
 
     Raises:
         ValueError: If the disk is full, the place is read-only, or another run is writing there.
@@ -54,9 +54,6 @@ def resuming(path: Path, key: dict[str, Any]) -> Iterator[Path]:
     Args:
         path: A file or a folder.
         key: All that decides about the pieces but is not in their names, as JSON knows it.
-
-    Raises:
-        ValueError: As `replacing` does.
     """
     with claiming(path) as work:
         folder = work / checksum_of_json(key)[:16]
@@ -69,14 +66,14 @@ def resuming(path: Path, key: dict[str, Any]) -> Iterator[Path]:
 
 
 def remove_halves(folder: Path) -> None:
-    """Removes what `whole` has not finished."""
+    """Remove what `whole` has not finished."""
     for half in list(folder.rglob(".*.partial")):
         remove(half)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path for a file inside `resuming`, which is there once it is whole, whoever else makes it."""
+    """Yield a temporary path for a file inside `resuming`, which is there once it is whole, whoever else makes it."""
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -89,7 +86,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def claiming(path: Path) -> Iterator[Path]:
-    """Keeps other runs away from `path` and yields a name beside it; says why if nothing can be written there."""
+    """Keep other runs away from `path` and yield a name beside it; say why if nothing can be written there."""
     lock = path.with_name(f".{path.name}.lock.partial")
     with explaining(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +99,7 @@ def claiming(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def explaining(path: Path) -> Iterator[None]:
-    """Turns the errors of a full disk, of a read-only place and of another run into the user's."""
+    """Turn the errors of a full disk, of a read-only place and of another run into the user's."""
     try:
         yield
     except Timeout:
@@ -117,25 +114,21 @@ def explaining(path: Path) -> Iterator[None]:
 
 
 def require_writable(*paths: Path) -> None:
-    """Tries before any work whether something could be written to these places.
-
-    Raises:
-        ValueError: As `replacing` does.
-    """
+    """Try before any work whether something could be written to these places; raise as `replacing` does."""
     for path in paths:
         with claiming(path):
             pass
 
 
 def put(partial: Path, path: Path) -> None:
-    """Renames."""
+    """Rename a finished file or folder, in the place of an older one."""
     if path.is_dir():
         remove(path)
     partial.replace(path)
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder, if there is one."""
+    """Remove a file or a folder, if there is one."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -143,7 +136,7 @@ def remove(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Makes sure that a file, or all files of a folder, are on the disk."""
+    """Make sure that a file, or all files of a folder, are on the disk."""
     for file in path.rglob("*") if path.is_dir() else [path]:
         if file.is_file():
             with file.open("rb+") as opened:

@@ -44,24 +44,19 @@ class Images:
         return len(self.ids)
 
     def split(self, count: int) -> list["Images"]:
-        """Cuts into `count` parts of about the same size, in order."""
+        """Cut into `count` parts of about the same size, in order."""
         return [self.take(part) for part in np.array_split(np.arange(len(self)), count)]
 
     def take(self, chosen: np.ndarray | slice) -> "Images":
-        """The images at the given positions, or where a mask (N,) holds."""
+        """Return the images at the given positions, or where a mask (N,) holds."""
         return Images(np.asarray(self.ids, object)[chosen].tolist(), self.labels[chosen], self.pixels[chosen])
 
 
 class Manifest(NamedTuple):
-    """The file that makes a folder of shards complete.
-
-    Attributes:
-        shards: Checksum of each shard, in order.
-        provenance: What made the images, and their `shape`.
-    """
+    """The file that makes a folder of shards complete: the checksum of each in order, and what made the images."""
 
     shards: list[str]
-    provenance: Provenance
+    provenance: Provenance  # and the `shape` of an image
 
 
 class Written(NamedTuple):
@@ -94,6 +89,11 @@ def write_missing(paths: Sequence[Path], parts: Iterable[Part], make: Callable[[
     return Written(images, list(paths), kept)
 
 
+def rows_of(path: Path) -> int:
+    """Return how many rows a Parquet file has, without reading them."""
+    return pq.read_metadata(path).num_rows
+
+
 def result_paths(folder: Path, source: Path, indices: Iterable[int]) -> list[Path]:
     """Return a file in `folder` for each shard of `source` with one of the indices, named by the shard's checksum.
 
@@ -123,20 +123,28 @@ def write_images(folder: Path, shards: Iterable[Images], provenance: Provenance)
     write_manifest(folder, provenance)
 
 
+def write_shard(path: Path, shard: Images) -> None:
+    """Write one shard: its rows, and the shape of an image."""
+    _, *shape = shard.pixels.shape
+    flat = pa.py_buffer(np.ascontiguousarray(shard.pixels))
+    columns = {
+        "id": pa.array(shard.ids, pa.string()),
+        "label": pa.array(shard.labels, pa.int64()),
+        "image": pa.Array.from_buffers(pa.binary(int(np.prod(shape))), len(shard), [None, flat]),
+    }
+    write_table(path, [pa.table(columns)], {"shape": shape})
+
+
 def write_manifest(folder: Path, provenance: Provenance) -> None:
     """Write the manifest of the shards in a folder, without which the folder is not complete."""
-    checksums, about = zip(*map(read_footer, files_in(folder)), strict=True)
+    checksums, about = zip(*map(read_footer, sorted(folder.glob("*.parquet"))), strict=True)
     with whole(folder / MANIFEST) as temporary:
         write_note(temporary, {"shards": checksums, "provenance": {**provenance, "shape": about[0]["shape"]}})
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a folder of shards.
-
-    Raises:
-        ValueError: If there are no shards, or not as many as it states, or if it is damaged.
-    """
-    count = len(files_in(folder))
+    """Read the manifest of a folder of shards; refuse a folder without shards, or with more or fewer than it states."""
+    count = len(list(folder.glob("*.parquet")))
     if not count:
         raise ValueError(f"{folder}: no image shards there; `dvc repro` makes them")
     manifest = Manifest(**read_note(folder / MANIFEST))
@@ -160,82 +168,15 @@ def shard_paths(folder: Path) -> list[Path]:
     return [shard_path(folder, index) for index in range(len(checksums_of(folder)))]
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Return the Parquet files in a folder, in order."""
-    return sorted(folder.glob("*.parquet"))
-
-
 def shard_path(folder: Path, index: int) -> Path:
     """Return the path of a shard, counted from 0."""
     return folder / f"{index:05d}.parquet"
 
 
-def rows_of(path: Path) -> int:
-    """Return how many rows a Parquet file has, without reading them."""
-    return pq.read_metadata(path).num_rows
-
-
-def write_shard(path: Path, shard: Images) -> None:
-    """Write one shard: its rows, and the shape of an image."""
-    _, *shape = shard.pixels.shape
-    flat = pa.py_buffer(np.ascontiguousarray(shard.pixels))
-    columns = {
-        "id": pa.array(shard.ids, pa.string()),
-        "label": pa.array(shard.labels, pa.int64()),
-        "image": pa.Array.from_buffers(pa.binary(int(np.prod(shape))), len(shard), [None, flat]),
-    }
-    write_table(path, [pa.table(columns)], {"shape": shape})
-
-
 def read_images(folder: Path) -> Iterator[Images]:
-    """Yield the shards of a folder in order.
-
-    Raises:
-        ValueError: If a shard is missing, damaged, or not the one of the manifest.
-    """
+    """Yield the shards of a folder in order."""
     for index, checksum in enumerate(checksums_of(folder)):
         yield read_shard(shard_path(folder, index), checksum)
-
-
-def read_shard(path: Path, checksum: str) -> Images:
-    """Read one shard.
-
-    Raises:
-        ValueError: If it is damaged, or if its checksum is another one than that of the manifest.
-    """
-    require_shard(path, checksum)
-    table, about = read_table(path, *COLUMNS)
-    return images_of(table, about.get("shape", []), path)
-
-
-def require_shard(path: Path, checksum: str) -> None:
-    """Refuse a shard of another run."""
-    if checksum_of(path) != checksum:
-        raise ValueError(
-            f"{path}: damaged or of another run, sha256 {checksum} expected by {MANIFEST} beside it; run `dvc repro`"
-        )
-
-
-def read_ids(path: Path) -> tuple[list[str], np.ndarray]:
-    """Return the ids and the labels (N,) of a shard.
-
-    Raises:
-        ValueError: If it is damaged, or no shard of images.
-    """
-    table, _ = read_table(path, *COLUMNS)
-    return table["id"].to_pylist(), table["label"].to_numpy()
-
-
-def images_of(table: pa.Table, shape: list[int], path: Path) -> Images:
-    """Return the images of a table with the right columns.
-
-    Raises:
-        ValueError: If they have another shape than the file says.
-    """
-    if table["image"].type.byte_width != np.prod(shape):
-        raise ValueError(f"{path}: damaged, its images are not of shape {shape}; {REMEDY}")
-    pixels = np.concatenate([np.frombuffer(chunk.buffers()[1], np.uint8) for chunk in table["image"].chunks])
-    return Images(table["id"].to_pylist(), table["label"].to_numpy(), pixels.reshape(-1, *shape))
 
 
 def read_all_images(folder: Path) -> Images:
@@ -246,3 +187,23 @@ def read_all_images(folder: Path) -> Images:
         np.concatenate([shard.labels for shard in shards]),
         np.concatenate([shard.pixels for shard in shards]),
     )
+
+
+def read_shard(path: Path, checksum: str) -> Images:
+    """Read one shard; refuse one that is damaged, or whose checksum is another one than that of the manifest."""
+    if checksum_of(path) != checksum:
+        raise ValueError(
+            f"{path}: damaged or of another run, sha256 {checksum} expected by {MANIFEST} beside it; run `dvc repro`"
+        )
+    table, about = read_table(path, *COLUMNS)
+    shape = about.get("shape", [])
+    if table["image"].type.byte_width != np.prod(shape):
+        raise ValueError(f"{path}: damaged, its images are not of shape {shape}; {REMEDY}")
+    pixels = np.concatenate([np.frombuffer(chunk.buffers()[1], np.uint8) for chunk in table["image"].chunks])
+    return Images(table["id"].to_pylist(), table["label"].to_numpy(), pixels.reshape(-1, *shape))
+
+
+def read_ids(path: Path) -> tuple[list[str], np.ndarray]:
+    """Return the ids and the labels (N,) of a shard."""
+    table, _ = read_table(path, *COLUMNS)
+    return table["id"].to_pylist(), table["label"].to_numpy()

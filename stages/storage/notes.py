@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stages.storage.checksum import REMEDY, checksum_of_json, require_equal, require_file
+from stages.storage.checksum import checksum_of_json, reading, require_equal
 
 CHECKSUM = "checksum"  # of all other keys
 
@@ -17,17 +17,10 @@ def write_note(path: Path, note: dict[str, Any]) -> None:
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """Read what `write_note` wrote.
-
-    Raises:
-        ValueError: If the file is missing, damaged or no such file; the message names it.
-    """
-    require_file(path)
-    try:
+    """Read what `write_note` wrote; a ValueError names a file that is missing, damaged or no such file."""
+    with reading(path):
         note = json.loads(path.read_text(encoding="utf-8"))
         stated = note.pop(CHECKSUM)
         found = checksum_of_json(note)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged, or of another kind ({error!r}); {REMEDY}") from error
     require_equal(path, found, stated)
     return note

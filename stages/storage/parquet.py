@@ -8,11 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.storage.checksum import REMEDY, TableChecksum, canonical, require_equal, require_file
+from stages.storage.checksum import REMEDY, TableChecksum, canonical, reading, require_equal
 from stages.storage.provenance import Provenance
 
 PROVENANCE, CHECKSUM = b"provenance", b"sha256"  # keys of the footer
-BROKEN = (pa.ArrowException, OSError, KeyError, ValueError, OverflowError)
 
 
 def write_table(path: Path, parts: Iterable[pa.Table], provenance: Provenance) -> None:
@@ -36,7 +35,7 @@ def read_table(path: Path, *columns: pa.Field) -> tuple[pa.Table, Provenance]:
 
     Args:
         path: The file.
-        columns: Which it has to have, by name and type, with a value in every row.
+        columns: Which it has to have, by name and type (of values of one length, whatever the length), without gaps.
 
     Raises:
         ValueError: If the file is missing, damaged, or not one of this project's.
@@ -74,24 +73,11 @@ def read_footer(path: Path) -> tuple[str, Provenance]:
         return stated_in(file)
 
 
-def check_table(path: Path) -> None:
-    """Compare a file with its checksum.
-
-    Raises:
-        ValueError: If the file is missing or damaged.
-    """
-    read_table(path)
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file so that whatever is wrong with it is an error that names the file."""
-    require_file(path)
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield file
-    except BROKEN as error:
-        raise ValueError(f"{path}: damaged, or cannot be read here ({error}); {REMEDY}") from error
+    with reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        yield file
 
 
 def stated_in(file: pq.ParquetFile) -> tuple[str, Provenance]:

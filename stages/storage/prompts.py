@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.storage.checksum import REMEDY
+from stages.storage.checksum import reading
 from stages.storage.tensors import load_arrays, save_arrays
 
 ENTRY = "prompts"  # of the metadata
@@ -43,7 +43,7 @@ class PromptFile:
 
 
 def save_prompts(path: Path, prompts: PromptFile) -> None:
-    """Writes prompts; everything that is no tensor goes as JSON under the one metadata key `prompts`."""
+    """Write prompts; everything that is no tensor goes as JSON under the one metadata key `prompts`."""
     arrays = {"text_features": prompts.text_features, "logit_scale": np.array([prompts.logit_scale], np.float32)}
     arrays |= {name: array for own, name in OPTIONAL.items() if (array := getattr(prompts, own)) is not None}
     about = {"class_names": prompts.class_names, "template": prompts.template, "provenance": prompts.provenance}
@@ -51,15 +51,9 @@ def save_prompts(path: Path, prompts: PromptFile) -> None:
 
 
 def load_prompts(path: Path) -> PromptFile:
-    """Reads prompts.
-
-    Raises:
-        ValueError: If the file is missing, damaged, or has no prompts.
-    """
+    """Read prompts; a ValueError names a file that is missing, damaged, or has no prompts."""
     arrays, about = load_arrays(path, entry=ENTRY)
-    try:
+    with reading(path):
         scale = float(arrays["logit_scale"][0])
         optional: dict[str, Any] = {own: arrays.get(name) for own, name in OPTIONAL.items()}
         return PromptFile(arrays["text_features"], scale, **about, **optional)
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"{path}: no prompts of this project ({error}); {REMEDY}") from error

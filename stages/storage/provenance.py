@@ -33,7 +33,7 @@ def key_of(provenance: Provenance, inputs: list[str], *, device: str) -> Provena
 
 
 def code_digest() -> str:
-    """One digest for all source files of the pipeline, but not what an editor leaves beside them (`.#page.py`)."""
+    """Return a digest of all source files of the pipeline, but not what an editor leaves beside them (`.#page.py`)."""
     top = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(top.rglob("[!.]*.py")):
@@ -42,11 +42,7 @@ def code_digest() -> str:
 
 
 def require(found: Provenance, path: Path, **expected: Any) -> None:
-    """Refuses an artefact that something else made.
-
-    Raises:
-        ValueError: If a stated key differs; the message names the file, the key and both values.
-    """
+    """Refuse an artefact that something else made; the message names the file, the key and both values."""
     for key, value in expected.items():
         if found.get(key) != value:
             raise ValueError(

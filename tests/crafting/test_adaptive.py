@@ -92,8 +92,11 @@ def test_an_adaptive_attack_changes_no_weight(clip, shard, settings):
     assert all(parameter.grad is None for parameter in clip.parameters())
 
 
-@pytest.mark.parametrize(("count", "shown"), [(1, 32), (8, 32), (31, 32), (32, 32), (33, 33)])
-def test_the_towers_see_32_images_or_more(count, shown):
+@pytest.mark.parametrize(
+    ("count", "batch", "shown"),
+    [(1, 40, 32), (8, 32, 32), (31, 32, 32), (32, 40, 32), (33, 40, 33), (1, 8, 8)],
+)
+def test_the_towers_see_32_images_or_as_many_as_the_batch_has(count, batch, shown):
     """On processors of today, matrix products of fewer rows take other kernels, whose sums differ in the last bit."""
     seen = []
 
@@ -102,14 +105,15 @@ def test_the_towers_see_32_images_or_more(count, shown):
         return images.mean((2, 3))
 
     images = torch.rand(count, 3, 4, 4)
-    torch.testing.assert_close(among_copies(Toy(classify))(images), images.mean((2, 3)))
+    logits_of = among_copies(Toy(classify), torch.zeros(batch, 3, 4, 4))
+    torch.testing.assert_close(logits_of(images), images.mean((2, 3)))
     assert seen == [shown]
 
 
 @pytest.mark.parametrize("count", [1, 7, 31])
 def test_logits_are_the_same_bits_with_however_few_images(clip, count):
     images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    logits_of = among_copies(random_victim(clip))
+    logits_of = among_copies(random_victim(clip), images)
     assert torch.equal(logits_of(images[5 : 5 + count]), logits_of(images)[5 : 5 + count])
 
 
@@ -117,7 +121,7 @@ def test_copies_draw_no_chance():
     """An image meets the same random defence alone as in company."""
     images, ids = torch.rand(40, 3, 16, 16), [str(index) for index in range(40)]
     victim = Toy(lambda images: images.flatten(1), defence_of(ResizePad(kind="resize_pad", smallest=0.5)))
-    together, alone = (among_copies(victim)(images[:n], ImageNoise(0, ids[:n])) for n in (40, 3))
+    together, alone = (among_copies(victim, images)(images[:n], ImageNoise(0, ids[:n])) for n in (40, 3))
     assert torch.equal(alone, together[:3])
 
 
@@ -159,6 +163,30 @@ def test_the_suite_finds_what_a_linear_model_allows():
     attack = adaptive_attack(SUITE.model_copy(update={"eps": eps, "steps": 4, "restarts": 1}), victim, seed=0)
     fooled = victim(to_tensor(attacked(attack, shard, eps).pixels, CPU)).argmax(1).numpy() != shard.labels
     assert np.array_equal(fooled, nearest < eps) and 10 < fooled.sum() < 54
+
+
+@pytest.mark.parametrize(
+    ("curved", "restarts", "targets", "misses"), [(False, 1, 1, None), (True, 1, 2, 24), (True, 2, 2, None)]
+)
+def test_the_suite_finds_a_class_that_is_far_on_the_clean_image(curved, restarts, targets, misses):
+    """Only class 2 can win, which is last there, and the way to class 1, the likeliest, leads away from it.
+
+    Linear logits say that it is nearest. If they are flat on the clean image, that it is second shows where the attack
+    on class 1 ends.
+    """
+
+    def classify(images):
+        first, second, third = (255 / 4 * (images - 100 / 255)).flatten(1).unbind(1)
+        slopes = (first + 0.03, second.abs() + 0.03) if curved else (1.0, 1.0)
+        last = -1.9 + 1.3 * slopes[0] * first + slopes[1] * second
+        wrong = [-1 + 0.3 * first - 0.3 * second, last, -1.8 + 0.1 * third]
+        return 20 * torch.stack([torch.zeros_like(first), *wrong], 1)
+
+    shard = Images([str(index) for index in range(64)], np.zeros(64, int), np.full((64, 1, 1, 3), 100, np.uint8))
+    settings = SUITE.model_copy(update={"restarts": restarts, "targets": targets})
+    moved = attacked(adaptive_attack(settings, Toy(classify), seed=0), shard, 4)
+    right = (classify(to_tensor(moved.pixels, CPU)).argmax(1) == 0).sum()
+    assert right >= misses if misses else right == 0
 
 
 def test_each_part_of_the_suite_counts(clip, shard):

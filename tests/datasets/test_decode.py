@@ -159,10 +159,6 @@ def test_16_bits_of_colour_are_read_as_those_of_grey(tmp_path):
         assert np.array_equal(grey[..., 0], colour[..., channel])
 
 
-def test_8_bits_stored_as_16_come_back(tmp_path):
-    assert np.array_equal(pixels(tmp_path, encoded(GREY.astype(np.uint16) * 257))[..., 0], GREY)
-
-
 INK = {"none": (0, 0, 0, 0), "cyan": (255, 0, 0, 0), "mixed": (51, 102, 204, 85), "black": (0, 0, 0, 255)}
 
 
@@ -267,6 +263,7 @@ def raw(tmp_path):
     for value in range(4):
         Image.fromarray(np.full((16, 16), value, np.uint8)).save(folder / "a" / f"{value}.png")
     Image.fromarray(GREY).save(tmp_path / "secret.png")
+    (tmp_path / "raw2").mkdir()  # beside it, with a longer name
     (folder / "a" / "out.png").symlink_to(tmp_path / "secret.png")
     (folder / "outside").symlink_to(tmp_path)
     (folder / "a" / "in.png").symlink_to("3.png")
@@ -276,7 +273,9 @@ def raw(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("id", ["a/out.png", "../secret.png", "a/../../secret.png", "outside/secret.png"])
+@pytest.mark.parametrize(
+    "id", ["a/out.png", "../secret.png", "a/../../secret.png", "outside/secret.png", "../raw2/secret.png"]
+)
 @pytest.mark.parametrize("read", [read_content, path_of, lambda raw, id: open_files(raw)(id)])
 def test_no_way_leads_out_of_the_raw_folder(raw, id, read):
     with pytest.raises(ValueError, match=rf"raw/{id}: leads out of .*raw to .*secret\.png; put the file itself"):
@@ -298,17 +297,6 @@ def test_links_into_a_cache_of_dvc_are_followed_and_what_only_looks_like_one_is_
             read_content(raw, "a/other.png")
     with pytest.raises(ValueError, match="leads out"):
         read_content(raw, f"../cache/files/md5/ab/{'0' * 30}")
-
-
-def test_an_absolute_path_leads_out_too(raw):
-    with pytest.raises(ValueError, match="leads out"):
-        open_files(raw)(str(raw.parent / "secret.png"))
-
-
-def test_a_folder_beside_it_with_a_longer_name_lies_outside(raw):
-    (raw.parent / "raw2").mkdir()
-    with pytest.raises(ValueError, match="leads out"):
-        path_of(raw, "../raw2/image.png")
 
 
 def test_links_inside_and_a_raw_folder_that_is_a_link_are_fine(raw, tmp_path):

@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 from torchvision import datasets
 
-from stages.datasets.imagenet_shifts import SOURCES as SHIFTS
+from stages.datasets.catalogue import CATALOGUE
 from tests.imports import ROOT
 
 BY_TORCHVISION = {
@@ -18,13 +17,6 @@ BY_TORCHVISION = {
     "dtd": "DTD",
     "eurosat": "EuroSAT",
     "caltech101": "Caltech101",
-}
-SOURCES = {
-    **{
-        name: import_module(f"stages.datasets.{name}").SOURCE
-        for name in (*BY_TORCHVISION, "fgvc_aircraft", "ucf101", "stanford_cars", "imagenet")
-    },
-    **SHIFTS,
 }
 ARCHIVE = "torchvision.datasets.utils.download_and_extract_archive"
 AIRCRAFT = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
@@ -39,7 +31,7 @@ def test_torchvision_fills_the_raw_folder(tmp_path, monkeypatch, name, other):
     calls = []
     assert isinstance(getattr(datasets, other), type)
     monkeypatch.setattr(datasets, other, lambda *args, **named: calls.append((args, named)))
-    SOURCES[name].download(tmp_path)
+    CATALOGUE[name].download(tmp_path)
     assert calls == [((tmp_path,), {"download": True})]
 
 
@@ -50,17 +42,17 @@ def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch, name, other):
         rf"{tmp_path}: the download of torchvision\.datasets\.{other} failed \(File not found.*by hand what https://"
     )
     with pytest.raises(ValueError, match=message):
-        SOURCES[name].download(tmp_path)
+        CATALOGUE[name].download(tmp_path)
 
 
 def test_the_archive_of_the_aircraft_has_a_digest(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(ARCHIVE, lambda *args, **named: calls.append((args, named)))
-    SOURCES["fgvc_aircraft"].download(tmp_path)
+    CATALOGUE["fgvc_aircraft"].download(tmp_path)
     assert calls == [((AIRCRAFT, tmp_path), {"md5": "d4acdd33327262359767eeaa97a4f732"})]
     monkeypatch.setattr(ARCHIVE, failing)
     with pytest.raises(ValueError, match=f"the download of {AIRCRAFT} failed"):
-        SOURCES["fgvc_aircraft"].download(tmp_path)
+        CATALOGUE["fgvc_aircraft"].download(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -77,13 +69,13 @@ def test_the_archive_of_the_aircraft_has_a_digest(tmp_path, monkeypatch):
 )
 def test_what_only_a_person_can_get_is_said(tmp_path, name, what, page):
     with pytest.raises(ValueError, match=f"{tmp_path}: no images, .* put {what}.* there, from {page}"):
-        SOURCES[name].download(tmp_path)
+        CATALOGUE[name].download(tmp_path)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_a_template_has_one_place_for_the_class(name):
-    assert SOURCES[name].template.format("cat").count("cat") == 1
-    assert SOURCES[name].template.endswith(".")
+    assert CATALOGUE[name].template.format("cat").count("cat") == 1
+    assert CATALOGUE[name].template.endswith(".")
 
 
 def test_no_tensor_library_is_imported_before_a_download():

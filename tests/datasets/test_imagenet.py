@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.datasets.imagenet import SOURCE, classes_of, wnids
-from stages.datasets.imagenet_shifts import SOURCES
+from stages.datasets.imagenet import SOURCES, classes_of, wnids
 from stages.datasets.listing import Item
 from tests.datasets.miniatures import write_image
 
@@ -36,7 +35,7 @@ def test_imagenet_is_tuned_on_train_and_judged_on_val(raw, outer):
     for wnid in ("n01440764", "n01443537", "n01498041", "n15075141"):  # the last is not in classnames.txt
         write_image(raw / outer / "val" / wnid / "ILSVRC2012_val_00000001.JPEG")
     (raw / outer / "val" / "README.txt").write_text("no folder")
-    listing = SOURCE.list_images(raw)
+    listing = SOURCES["imagenet"].list_images(raw)
     assert listing.class_names == ["tench", "goldfish", "stingray"]
     assert listing.train == [
         Item(f"{outer}train/n01440764/c.JPEG", 0),
@@ -122,23 +121,23 @@ def test_a_wrong_list_of_names_is_named(tmp_path, lines, message):
     touch(tmp_path / "train" / "n01440764" / "x.JPEG")
     (tmp_path / "classnames.txt").write_text(lines)
     with pytest.raises(ValueError, match=rf"classnames\.txt: .*{message}"):
-        SOURCE.list_images(tmp_path)
+        SOURCES["imagenet"].list_images(tmp_path)
 
 
 def test_missing_empty_and_unknown_folders_are_named(raw):
     for wnid in ("n01440764", "n01443537"):
         touch(raw / "train" / wnid / "x.JPEG")
     with pytest.raises(ValueError, match="train/n01498041: missing"):
-        SOURCE.list_images(raw)
+        SOURCES["imagenet"].list_images(raw)
     touch(raw / "train" / "n01498041" / "notes.txt")
     with pytest.raises(ValueError, match="train/n01498041: holds no image"):
-        SOURCE.list_images(raw)
+        SOURCES["imagenet"].list_images(raw)
     touch(raw / "train" / "n01498041" / "x.JPEG")
     with pytest.raises(ValueError, match="val: missing"):
-        SOURCE.list_images(raw)
+        SOURCES["imagenet"].list_images(raw)
     touch(raw / "train" / "n00000001" / "x.JPEG")
     with pytest.raises(ValueError, match="train/n00000001: unknown class; the 1000 are n01440764 to n15075141"):
-        SOURCE.list_images(raw)
+        SOURCES["imagenet"].list_images(raw)
 
 
 @pytest.mark.parametrize(("name", "stranger"), [("imagenet_a", "n01443537"), ("imagenet_v2", "1000")])

@@ -1,22 +1,19 @@
 """Published data sets: each loader finds in a miniature what the original's files say, or says what is wrong."""
 
 import hashlib
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 from torchvision import datasets as torchvision_datasets
 
+from stages.datasets.catalogue import CATALOGUE
 from stages.datasets.decode import decode
 from stages.datasets.listing import Item, Listing
+from stages.datasets.official import flower_names
 from tests.datasets.miniatures import MINIATURES, write_image, write_split
 
 OFFICIAL = [name for name, miniature in MINIATURES.items() if miniature.told]
 SPLIT_FILES = [name for name, miniature in MINIATURES.items() if miniature.zhou]
-
-
-def source(name):
-    return import_module(f"stages.datasets.{name}").SOURCE
 
 
 def items(prefix, entries):
@@ -31,7 +28,7 @@ def test_the_official_split_is_read_in_either_layout(tmp_path, name, outer):
     known.build(tmp_path / outer)
     prefix = Path(outer) / known.images
     expected = Listing(known.class_names, items(prefix, known.train), items(prefix, known.test), known.told)
-    assert source(name).list_images(tmp_path) == expected
+    assert CATALOGUE[name].list_images(tmp_path) == expected
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["in the raw folder", "beside the images"])
@@ -45,7 +42,7 @@ def test_the_split_file_of_coop_wins(tmp_path, name, beside):
     prefix = Path(outer) / known.images
     told = f"CoOp's split file {known.zhou}"
     expected = Listing(called, items(prefix, known.test), items(prefix, known.train), told)
-    assert source(name).list_images(tmp_path) == expected
+    assert CATALOGUE[name].list_images(tmp_path) == expected
 
 
 @pytest.mark.parametrize("outer", ["", "outer"])
@@ -77,7 +74,7 @@ def test_without_a_split_file_one_of_four_is_held_out_by_the_digest_of_its_path(
     known = MINIATURES[name]
     prefix = Path(known.outer[0] if outer else "") / known.images
     known.build((tmp_path / prefix).parent)
-    listing = source(name).list_images(tmp_path)
+    listing = CATALOGUE[name].list_images(tmp_path)
     assert listing.class_names == class_names
     assert listing.splits == "30% of each class held out, by digest of the path; without CoOp's split file"
     train, test = [], []
@@ -102,7 +99,7 @@ def test_without_a_split_file_one_of_four_is_held_out_by_the_digest_of_its_path(
 def test_torchvision_reads_the_same(tmp_path, name, other, split):
     known = MINIATURES[name]
     known.build(tmp_path / known.outer[-1 if name == "dtd" else 0])
-    listing = source(name).list_images(tmp_path)
+    listing = CATALOGUE[name].list_images(tmp_path)
     theirs = getattr(torchvision_datasets, other)(tmp_path, split=split)
     ours = listing.test if split == "test" else listing.train
     labels = [theirs[index][1] for index in range(len(theirs))]
@@ -112,7 +109,7 @@ def test_torchvision_reads_the_same(tmp_path, name, other, split):
 
 
 def test_flowers_without_a_list_of_names_have_those_of_torchvision(tmp_path):
-    names = import_module("stages.datasets.flowers102").class_names(tmp_path / "cat_to_name.json")
+    names = flower_names(tmp_path / "cat_to_name.json")
     assert (len(set(names)), names[0], names[59], names[101]) == (
         102, "pink primrose", "pink-yellow dahlia", "blackberry lily",
     )  # fmt: skip
@@ -122,7 +119,7 @@ def test_flowers_without_a_list_of_names_have_those_of_torchvision(tmp_path):
 def test_an_empty_folder_is_named_with_what_belongs_there(tmp_path, name):
     folder = "cars_train" if name == "stanford_cars" else MINIATURES[name].images
     with pytest.raises(ValueError, match=f"{tmp_path / folder}: missing"):
-        source(name).list_images(tmp_path)
+        CATALOGUE[name].list_images(tmp_path)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
@@ -131,7 +128,7 @@ def test_a_listed_image_that_is_missing_is_named(tmp_path, name):
     known.build(tmp_path)
     (tmp_path / known.images / known.test[1][0]).unlink()
     with pytest.raises(ValueError, match=f"{known.test[1][0]}: missing, one of 1 such that .* lists"):
-        source(name).list_images(tmp_path)
+        CATALOGUE[name].list_images(tmp_path)
 
 
 LISTS = {
@@ -150,11 +147,11 @@ def test_a_damaged_or_missing_list_is_named(tmp_path, name, path):
     MINIATURES[name].build(tmp_path)
     (tmp_path / path).write_text("damaged")
     with pytest.raises(ValueError, match=f"{tmp_path / path}: malformed"):
-        source(name).list_images(tmp_path)
+        CATALOGUE[name].list_images(tmp_path)
     (tmp_path / path).unlink()
     if path != "cat_to_name.json":
         with pytest.raises(ValueError, match=f"{tmp_path / path}: missing"):
-            source(name).list_images(tmp_path)
+            CATALOGUE[name].list_images(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +178,7 @@ def test_a_list_that_contradicts_the_rest_is_refused(tmp_path, name, path, lines
     MINIATURES[name].build(tmp_path)
     (tmp_path / path).write_text(lines)
     with pytest.raises(ValueError, match=message):
-        source(name).list_images(tmp_path)
+        CATALOGUE[name].list_images(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +207,7 @@ def test_a_wrong_split_file_is_named_with_its_entry(tmp_path, test, message):
     train = '[["Faces/image_0001.jpg", 0, "face"], ["Leopards/image_0001.jpg", 1, "leopard"]]'
     path.write_text(f'{{"train": {train}, "val": [], "test": {test}}}')
     with pytest.raises(ValueError, match=message) as raised:
-        source("caltech101").list_images(tmp_path)
+        CATALOGUE["caltech101"].list_images(tmp_path)
     assert path.name in str(raised.value)
 
 
@@ -218,14 +215,14 @@ def test_empty_splits_are_refused(tmp_path):
     MINIATURES["caltech101"].build(tmp_path)
     (tmp_path / "split_zhou_Caltech101.json").write_text('{"train": [], "val": [], "test": []}')
     with pytest.raises(ValueError, match=r"split_zhou_Caltech101\.json: lists no image"):
-        source("caltech101").list_images(tmp_path)
+        CATALOGUE["caltech101"].list_images(tmp_path)
 
 
 def test_a_label_without_a_name_is_refused(tmp_path):
     MINIATURES["flowers102"].build(tmp_path)
     (tmp_path / "cat_to_name.json").write_text('{"1": "pink primrose", "2": "colt\'s foot"}')
     with pytest.raises(ValueError, match=r"setid\.mat: 'image_00005\.jpg' has label 2; there are 0\.\.1"):
-        source("flowers102").list_images(tmp_path)
+        CATALOGUE["flowers102"].list_images(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["eurosat", "caltech101"])
@@ -236,8 +233,8 @@ def test_an_empty_or_unknown_class_folder_is_named(tmp_path, name):
     for path in folder.iterdir():
         path.rename(path.with_name(f".{path.name}"))
     with pytest.raises(ValueError, match=f"{folder}: holds no image"):
-        source(name).list_images(tmp_path)
+        CATALOGUE[name].list_images(tmp_path)
     if name == "eurosat":
         write_image(tmp_path / "2750" / "Desert" / "Desert_1.jpg")
         with pytest.raises(ValueError, match="2750/Desert: unknown class; there are: AnnualCrop, Forest"):
-            source(name).list_images(tmp_path)
+            CATALOGUE[name].list_images(tmp_path)

@@ -2,8 +2,15 @@
 
 import pytest
 
-from stages.datasets.layout import folders_in, images_in
-from stages.datasets.places import MOST_NAMED, files_at, files_below, names_passed_over, shortened
+from stages.datasets.places import (
+    MOST_NAMED,
+    files_at,
+    files_below,
+    folders_in,
+    images_in,
+    names_passed_over,
+    shortened,
+)
 
 LEFT = ["Thumbs.db", "a/desktop.ini", "a/._x.jpg", "__MACOSX", ".git", "a/b/.DS_Store", "a/ehthumbs.db", "a/THUMBS.DB"]
 

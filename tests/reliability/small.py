@@ -24,6 +24,7 @@ METHODS = (
 )
 ADVPT = ("fashion", "all", "tune_bank", "advpt")
 JPEG = ("fashion", "all", "defended", "advpt_jpeg")
+ADV_VLP = ("fashion", "all", "adversarial", "adv_vlp")
 ORDER = [
     ("fetch", "fashion"),
     ("extract", "fashion"),
@@ -33,13 +34,16 @@ ORDER = [
     ("tune", *ADVPT),
     ("tune", "fashion", "all", "tune_clean", "coop"),
     ("refresh", "fashion", "all", "advpt_refreshed"),
+    ("adversarial", "fashion", "all", "adv_vlp"),
     ("defend", "fashion", "all", "advpt_jpeg"),
     ("attack_oblivious", "fashion", "pgd_eps8"),
     ("attack_oblivious", "fashion", "transfer_eps8"),
     *(("evaluate", "fashion", "all", *method) for method in METHODS),
     ("evaluate_images", *JPEG),
+    ("evaluate_images", *ADV_VLP),
     *(("attack_adaptive", "fashion", "all", *method, "adaptive_eps4") for method in METHODS),
     ("attack_adaptive", *JPEG, "adaptive_eps4"),
+    ("attack_adaptive", *ADV_VLP, "adaptive_eps4"),
     ("assess", "fashion"),
     ("interpret", "fashion"),
     ("model_card", "fashion", "all"),
@@ -70,6 +74,8 @@ class Small:
         params["attack"]["steps"] = 10
         params["tune"] |= {"epochs": 30}
         params["methods"]["refresh"]["advpt_refreshed"] |= {"rounds": 2}
+        adv_vlp = {"kind": "adv_vlp", "eps": [4], "epochs": 6, "batch_size": 40, "tuning_seeds": 2, "context_length": 4}
+        params["methods"]["adversarial"] = {"adv_vlp": adv_vlp}
         params["oblivious"] = {name: params["oblivious"][name] for name in ("pgd_eps8", "transfer_eps8")}
         params["oblivious"]["pgd_eps8"] |= {"steps": 5}
         params["oblivious"]["transfer_eps8"] |= {"steps": 5}
@@ -174,6 +180,7 @@ def outs_of(stage: str, *arguments: str) -> list[str]:
             for out in (f"images/{dataset}/{split}/clean", f"features/{dataset}/{split}/clean.parquet")
         ],
         "zero_shot": [f"prompts/{dataset}/{name}/zero_shot/{arguments[-1]}"],
+        "adversarial": [f"prompts/{dataset}/{name}/adversarial/{arguments[-1]}"],
         "defend": [f"prompts/{dataset}/{name}/defended/{arguments[-1]}"],
         "evaluate": [f"predictions/{path}/oblivious.parquet"],
         "evaluate_images": [f"predictions/{path}/oblivious.parquet"],

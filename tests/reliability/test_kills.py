@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stages import adversarial
 from stages.prompts.checkpoint import load_progress
 from tests.reliability.small import Small, outs_of
 
@@ -19,6 +20,7 @@ STAGES = [
     ("embed", "fashion"),
     ("tune", "fashion", "all", "tune_bank", "advpt"),
     ("refresh", "fashion", "all", "advpt_refreshed"),
+    ("adversarial", "fashion", "all", "adv_vlp"),
     ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
     ("attack_oblivious", "fashion", "pgd_eps8"),
     ("assess", "fashion"),
@@ -32,6 +34,8 @@ def finished(small: Small, stage: tuple[str, ...]) -> int:
     pieces = [out.with_name(f".{out.name}.partial") for out in outs]
     if stage[0] == "tune":
         return epochs(pieces[0], "*")
+    if stage[0] == "adversarial":
+        return sum(len(adversarial.load_progress(path).loss) for path in pieces[0].glob("*/seed-*.safetensors"))
     counted = [out for out in pieces if stage[0] not in ("attack_adaptive", "extract") or "." not in out.stem[1:]]
     names = [path.relative_to(folder) for folder in counted for path in folder.rglob("*.parquet")]
     shards = [path for path in names if "features" not in path.parts]  # of adaptive images, whose images are counted

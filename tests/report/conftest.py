@@ -1,21 +1,11 @@
 """Fixtures of the report's tests."""
 
-from io import BytesIO
-
 import pandas as pd
 import pytest
-from PIL import Image
 
-from stages.report.assessment import Check, assessment_table
-from stages.report.facts import facts_table
-from stages.report.figures import Picture
-from stages.report.page import page
-from stages.report.result_tables import results_table
-from stages.report.tables import Results
 from tests.report.studies import (
     ADVPT,
     COOP,
-    HOSTILE,
     KNOWING,
     METHODS,
     REFRESHED,
@@ -57,20 +47,3 @@ def rows():
         return table.assign(dataset="tiny", threat=threat, correct=table["label"] == table["prediction"])
 
     return make
-
-
-@pytest.fixture
-def html(results):
-    """A page of one data set, in which every text is hostile."""
-    methods = [method._replace(label=HOSTILE) for method in METHODS]
-    picture = BytesIO()
-    Image.new("RGB", (1200, 400), "grey").save(picture, "PNG")
-    renamed = Results(HOSTILE, methods, THREATS, results.lines)
-    return page(
-        {HOSTILE: [HOSTILE]},
-        [results_table(renamed, [HOSTILE])],
-        {"accuracy": Picture(picture.getvalue(), HOSTILE, HOSTILE)},
-        assessment_table({HOSTILE: [Check(HOSTILE, "fail", HOSTILE)]}),
-        [facts_table(HOSTILE, {HOSTILE: {HOSTILE: HOSTILE}})],
-        assessed=HOSTILE,
-    )

@@ -1,12 +1,21 @@
 """Tiny studies for the tests of the report: by hand, and random ones of any number of methods."""
 
+from base64 import b64decode
+
 import numpy as np
 import pandas as pd
 
+from stages.report.assessment import Check, assessment_table
 from stages.report.classes import classes_table
+from stages.report.facts import facts_table
 from stages.report.figures import interpretation_pictures, pictures_of
 from stages.report.gallery import sample_of
+from stages.report.method_table import method_tables
+from stages.report.overview import overview
+from stages.report.page import page
 from stages.report.tables import Accuracy, Results, confusion_table, results_of, tuning_table
+from stages.report.threats import pointwise_worst, worst_threats
+from stages.report.verdict import verdict
 from stages.report.vocabulary import CLEAN, Method, Threat
 
 NAN = float("nan")
@@ -22,6 +31,9 @@ NAMES = [method.name for method in METHODS]
 PGD = Threat("pgd_eps8", "oblivious", {"method": "feature_pgd", "eps": 8.0, "steps": 40})
 KNOWING = Threat("knowing", "adaptive", {"method": "pgd", "eps": 8.0, "steps": 40})
 THREATS = [CLEAN, PGD, KNOWING]
+GREY = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)  # 1 x 1
 TOKEN_COLUMNS = ["method", "seed", "class", "position", "measure", "among", "rank", "word", "value", "random"]
 TOKEN_COLUMNS += ["start_word"]
 DRIFT_COLUMNS = ["method", "seed", "class", "cosine", "towards", "gain", "common"]
@@ -52,12 +64,13 @@ def many_methods(count):
     ]
 
 
-MANY_THREATS = [
+ATTACKS = [
     CLEAN,
     *(Threat(f"pgd_eps{eps}", "oblivious", {"method": "feature_pgd", "eps": eps, "steps": 20}) for eps in (4, 8, 16)),
     Threat("transfer_eps8", "oblivious", {"method": "transfer", "eps": 8, "steps": 20}),
     *(Threat(f"adaptive_eps{eps}", "adaptive", {"method": "suite", "eps": eps, "steps": 32}) for eps in (4, 8)),
 ]
+MANY_THREATS = [*ATTACKS, *worst_threats(ATTACKS)]
 
 
 def random_predictions(methods, threats=MANY_THREATS, *, dataset="tiny", classes=10, images=200):
@@ -66,6 +79,9 @@ def random_predictions(methods, threats=MANY_THREATS, *, dataset="tiny", classes
     labels = np.arange(images) % classes
     predictions = {}
     for threat in threats:
+        if threat.is_worst:
+            predictions[threat.name] = pointwise_worst([predictions[one] for one in threat.attack["of"]], threat.name)
+            continue
         parts = []
         for at, method in enumerate(methods):
             level = 0.9 - 0.01 * at if threat is CLEAN else (0.55 + 0.01 * at) / (1 + threat.eps / 8)
@@ -117,6 +133,28 @@ def figures_of(count, *, datasets=("tiny",), class_names=None):
     pictures = pictures_of(studies, tables, samples, dict.fromkeys(datasets, measured()), by_dataset, headline, shown)
     interpretation = {one: interpretation_of(methods, names) for one in datasets}
     return studies, tables, pictures | interpretation_pictures(interpretation, by_dataset, methods)
+
+
+def page_of(count, *, text="", threats=MANY_THREATS):
+    """Make a random report of `count` methods and two data sets; its texts end in `text`, its figure is grey."""
+    methods = [method._replace(label=method.label + text) for method in many_methods(count)]
+    studies, tables = [], []
+    names = [f"class {at}{text}" for at in range(10)]
+    for dataset in (f"tiny{text}", f"other{text}"):
+        rows = random_predictions(methods, dataset=dataset)
+        studies.append(results_of(dataset, rows, methods, threats))
+        tables.append(classes_table(rows, names, methods, [CLEAN]))
+    return page(
+        [f"A caution{text}"],
+        verdict(studies, threats[2] if len(threats) > 2 else CLEAN, pd.concat(tables)),
+        [method_tables(study, table) for study, table in zip(studies, tables, strict=True)],
+        [overview(f"All data sets{text}", studies)],
+        {"accuracy": GREY},
+        {"accuracy": f"A note.{text}"},
+        assessment_table({f"tiny{text}": [Check(f"something holds{text}", "pass", f"all of it{text}")]}),
+        [facts_table(f"Data sets{text}", {f"tiny{text}": {f"origin{text}": f"a book{text}"}})],
+        shown=methods[-1].label,
+    )
 
 
 def grey_pixels(threat, ids):

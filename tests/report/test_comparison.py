@@ -2,8 +2,8 @@
 
 import pytest
 
-from stages.report.comparison import Comparison, against_baseline, against_reference, is_noise, signed
-from tests.report.studies import ADVPT, COOP, KNOWING, METHODS, PGD, REFRESHED, ZERO_SHOT, line_of, study_of
+from stages.report.comparison import Comparison, against_baseline, against_reference, is_noise
+from tests.report.studies import ADVPT, COOP, KNOWING, PGD, REFRESHED, ZERO_SHOT, line_of, study_of
 
 
 def compared(accuracy, p, **changes):
@@ -40,16 +40,13 @@ def test_each_comparison_has_its_own_p_and_other_method():
     advpt = line_of(PGD, ADVPT, 0.5)._replace(p_reference=0.5, p_baseline=0.001)
     refreshed = line_of(PGD, REFRESHED, 0.4)._replace(p_reference=0.001, p_baseline=0.5)
     study = study_of(line_of(PGD, ZERO_SHOT, 0.3), line_of(PGD, COOP, 0.2), advpt, refreshed)
-    assert against_reference(study, PGD, ADVPT)[1:] == (study.line(PGD, ZERO_SHOT), "hand-written", 0.5)
-    assert against_baseline(study, PGD, ADVPT)[1:] == (study.line(PGD, COOP), "CoOp", 0.001)
-    assert against_baseline(study, PGD, REFRESHED)[1:] == (advpt, "AdvPT", 0.5)
-    assert against_reference(study, PGD, ZERO_SHOT) is against_baseline(study, PGD, COOP) is None
+    zero_shot, coop = study.line(PGD, ZERO_SHOT), study.line(PGD, COOP)
+    assert against_reference(study, advpt)[1:] == (zero_shot, "hand-written", 0.5)
+    assert against_baseline(study, advpt)[1:] == (coop, "CoOp", 0.001)
+    assert against_baseline(study, refreshed)[1:] == (advpt, "AdvPT", 0.5)
+    assert against_reference(study, zero_shot) is against_baseline(study, coop) is None
 
 
 def test_the_reference_is_never_noise(results):
-    assert [is_noise(results, PGD, method) for method in METHODS] == [False, True, False, True]
-    assert [is_noise(results, KNOWING, method) for method in METHODS] == [False, True, True, False]
-
-
-def test_points_have_a_sign():
-    assert [signed(1.04), signed(-0.26), signed(-12.6, digits=0)] == ["+1.0", "−0.3", "−13"]
+    assert [is_noise(results, line) for line in results.of_threat(PGD)] == [False, True, False, True]
+    assert [is_noise(results, line) for line in results.of_threat(KNOWING)] == [False, True, True, False]

@@ -8,7 +8,6 @@ from matplotlib.font_manager import findfont, get_font
 
 from stages.report import style
 from stages.report.style import FONT, drawable, png, short, styled
-from tests.report.studies import figures_of
 
 NAMES = [
     "猫と犬", "고양이", "قطة كبيرة", "חתול", "बिल्ली", "แมว", "ድመት", "🐈\u200d⬛ cat", "$\\frac{a}{b}$ $x",
@@ -27,12 +26,6 @@ def warnings_are_errors():
 @pytest.fixture
 def no_other_fonts(monkeypatch):
     monkeypatch.setattr(style, "FALLBACK_FONTS", ())
-
-
-def test_figures_draw_any_name(monkeypatch):
-    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 36)
-    *_, pictures = figures_of(2, class_names=NAMES)
-    assert all(picture.png.startswith(b"\x89PNG") for picture in pictures.values())
 
 
 @pytest.mark.parametrize(

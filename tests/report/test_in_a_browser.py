@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser import CHROMIUM, NOWHERE, OPTIONS
 from tests.imports import ROOT
+from tests.report.studies import HOSTILE, page_of
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian: apt-get install chromium)")
 WIDTHS = (400, 1280)  # pixels; a window is at least 500 wide, a frame may be narrower
@@ -21,6 +22,8 @@ const wide = frame => {
     one => !one.closest('.wide') && one.getBoundingClientRect().right > left + 1);
   return {width: frame.contentWindow.innerWidth, room: left, needed: page.documentElement.scrollWidth,
     cut: cut.map(one => one.tagName), pictures: [...page.images].map(one => one.complete && one.naturalWidth > 0),
+    overflowing: [...page.querySelectorAll('.methods th, .methods td, .methods b, dd, li')].filter(
+      one => one.scrollWidth > one.clientWidth + 1 && one.clientWidth).map(one => one.textContent),
     scrolling: [...page.querySelectorAll('.wide')].filter(one => one.scrollWidth > one.clientWidth + 1).map(
       one => one.tabIndex)};
 };
@@ -51,12 +54,20 @@ def asked_for(folder: Path) -> list[str]:
     return [params["url"] for params in asked if params["initiator"] != "not an origin"]
 
 
-@pytest.fixture(params=["made of test data", "committed"])
+@pytest.fixture(scope="module")
+def html() -> str:
+    """A page on which every text is hostile."""
+    return page_of(4, text=HOSTILE)
+
+
+@pytest.fixture(params=["hostile", "4 methods", "20 methods", "committed"])
 def report(request) -> str:
     """A page of test data, and the one in reports/."""
     if request.param == "committed":
         return (ROOT / "reports/index.html").read_text(encoding="utf-8")
-    return request.getfixturevalue("html")
+    if request.param == "hostile":
+        return request.getfixturevalue("html")
+    return page_of(int(request.param.split()[0]), text=" of a long name, behind total_variation")
 
 
 def test_the_page_is_silent_alone_and_as_wide_as_its_window(report, tmp_path):
@@ -64,7 +75,7 @@ def test_the_page_is_silent_alone_and_as_wide_as_its_window(report, tmp_path):
     assert console == [] and asked_for(tmp_path) == []
     assert tuple(frame["width"] for frame in frames) == WIDTHS
     for frame in frames:
-        assert frame["needed"] <= frame["room"] and frame["cut"] == []
+        assert frame["needed"] <= frame["room"] and frame["cut"] == frame["overflowing"] == []
         assert frame["pictures"] and all(frame["pictures"])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from stages.datasets.card import Card, write_card
 from stages.report.inputs import assessed_method, methods_of, read_study, studies_of
-from stages.runtime.params import load_params
+from stages.runtime.params import Defended, load_params
 from stages.storage import layout
 from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile, save_prompts
@@ -65,7 +65,7 @@ def test_a_study_has_the_rows_of_all_its_methods(params):
     study = read_study("fashion", "all", params)
     names = [method.name for method in params.methods.all()]
     assert [method.name for method in study.methods] == names and list(study.provenances) == names
-    assert list(study.predictions) == ["clean", *params.oblivious, *params.adaptive]
+    assert list(study.predictions) == ["clean", *params.oblivious, *params.adaptive, "worst_eps4", "worst_eps8"]
     assert study.predictions["clean"]["method"].value_counts().to_dict() == dict.fromkeys(names, 4)
     assert study.predictions[next(iter(params.adaptive))]["method"].value_counts().to_dict() == dict.fromkeys(names, 2)
     assert study.curves["method"].tolist() == names[1:] and study.class_names == ["a", "b"]
@@ -105,9 +105,11 @@ def test_studies_are_data_sets_then_transfers_then_halves(params):
     ]  # fmt: skip
 
 
-def test_methods_behind_a_defence_are_in_no_half(params):
-    defended = params.methods.model_copy(update={"defended": {"behind": params.methods.zero_shot["zero_shot"]}})
+def test_methods_behind_a_defence_cost_its_processing_and_are_in_no_half(params):
+    behind = Defended(method="advpt", defence={"kind": "jpeg", "quality": 75})
+    defended = params.methods.model_copy(update={"defended": {"behind": behind}})
     changed = params.model_copy(update={"methods": defended})
-    assert methods_of(changed, "all")[-1].name == "behind"
+    found = methods_of(changed, "all")
+    assert found[-1].name == "behind" and [one.cost for one in found[-2:]] == ["1 forward", "1 forward + jpeg"]
     assert "behind" not in [method.name for method in methods_of(changed, "base")]
     assert f"{assessed_method(changed).group}/{assessed_method(changed).name}" == params.assess.method

@@ -7,11 +7,9 @@ from html import unescape
 import pytest
 
 from stages.report.confusion_figure import shares_of
-from stages.report.gallery import predicted
-from stages.report.style import LONGEST_NAME
 from stages.report.tables import confusion_table, in_a_page
 from tests.imports import ROOT
-from tests.report.studies import ADVPT, COOP
+from tests.report.studies import COOP
 
 NAMES = [
     "</script><script>alert(1)</script>",
@@ -46,9 +44,3 @@ def test_the_figure_finds_the_names_again(rows):
     table = confusion_table(rows("pgd", ("coop", 0, "x", 0, 1), ("coop", 0, "y", 1, 1)), NAMES)
     assert table["actual"].tolist() == in_a_page(NAMES)[:2]
     assert shares_of(table, "tiny", COOP, NAMES)[:2, :2].tolist() == [[0, 100], [0, 100]]
-
-
-def test_a_prediction_fits_below_its_picture(rows):
-    """A long name would leave no room for the pictures."""
-    (text,) = predicted(rows("pgd", ("advpt", 0, "x", 0, 0)), ["x"], ["long " * 20], [ADVPT])
-    assert len(text) == len("AdvPT: ") + LONGEST_NAME

@@ -39,13 +39,6 @@ def test_robust_is_correct_clean_and_under_attack_of_the_same_example():
     assert accuracies(joined).set_index("method")["accuracy"].to_dict() == {"advpt": 0.333333, "zero_shot": 0.333333}
 
 
-def test_robust_of_clean_is_clean_accuracy():
-    assert accuracies(robust_rows(CLEAN, CLEAN)).set_index("method")["accuracy"].to_dict() == {
-        "zero_shot": 0.666667,
-        "advpt": 0.666667,
-    }
-
-
 def test_a_seed_is_joined_with_itself():
     clean = rows(("a", "coop", 0, False), ("a", "coop", 1, True), threat="clean")
     joined = robust_rows(clean, rows(("a", "coop", 0, True), ("a", "coop", 1, True)))

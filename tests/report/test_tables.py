@@ -1,12 +1,20 @@
 """Tables and metrics, worked out by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from stages.report.tables import accuracy_table, confusion_table, metrics_of, results_of, summary_of, tuning_table
+from stages.report.tables import (
+    accuracy_table,
+    confusion_table,
+    metrics_of,
+    results_from,
+    results_of,
+    summary_of,
+    tuning_table,
+)
 from stages.report.vocabulary import CLEAN, Method, Threat, adaptive_partner, headline_threat, reference_of
 from tests.report.studies import ADVPT, COOP, METHODS, NAMES, REFRESHED, THREATS, ZERO_SHOT, many_methods
 
@@ -42,12 +50,36 @@ def test_clean_accuracy_is_that_on_the_same_images_with_the_same_seeds(rows):
     assert clean[2] == [0.5, 1, 1, 0]
 
 
+def test_oblivious_accuracy_is_the_lowest_on_the_images_and_seeds_of_the_adaptive_threat(rows):
+    """Of the images a to d the adaptive threat attacks a and b, of one seed; the other oblivious threat has its eps."""
+    other, small = (Threat(name, "oblivious", {"method": "pgd", "eps": eps}) for name, eps in (("other", 8), ("s", 4)))
+    right = {"clean": "abcd", "pgd_eps8": "a", "other": "cd", "s": "", "knowing": ""}
+    lines = {
+        name: [(method, seed, id, 0, int(id not in ids)) for method in NAMES for seed in (0, 1) for id in "abcd"]
+        for name, ids in right.items()
+    }
+    lines["knowing"] = [line for line in lines["knowing"] if line[1] == 0 and line[2] in "ab"]
+    threats = [CLEAN, THREATS[1], other, small, THREATS[2]]
+    results = results_of("tiny", {name: rows(name, *some) for name, some in lines.items()}, METHODS, threats)
+    assert {line.oblivious_accuracy for line in results.of_threat(THREATS[2])} == {0.0}
+    without = results_of(
+        "tiny", {name: rows(name, *some) for name, some in lines.items()}, METHODS, [CLEAN, *THREATS[1:]]
+    )
+    assert {line.oblivious_accuracy for line in without.of_threat(THREATS[2])} == {0.5}
+    assert np.isnan([line.oblivious_accuracy for line in without.of_threat(THREATS[1])]).all()
+
+
+def test_results_come_back_from_their_table(results):
+    again = results_from(accuracy_table([replace(results, title="x"), results]), "tiny", METHODS, THREATS)
+    assert str(again.lines) == str(results.lines)
+
+
 def test_results_hold_the_p_of_each_comparison(rows):
     """Of 12 images the reference is correct on 6, CoOp on none, AdvPT on all, the refreshed one on 1."""
     right = {"zero_shot": 6, "coop": 0, "advpt": 12, "refreshed": 1}
     lines = [(method, 0, f"{i}", 0, int(i >= count)) for method, count in right.items() for i in range(12)]
     results = results_of("tiny", {"clean": rows("clean", *lines)}, METHODS, [CLEAN])
-    reference, coop, advpt, refreshed = (line[-2:] for line in results.of_threat(CLEAN))
+    reference, coop, advpt, refreshed = ((line.p_reference, line.p_baseline) for line in results.of_threat(CLEAN))
     assert np.isnan([*reference, coop[1]]).all()
     assert coop[0] == advpt[0] == 0.09375  # 3 · 2 · 2⁻⁶, the third and fourth of five
     assert advpt[1] == 0.002441  # 5 · 2 · 2⁻¹²
@@ -71,7 +103,7 @@ def test_the_reference_is_the_first_of_its_group_wherever_it_is():
 
 def test_a_study_of_one_method_has_nothing_to_compare(rows):
     results = results_of("tiny", {"clean": rows("clean", ("zero_shot", 0, "a", 0, 0))}, [ZERO_SHOT], [CLEAN])
-    assert results.compared == [] and results.line(CLEAN, ZERO_SHOT).accuracy == 1
+    assert results.line(CLEAN, ZERO_SHOT).accuracy == 1
 
 
 def test_metrics_nest_dataset_threat_method(results):
@@ -83,19 +115,9 @@ def test_metrics_nest_dataset_threat_method(results):
     assert set(metrics["clean"]["zero_shot"]) == {*NUMBERS}
     assert set(metrics["clean"]["coop"]) == {*NUMBERS, "p"}
     assert metrics["knowing"]["zero_shot"]["clean_accuracy"] == 0.75
-
-
-def test_the_summary_has_the_accuracies_of_all_methods(results):
-    found = summary_of([results])["tiny"]
-    assert list(found) == ["clean", "pgd_eps8", "knowing"]
-    assert found["clean"] == {"zero_shot": 0.9, "coop": 0.9, "advpt": 0.7, "refreshed": 0.85}
-
-
-def test_accuracy_table_is_tidy(results):
-    table = accuracy_table([results])
-    columns = ["dataset", "threat", "knowledge", "method", "accuracy", "low", "high", "std", "n", "seeds"]
-    assert table.columns.tolist() == [*columns, "clean_accuracy", "p_reference", "p_baseline"]
-    assert len(table) == 12
+    summary = summary_of([results])["tiny"]
+    assert list(summary) == ["clean", "pgd_eps8", "knowing"]
+    assert summary["clean"] == {"zero_shot": 0.9, "coop": 0.9, "advpt": 0.7, "refreshed": 0.85}
 
 
 def test_tuning_is_averaged_over_seeds():
@@ -133,19 +155,6 @@ def test_adaptive_partner_has_the_same_eps():
     knowing = threat("d", "pgd", 8, "adaptive")
     assert adaptive_partner([CLEAN, threat("c", "transfer", 8), knowing], 8) is knowing
     assert adaptive_partner([CLEAN, knowing], 4) is None
-
-
-@pytest.mark.parametrize(
-    ("attack", "recipe"),
-    [
-        ({}, "the images as they are"),
-        ({"method": "feature_pgd", "eps": 4.0, "steps": 40}, "feature pgd, eps 4/255, 40 steps"),
-        ({"method": "square", "eps": 0.5, "queries": 500}, "square, eps 0.5/255, 500 queries"),
-        ({"method": "autoattack", "version": "fast", "eps": 4}, "autoattack fast, eps 4/255"),
-    ],
-)
-def test_recipes_in_a_few_words(attack, recipe):
-    assert Threat("any", "oblivious", attack).recipe == recipe
 
 
 def test_seventy_methods_look_different():

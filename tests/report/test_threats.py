@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stages.report.threats import pointwise_worst, strongest_adaptive, threats_of, worst_threats
+from stages.report.threats import pointwise_worst, threats_of, worst_threats
 from stages.report.vocabulary import CLEAN, Threat
 
 COLUMNS = ["id", "method", "seed", "prediction", "correct", "margin"]
@@ -43,12 +43,6 @@ def test_worst_is_correct_only_if_correct_under_every_threat():
     assert set(worst["threat"]) == {"worst_eps4"} and worst.columns.tolist() == PGD.columns.tolist()
 
 
-def test_worst_does_not_depend_on_the_order_of_the_threats():
-    keys = ["id", "method", "seed"]
-    one, other = (pointwise_worst(pair, "worst").sort_values(keys) for pair in ([PGD, SQUARE], [SQUARE, PGD]))
-    pd.testing.assert_frame_equal(one.reset_index(drop=True), other.reset_index(drop=True))
-
-
 def test_a_tie_of_margins_is_wrong_where_one_is_wrong():
     tie = rows("tie", ("a", "coop", 0, 0, True, 0.0)), rows("other", ("a", "coop", 0, 1, False, 0.0))
     assert pointwise_worst(list(tie), "worst")[["prediction", "correct"]].to_numpy().tolist() == [[1, False]]
@@ -58,13 +52,13 @@ def threat(name, eps, knowledge="adaptive"):
     return Threat(name, knowledge, {"method": "pgd", "eps": eps, "steps": 1})
 
 
-def test_adaptive_threats_that_share_eps_have_a_worst():
-    oblivious = [threat("o1", 4.0, "oblivious"), threat("o2", 4.0, "oblivious")]
+def test_the_worst_of_an_eps_counts_the_oblivious_threats():
+    """Where there is an adaptive one, and another."""
+    oblivious = [threat("o1", 4.0, "oblivious"), threat("o2", 2.0, "oblivious")]
     adaptive = [threat("a", 4.0), threat("b", 8.0), threat("c", 4)]
     (worst,) = worst_threats([CLEAN, *oblivious, *adaptive])
-    assert (worst.name, worst.knowledge, worst.eps) == ("worst_eps4", "adaptive", 4)
-    assert worst.attack["of"] == ["a", "c"] and worst.recipe == "pointwise worst, eps 4/255"
-    assert strongest_adaptive([CLEAN, *oblivious, *adaptive, worst]) == [worst, adaptive[1]]
+    assert (worst.name, worst.knowledge, worst.eps, worst.is_worst) == ("worst_eps4", "adaptive", 4, True)
+    assert worst.attack["of"] == ["o1", "a", "c"] and worst.recipe == "pointwise worst, eps 4/255"
 
 
 def test_threats_are_in_the_order_of_the_blocks():

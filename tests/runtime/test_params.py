@@ -214,6 +214,14 @@ def test_names_and_settings_that_cannot_go_together_are_refused_before_any_work(
             load_params(other)
 
 
+def test_a_method_that_the_block_tune_says_nothing_about_keeps_all_its_keys(tmp_path):
+    """Also those that the block has, too; none of them takes its value from there."""
+    block = attacked(epochs=7, tuning_seeds=2, batch_size=9, lr=0.5)
+    params = load_params(changed(tmp_path, ADVERSARIAL, block))
+    settings = params.methods.find("adversarial", "tuned").settings(params.tune)
+    assert settings.items() >= {**block, "temperature": 1.0, "momentum": 0.9, "warmup_epochs": 0, "frame": None}.items()
+
+
 @pytest.mark.parametrize("kind", ["apt", "adv_vlp"])
 def test_contexts_of_adversarial_methods_move_if_they_are_shared(tmp_path, kind):
     params = yaml.load(changed(tmp_path, "base_to_new", ["fashion"]))

@@ -9,13 +9,10 @@ from stages.storage.parquet import checksum_of, read_table, write_table
 TABLE = pa.table(
     {
         "text": ["a", "bc", None, "", "ü"],
-        "large": pa.array(["a", "bc", None, "", "ü"], pa.large_string()),
         "bytes": pa.array([b"ab", b"cd", b"ef", None, b"\0\0"], pa.binary(2)),
-        "kind": pa.array(["x", "y", "x", None, "y"]).dictionary_encode(),
         "number": [1.5, -0.0, None, float("nan"), 2.0],
         "flag": [True, False, None, True, False],
         "vector": pa.array([[1, 2], [3, 4], None, [5, 6], [7, 8]], pa.list_(pa.float32(), 2)),
-        "list": [[1], [], None, [2, 3], [4]],
         "nothing": pa.nulls(5),
     }
 )
@@ -52,8 +49,7 @@ def test_it_tells_apart_what_would_be_the_same_bytes():
         pa.table({"a": ["ab", "c"]}),
         pa.table({"a": ["a", "bc"]}),
         pa.table({"b": ["a", "bc"]}),
-        pa.table({"a": [b"a", b"bc"]}),
-        pa.table({"a": [["a"], ["bc"]]}),
+        pa.table({"a": pa.array([b"ab", b"cd"], pa.binary(2))}),
         pa.table({"a": [0, 0]}),
         pa.table({"a": [0.0, 0.0]}),
         pa.table({"a": [None, None]}),
@@ -62,3 +58,8 @@ def test_it_tells_apart_what_would_be_the_same_bytes():
     ]
     assert len({checksum(table) for table in alike}) == len(alike)
     assert checksum(TABLE, eps=4) != checksum(TABLE, eps=8)
+
+
+def test_a_kind_of_column_that_has_no_checksum_is_refused():
+    with pytest.raises(ValueError, match="there is no checksum for columns of list"):
+        checksum(pa.table({"a": [[1], []]}))

@@ -24,7 +24,7 @@ def interrupted(out, key, pieces):
             raise RuntimeError
 
 
-def test_49_what_was_finished_is_there_for_the_same_run(tmp_path):
+def test_what_was_finished_is_there_for_the_same_run(tmp_path):
     out = tmp_path / "out"
     interrupted(out, KEY, ["one", "two"])
     assert not out.exists()
@@ -35,8 +35,9 @@ def test_49_what_was_finished_is_there_for_the_same_run(tmp_path):
 
 
 @pytest.mark.parametrize("other", [{**KEY, "attack": {"eps": 4}}, {**KEY, "inputs": ["b"]}, {}])
-def test_49_another_run_finds_nothing(tmp_path, other):
+def test_another_run_finds_nothing_and_takes_nothing_away_and_halves_are_removed(tmp_path, other):
     interrupted(tmp_path / "out", KEY, ["one"])
+    next(tmp_path.rglob("one")).with_name(".two.partial").write_text("ha")
     with pytest.raises(RuntimeError), resuming(tmp_path / "out", other) as folder:
         assert list(folder.iterdir()) == []
         raise RuntimeError
@@ -46,16 +47,7 @@ def test_49_another_run_finds_nothing(tmp_path, other):
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
-def test_49_half_a_file_of_a_killed_run_is_removed(tmp_path):
-    interrupted(tmp_path / "out", KEY, ["one"])
-    one = next(tmp_path.rglob("one"))
-    one.with_name(".two.partial").write_text("ha")
-    with resuming(tmp_path / "out", KEY) as folder:
-        assert list(folder.iterdir()) == [one]
-        (folder / "out").write_text("whole")
-
-
-def test_49_a_shard_that_is_there_is_not_made_again(tmp_path, shard):
+def test_a_shard_that_is_there_is_not_made_again(tmp_path, shard):
     made = []
 
     def make(path, index, part):
@@ -81,8 +73,26 @@ def test_a_file_system_without_hard_links_will_do(tmp_path, shard, monkeypatch):
     assert read_all_images(tmp_path / "images").ids == shard.ids
 
 
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_takes_the_place_of_an_older_one(tmp_path):
+    folder = tmp_path / "folder"
+    for content in ("old", "new"):
+        with replacing(folder) as partial:
+            partial.mkdir()
+            (partial / content).write_text(content)
+    assert [path.name for path in folder.iterdir()] == ["new"] and list(tmp_path.iterdir()) == [folder]
+
+
 @pytest.mark.parametrize("enter", [replacing, lambda path: resuming(path, KEY), require_writable])
-def test_51_two_runs_do_not_write_to_one_place(tmp_path, enter):
+def test_two_runs_do_not_write_to_one_place(tmp_path, enter):
     with replacing(tmp_path / "out") as temporary:
         temporary.write_text("first")
         with pytest.raises(ValueError, match="out: another run is writing there"):
@@ -90,7 +100,7 @@ def test_51_two_runs_do_not_write_to_one_place(tmp_path, enter):
     assert (tmp_path / "out").read_text() == "first"
 
 
-def test_51_the_claim_of_a_killed_run_is_void(tmp_path):
+def test_the_claim_of_a_killed_run_is_void(tmp_path):
     if not (pid := os.fork()):
         with replacing(tmp_path / "out") as temporary:
             temporary.write_text("half")
@@ -106,7 +116,7 @@ def test_51_the_claim_of_a_killed_run_is_void(tmp_path):
     assert (tmp_path / "out").read_text() == "whole" and list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
-def test_50_a_file_in_the_way_is_named(tmp_path):
+def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "data").write_text("a file")
     with pytest.raises(ValueError, match=r"data/out: cannot be made: a folder above it is a file"):
         require_writable(tmp_path / "data/out")
