@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -144,12 +145,22 @@ def test_a_robust_model_is_a_folder_that_the_pipeline_loads(training, task, reci
     (tmp_path / "data/embedded").mkdir(parents=True)
     monkeypatch.setattr(training, "HERE", tmp_path / "data/embedded")
     shutil.copytree(TINY, training.HERE / "tiny-clip")
+    attacks = []
+
+    def attack(logits, images, labels, **settings):
+        attacks.append(settings)
+        return torch.zeros_like(images)
+
+    monkeypatch.setattr(training, "auto_attack", attack)
     training.make_models(
         {"tiny-tecoa": dataclasses.replace(recipes["tiny-tecoa"], batch_size=60, epochs=1)}, task, only_measure=False
     )
     printed = capsys.readouterr().out
     assert "tiny-tecoa: accuracy on 60 test images: 0." in printed
-    assert "tiny-tecoa: 10 test images: clean 0." in printed
+    assert re.search(
+        r"tiny-tecoa: 10 test images: clean [01]\.\d+, AutoAttack at eps 4 0.100", printed
+    )  # all one class
+    assert attacks == [{"eps": 4 / 255, "version": "fast", "seed": 0}]
     folder = training.HERE / "tiny-tecoa"
     config = json.loads((folder / "open_clip_config.json").read_text())
     merges = config["model_cfg"]["text_cfg"]["tokenizer_kwargs"]["bpe_path"]

@@ -115,6 +115,7 @@ def test_a_prompt_file_is_loaded_as_the_victim_that_was_tuned(vit, images, tmp_p
         features = stock_features(plain, (shown - mean) / std, tokens)
         expected = stored.logit_scale * features @ torch.tensor(stored.text_features[seed]).T
         torch.testing.assert_close(victim(shown), expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(victim.undefended()(shown), victim(shown))
         assert not torch.allclose(victim(shown), plain_logits(vit, shown, stored, seed), atol=1e-2)
 
 
