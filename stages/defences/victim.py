@@ -71,8 +71,8 @@ class Victim(nn.Module):
 
     def undefended(self) -> "Victim":
         """Return the same method without its defence."""
-        prompts = {"logit_bias": self.logit_bias, "pixels": self.pixels, "tokens": self.tokens}
-        return Victim(self.clip, self.text_features, self.logit_scale, **prompts)
+        bias, pixels, tokens = self.logit_bias, self.pixels, self.tokens
+        return Victim(self.clip, self.text_features, self.logit_scale, logit_bias=bias, pixels=pixels, tokens=tokens)
 
     def process(self, images: Tensor, noise: ImageNoise | None = None) -> Tensor:
         """Apply image processing; `noise` is what a random one draws from, None for noise of its own."""
