@@ -40,11 +40,12 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     require(prompts.provenance, out, model=clip.fingerprint)
 
     def predictions(folder: Path, threat: str) -> Iterator[pa.Table]:
-        """Yield the rows of one threat; seeds without image prompts of their own share their features."""
+        """Yield the rows of one threat; seeds that see the same features share them."""
         about = {"title": study_title(dataset, study), "method": method, "threat": threat}
         for seed in range(len(prompts.text_features)):
-            if seed == 0 or prompts.pixels is not None:
-                embed = partial(embed_through, victim_of(prompts, clip, seed=seed), seed=params.seed)
+            victim = victim_of(prompts, clip, seed=seed)
+            if seed == 0 or prompts.pixels is not None or victim.test_time:
+                embed = partial(embed_through, victim, seed=params.seed)
                 shards = (part_of(shard, labels) for shard in read_images(folder))
                 banks = [embed(shard, device=device, runtime=params.runtime) for shard in shards]
             yield from (predictions_table(bank, prompts, seed=seed, **about) for bank in banks)

@@ -134,9 +134,8 @@ def micro_project(folder: Path, environment: dict[str, str]) -> Project:
     catalogue.write_text(catalogue.read_text() + added)
     project = Project(folder, environment)
     methods = yaml.load(folder / "params.yaml")["methods"]
-    project.change(
-        methods={group: {} for group in methods} | {group: {name: methods[group][name]} for group, name in METHODS}
-    )
+    kept = {group: {name: methods[group][name]} for group, name in METHODS}
+    project.change(methods={group: kept.get(group, {}) for group in methods})
     project.change(data__shots=4, data__test_images=40, attack__steps=2, tune__epochs=2, tune__warmup_epochs=0)
     refreshed = {"steps": 1, "rounds": 2, "epochs": 2, "class_specific": False}
     project.change(**{f"methods__refresh__advpt_refreshed__{key}": value for key, value in refreshed.items()})

@@ -56,14 +56,14 @@ def test_a_method_without_a_context_goes_through_everything(project):
     shared = yaml.load(ROOT / "params.yaml")["methods"]["refresh"]["class_bias"]
     project.change(
         methods__refresh__class_bias=shared | {"steps": 1, "rounds": 2, "epochs": 2},
-        methods__defended={"bias_bits": {"method": "class_bias", "defence": {"kind": "bits", "bits": 4}}},
+        methods__defended={"bias_ttc": {"method": "class_bias", "defence": {"kind": "ttc"}}},
     )
     bias = ("refresh", "class_bias")
-    defended = {"defend-bias_bits", "evaluate-defended-defended-bias_bits"}
-    defended |= {"attack-adaptive-defended-defended-bias_bits-adaptive_eps4"}
+    defended = {"defend-bias_ttc", "evaluate-defended-defended-bias_ttc"}
+    defended |= {"attack-adaptive-defended-defended-bias_ttc-adaptive_eps4"}
     assert project.repro() == {"refresh-class_bias", "interpret", *judging(*bias), *defended, *REPORT}
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
-    assert all({"class_bias", "bias_bits"} < set(methods) for methods in metrics.values())
+    assert all({"class_bias", "bias_ttc"} < set(methods) for methods in metrics.values())
     for name in ("reports/index.html", "data/model_cards/fashion/all.md"):
         assert "class biases" in (project.folder / name).read_text()
     interpreted = [read_table(path)[0] for path in (project.folder / "data/interpretation/fashion").glob("*.parquet")]

@@ -24,7 +24,15 @@ class Toy(Victim):
 
     def __init__(self, classify: Callable[[Tensor], Tensor], defence: Callable[..., Tensor] | None = None) -> None:
         nn.Module.__init__(self)
-        self.classify, self.defence = classify, defence
+        self.function, self.defence, self.test_time = classify, defence, None
+
+    def classify(self, images: Tensor, noise: object = None, inner: object = None) -> Tensor:
+        """Return the function's logits."""
+        return self.function(images)
+
+    def undefended(self) -> "Toy":
+        """Return the same without its defence."""
+        return Toy(self.function)
 
 
 def random_victim(clip: Clip, *, seed: int = 0, classes: int = 3, **options: object) -> Victim:

@@ -40,6 +40,14 @@ class ImageNoise:
         part._streams = [self._streams[place] for place in places.tolist()]
         return part
 
+    def with_company(self, count: int) -> "ImageNoise":
+        """The streams of these images, not copied, and behind them those of `count` others."""
+        others = ImageNoise(self._seed, [f"company/{index}" for index in range(count)])
+        part = copy(self)
+        part._ids = [*self._ids, *others._ids]
+        part._streams = [*self._streams, *others._streams]
+        return part
+
     def beside(self, purpose: str) -> "ImageNoise":
         """Other streams of the same images, from their beginning: what is drawn there is not missing here."""
         return ImageNoise(self._seed, [f"{purpose}/{id}" for id in self._ids])

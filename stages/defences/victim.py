@@ -4,8 +4,13 @@ from torch import Tensor, nn
 
 from stages.attacks.noise import ImageNoise
 from stages.defences.defence import Defence
+from stages.defences.inner import Constant, Inner
+from stages.defences.test_time import TestTime
+from stages.defences.undefended import Undefended
 from stages.models.clip import Clip
 from stages.models.logits import cosine_logits
+
+CONSTANT = Constant()
 
 
 class Victim(nn.Module):
@@ -19,6 +24,7 @@ class Victim(nn.Module):
         logit_scale: The factor before the cosine.
         logit_bias: (K,), added to the logits.
         defence: Processes the images before they are encoded.
+        test_time: Another kind of defence, which calls the classifier itself.
         pixels: Image prompt (3, H, W), added to the images behind the defence; the sum is not clipped.
     """
 
@@ -34,10 +40,11 @@ class Victim(nn.Module):
         *,
         logit_bias: Tensor | None = None,
         defence: Defence | None = None,
+        test_time: TestTime | None = None,
         pixels: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.clip, self.logit_scale, self.defence = clip, logit_scale, defence
+        self.clip, self.logit_scale, self.defence, self.test_time = clip, logit_scale, defence, test_time
         self.register_buffer("text_features", text_features)
         self.register_buffer("logit_bias", logit_bias)
         self.register_buffer("pixels", pixels)
@@ -46,24 +53,56 @@ class Victim(nn.Module):
     @property
     def is_random(self) -> bool:
         """Whether two calls with the same images may differ."""
-        return self.defence is not None and self.defence.is_random
+        return any(one is not None and one.is_random for one in (self.defence, self.test_time))
+
+    @property
+    def is_defended(self) -> bool:
+        """Whether there is a defence, which an attacker may ignore."""
+        return self.defence is not None or self.test_time is not None
+
+    @property
+    def ways(self) -> list[Inner]:
+        """How an attacker may differentiate it."""
+        return self.test_time.ways if self.test_time else [CONSTANT]
+
+    def undefended(self) -> "Victim":
+        """Return the same method without its defence."""
+        bias, pixels = self.logit_bias, self.pixels
+        return Victim(self.clip, self.text_features, self.logit_scale, logit_bias=bias, pixels=pixels)
 
     def process(self, images: Tensor, noise: ImageNoise | None = None) -> Tensor:
-        """Apply the defence to images; `noise` is what a random one draws from, None for noise of its own."""
+        """Apply image processing; `noise` is what a random one draws from, None for noise of its own."""
         return images if self.defence is None else self.defence(images, noise)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return the raw image features (N, D), under the image prompt, of images that the defence has processed."""
         return self.clip.encode_image(images if self.pixels is None else images + self.pixels)
 
-    def classify(self, images: Tensor) -> Tensor:
-        """Return the logits (N, K) of images that the defence has processed."""
-        logits = cosine_logits(self.encode_image(images), self.text_features, self.logit_scale)
+    def classify(self, images: Tensor, noise: ImageNoise | None = None, inner: Inner = CONSTANT) -> Tensor:
+        """Return the logits (N, K) of processed images, through a test-time defence if there is one.
+
+        Args:
+            images: (N, 3, H, W).
+            noise: What a random defence draws from; None for noise of its own.
+            inner: How to differentiate the gradient steps that a defence takes.
+        """
+        if self.test_time is None:
+            return self._logits(self.encode_image(images), self.text_features)
+        return self.test_time(images, Undefended(self.encode_image, self._exact_logits), noise, inner).float()
+
+    def _logits(self, features: Tensor, text_features: Tensor) -> Tensor:
+        logits = cosine_logits(features, text_features, self.logit_scale)
         return logits if self.logit_bias is None else logits + self.logit_bias
 
-    def forward(self, images: Tensor, noise: ImageNoise | None = None) -> Tensor:
-        """Return the logits (N, K) of images (N, 3, H, W) in [0, 1]; `noise` as in `process`."""
-        return self.classify(self.process(images, noise))
+    def _exact_logits(self, features: Tensor, text_features: Tensor | None = None) -> Tensor:
+        """Return logits in float64: rounded to float32 they do not depend on the number of rows."""
+        return self._logits(
+            features.double(), (self.text_features if text_features is None else text_features).double()
+        )
+
+    def forward(self, images: Tensor, noise: ImageNoise | None = None, inner: Inner = CONSTANT) -> Tensor:
+        """Return the logits (N, K) of images (N, 3, H, W) in [0, 1]; `noise` and `inner` as in `classify`."""
+        return self.classify(self.process(images, noise), noise, inner)
 
     def train(self, mode: bool = True) -> "Victim":
         """Stay in eval mode, whatever is asked for: batch norms of a frozen tower must not learn."""

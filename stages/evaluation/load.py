@@ -1,20 +1,27 @@
 """Load methods from data/prompts: the prompts, the model that they were made with, and both as one classifier."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
-from stages.defences.defence import Defence, defence_of
+from stages.defences.defence import defence_of
+from stages.defences.test_time import test_time_of
+from stages.defences.undefended import Wording
 from stages.defences.victim import Victim
 from stages.models.clip import Clip, load_clip, weights_digest
 from stages.models.device import choose_device
+from stages.prompts.context import assemble, initial_context
+from stages.prompts.text import TextTower
 from stages.runtime.params import Defence as DefenceBlock
-from stages.runtime.params import Model
+from stages.runtime.params import ImageProcessing, Model
 from stages.storage.prompts import PromptFile, load_prompts
 from stages.storage.provenance import Provenance
 
 FILE = "prompts.safetensors"
+WORDS = "a photo of a"
 
 
 def load_victim(path: str | Path, *, seed: int = 0, device: str = "auto") -> Victim:
@@ -47,11 +54,17 @@ def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
         for arrays in (prompts.logit_bias, prompts.pixels)
     )
     text_features = torch.tensor(prompts.text_features[seed], device=device)
-    defence = stored_defence(prompts.provenance)
-    return Victim(clip, text_features, prompts.logit_scale, logit_bias=bias, defence=defence, pixels=pixels)
+    victim = partial(Victim, clip, text_features, prompts.logit_scale, logit_bias=bias, pixels=pixels)
+    block = stored_defence(prompts.provenance)
+    if block is None:
+        return victim()
+    if isinstance(block, ImageProcessing):
+        return victim(defence=defence_of(block))
+    wording = partial(wording_of, prompts, clip, seed=seed)
+    return victim(test_time=test_time_of(block, blank=partial(blank_feature, clip), wording=wording))
 
 
-def stored_defence(provenance: Provenance) -> Defence | None:
+def stored_defence(provenance: Provenance) -> DefenceBlock | None:
     """Return the defence that is named in the provenance of a method.
 
     Raises:
@@ -59,9 +72,41 @@ def stored_defence(provenance: Provenance) -> Defence | None:
     """
     block = provenance.get("block", {}).get("defence")
     try:
-        return block and defence_of(TypeAdapter(DefenceBlock).validate_python(block))
+        return block and TypeAdapter(DefenceBlock).validate_python(block)
     except ValidationError as error:
         raise ValueError(f"defence {block}: {error.errors()[0]['msg']}") from error
+
+
+@torch.no_grad()
+def blank_feature(clip: Clip) -> Tensor:
+    """Return the feature (D,) of a prompt without a class name."""
+    device = next(clip.parameters()).device
+    return clip.model.encode_text(clip.tokenizer([f"{WORDS} ."]).to(device), normalize=True)[0]
+
+
+def wording_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Wording:
+    """Return the prompt whose context a defence tunes: the method's shared context, or the words "a photo of a".
+
+    Raises:
+        ValueError: If the method has a context for each class.
+    """
+    tower = TextTower(clip.model, clip.tokenizer)
+    device = next(clip.parameters()).device
+    if prompts.context is None:
+        count = len(tower.tokens(WORDS))
+        generators = [torch.Generator()]  # none is drawn from
+        context = initial_context(
+            tower, context_length=count, words=WORDS, std=0.0, classes=None, generators=generators
+        )[0]
+    elif prompts.context.ndim == 3:
+        context = torch.tensor(prompts.context[seed], device=device)
+    else:
+        raise ValueError("defence r_tpt: the method has a context for each class; a shared one or none is allowed")
+    position = prompts.provenance.get("behind", {}).get("block", {}).get("class_position", "end")
+    assembled = assemble(
+        prompts.class_names, tower, context_length=len(context), class_position=position, class_specific=False
+    )
+    return Wording(context, lambda contexts: assembled.text_features(contexts, tower))
 
 
 def prompts_file(path: Path) -> Path:

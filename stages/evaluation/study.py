@@ -7,11 +7,11 @@ import pyarrow as pa
 
 from stages.datasets.halves import HALVES, labels_of
 from stages.models.logits import exact_logits, predictions_and_margins
-from stages.runtime.params import Method, Params
+from stages.runtime.params import TEST_TIME, Method, Params
 from stages.storage.embeddings import Bank
 from stages.storage.layout import prompts_file
 from stages.storage.prompts import PromptFile, load_prompts
-from stages.storage.provenance import require
+from stages.storage.provenance import Provenance, require
 
 ROWS_AT_A_TIME = 4096  # bounds the memory of their logits
 
@@ -61,7 +61,8 @@ def predictions_table(bank: Bank, prompts: PromptFile, *, title: str, threat: st
     """Classify each embedding with one method, as one tuning seed left it.
 
     Args:
-        bank: N embeddings of images of the study's classes, labelled by position among these.
+        bank: N embeddings of images of the study's classes, labelled by position among these; the logits of a test-time
+            defence.
         prompts: The method's.
         title: The study's.
         threat: What the images went through.
@@ -71,6 +72,9 @@ def predictions_table(bank: Bank, prompts: PromptFile, *, title: str, threat: st
     Returns:
         N rows: id, dataset (the study's title), threat, method, seed, label, prediction, correct, margin.
     """
+    if is_test_time(prompts.provenance):  # there are no features: `embed_through` has made logits
+        logits = bank.embeddings.astype(np.float64)
+        return rows_of_logits(logits, bank, title=title, threat=threat, method=method, seed=seed)
     bias = np.float32(0) if prompts.logit_bias is None else prompts.logit_bias[seed]
     batches = []
     for start in range(0, len(bank.ids), ROWS_AT_A_TIME):
@@ -96,6 +100,11 @@ def rows_of_logits(logits: np.ndarray, bank: Bank, *, title: str, threat: str, m
         "margin": pa.array(margins.astype(np.float32)),
     }
     return pa.table(columns)
+
+
+def is_test_time(provenance: Provenance) -> bool:
+    """Return whether a method stands behind a defence that calls the classifier itself."""
+    return provenance.get("block", {}).get("defence", {}).get("kind") in TEST_TIME
 
 
 def accuracy_of(tables: Sequence[pa.Table]) -> float:

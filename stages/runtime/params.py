@@ -8,7 +8,7 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import (
     AfterValidator,
@@ -31,6 +31,7 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # tuning draws from 1000 seeds for each of these
 
 RESERVED = ("clean", "all", "base", "new", "oblivious")  # names of a threat, of studies, and of a file of predictions
@@ -256,10 +257,97 @@ class ResizePad(Block):
     """Random shrinking and zero padding; the smallest side as a share of the image's."""
 
     kind: Literal["resize_pad"]
-    smallest: Annotated[float, Field(gt=0, le=1)]
+    smallest: Fraction
 
 
-Defence = Annotated[Jpeg | Bits | Median | Gaussian | TotalVariation | Wavelet | ResizePad, Field(discriminator="kind")]
+ImageProcessing = Jpeg | Bits | Median | Gaussian | TotalVariation | Wavelet | ResizePad
+
+
+class RandomNoise(Block):
+    """Uniform noise of radius eps, in 1/255 of the pixel range."""
+
+    kind: Literal["random_noise"]
+    eps: Positive = 4.0
+
+
+class Tte(Block):
+    """The mean logits of ten views: four crops moved by `shift` pixels, the image, and their mirror images."""
+
+    kind: Literal["tte"]
+    shift: Count
+
+
+class ViewEnsemble(Block):
+    """The mean logits of random crops; `smallest` side as a share of the image's."""
+
+    kind: Literal["view_ensemble"]
+    views: Count = 16
+    smallest: Fraction = 0.75
+
+
+class AntiAdversary(Block):
+    """Steps that make the model surer of its own prediction; `step_size` in 1/255."""
+
+    kind: Literal["anti_adversary"]
+    steps: Count = 2
+    step_size: Positive = 1.2
+
+
+class Ttc(Block):
+    """Test-time counterattack; `eps` and `step_size` in 1/255; `threshold` of the reaction to noise."""
+
+    kind: Literal["ttc"]
+    eps: Positive = 4.0
+    steps: Count = 2
+    step_size: Positive = 1.0
+    threshold: Positive = 0.2
+    sharpness: Positive = 2.0
+
+
+class RTpt(Block):
+    """A context tuned for each image on its views, and a vote of the views that agree with others."""
+
+    kind: Literal["r_tpt"]
+    views: Annotated[int, Field(ge=2)] = 64
+    smallest: Fraction = 0.5
+    confident: Fraction = 0.1
+    lr: Positive = 0.005
+    neighbours: Count = 20
+    temperature: Positive = 0.01
+
+
+class Csr(Block):
+    """Steps towards the features of a low-pass image; `radius` in cycles per image, `eps` and `step_size` in 1/255."""
+
+    kind: Literal["csr"]
+    radius: Positive = 40.0
+    threshold: Annotated[float, Field(ge=-1, le=1)] = 0.85
+    eps: Positive = 4.0
+    steps: Count = 3
+    step_size: Positive = 2.0
+
+
+class Et3(Block):
+    """Energy descent; `step_size` is the L2 norm of a step in [0, 1] pixels, `eps` in 1/255."""
+
+    kind: Literal["et3"]
+    steps: Count = 5
+    step_size: Positive = 2.5
+    eps: Positive = 10.0
+
+
+class ClipureCos(Block):
+    """Steps of the image feature towards a blank text."""
+
+    kind: Literal["clipure_cos"]
+    steps: Count = 10
+    step_size: Positive = 30.0
+
+
+TestTime = RandomNoise | Tte | ViewEnsemble | AntiAdversary | Ttc | RTpt | Csr | Et3 | ClipureCos
+TEST_TIME = frozenset(get_args(block.model_fields["kind"].annotation)[0] for block in get_args(TestTime))
+RANDOM = (ResizePad, RandomNoise, ViewEnsemble, Ttc, RTpt)
+Defence = Annotated[ImageProcessing | TestTime, Field(discriminator="kind")]
 
 
 class Adaptive(Attack):
@@ -648,14 +736,18 @@ class Params(Block):
     @model_validator(mode="after")
     def _attacks_on_random_defences(self) -> "Params":
         """Refuse attacks that assume the same logits at every call where a method's defence is random."""
-        random = [name for name, block in self.methods.defended.items() if isinstance(block.defence, ResizePad)]
+        random = [name for name, block in self.methods.defended.items() if isinstance(block.defence, RANDOM)]
         for name, threat in self.adaptive.items():
-            if threat.samples > 1 and not isinstance(threat, PromptPgd):
-                raise ValueError(f"adaptive.{name}.samples: {threat.method} takes no samples; 1 is allowed, or pgd")
-            if random and not isinstance(threat, PromptPgd):
+            if isinstance(threat, PromptPgd | Suite):
+                continue
+            if threat.samples > 1:
+                raise ValueError(
+                    f"adaptive.{name}.samples: {threat.method} takes no samples; 1 is allowed, or suite, or pgd"
+                )
+            if random:
                 raise ValueError(
                     f"adaptive.{name}: {threat.method} is no attack on the random defence of methods.defended."
-                    f"{random[0]}; use pgd, samples > 1, or remove the method"
+                    f"{random[0]}; use suite or pgd, samples > 1, or remove the method"
                 )
         return self
 

@@ -13,7 +13,7 @@ from stages.attacks.noise import ImageNoise
 from stages.defences.defence import defence_of
 from stages.defences.image_by_image import image_by_image
 from stages.runtime.params import Defence as Block
-from stages.runtime.params import ResizePad
+from stages.runtime.params import ImageProcessing, ResizePad
 
 SIDE = 24
 
@@ -78,7 +78,7 @@ def test_threads_do_not_disturb_each_other(defence, images):
 
 
 def test_every_kind_of_block_is_tested():
-    kinds = {get_args(block.model_fields["kind"].annotation)[0] for block in get_args(get_args(Block)[0])}
+    kinds = {get_args(block.model_fields["kind"].annotation)[0] for block in get_args(ImageProcessing)}
     assert kinds == set(BLOCKS)
 
 

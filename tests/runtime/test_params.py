@@ -236,7 +236,7 @@ def test_contexts_of_adversarial_methods_move_if_they_are_shared(tmp_path, kind)
         load_params(path)
 
 
-def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):
+def test_a_random_defence_is_attacked_by_pgd_or_the_suite(tmp_path):
     path = changed(tmp_path, "methods.defended.pad", behind(kind="resize_pad", smallest=0.8))
     params = yaml.load(path)
     shared = {"eps": 4, "images": 5, "tuning_seeds": 1}
@@ -244,15 +244,16 @@ def test_a_random_defence_is_attacked_by_pgd_alone(tmp_path):
     params["adaptive"] = {"pgd": pgd | shared}
     yaml.dump(params, path)
     load_params(path)
-    params["adaptive"]["pgd"] |= {"method": "suite", "targets": 1}
-    for key in ("objective", "step_ratio"):
-        del params["adaptive"]["pgd"][key]
+    params["adaptive"] = {"suite": {"method": "suite", "steps": 4, "restarts": 1, "targets": 1, "samples": 4} | shared}
     yaml.dump(params, path)
-    with pytest.raises(ValueError, match=r"adaptive\.pgd\.samples: suite takes no samples; 1 is allowed, or pgd"):
-        load_params(path)
+    load_params(path)
     square = {"method": "square", "queries": 5, "batch_size": 5}
-    suite = {"method": "suite", "steps": 4, "restarts": 1, "targets": 1}
-    for block in (square, suite):
+    autoattack = {"method": "autoattack", "version": "fast", "batch_size": 5}
+    params["adaptive"] = {"square": square | shared | {"samples": 4}}
+    yaml.dump(params, path)
+    with pytest.raises(ValueError, match=r"adaptive\.square\.samples: square takes no samples; 1 is allowed, or suite"):
+        load_params(path)
+    for block in (square, autoattack):
         name = block["method"]
         params["adaptive"] = {name: block | shared}
         yaml.dump(params, path)

@@ -1,0 +1,102 @@
+"""Judge every method on plain and robust towers: `python -m reports.studies.towers` writes reports/towers.csv.
+
+One experiment of `dvc exp run --temp` for each model of MODELS, under its own name: an experiment that exists is not
+run again, and a stage that an interrupted one has finished comes from DVC's cache. The bank has twice the smallest
+judged eps and the refreshed banks that eps, as in the default (bank 8, refreshed 4, judged at 4). The judged eps leave
+the zero-shot prompt between 10 and 70 % of the training images.
+"""
+
+import argparse
+import subprocess
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from reports.studies.sweep import git
+from stages.models.clip import weights_digest
+from stages.runtime.params import Params, load_params
+
+RESULTS = Path("reports/towers.csv")
+SEEDS = 3
+
+
+class Tower(NamedTuple):
+    """A model, the data set that it is judged on, and the eps.
+
+    Attributes:
+        dataset: Name of the data set.
+        eps: Radii in 1/255, ascending.
+        images: Test images under adaptive attack, a class-balanced draw.
+    """
+
+    dataset: str
+    eps: tuple[float, ...]
+    images: int = 500
+
+
+MODELS = {
+    "tiny-clip": Tower("fashion", (4,)),
+    "tiny-vit": Tower("fashion", (4,)),
+    "tiny-fare": Tower("fashion", (8,)),
+    "tiny-tecoa": Tower("fashion", (8,)),
+    "photo-clip": Tower("photos", (1,)),
+    "photo-vit": Tower("photos", (1,)),
+    "photo-fare": Tower("photos", (4,)),
+    "photo-tecoa": Tower("photos", (4,)),
+}
+
+
+def overrides(model: str, tower: Tower, params: Params) -> list[str]:
+    """Return what the experiment of one model changes, as arguments of `dvc exp run -S`."""
+    folder = f"data/embedded/{model}"
+    smallest = tower.eps[0]
+    changes = [
+        f"model.name=local-dir:{folder}",
+        f"model.sha256={weights_digest('local-dir:' + folder, None)}",
+        f"datasets=[{tower.dataset}]",
+        "data.test_images=1000",
+        f"attack.eps={2 * smallest:g}",
+        *(f"methods.refresh.{name}.eps=[{smallest:g}]" for name in params.methods.refresh),
+        *(f"~oblivious.{name}" for name in params.oblivious),
+        *(f"~adaptive.{name}" for name in params.adaptive),
+    ]
+    for eps in tower.eps:
+        label_free = "method: feature_pgd, objective: kl, steps: 20, step_ratio: 2.5, start: uniform, restarts: 2"
+        changes += [
+            f"+oblivious.pgd_eps{eps:g}={{{label_free}, eps: {eps:g}}}",
+            f"+adaptive.autoattack_eps{eps:g}={{method: autoattack, version: fast, eps: {eps:g}, "
+            f"images: {tower.images}, tuning_seeds: {SEEDS}, batch_size: {tower.images}}}",
+        ]
+    return changes
+
+
+def run(model: str, tower: Tower) -> pd.DataFrame:
+    """Return the accuracies of one model, from its experiment, which is run if it does not exist."""
+    name = f"towers-{model}"
+    if not git("for-each-ref", f"refs/exps/*/*/{name}", "--format=%(refname)"):
+        arguments = [word for change in overrides(model, tower, load_params()) for word in ("-S", change)]
+        subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *arguments], check=True)
+    (ref,) = git("for-each-ref", f"refs/exps/*/*/{name}", "--format=%(refname)").split()
+    accuracy = pd.read_csv(StringIO(git("show", f"{ref}:reports/accuracy.csv")))
+    accuracy.insert(0, "model", model)
+    return accuracy
+
+
+def main() -> None:
+    """Run what is missing; write one table, after each model."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("models", nargs="*", default=list(MODELS), help=f"of {', '.join(MODELS)}; all by default")
+    for model in parser.parse_args().models:
+        found = run(model, MODELS[model])
+        if RESULTS.exists():
+            earlier = pd.read_csv(RESULTS)
+            found = pd.concat([earlier[earlier["model"] != model], found])
+        found["model"] = pd.Categorical(found["model"], list(MODELS))
+        found.sort_values("model", kind="stable").to_csv(RESULTS, index=False, lineterminator="\n")
+        print(found[found["model"] == model].to_string(index=False), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The suite: several attacks through a method, each on the images that none before it has fooled."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.attacks.eight_bit import through_8_bits
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import cross_entropy, margin, towards
+from stages.attacks.pgd import Objective, pgd
+from stages.attacks.survivors import Attack as Round
+from stages.attacks.survivors import Fooled, attack_survivors
+from stages.attacks.targets import CANDIDATES, nearest_classes
+from stages.crafting.batching import SMALLEST_BATCH
+from stages.crafting.shards import Attack
+from stages.defences.inner import Inner
+from stages.defences.victim import CONSTANT, Victim
+from stages.runtime.params import Suite
+
+Encoder = Callable[[Tensor], Tensor]
+Seen = Callable[..., Tensor]  # images (n, C, H, W) and their `places` in the batch (n,) -> logits (n, K)
+QUARTERS = 4  # of each attack, each with its own step size; between them it checks which images are fooled
+VOTES = 5  # draws of a random defence, most of which must be wrong before an image counts as fooled
+
+
+def suite_attack(settings: Suite, victim: Victim) -> Attack:
+    """Return a suite of attacks, each on the images that none before it has fooled as they would be stored.
+
+    A method behind a defence is attacked without the defence first, then through it in every way in which it can be
+    differentiated; where it is random, through the mean logits of `samples` draws (EOT).
+    """
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        views: list[Seen] = []
+        if victim.is_defended:
+            views.append(ignoring_places(among_copies(victim.undefended(), images)))
+        for inner in victim.ways:
+            logits_of = among_copies(victim, images, inner)
+            if victim.is_random:
+                views.append(mean_over_draws(logits_of, noise.beside("defence"), settings.samples))
+            else:
+                views.append(ignoring_places(logits_of))
+        rounds = [one for seen in views for one in rounds_through(seen, settings, images, labels, noise)]
+        judge = among_copies(victim, images)
+        if victim.is_random:
+            fooled = outvoted(judge, labels, noise.beside("votes"))
+        else:
+            fooled = fooled_by(through_8_bits(judge), labels)
+        return attack_survivors(rounds, images, fooled=fooled)
+
+    return attack
+
+
+def rounds_through(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise) -> list[Round]:
+    """Return the attacks through one view of the victim, in the order in which they go.
+
+    The cross-entropy and the margin go first, then the nearest wrong classes: at first those on the clean image if
+    logits were linear, in every further restart those nearest to winning where the attack on the margin ended. Each
+    attack begins with a step of eps, which is halved after each quarter of its steps.
+    """
+    ball = LinfBall(settings.eps / 255)
+    bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
+    with torch.no_grad():
+        classes = seen(images[:1], torch.zeros(1, dtype=torch.long)).shape[1]
+    count = min(settings.targets, CANDIDATES, classes - 1)
+    targets = labels.new_zeros(len(images), count)
+
+    def logits_at(places: Tensor) -> Encoder:
+        return through_8_bits(partial(seen, places=places))
+
+    def choose_nearest(images_adv: Tensor, places: Tensor) -> Tensor:
+        targets[places] = nearest_classes(logits_at(places), images[places], labels[places], count)
+        return images_adv
+
+    @torch.no_grad()
+    def choose_again(images_adv: Tensor, places: Tensor) -> Tensor:
+        wrong = logits_at(places)(images_adv).scatter(1, labels[places, None], -torch.inf)
+        targets[places] = wrong.topk(count, dim=1).indices
+        return images_adv
+
+    def towards_target(rank: int, places: Tensor) -> Objective:
+        return towards(logits_at(places), labels[places], targets[places, rank])
+
+    def rounds_of(objective_of: Callable[[Tensor], Objective]) -> list[Round]:
+        def advance(images_adv: Tensor, places: Tensor, *, quarter: int) -> Tensor:
+            return pgd(
+                objective_of(places),
+                images[places],
+                ball=ball,
+                step_size=ball.eps / 2**quarter,
+                steps=bounds[quarter + 1] - bounds[quarter],
+                noise=noise.take(places),
+                start=images_adv if quarter else None,
+            )
+
+        return [partial(advance, quarter=quarter) for quarter in range(QUARTERS)]
+
+    untargeted = [
+        *rounds_of(lambda places: cross_entropy(logits_at(places), labels[places])),
+        *rounds_of(lambda places: margin(logits_at(places), labels[places])),
+    ]
+    targeted = [one for rank in range(count) for one in rounds_of(partial(towards_target, rank))]
+    again = [*untargeted, choose_again, *targeted]
+    return [*untargeted, choose_nearest, *targeted, *again * (settings.restarts - 1)]
+
+
+def among_copies(victim: Victim, batch: Tensor, inner: Inner = CONSTANT) -> Callable[..., Tensor]:
+    """Return the victim's `forward` for survivors of a batch, in the company of copies of the first of them.
+
+    At least SMALLEST_BATCH images are in the towers, or as many as the batch has where memory holds no more: small
+    matrix products take other kernels, whose sums differ in the last bit, and it must not matter to an image how many
+    others of its batch are fooled already.
+    """
+    smallest = min(SMALLEST_BATCH, len(batch))
+
+    def logits_of(images: Tensor, noise: ImageNoise | None = None) -> Tensor:
+        images, missing = victim.process(images, noise), max(smallest - len(images), 0)
+        together = torch.cat([images, images[:1].expand(missing, -1, -1, -1)])
+        noise = noise.with_company(missing) if noise and victim.is_random else None
+        return victim.classify(together.contiguous(memory_format=torch.channels_last), noise, inner)[: len(images)]
+
+    return logits_of
+
+
+def ignoring_places(logits_of: Encoder) -> Seen:
+    """Return the view of a victim that is not random: it need not know whose images it sees."""
+    return lambda images, places: logits_of(images)
+
+
+def mean_over_draws(logits_of: Callable[..., Tensor], noise: ImageNoise, samples: int) -> Seen:
+    """Return the mean logits of some draws of a random victim: expectation over transformations.
+
+    Source: Athalye et al. 2018 (EOT), sec. 4.2.
+    """
+
+    def seen(images: Tensor, places: Tensor) -> Tensor:
+        noise_of_these = noise.take(places)
+        return torch.stack([logits_of(images, noise_of_these) for _ in range(samples)]).mean(0)
+
+    return seen
+
+
+def fooled_by(logits_of: Encoder, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function that says which images of a batch are classified wrongly."""
+
+    @torch.no_grad()
+    def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
+        return logits_of(images_adv).argmax(-1) != labels[places]
+
+    return fooled
+
+
+def outvoted(logits_of: Callable[..., Tensor], labels: Tensor, noise: ImageNoise) -> Fooled:
+    """Return a function that says which images most of VOTES draws classify wrongly, as they would be stored."""
+
+    @torch.no_grad()
+    def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
+        noise_of_these = noise.take(places)
+        judge = through_8_bits(partial(logits_of, noise=noise_of_these))
+        draws = [F.one_hot((logits := judge(images_adv)).argmax(-1), logits.shape[1]) for _ in range(VOTES)]
+        return torch.stack(draws).sum(0).argmax(-1) != labels[places]
+
+    return fooled

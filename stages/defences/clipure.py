@@ -1,0 +1,38 @@
+"""CLIPure-Cos: move the image feature towards the feature of a blank text. A known-bad defence, kept as a canary."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.defences.inner import Inner
+from stages.defences.undefended import Undefended
+
+
+def clipure_cos(
+    images: Tensor, model: Undefended, inner: Inner, *, blank: Tensor, steps: int, step_size: float
+) -> Tensor:
+    """Classify image features after steps on the sphere towards a blank text.
+
+    u = e / ||e||; steps times u <- u + step_size · d, d the unit tangent at u towards the blank text, and
+    u <- u / ||u||. With the published step size of 30 the steps jump to and fro, and an even number of them ends near
+    the start: the defence is close to the identity. The authors' code takes d for a constant, so that each step divides
+    the gradient by about 30 (`Constant`); an attack through that sees nearly none. Attacks through `Unrolled` steps, or
+    on the undefended model, go through.
+
+    Args:
+        images: (N, 3, H, W), float32 in [0, 1].
+        model: The classifier.
+        inner: How an attacker differentiates the steps.
+        blank: Feature (D,) of a text without a class, such as "a photo of a .".
+        steps: 10 in the paper.
+        step_size: 30 in the paper.
+
+    Returns:
+        Logits (N, K); one forward pass.
+
+    Source: Zhang et al. 2025 (CLIPure, ICLR), CLIPure-Cos; the norm is taken for each image.
+    """
+    features = F.normalize(model.encode(images), dim=-1)
+    for _ in range(steps):
+        towards = inner.gradient(lambda points: F.cosine_similarity(points, blank[None]), features)
+        features = F.normalize(features + step_size * F.normalize(towards, dim=-1), dim=-1)
+    return model.classify(features)

@@ -1,0 +1,44 @@
+"""A method taken apart, as defences at test time call it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stages.defences.bpda import straight_through
+
+
+class Undefended(NamedTuple):
+    """The classifier behind a defence.
+
+    Attributes:
+        encode: Maps images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised.
+        classify: Maps raw image features (..., N, D) to logits (..., N, K); takes other `text_features` (..., K, D)
+            than the method's as a second argument.
+    """
+
+    encode: Callable[[Tensor], Tensor]
+    classify: Callable[..., Tensor]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of images (N, 3, H, W)."""
+        return self.classify(self.encode(images))
+
+
+class Wording(NamedTuple):
+    """A prompt with a context that a defence may tune for each image.
+
+    Attributes:
+        context: Context vectors (M, D_token) that tuning starts from.
+        text_features: Maps contexts (N, M, D_token) to text features (N, K, D), unit norm; differentiable.
+    """
+
+    context: Tensor
+    text_features: Callable[[Tensor], Tensor]
+
+
+def to_pixel_range(images: Tensor) -> Tensor:
+    """Clamp to [0, 1]; an attacker's gradient passes, also where a pixel was clamped."""
+    return straight_through(partial(torch.clamp, min=0, max=1))(images)

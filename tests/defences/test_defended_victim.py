@@ -1,0 +1,130 @@
+"""Methods behind test-time defences: the victim, its votes, and attacks through it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import TypeAdapter
+
+from stages.attacks.noise import ImageNoise
+from stages.crafting.suite import suite_attack
+from stages.defences.test_time import FUNCTIONS, TestTime, test_time_of
+from stages.defences.undefended import Wording
+from stages.defences.victim import Victim
+from stages.evaluation.image_features import vote_through
+from stages.runtime.params import TEST_TIME, Defence, Suite, load_params
+from tests.victims import CPU, attacked, random_victim
+
+BLOCKS = {
+    "random_noise": {},
+    "tte": {"shift": 2},
+    "view_ensemble": {"views": 2},
+    "anti_adversary": {},
+    "ttc": {},
+    "r_tpt": {"views": 3, "neighbours": 2},
+    "csr": {"radius": 6.0},
+    "et3": {"step_size": 0.3},
+    "clipure_cos": {"steps": 2, "step_size": 0.1},
+}
+SUITE = Suite(method="suite", eps=4, steps=8, restarts=1, targets=1, images="all", tuning_seeds=1, samples=2)
+assert BLOCKS.keys() == TEST_TIME == FUNCTIONS.keys()
+
+
+def behind(clip, kind: str, **changed: object) -> Victim:
+    """Random text features behind a defence."""
+    block = TypeAdapter(Defence).validate_python({"kind": kind, **BLOCKS[kind], **changed})
+    plain = random_victim(clip)
+    turn = torch.randn(128, 128, generator=torch.Generator().manual_seed(5)) / 10
+    wording = Wording(
+        torch.zeros(2, 128),
+        lambda contexts: F.normalize(plain.text_features + contexts.mean(-2, keepdim=True) @ turn, dim=-1),
+    )
+    defence = test_time_of(block, blank=lambda: F.normalize(torch.ones(128), dim=0), wording=lambda: wording)
+    return random_victim(clip, test_time=defence)
+
+
+@pytest.fixture(params=BLOCKS)
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_logits_of_an_image_do_not_depend_on_its_company(clip, images, kind):
+    victim, ids = behind(clip, kind), [str(index) for index in range(40)]
+    with torch.no_grad():
+        together = victim(images, ImageNoise(0, ids))
+        fewer = victim(images[3:37], ImageNoise(0, ids[3:37]))
+    torch.testing.assert_close(fewer, together[3:37], rtol=0, atol=2e-5)
+
+
+def test_it_is_random_if_two_calls_differ(clip, images, kind):
+    victim = behind(clip, kind)
+    with torch.no_grad():
+        first, second = victim(images), victim(images)
+    assert torch.equal(first, second) is not victim.is_random
+
+
+def test_every_way_gives_the_same_logits_and_a_gradient(clip, images, kind):
+    victim = behind(clip, kind)
+    found = []
+    for inner in victim.ways:
+        points = images[:4].clone().requires_grad_()
+        logits = victim(points, ImageNoise(0, list("abcd")), inner)
+        (gradient,) = torch.autograd.grad(logits[:, 0].sum(), points)
+        assert gradient.flatten(1).norm(dim=1).min() > 0
+        found.append(logits.detach())
+    torch.testing.assert_close(found[0], found[-1], rtol=0, atol=1e-4)
+
+
+def test_no_weight_takes_a_gradient(clip, images, kind):
+    before = {name: weight.clone() for name, weight in clip.state_dict().items()}
+    victim = behind(clip, kind)
+    with torch.no_grad():
+        victim(images[:2])
+    assert all(weight.grad is None for weight in clip.parameters())
+    assert all(torch.equal(weight, before[name]) for name, weight in clip.state_dict().items())
+
+
+def test_votes_do_not_depend_on_batches(clip, shard, kind):
+    victim, runtime = behind(clip, kind), load_params().runtime
+    few, many = (
+        vote_through(victim, shard, seed=0, device=CPU, runtime=runtime.model_copy(update={"batch_size": size}))
+        for size in (32, 250)
+    )
+    np.testing.assert_allclose(few.embeddings, many.embeddings, atol=1e-5)
+    if victim.is_random:
+        votes = (few.embeddings * 5).round()
+        assert (votes.sum(1) == 5).all(), "five draws vote"
+
+
+@pytest.mark.parametrize("kind", ["random_noise", "anti_adversary", "clipure_cos"])
+def test_the_suite_goes_through_the_defence(clip, shard, kind):
+    """No attack on the defended model leaves more than the clean accuracy, and the ball holds."""
+    victim, runtime = behind(clip, kind), load_params().runtime
+    labels = vote_through(victim, shard, seed=0, device=CPU, runtime=runtime).embeddings.argmax(1)
+    shard = replace(shard, labels=labels)
+    crafted = attacked(suite_attack(SUITE, victim), shard, 4)
+    assert np.abs(crafted.pixels.astype(int) - shard.pixels).max() <= 4
+    found = vote_through(victim, crafted, seed=0, device=CPU, runtime=runtime).embeddings.argmax(1)
+    assert (found == labels).mean() < 0.5
+
+
+def cut(images, model):
+    """Hide the gradient of the model: the simplest broken defence."""
+    return model.logits(images.detach()) + 0 * images.flatten(1).sum(1, keepdim=True)
+
+
+def test_attacking_the_undefended_model_is_part_of_the_suite(clip, shard):
+    """Where a defence hides its gradient, images of the plain model still count."""
+    victim, runtime = random_victim(clip, test_time=TestTime(cut)), load_params().runtime
+    labels = vote_through(victim, shard, seed=0, device=CPU, runtime=runtime).embeddings.argmax(1)
+    shard = replace(shard, labels=labels)
+    crafted = attacked(suite_attack(SUITE, victim), shard, 4)
+    found = vote_through(victim, crafted, seed=0, device=CPU, runtime=runtime).embeddings.argmax(1)
+    assert (found == labels).mean() < 0.5
