@@ -10,6 +10,7 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 yaml = YAML(typ="safe")
+yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...
 PARAMS = yaml.load(Path("params.yaml"))
 
 

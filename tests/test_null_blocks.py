@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from stages.runtime.params import load_params
 
 yaml = YAML(typ="safe", pure=True)
+yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...
 PARAMS = yaml.load(Path("params.yaml"))
 PARAMS["methods"]["defended"] = {"advpt_jpeg": {"method": "advpt", "defence": {"kind": "jpeg", "quality": 75}}}
 

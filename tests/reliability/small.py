@@ -16,6 +16,7 @@ from stages.runtime.startup import import_open_clip
 from tests.imports import ROOT
 
 yaml = YAML(typ="safe", pure=True)
+yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...
 METHODS = (
     ("zero_shot", "zero_shot"),
     ("tune_clean", "coop"),

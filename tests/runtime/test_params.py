@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from stages.runtime.params import load_params
 
 yaml = YAML(typ="safe", pure=True)
+yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...
 
 
 def changed(tmp_path, key: str, value: object, *, remove: bool = False):

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from stages.runtime.params import Params, load_params
 
 yaml = YAML(typ="safe")
+yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...
 WHOLE = Path("params.yaml").read_text(encoding="utf-8")
 Place = tuple[str | int, ...]
 
