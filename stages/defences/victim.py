@@ -32,6 +32,7 @@ class Victim(nn.Module):
     text_features: Tensor
     logit_bias: Tensor | None
     pixels: Tensor | None
+    class_names: list[str]
     tokens: Tensor | None
 
     def __init__(
