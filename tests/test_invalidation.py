@@ -218,7 +218,7 @@ def test_pixel_prompts_travel_with_the_text_of_other_classes(project):
 
 def test_a_new_data_set_reruns_nothing_that_exists(project):
     project.change(datasets=["fashion", "fashion2"])
-    names = project.repro()
+    names = project.repro("--no-run-cache")
     assert all("@fashion2" in name for name in names - {"plot"}) and "plot" in names and len(names) == 22
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
     assert set(metrics) == {"fashion", "fashion2"}

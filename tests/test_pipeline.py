@@ -20,6 +20,7 @@ from stages.storage.prompts import load_prompts
 from tests.imports import ROOT
 from tests.micro import Project, ran, yaml
 
+DVC = (sys.executable, "-m", "dvc")  # a process of its own, with a PID and capabilities of its own
 NO_MORE_CAPABILITY, OVERRIDE, READ_SEARCH = 24, 1, 2  # of prctl: what lets root write where nobody may
 
 
@@ -204,7 +205,7 @@ def test_a_read_only_output_folder_is_an_error_at_once(project):
         )
         assert status == 1 and "Traceback" not in printed
         assert "data/prompts/fashion/all/tune_clean/coop: cannot be made" in printed and "no permission" in printed
-        status, printed = as_anybody(project, "dvc", "repro", "-s", "-f", "tune-clean@fashion-all-coop")
+        status, printed = as_anybody(project, *DVC, "repro", "-s", "-f", "tune-clean@fashion-all-coop")
         assert status != 0 and re.search("Permission denied: .*data/prompts/fashion/all/tune_clean/coop", printed)
     finally:
         folder.chmod(0o755)
@@ -214,7 +215,7 @@ def test_a_second_run_at_the_same_time_gets_the_message_of_dvc(project):
     graph, go, log = (project.folder / name for name in ("dvc.yaml", "go", "log"))
     waits = "until test -e go; do sleep 0.05; done; python -m stages.zero_shot"
     graph.write_text(graph.read_text().replace("python -m stages.zero_shot", waits))
-    command = ("dvc", "repro", "-s", "zero-shot@fashion-all-zero_shot")
+    command = (*DVC, "repro", "-s", "zero-shot@fashion-all-zero_shot")
     with (
         log.open("w") as out,
         subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=out, stderr=out) as first,

@@ -5,7 +5,8 @@ the committed documents with the committed files.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -46,6 +47,8 @@ REFRESHED = (
     ("vit", "adaptive_eps8"),
 )
 ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments on other data or another model
+# columns of the table `adversarial`
+ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
 # rows of the table `threats`: threat in reports/experiments/threats.csv, its name in the table
 THREATS = {
     "adaptive_eps4": "the suite, eps 4",
@@ -169,6 +172,18 @@ def threats(read: Read) -> str:
     return table(["threat", "n", *(LABELS[method] for method in methods)], rows)
 
 
+def by_method(read: Read, name: str, columns: Sequence[str]) -> str:
+    """Return an experiment with methods as rows and threats as columns, each with its n."""
+    lines = experiment(read, name)
+    methods = list(dict.fromkeys(lines.index.get_level_values("method")))
+    head = [f"{threat}, n = {lines.loc[threat, 'n'].iloc[0]}" for threat in columns]
+    rows = [
+        [method, *(spread(*lines.loc[(threat, method), ["accuracy", "std"]]) for threat in columns)]
+        for method in methods
+    ]
+    return table(["method", *head], rows)
+
+
 def sweep(read: Read) -> str:
     """Return what experiments with the bank and with tuning have found."""
     lines = read_csv(read, "reports/sweep.csv")
@@ -252,6 +267,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "starts": starts,
         "threats": threats,
         "refreshed": refreshed,
+        "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
         "sweep": sweep,
         "rounds": rounds,
         "folds": folds,

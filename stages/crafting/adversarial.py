@@ -46,7 +46,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Tuning:
-    """Tunes the prompts of one seed after the other.
+    """Tuning of the prompts, one seed after the other.
 
     Attributes:
         learner: What is tuned.

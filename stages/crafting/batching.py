@@ -22,7 +22,7 @@ SMALLEST_BATCH = 32  # matrix products of fewer rows take other kernels, whose s
 
 
 class Batching(NamedTuple):
-    """How to split a shard into even batches.
+    """Plan for splitting a shard into even batches.
 
     Attributes:
         batches: Number of batches.

@@ -31,7 +31,7 @@ class EncodesImages(Protocol):
 
 
 class EmbeddingWorker:
-    """Embeds shards of images; a worker (stages/runtime/engine.py). Its arguments are those of `embed_shard`."""
+    """A worker (stages/runtime/engine.py) that embeds shards of images. Its arguments are those of `embed_shard`."""
 
     def __init__(self, clip: Clip, *, device: torch.device, runtime: Runtime) -> None:
         self._embed = partial(embed_shard, clip, device=device, runtime=runtime)

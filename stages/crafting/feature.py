@@ -18,7 +18,7 @@ STARTS = {
 
 
 class FeatureAttackWorker(AttackWorker):
-    """Attacks shards through the image tower alone.
+    """A worker that attacks shards through the image tower alone.
 
     Args:
         params: The parameters.

@@ -27,7 +27,7 @@ OBJECTIVES = {"cross_entropy": cross_entropy, "margin": margin}
 
 
 class RefreshWorker:
-    """Attacks and embeds shards; a worker (stages/runtime/engine.py).
+    """A worker (stages/runtime/engine.py) that attacks and embeds shards.
 
     Args:
         params: The parameters.

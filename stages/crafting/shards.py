@@ -60,7 +60,7 @@ def craft_shard(
 
 
 class AttackWorker:
-    """Attacks shards of images: the base of workers (stages/runtime/engine.py), without their facts.
+    """Base of workers (stages/runtime/engine.py) that attack shards of images, without their facts.
 
     Args:
         params: The parameters.

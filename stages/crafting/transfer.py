@@ -27,7 +27,7 @@ OBJECTIVES = {"cross_entropy": cross_entropy, "max_logit": max_logit}
 
 
 class TransferAttackWorker(AttackWorker):
-    """Attacks shards through a surrogate that was fitted to the training split.
+    """A worker that attacks shards through a surrogate that was fitted to the training split.
 
     Args:
         params: The parameters.

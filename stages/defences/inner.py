@@ -14,7 +14,7 @@ Value = Callable[[Tensor], Tensor]  # images (N, 3, H, W) -> (N,)
 
 
 class Inner(Protocol):
-    """How the gradient steps of a defence are taken."""
+    """Rule for the gradient steps of a defence."""
 
     def gradient(self, value: Value, images: Tensor) -> Tensor:
         """Return the gradient (N, 3, H, W) of the value of each image."""
@@ -24,7 +24,7 @@ class Inner(Protocol):
 
 
 class Constant:
-    """What the steps add to an image is a constant to the attacker: BPDA, with the identity as the backward pass.
+    """Steps whose change of an image is a constant to the attacker: BPDA, with the identity as the backward pass.
 
     Source: Athalye et al. 2018, sec. 4.1.2.
     """
@@ -41,7 +41,7 @@ class Constant:
 
 
 class Unrolled:
-    """The attacker differentiates through every step; a sign has the derivative of tanh(g / mean |g|)."""
+    """Steps that the attacker differentiates through; a sign has the derivative of tanh(g / mean |g|)."""
 
     def gradient(self, value: Value, images: Tensor) -> Tensor:
         """Return the gradient, itself differentiable; attention runs without the kernels that have no second one."""

@@ -1,4 +1,4 @@
-"""Random resizing and padding, the one random defence."""
+"""Random resizing and padding."""
 
 from functools import partial
 from typing import Protocol
@@ -14,7 +14,7 @@ class Noise(Protocol):
     """A source of random numbers, one stream per image."""
 
     def uniform(self, shape: tuple[int, ...], *, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Draws (N, *shape), uniform in [low, high)."""
+        """Draw (N, *shape), uniform in [low, high)."""
 
 
 def resize_pad(images: Tensor, *, smallest: float, noise: Noise) -> Tensor:

@@ -50,12 +50,12 @@ class TestTime:
 
     @property
     def is_random(self) -> bool:
-        """Whether two calls with the same images may differ."""
+        """Return whether two calls with the same images may differ."""
         return self._takes("noise")
 
     @property
     def ways(self) -> list[Inner]:
-        """How an attacker differentiates it: one way, or two where it takes gradient steps."""
+        """Return how an attacker differentiates it: one way, or two where it takes gradient steps."""
         return [Constant(), Unrolled()] if self._takes("inner") else [Constant()]
 
     def __call__(self, images: Tensor, model: Undefended, noise: ImageNoise | None, inner: Inner) -> Tensor:

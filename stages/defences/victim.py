@@ -32,6 +32,7 @@ class Victim(nn.Module):
     text_features: Tensor
     logit_bias: Tensor | None
     pixels: Tensor | None
+    class_names: list[str]
     tokens: Tensor | None
 
     def __init__(
@@ -56,17 +57,17 @@ class Victim(nn.Module):
 
     @property
     def is_random(self) -> bool:
-        """Whether two calls with the same images may differ."""
+        """Return whether two calls with the same images may differ."""
         return any(one is not None and one.is_random for one in (self.defence, self.test_time))
 
     @property
     def is_defended(self) -> bool:
-        """Whether there is a defence, which an attacker may ignore."""
+        """Return whether there is a defence, which an attacker may ignore."""
         return self.defence is not None or self.test_time is not None
 
     @property
     def ways(self) -> list[Inner]:
-        """How an attacker may differentiate it."""
+        """Return how an attacker may differentiate it."""
         return self.test_time.ways if self.test_time else [CONSTANT]
 
     def undefended(self) -> "Victim":

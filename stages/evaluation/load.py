@@ -27,6 +27,8 @@ WORDS = "a photo of a"
 def load_victim(path: str | Path, *, seed: int = 0, device: str = "auto") -> Victim:
     """Load a method as a classifier: images (N, 3, H, W) in [0, 1] -> logits (N, K), differentiable.
 
+    Its attribute `class_names` has the K names. It refuses images that it was not made for.
+
     Run from the top folder of the project where the model is a local folder, as the embedded one is.
 
     Args:
@@ -43,7 +45,27 @@ def load_victim(path: str | Path, *, seed: int = 0, device: str = "auto") -> Vic
     threads = torch.get_num_threads()
     found = choose_device(device)
     torch.set_num_threads(threads)  # the caller's own, where a stage takes one
-    return victim_of(prompts, load_model(prompts.provenance.get("model"), path, found), seed=seed)
+    victim = victim_of(prompts, load_model(prompts.provenance.get("model"), path, found), seed=seed)
+    victim.class_names = prompts.class_names
+    victim.register_forward_pre_hook(check_images)
+    return victim
+
+
+def check_images(victim: Victim, arguments: tuple[Tensor, ...]) -> None:
+    """Refuse images of another shape or type, and pixels that were not divided by 255 or are normalised already.
+
+    What lies a little outside [0, 1], such as an image under Gaussian noise, passes.
+    """
+    images, size = arguments[0], victim.clip.image_size
+    if tuple(images.shape[1:]) != (3, size, size) or not images.is_floating_point():
+        raise ValueError(
+            f"images: {tuple(images.shape)}, {images.dtype}; floating-point images (N, 3, {size}, {size}) are allowed"
+        )
+    if len(images) and (images.min() < -1 or images.max() > 2):
+        raise ValueError(
+            f"images: pixels from {images.min():.3g} to {images.max():.3g}; images in [0, 1] are allowed, not "
+            "normalised: divide those from 0 to 255 by 255"
+        )
 
 
 def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
@@ -110,8 +132,17 @@ def wording_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Wording:
 
 
 def prompts_file(path: Path) -> Path:
-    """Return the file of prompts in a folder; a file is returned as it is."""
-    return path if path.is_file() else path / FILE
+    """Return the file of prompts in a folder; a file is returned as it is.
+
+    Raises:
+        ValueError: If there is no such folder, but other methods are beside it; the message names them.
+    """
+    if path.exists():
+        return path if path.is_file() else path / FILE
+    study = path.absolute().parent.parent
+    if beside := sorted(file.parent.relative_to(study).as_posix() for file in study.glob(f"*/*/{FILE}")):
+        raise ValueError(f"{path}: no such method; in {study.name} there are {', '.join(beside)}")
+    return path / FILE
 
 
 def require_seed(prompts: PromptFile, path: Path, seed: int) -> None:

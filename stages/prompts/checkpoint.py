@@ -1,4 +1,4 @@
-"""Where an interrupted tuning stood, on disk between two epochs."""
+"""State of an interrupted tuning, saved after every epoch."""
 
 from dataclasses import astuple
 from pathlib import Path
@@ -14,7 +14,7 @@ ENTRY = "progress"
 
 
 def save_progress(path: Path, progress: Progress) -> None:
-    """Writes where tuning stands; replaces what stood there."""
+    """Write the state of tuning, in place of an earlier one."""
     _, loss, accuracy = (np.array(values) for values in zip(*map(astuple, progress.curve), strict=True))  # (epochs, S)
     tensors = (progress.parameters, progress.momentum, progress.generators)
     parameters, momentum, generators = (tensor.cpu().numpy() for tensor in tensors)
@@ -34,7 +34,7 @@ def save_progress(path: Path, progress: Progress) -> None:
 
 
 def load_progress(path: Path) -> Progress | None:
-    """Reads where tuning stood; None if it has not begun.
+    """Read the state of tuning; None if it has not begun.
 
     Raises:
         ValueError: If the file is damaged.

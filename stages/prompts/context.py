@@ -33,7 +33,7 @@ class Prompts:
     packing: Packing
 
     def text_features(self, context: Tensor, tower: TextTower) -> Tensor:
-        """Puts the context into the prompts and encodes them.
+        """Put the context into the prompts and encode them.
 
         Args:
             context: (S, M, D_token), shared by the classes, or (S, K, M, D_token); S tuning seeds.
@@ -82,12 +82,12 @@ def assemble(
 
 
 def pack(texts: Sequence[Tensor], shared: int) -> Tensor:
-    """Joins K texts (T, ...) of any lengths into one row (P + R, ...); their first P = `shared` tokens are the same."""
+    """Join K texts (T, ...) of any lengths into one row (P + R, ...); their first P = `shared` tokens are the same."""
     return torch.cat([texts[0][:shared], *(text[shared:] for text in texts)])
 
 
 def packing_of(texts: Sequence[Tensor], shared: int) -> Packing:
-    """Where `pack` puts them."""
+    """Return the places where `pack` puts them."""
     return Packing.of(shared, [len(text) - shared for text in texts], device=texts[0].device)
 
 
@@ -177,7 +177,7 @@ def initial_context(
     classes: int | None,
     generators: list[torch.Generator],
 ) -> Tensor:
-    """Where tuning starts: N(0, std²), or the embeddings of some words.
+    """Return the initial context: N(0, std²), or the embeddings of some words.
 
     Args:
         tower: The text tower.

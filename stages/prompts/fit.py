@@ -25,7 +25,7 @@ from stages.storage.provenance import Provenance
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning made of the parameters of S seeds.
+    """Tuned parameters of S seeds.
 
     Attributes:
         parameters: (S, ...).

@@ -1,4 +1,4 @@
-"""Where the tuning seeds take their randomness from."""
+"""Random generators of the tuning seeds."""
 
 import torch
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Packing:
-    """Where K texts stand in one row of P + R tokens: P that they share, then R that are their own, text by text.
+    """Places of K texts in one row of P + R tokens: P that they share, then R that are their own, text by text.
 
     Attributes:
         shared: P, at least 1.
@@ -48,7 +48,7 @@ class Packing:
 
 
 def packable(transformer: Any) -> bool:
-    """Whether the blocks of a tower are open_clip's standard ones, the only ones that this file can run."""
+    """Return whether the blocks of a tower are open_clip's standard ones, the only ones that this file can run."""
     return all(
         isinstance(getattr(block, "attn", None), nn.MultiheadAttention) and block.attn.in_proj_weight is not None
         for block in transformer.resblocks
@@ -56,7 +56,7 @@ def packable(transformer: Any) -> bool:
 
 
 def run_blocks(transformer: Any, hidden: Tensor, packing: Packing) -> Tensor:
-    """Runs the blocks of a tower over packed texts, for each of S tuning seeds.
+    """Run the blocks of a tower over packed texts, for each of S tuning seeds.
 
     Args:
         transformer: Blocks for which `packable` holds.

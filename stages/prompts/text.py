@@ -46,7 +46,7 @@ class TextTower:
         raise ValueError(f"{text!r}: the model never learnt {', '.join(map(repr, unknown)) or 'it'}; use other words")
 
     def is_silent(self, text: str) -> bool:
-        """Whether the tokenizer leaves nothing of a text, as of blanks."""
+        """Return whether the tokenizer leaves nothing of a text, as of blanks."""
         return not self._tokenizer.encode(text)
 
     def _is_unknown(self, tokens: list[int]) -> bool:
@@ -61,7 +61,7 @@ class TextTower:
         return self.embed([self._tokenizer.sot_token_id]), self.embed([self._tokenizer.eot_token_id])
 
     def encode(self, embeddings: Tensor, packing: Packing) -> Tensor:
-        """Runs the tower over texts, for each of S tuning seeds.
+        """Run the tower over texts, for each of S tuning seeds.
 
         Args:
             embeddings: (S, P + R, D_token), packed; no text is longer than context_length.
@@ -76,7 +76,7 @@ class TextTower:
 
     @property
     def is_fast(self) -> bool:
-        """Whether texts are packed all the way; other blocks than open_clip's standard ones see them padded."""
+        """Return whether texts are packed all the way; other blocks than open_clip's standard ones see them padded."""
         return packable(self._tower.transformer)
 
     def _read(self, hidden: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class TextTower:
 
 
 def run_padded(transformer: nn.Module, hidden: Tensor, packing: Packing) -> Tensor:
-    """As `run_blocks`, for blocks of any kind: each text by itself, copies of its end behind it."""
+    """Run blocks of any kind as `run_blocks` does: each text by itself, copies of its end behind it."""
     seeds, texts = len(hidden), len(packing.places)
     shared = hidden[:, None, : packing.shared].expand(-1, texts, -1, -1)
     padded = torch.cat([shared, hidden[:, packing.places]], dim=2).flatten(0, 1)  # (S·K, P + L, W)

@@ -31,12 +31,12 @@ class Comparison(NamedTuple):
 
     @property
     def points(self) -> float:
-        """How much better the method is, in percentage points."""
+        """Return the gain of the method, in percentage points."""
         return 100 * (self.line.accuracy - self.other.accuracy)
 
     @property
     def exceeds_seeds(self) -> bool:
-        """Whether the difference exceeds twice the standard deviation over the seeds of both; one seed has none."""
+        """Return whether the difference exceeds twice the standard deviation over both's seeds; one seed has none."""
         spread = math.hypot(*(0 if math.isnan(line.std) else line.std for line in (self.line, self.other)))
         return abs(self.line.accuracy - self.other.accuracy) > 2 * spread
 
@@ -52,7 +52,7 @@ class Comparison(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """Why a difference is noise or not, in a few words."""
+        """Return the reason why a difference is noise or not, in a few words."""
         p = f"p = {self.p:.2g}" if self.p >= 0.001 else "p < 0.001"
         if self.p < LEVEL and not self.exceeds_seeds:
             return f"{p}, but less than twice the spread over tuning seeds"

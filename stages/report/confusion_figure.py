@@ -1,4 +1,4 @@
-"""Which classes are taken for which under attack, the reference beside one other method."""
+"""Confusion matrices under attack, the reference beside one other method."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What made the results, as tables of facts: data sets, methods, threats."""
+"""Tables of the data sets, methods and threats behind the results."""
 
 import json
 from dataclasses import dataclass

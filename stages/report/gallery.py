@@ -1,4 +1,4 @@
-"""What the attacks look like: clean, adversarial, and the difference; images chosen by label, never by outcome."""
+"""Clean images, adversarial images and their difference; images are chosen by label, never by outcome."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

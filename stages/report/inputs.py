@@ -1,4 +1,4 @@
-"""What `plot` and `model_card` read: predictions, curves, images and measurements of a study, and what made them."""
+"""Inputs of `plot` and `model_card`: predictions, curves, images and measurements of a study, and their provenance."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ INTERPRETATION = ("nearest_tokens", "text_feature_drift", "cosines", "pca")
 
 @dataclass(frozen=True)
 class Study:
-    """What was found in one study.
+    """The results of one study.
 
     Attributes:
         dataset: Whose test images are classified.
@@ -46,7 +46,7 @@ class Study:
 
     @property
     def title(self) -> str:
-        """What the report calls it: `dtd`, `dtd_base`, `imagenet_to_dtd`."""
+        """Name of the study in the report: `dtd`, `dtd_base`, `imagenet_to_dtd`."""
         return study_title(self.dataset, self.name)
 
     @property

@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
     @property
     def gap(self) -> float | None:
-        """What the adaptive attacker takes beyond the oblivious one, on the same images with the same seeds."""
+        """Accuracy lost to the adaptive attacker beyond the oblivious one, on the same images with the same seeds."""
         if self.oblivious is None or self.adaptive is None:
             return None
         return self.adaptive.oblivious_accuracy - self.adaptive.accuracy

@@ -1,4 +1,4 @@
-"""Is one method better than another on the same images? A paired exact test, corrected for the number of tests."""
+"""Paired exact tests of two methods on the same images, corrected for the number of tests."""
 
 import numpy as np
 import pandas as pd

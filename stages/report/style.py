@@ -1,4 +1,4 @@
-"""How figures look, and how they become bytes that are the same every time."""
+"""Style of the figures, and their export as reproducible bytes."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -55,7 +55,7 @@ P = ParamSpec("P")
 
 
 class Look(NamedTuple):
-    """How a method is drawn."""
+    """Colour and marks of a method in figures."""
 
     colour: str
     marker: str

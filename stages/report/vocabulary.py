@@ -42,7 +42,7 @@ def baseline_of(method: Method, methods: list[Method]) -> Method | None:
 
 @dataclass(frozen=True)
 class Threat:
-    """What turns the test images into attacked images.
+    """A way of turning the test images into attacked images.
 
     Attributes:
         name: As in params.yaml, or `clean`.
@@ -61,7 +61,7 @@ class Threat:
 
     @property
     def is_worst(self) -> bool:
-        """Whether its rows are computed from those of others."""
+        """Return whether its rows are computed from those of others."""
         return self.attack.get("method") == WORST
 
     @property

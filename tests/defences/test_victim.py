@@ -87,6 +87,39 @@ def test_logits_and_gradients_are_those_of_plain_open_clip(rows, plain, prompts,
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda images: images[0],
+        lambda images: images[:, :1],
+        lambda images: images.repeat(1, 1, 2, 2),
+        lambda images: images * 255,
+        lambda images: (images * 255).byte(),
+        lambda images: (images - 0.286) / 0.1,
+    ],
+    ids=["one image", "grey", "larger", "0 to 255", "uint8", "normalised"],
+)
+def test_images_that_it_was_not_made_for_are_refused(rows, save, wrong):
+    victim = stages.load_victim(save(), device="cpu")
+    with pytest.raises(ValueError, match=r"images: .* are allowed"):
+        victim(wrong(rows[0]))
+
+
+def test_a_mistyped_method_is_answered_by_those_that_are_there(save, tmp_path):
+    there = tmp_path / "all/tune_bank/advpt"
+    there.mkdir(parents=True)
+    (save() / "prompts.safetensors").rename(there / "prompts.safetensors")
+    with pytest.raises(ValueError, match=r"advtp: no such method; in all there are tune_bank/advpt"):
+        stages.load_victim(tmp_path / "all/tune_bank/advtp", device="cpu")
+
+
+def test_it_knows_its_class_names_and_takes_noisy_images(rows, prompts, save):
+    victim = stages.load_victim(save(), device="cpu")
+    assert victim.class_names == prompts.class_names
+    noisy = rows[0] + 0.1 * torch.randn(rows[0].shape, generator=torch.Generator().manual_seed(0))
+    assert victim(noisy).shape == (len(noisy), 10)
+
+
 def test_a_bias_is_added_to_the_logits(rows, prompts, save):
     bias = np.arange(20, dtype=np.float32).reshape(2, 10)
     without = stages.load_victim(save(), seed=1)(rows[0])

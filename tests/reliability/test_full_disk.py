@@ -30,7 +30,7 @@ def whole(small: Small) -> dict[str, tuple[str, int]]:
 
 
 @pytest.mark.parametrize("stage", WRITING, ids="-".join)
-def test_48_full_at_any_write_costs_nothing_that_was_there(small, stage, monkeypatch, record_property):
+def test_a_disk_full_at_any_write_costs_nothing_that_was_there(small, stage, monkeypatch, record_property):
     expected, before, failures, code = small.digests(), whole(small), 0, 1
     for number in (0, 1, 2, 4, 8, 16, 32, 64, 128):
         with monkeypatch.context() as patch:
@@ -48,7 +48,7 @@ def test_48_full_at_any_write_costs_nothing_that_was_there(small, stage, monkeyp
 
 
 @pytest.mark.parametrize("stage", WRITING, ids="-".join)
-def test_48_no_file_may_grow_further(small, stage, record_property):
+def test_no_file_may_grow_further(small, stage, record_property):
     """The system's own limit on the size of a file fails every write beyond it, wherever in a library it is."""
     expected, before, failures = small.digests(), whole(small), 0
     for largest in (1, 1000, 4000):
@@ -64,7 +64,7 @@ def test_48_no_file_may_grow_further(small, stage, record_property):
     record_property("runs that met a limit of file size", failures)
 
 
-def test_48_the_copy_of_the_raw_data_is_whole_or_not_there(tmp_path):
+def test_the_copy_of_the_raw_data_is_whole_or_not_there(tmp_path):
     small = Small.at(tmp_path / "run")
     code, said = small.finish("fetch", "fashion", largest=5000)
     assert code == 1 and said.startswith("error: data/raw/fashion: cannot be made"), said

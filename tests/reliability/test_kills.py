@@ -70,7 +70,7 @@ def remove_outs(small: Small, stage: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage[0])
-def test_49_killed_at_any_moment_it_goes_on_to_the_same_bytes(small, stage, record_property):
+def test_killed_at_any_moment_a_stage_goes_on_to_the_same_bytes(small, stage, record_property):
     expected = small.digests()
     remove_outs(small, stage)
     start = time.perf_counter()

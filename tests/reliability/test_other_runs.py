@@ -91,7 +91,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_49_a_change_makes_everything_anew(small, monkeypatch, name):
+def test_a_change_makes_everything_anew(small, monkeypatch, name):
     stage, change = CHANGES[name]
     interrupt(small, stage, monkeypatch)
     change(small, monkeypatch)
@@ -99,7 +99,7 @@ def test_49_a_change_makes_everything_anew(small, monkeypatch, name):
 
 
 @pytest.mark.parametrize("stage", [CRAFT, EMBED, TUNE], ids="-".join)
-def test_49_without_a_change_it_goes_on(small, monkeypatch, stage):
+def test_without_a_change_it_goes_on(small, monkeypatch, stage):
     interrupt(small, stage, monkeypatch)
     small.params["runtime"]["workers"] = 2
     small.write_params()

@@ -20,7 +20,7 @@ PATIENCE = 120  # seconds; a stage takes a few
 WRITING = [stage for stage in ORDER if stage[0] != "fetch"]
 
 
-def test_47_nothing_of_the_default_needs_a_network(tmp_path, monkeypatch):
+def test_nothing_of_the_default_needs_a_network(tmp_path, monkeypatch):
     """Every stage in a name space that has no network at all, not even to itself."""
     small, system = Small.at(tmp_path / "run"), ctypes.CDLL(None, use_errno=True)
     if not (pid := os.fork()):
@@ -34,7 +34,7 @@ def test_47_nothing_of_the_default_needs_a_network(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stage", WRITING, ids="-".join)
-def test_51_a_stage_beside_itself_says_so_at_once(small, stage):
+def test_a_stage_beside_itself_says_so_at_once(small, stage):
     expected = small.digests()
     out = sorted(outs_of(*stage))[0]
     with claiming(small.folder / "data" / out):
@@ -51,7 +51,7 @@ def test_51_a_stage_beside_itself_says_so_at_once(small, stage):
         ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
     ],
 )
-def test_52_little_memory_costs_nothing_that_was_there(small, stage, monkeypatch):
+def test_little_memory_costs_nothing_that_was_there(small, stage, monkeypatch):
     """From a little more than the process has already up to enough. Libraries may die of it, but blame no file.
 
     Or wait: Python does so forever for a thread that lacked the memory to begin. That is rare, so not twice in a row.

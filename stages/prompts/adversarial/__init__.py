@@ -1,4 +1,4 @@
-"""What a method of the group `adversarial` learns: one module for each `kind`, with a class `Learner`."""
+"""Prompts of the group `adversarial`: one module for each `kind`, with a class `Learner`."""
 
 from collections.abc import Callable
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What a method learns: one module for each `kind` of a method's block, with a class `Learner`."""
+"""Parameters that a method learns: one module for each `kind` of a method's block, with a class `Learner`."""
 
 from importlib import import_module
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from stages.models.clip import Clip
 
 
 class Learner(Protocol):
-    """Makes a classifier of learnable parameters, for S tuning seeds side by side.
+    """A classifier of learnable parameters, for S tuning seeds side by side.
 
     Attributes:
         initial: Parameters (S, ...) that tuning starts from.
