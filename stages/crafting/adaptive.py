@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from stages.attacks.autoattack import ATTACKS, attacks_for, auto_attack
@@ -11,9 +10,8 @@ from stages.attacks.eight_bit import through_8_bits
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, dlr, margin
 from stages.attacks.pgd import pgd
-from stages.attacks.survivors import attack_survivors
 from stages.crafting.shards import Attack, steps_of
-from stages.crafting.suite import among_copies, fooled_by, suite_attack
+from stages.crafting.suite import among_copies, attack_in_rounds, suite_attack
 from stages.defences.bpda import expectation
 from stages.defences.victim import Victim
 from stages.runtime.params import AdaptiveAttack, AutoAttack, PromptPgd, Square, Suite
@@ -54,7 +52,7 @@ def left_out(settings: AdaptiveAttack, classes: int) -> str:
 
 
 def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
-    """Return PGD with restarts; it stops for an image that is fooled as stored, unless the victim is random."""
+    """Return PGD with restarts; it stops for an image that is fooled as stored."""
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
@@ -75,15 +73,9 @@ def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
 
         starts = range(0, steps, ROUND)
         rounds = [partial(advance, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
-        fooled = none_fooled if victim.is_random else fooled_by(through_8_bits(logits_of), labels)
-        return attack_survivors(rounds * settings.restarts, images, fooled=fooled)
+        return attack_in_rounds(rounds * settings.restarts, victim, images, labels, noise)
 
     return attack
-
-
-def none_fooled(images_adv: Tensor, places: Tensor) -> Tensor:
-    """Count no image as fooled: behind a random defence one draw proves nothing, so each is attacked to the end."""
-    return torch.zeros_like(places, dtype=torch.bool)
 
 
 def package_attack(victim: Victim, *, eps: float, version: str, seed: int, queries: int = OFFICIAL) -> Attack:

@@ -1,6 +1,6 @@
 """The suite: several attacks through a method, each on the images that none before it has fooled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -13,7 +13,7 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, margin, towards
 from stages.attacks.pgd import Objective, pgd
 from stages.attacks.survivors import Attack as Round
-from stages.attacks.survivors import Fooled, attack_survivors
+from stages.attacks.survivors import Score, attack_by_score, attack_survivors
 from stages.attacks.targets import CANDIDATES, nearest_classes
 from stages.crafting.batching import SMALLEST_BATCH
 from stages.crafting.shards import Attack
@@ -24,7 +24,7 @@ from stages.runtime.params import Suite
 Encoder = Callable[[Tensor], Tensor]
 Seen = Callable[..., Tensor]  # images (n, C, H, W) and their `places` in the batch (n,) -> logits (n, K)
 QUARTERS = 4  # of each attack, each with its own step size; between them it checks which images are fooled
-VOTES = 5  # draws of a random defence, most of which must be wrong before an image counts as fooled
+DRAWS = 10  # of a random defence; all must be wrong before an image counts as fooled
 
 
 def suite_attack(settings: Suite, victim: Victim) -> Attack:
@@ -44,18 +44,31 @@ def suite_attack(settings: Suite, victim: Victim) -> Attack:
                 views.append(mean_over_draws(logits_of, noise.beside("defence"), settings.samples))
             else:
                 views.append(ignoring_places(logits_of))
-        rounds = [one for seen in views for one in rounds_through(seen, settings, images, labels, noise)]
-        judge = among_copies(victim, images)
-        if victim.is_random:
-            fooled = outvoted(judge, labels, noise.beside("votes"))
-        else:
-            fooled = fooled_by(through_8_bits(judge), labels)
-        return attack_survivors(rounds, images, fooled=fooled)
+        with torch.no_grad():  # with noise of its own: no image may lose a draw for being the first of its batch
+            classes = victim(images[:1], noise.beside("classes").take(torch.zeros(1, dtype=torch.long))).shape[1]
+        rounds = [one for seen in views for one in rounds_through(seen, settings, images, labels, noise, classes)]
+        return attack_in_rounds(rounds, victim, images, labels, noise)
 
     return attack
 
 
-def rounds_through(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise) -> list[Round]:
+def attack_in_rounds(
+    rounds: Iterable[Round], victim: Victim, images: Tensor, labels: Tensor, noise: ImageNoise
+) -> Tensor:
+    """Attack each image until it fools the victim as it would be stored: a random one in all of DRAWS draws.
+
+    Of an image that never gets there, a random victim's most adversarial version is kept.
+    """
+    judge = among_copies(victim, images)
+    if victim.is_random:
+        score = wrong_draws(judge, labels, noise.beside("draws"))
+        return attack_by_score(rounds, images, score=score, enough=DRAWS)
+    return attack_survivors(rounds, images, fooled=fooled_by(through_8_bits(judge), labels))
+
+
+def rounds_through(
+    seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise, classes: int
+) -> list[Round]:
     """Return the attacks through one view of the victim, in the order in which they go.
 
     The cross-entropy and the margin go first, then the nearest wrong classes: at first those on the clean image if
@@ -64,8 +77,6 @@ def rounds_through(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, 
     """
     ball = LinfBall(settings.eps / 255)
     bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
-    with torch.no_grad():
-        classes = seen(images[:1], torch.zeros(1, dtype=torch.long)).shape[1]
     count = min(settings.targets, CANDIDATES, classes - 1)
     targets = labels.new_zeros(len(images), count)
 
@@ -154,14 +165,16 @@ def fooled_by(logits_of: Encoder, labels: Tensor) -> Callable[[Tensor, Tensor], 
     return fooled
 
 
-def outvoted(logits_of: Callable[..., Tensor], labels: Tensor, noise: ImageNoise) -> Fooled:
-    """Return a function that says which images most of VOTES draws classify wrongly, as they would be stored."""
+def wrong_draws(logits_of: Callable[..., Tensor], labels: Tensor, noise: ImageNoise) -> Score:
+    """Return a function that counts how many of DRAWS draws are wrong on each image, as it would be stored.
+
+    Between as many wrong draws the mean margin decides, as a fraction: probabilities would saturate.
+    """
 
     @torch.no_grad()
-    def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
-        noise_of_these = noise.take(places)
-        judge = through_8_bits(partial(logits_of, noise=noise_of_these))
-        draws = [F.one_hot((logits := judge(images_adv)).argmax(-1), logits.shape[1]) for _ in range(VOTES)]
-        return torch.stack(draws).sum(0).argmax(-1) != labels[places]
+    def score(images_adv: Tensor, places: Tensor) -> Tensor:
+        judge = through_8_bits(partial(logits_of, noise=noise.take(places)))
+        margins = torch.stack([margin(judge, labels[places])(images_adv) for _ in range(DRAWS)])  # (DRAWS, n)
+        return (margins > 0).sum(0) + (1 + F.softsign(margins.mean(0))) / 3
 
-    return fooled
+    return score

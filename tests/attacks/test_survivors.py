@@ -8,7 +8,7 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, diverse
 from stages.attacks.pgd import pgd
-from stages.attacks.survivors import attack_survivors
+from stages.attacks.survivors import attack_by_score, attack_survivors
 
 IDS = [f"image/{index}" for index in range(6)]
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
@@ -141,3 +141,24 @@ def test_a_given_start_draws_no_noise(images):
     found = pgd(lambda x: x.sum((1, 2, 3)), images, ball=BALL, step_size=0.01, steps=1, noise=noise, start=start)
     torch.testing.assert_close(found, BALL.project(images + 0.02, images))
     assert torch.equal(noise.uniform((2,)), ImageNoise(0, IDS).uniform((2,)))
+
+
+def test_the_version_with_the_highest_score_is_kept_and_enough_of_it_ends_the_attack():
+    images = torch.tensor([0.0, 0.25, 0.5]).view(3, 1, 1, 1)
+    met = []
+
+    def move(to: float):
+        def attack(images_adv, places):
+            met.append(places.tolist())
+            return torch.full_like(images_adv, to)
+
+        return attack
+
+    def score(images_adv, places):
+        return images_adv.flatten()
+
+    best = attack_by_score([move(0.375), move(0.125), move(0.4375)], images, score=score, enough=0.4)
+    assert best.flatten().tolist() == [0.4375, 0.4375, 0.5], "the last version is scored, too"
+    best = attack_by_score([move(0.375), move(0.125)], images, score=score, enough=0.4)
+    assert best.flatten().tolist() == [0.375, 0.375, 0.5]
+    assert met == [[0, 1]] * 5, "the third is good enough unattacked"

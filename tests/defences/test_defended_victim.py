@@ -8,13 +8,18 @@ import torch
 import torch.nn.functional as F
 from pydantic import TypeAdapter
 
+from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
+from stages.crafting.adaptive import adaptive_attack
+from stages.crafting.batching import Batching
+from stages.crafting.shards import craft_shard
 from stages.crafting.suite import suite_attack
 from stages.defences.test_time import FUNCTIONS, TestTime, test_time_of
 from stages.defences.undefended import Wording
 from stages.defences.victim import Victim
 from stages.evaluation.image_features import vote_through
-from stages.runtime.params import TEST_TIME, Defence, Suite, load_params
+from stages.runtime.params import TEST_TIME, Defence, PromptPgd, Suite, load_params
+from stages.storage.images import Images
 from tests.victims import CPU, attacked, random_victim
 
 BLOCKS = {
@@ -29,6 +34,17 @@ BLOCKS = {
     "clipure_cos": {"steps": 2, "step_size": 0.1},
 }
 SUITE = Suite(method="suite", eps=4, steps=8, restarts=1, targets=1, images="all", tuning_seeds=1, samples=2)
+PGD = PromptPgd(
+    method="pgd",
+    objective="margin",
+    eps=4,
+    steps=20,
+    step_ratio=2.5,
+    restarts=2,
+    images="all",
+    tuning_seeds=1,
+    samples=2,
+)
 assert BLOCKS.keys() == TEST_TIME == FUNCTIONS.keys()
 
 
@@ -128,3 +144,41 @@ def test_attacking_the_undefended_model_is_part_of_the_suite(clip, shard):
     crafted = attacked(suite_attack(SUITE, victim), shard, 4)
     found = vote_through(victim, crafted, seed=0, device=CPU, runtime=runtime).embeddings.argmax(1)
     assert (found == labels).mean() < 0.5
+
+
+def rarely_wrong(images, model, noise):
+    """Answer class 1 in four draws of ten, and nearly always once an image is brighter than it was."""
+    drawn = noise.uniform((1,))[:, 0]
+    wrong = drawn < 0.4 + 60 * (images.flatten(1).mean(1).detach() - 0.5)
+    gradient = images.flatten(1).sum(1)
+    return F.one_hot(wrong.long(), 3) * 5.0 + F.one_hot(torch.ones(len(images)).long(), 3) * gradient[:, None] * 1e-3
+
+
+@pytest.mark.parametrize("settings", [SUITE, PGD], ids=["suite", "pgd"])
+def test_an_attack_does_not_stop_where_some_draws_happen_to_be_wrong(clip, settings):
+    """Most of a few draws are wrong by luck at one check or another; the image must go on to where nearly all are."""
+    victim, count = random_victim(clip, test_time=TestTime(rarely_wrong)), 32
+    pixels = np.full((count, 32, 32, 3), 127, np.uint8)
+    grey = Images([f"grey {index}" for index in range(count)], np.zeros(count, np.int64), pixels)
+    crafted = attacked(adaptive_attack(settings, victim, seed=0), grey, 4)
+    brighter = crafted.pixels.astype(int).mean((1, 2, 3)) - 127
+    assert brighter.min() > 2
+
+
+def never_wrong(images, model, noise):
+    """Answer class 0, less surely the further an image goes along the direction of the draw."""
+    along = (images * (noise.uniform((3, 32, 32)) - 0.5)).flatten(1).sum(1)
+    return torch.stack([torch.full_like(along, 100), along, -along], dim=1)
+
+
+def test_no_image_loses_noise_for_being_the_first_of_its_batch(clip, shard):
+    victim = random_victim(clip, test_time=TestTime(never_wrong))
+    shard = replace(shard, labels=np.zeros(len(shard), np.int64))
+    one, three = (
+        craft_shard(
+            suite_attack(SUITE, victim), shard, ball=LinfBall(4 / 255), seed=0, device=CPU, batching=Batching(n, 1)
+        )
+        for n in (1, 3)
+    )
+    assert (one.pixels != shard.pixels).any((1, 2, 3)).all()
+    np.testing.assert_array_equal(one.pixels, three.pixels)
