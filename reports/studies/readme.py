@@ -47,8 +47,9 @@ REFRESHED = (
     ("vit", "adaptive_eps8"),
 )
 ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments on other data or another model
-# columns of the table `adversarial`
+# columns of the tables `adversarial` and `test-time`
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
+TEST_TIME = ("clean", "pgd_eps4", "suite_eps4", "worst_eps4")
 # rows of the table `threats`: threat in reports/experiments/threats.csv, its name in the table
 THREATS = {
     "adaptive_eps4": "the suite, eps 4",
@@ -268,6 +269,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "threats": threats,
         "refreshed": refreshed,
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
+        "test-time": partial(by_method, name="test_time", columns=TEST_TIME),
         "sweep": sweep,
         "rounds": rounds,
         "folds": folds,
