@@ -67,6 +67,6 @@ def test_no_file_may_grow_further(small, stage, record_property):
 def test_the_copy_of_the_raw_data_is_whole_or_not_there(tmp_path):
     small = Small.at(tmp_path / "run")
     code, said = small.finish("fetch", "fashion", largest=5000)
-    assert code == 1 and said.startswith("error: data/raw/fashion"), said
+    assert code == 1 and said.startswith("error: data/raw/fashion/train.parquet: cannot be made"), said
     assert [path for path in (small.folder / "data/raw").rglob("*") if path.is_file()] == []
     small.run("fetch", "fashion")
