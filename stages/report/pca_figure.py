@@ -65,9 +65,11 @@ def draw_images(panel: Axes, points: pd.DataFrame, names: list[str]) -> None:
 
 
 def draw_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
-    """Draw the text features of each method."""
+    """Draw the text features of each method that has some of its own; others are not in the legend either."""
     for method, look in zip(methods, looks_of(methods).values(), strict=True):
         texts = table[table["kind"] == method.name]
+        if texts.empty:
+            continue
         mark: dict[str, Any] = {"color": look.colour, "edgecolor": "white", "marker": look.marker, "linewidth": 0.6}
         panel.scatter(texts["x"], texts["y"], s=size_of(table) ** 2, label=method.label, **mark)
 

@@ -17,7 +17,7 @@ from stages.report.eps_figure import draw as draw_eps
 from stages.report.eps_figure import eps_figure
 from stages.report.figures import interpretation_pictures, mean_drift, nearer_than_random
 from stages.report.gallery import examples_of, sample_of, scaled_difference
-from stages.report.pca_figure import share_of
+from stages.report.pca_figure import draw_texts, share_of
 from stages.report.style import looks_of
 from stages.report.tables import tuning_table
 from stages.report.tokens_figure import draw_tokens, drawn_lines
@@ -300,3 +300,12 @@ def test_a_curve_is_that_of_its_method():
     draw_curves(panel, tuning_table(curves), "loss", METHODS)
     found = {line.get_label(): line.get_ydata().tolist() for line in panel.lines}
     assert found == {"CoOp": [2, 3], "AdvPT": [3, 4], "AdvPT refreshed": [4, 5]}
+
+
+def test_the_legend_of_the_pca_names_the_methods_that_are_drawn():
+    """Class biases leave the text features of the hand-written prompt as they are."""
+    drawn = [NAMES[0], NAMES[2]]
+    table = pd.DataFrame({"kind": drawn, "label": [0, 1], "x": [0.0, 1.0], "y": [0.0, 1.0]})
+    panel = Figure().subplots()
+    draw_texts(panel, table, METHODS)
+    assert [text.get_text() for text in panel.legend().get_texts()] == [METHODS[0].label, METHODS[2].label]

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from stages.models.clip import Clip
-from stages.prompts.adversarial import Encoder, adv_vp, apt
+from stages.prompts.adversarial import Encoder, adv_vp, adv_vpt, apt
 
 
 class Learner:
-    """The pixel prompt of `adv_vp` and the context vectors of `apt`; see `prompts.adversarial`."""
+    """The image prompt of `of_images` and the context vectors of `apt`; see `prompts.adversarial`."""
 
-    on_images = adv_vp.Learner.on_images
+    of_images: type[adv_vp.Learner] | type[adv_vpt.Learner] = adv_vp.Learner
+    on_images: tuple[str, ...] = adv_vp.Learner.on_images
 
     def __init__(
         self,
@@ -22,7 +23,7 @@ class Learner:
         clip: Clip,
         generators: list[torch.Generator],
     ) -> None:
-        self._image = adv_vp.Learner(settings, class_names, template, clip, generators)
+        self._image = self.of_images(settings, class_names, template, clip, generators)
         self._text = apt.Learner(settings, class_names, template, clip, generators)
         self.initial = self._image.initial | self._text.initial
         self.template, self.note = self._text.template, self._text.note
@@ -32,5 +33,5 @@ class Learner:
         return self._text.text_features(parameters)
 
     def encode_image(self, encode: Encoder, images: Tensor, prompts: dict[str, Tensor]) -> Tensor:
-        """Encode the sum of images and pixel prompt."""
+        """Encode the images under the image prompt."""
         return self._image.encode_image(encode, images, prompts)

@@ -1,36 +1,10 @@
 """Token prompts and context vectors, tuned together."""
 
-from typing import Any
-
-import torch
-from torch import Tensor
-
-from stages.models.clip import Clip
-from stages.prompts.adversarial import Encoder, adv_vpt, apt
+from stages.prompts.adversarial import adv_vlp, adv_vpt
 
 
-class Learner:
+class Learner(adv_vlp.Learner):
     """The token prompts of `adv_vpt` and the context vectors of `apt`; see `prompts.adversarial`."""
 
+    of_images = adv_vpt.Learner
     on_images = adv_vpt.Learner.on_images
-
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        class_names: list[str],
-        template: str,
-        clip: Clip,
-        generators: list[torch.Generator],
-    ) -> None:
-        self._image = adv_vpt.Learner(settings, class_names, template, clip, generators)
-        self._text = apt.Learner(settings, class_names, template, clip, generators)
-        self.initial = self._image.initial | self._text.initial
-        self.template, self.note = self._text.template, self._text.note
-
-    def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
-        """Encode the class names under the context of one seed."""
-        return self._text.text_features(parameters)
-
-    def encode_image(self, encode: Encoder, images: Tensor, prompts: dict[str, Tensor]) -> Tensor:
-        """Encode the images with the tokens beside their patches."""
-        return self._image.encode_image(encode, images, prompts)
