@@ -222,6 +222,18 @@ def folds(read: Read) -> str:
     return table(["tuned", *found], [*rows, [f"*{reference['tuned']}*", *accuracies]])
 
 
+def certified(read: Read) -> str:
+    """Return what randomised smoothing certifies: the share of images by L2 radius."""
+    lines = read_csv(read, "reports/certified.csv")
+    radii = [name for name in lines.columns if name.startswith("L2 ")]
+    head = ["method", "sigma", "n", *radii]
+    rows = (
+        [line["method"], f"{line['sigma']:g}", str(line["n"]), *map(percent, line[radii])]
+        for _, line in lines.iterrows()
+    )
+    return table(head, rows)
+
+
 def benchmarks(read: Read) -> str:
     """Return what reports/studies/benchmarks has measured, a table for each machine and benchmark."""
     made = []
@@ -269,6 +281,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "threats": threats,
         "refreshed": refreshed,
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
+        "certified": certified,
         "test-time": partial(by_method, name="test_time", columns=TEST_TIME),
         "sweep": sweep,
         "rounds": rounds,
