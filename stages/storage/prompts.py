@@ -15,6 +15,7 @@ OPTIONAL = {  # attributes that not every method has, and what their arrays are 
     "logit_bias": "logit_bias",
     "pixels": "image_prompt.pixels",
     "tokens": "image_prompt.tokens",
+    "projection": "image_prompt.projection",
 }
 
 
@@ -32,6 +33,7 @@ class PromptFile:
         logit_bias: (S, K), added to the logits; None for zeros.
         pixels: (S, 3, H, W), added to every image at the model's size, in units of the pixel range; None for zeros.
         tokens: (S, L, P, W), P token prompts of each of the first L blocks of a ViT of width W; None for none.
+        projection: (S, L, W, D_token), from the token prompts to tokens of the text tower; None for none.
     """
 
     text_features: np.ndarray
@@ -43,6 +45,7 @@ class PromptFile:
     logit_bias: np.ndarray | None = None
     pixels: np.ndarray | None = None
     tokens: np.ndarray | None = None
+    projection: np.ndarray | None = None
 
     @property
     def has_image_prompt(self) -> bool:

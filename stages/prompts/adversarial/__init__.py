@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,3 +58,13 @@ def learner_of(
         ValueError: If a prompt does not fit the model.
     """
     return import_module(f"{__name__}.{settings['kind']}").Learner(settings, class_names, template, clip, generators)
+
+
+@torch.no_grad()
+def text_features_of(learner: Learner, parameters: dict[str, np.ndarray], device: torch.device) -> np.ndarray:
+    """Return the text features (S, K, D) under the parameters (S, ...) of all tuning seeds."""
+    seeds = len(next(iter(parameters.values())))
+    of_seeds = (
+        {name: torch.tensor(array[seed], device=device) for name, array in parameters.items()} for seed in range(seeds)
+    )
+    return torch.stack([learner.text_features(of_seed) for of_seed in of_seeds]).cpu().numpy()
