@@ -1,7 +1,7 @@
 """adversarial: prompts tuned on images that are attacked through them in every batch -> a method and its tuning curve.
 
-Prompts of the image (`adv_vp`, `adv_vpt`), of the text (`apt`), or of both (`adv_vlp`, `adv_vlpt`, `fap`); every weight
-stays as it is.
+Prompts of the image (`adv_vp`, `adv_vpt`), of the text (`apt`, `moapt`), or of both (`adv_vlp`, `adv_vlpt`, `fap`);
+every weight stays as it is.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from stages.evaluation.study import study_labels, study_title
 from stages.evaluation.subset import part_of
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.prompts.adversarial import learner_of, text_features_of
+from stages.prompts.adversarial import learner_of, text_arrays
 from stages.prompts.fit import write_method
 from stages.prompts.generators import tuning_generators
 from stages.prompts.train import Epoch
@@ -132,11 +132,11 @@ def prompt_file(reached: list[Progress], tuning: Tuning, class_names: list[str],
     learner = tuning.learner
     parameters = {name: np.stack([seed.arrays[name] for seed in reached]) for name in learner.initial}
     return PromptFile(
-        text_features=text_features_of(learner, parameters, tuning.device),
         logit_scale=tuning.clip.logit_scale,
         class_names=class_names,
         template=learner.template,
         provenance=made_by,
+        **text_arrays(learner, parameters, tuning.device),
         **parameters,
     )
 

@@ -12,7 +12,7 @@ from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.prompts.adversarial import learner_of, text_features_of
+from stages.prompts.adversarial import learner_of, text_arrays
 from stages.prompts.context import assemble
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
@@ -44,16 +44,17 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         learner = learner_of(settings, class_names, card.template, clip, generators)
         template = learner.template
         parameters = {name: getattr(source, name) for name in learner.initial}
-        text_features = text_features_of(learner, parameters, device)
+        encoded = text_arrays(learner, parameters, device)
     else:
         tower = TextTower(clip.model, clip.tokenizer)
         template = source.template
         layout = {name: settings[name] for name in ("context_length", "class_position", "class_specific")}
         prompts = assemble(class_names, tower, **layout)
-        text_features = prompts.text_features(torch.tensor(source.context, device=device), tower).cpu().numpy()
+        context = torch.tensor(source.context, device=device)
+        encoded = {"text_features": prompts.text_features(context, tower).cpu().numpy()}
     moved = replace(
         source,
-        text_features=text_features,
+        **encoded,
         logit_scale=clip.logit_scale,
         class_names=class_names,
         template=template,

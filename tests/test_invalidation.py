@@ -360,6 +360,7 @@ def test_another_smallest_batch_reruns_what_adds_up_batches(project):
 
 TRAVELLERS = {
     "adv_vpt": {"lr": 1.0, "tokens": 4},
+    "moapt": {"text_lr": 0.1, "batch_size": 50, "warmup_epochs": 0},
     "fap": {"lr": 1.0, "tokens": 4, "text_lr": 1.0, "batch_size": 50, "depth": 2, "warmup_epochs": 0},
 }
 
@@ -381,7 +382,7 @@ def test_prompts_of_the_image_are_judged_seed_by_seed_and_travel(project, kind):
         load_prompts(project.folder / f"data/prompts/fashion/{half}/adversarial/tuned/prompts.safetensors")
         for half in ("base", "new")
     )
-    learnt = [name for name in ("tokens", "projection", "context", "router") if getattr(base, name, None) is not None]
+    learnt = [name for name in ("tokens", "projection", "context", "router") if getattr(base, name) is not None]
     assert learnt and all(np.array_equal(getattr(base, name), getattr(new, name)) for name in learnt)
     assert new.text_features.shape == base.text_features.shape and (new.text_features != base.text_features).any()
     images = read_all_images(project.folder / "data/images/fashion/test/clean")

@@ -21,7 +21,7 @@ from stages.crafting.batching import SMALLEST_BATCH, even_batches, over_batches
 from stages.crafting.shards import Attack, craft_shard, steps_of
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
-from stages.models.logits import cosine_logits
+from stages.models.logits import cosine_logits, routed_logits
 from stages.prompts.adversarial import Encoder, Learner
 from stages.runtime.params import Runtime
 from stages.storage.images import Images
@@ -130,10 +130,10 @@ class Tuning:
             Losses (B,), and whether the images are classified correctly (B,).
         """
         text_features = self.learner.text_features(parameters)
-        met = self.attacked(batch, parameters, text_features.detach(), key=key)
-        on_images = {name: parameters[name].detach() for name in self.learner.on_images}
-        features, gradients = self.image_gradients(met, batch, on_images, text_features.detach())
-        logits = self.logits(features, text_features)
+        fixed = {name: tensor.detach() for name, tensor in parameters.items()}
+        met = self.attacked(batch, fixed, text_features.detach(), key=key)
+        features, gradients = self.image_gradients(met, batch, fixed, text_features.detach())
+        logits = self.logits(features, text_features, parameters)
         losses = self.loss(features, logits, torch.tensor(batch.labels, device=self.device))
         for name, tensor in parameters.items():
             tensor.grad = gradients[name].mean(0) if name in gradients else None
@@ -151,19 +151,19 @@ class Tuning:
         Args:
             batch: B clean images, in random order.
             parameters: The prompts.
-            text_features: (K, D).
+            text_features: Those of the learner.
             key: Of the noise, beside the ids of the images.
 
         Returns:
             The images that prompts are tuned on, 8-bit, in the order of the batch.
         """
         choices, clean = self.settings["eps"], round(self.settings["clean_fraction"] * len(batch))
-        prompts = {name: parameters[name].detach() for name in self.learner.on_images}
+        prompts = {name: parameters[name] for name in self.learner.on_images}
         pixels = batch.pixels.copy()
 
         def logits_of(images: Tensor) -> Tensor:
             features = self.learner.encode_image(self.gradient_encoder, filled(images), prompts)
-            return self.logits(features, text_features)[: len(images)]
+            return self.logits(features, text_features, parameters)[: len(images)]
 
         for turn, eps in enumerate(choices):
             chosen = np.arange(clean + turn, len(batch), len(choices))
@@ -191,7 +191,7 @@ class Tuning:
         return attack
 
     def image_gradients(
-        self, met: Images, clean: Images, prompts: dict[str, Tensor], text_features: Tensor
+        self, met: Images, clean: Images, parameters: dict[str, Tensor], text_features: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the raw features of images, and the gradients (B, ...) of the loss of each in the prompts.
 
@@ -200,12 +200,13 @@ class Tuning:
         Args:
             met: B attacked images.
             clean: The same before the attack.
-            prompts: The image prompts.
-            text_features: (K, D).
+            parameters: The prompts.
+            text_features: Those of the learner.
 
         Returns:
             Features (B, V, D) of the V forms of each image that the loss depends on, and the gradients.
         """
+        prompts = {name: parameters[name] for name in self.learner.on_images}
         forms = [clean, met] if self.loss.with_clean else [met]
         places = {id: place for place, id in enumerate(met.ids)}
 
@@ -219,7 +220,9 @@ class Tuning:
             with torch.set_grad_enabled(bool(own)):
                 encoded = [self.learner.encode_image(self.clip.encode_image, images, own) for images in shown]
                 features = torch.stack([of_form[:count] for of_form in encoded], dim=1)
-                logits = torch.stack([self.logits(of_form, text_features)[:count] for of_form in encoded], dim=1)
+                logits = torch.stack(
+                    [self.logits(of_form, text_features, parameters)[:count] for of_form in encoded], dim=1
+                )
                 losses = self.loss(features, logits, labels).sum()
             found = torch.autograd.grad(losses, list(own.values())) if own else ()
             columns = [features.detach().flatten(1), *(gradient[:count].flatten(1) for gradient in found)]
@@ -233,9 +236,12 @@ class Tuning:
         features = features.unflatten(1, (len(forms), -1))
         return features, {name: gradient.unflatten(1, tensor.shape) for (name, tensor), gradient in shaped}
 
-    def logits(self, features: Tensor, text_features: Tensor) -> Tensor:
+    def logits(self, features: Tensor, text_features: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Return the logits (..., K) of raw features (..., D), divided by the temperature of the loss."""
-        return cosine_logits(features, text_features, self.clip.logit_scale / self.settings["temperature"])
+        scale = self.clip.logit_scale / self.settings["temperature"]
+        if "router" in parameters:
+            return routed_logits(features, text_features, parameters["router"], scale)
+        return cosine_logits(features, text_features, scale)
 
 
 def filled(images: Tensor) -> Tensor:

@@ -592,6 +592,14 @@ class Apt(Adversarial, TextContext):
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
 
 
+class Moapt(Apt):
+    """Several short contexts, mixed for each image by a router."""
+
+    kind: Literal["moapt"]  # type: ignore[assignment]
+    contexts: Annotated[int, Field(ge=2)] = 4
+    context_length: Count = 4
+
+
 class AdvVlp(AdvVp, TextContext):
     """A pixel prompt and context vectors."""
 
@@ -681,7 +689,9 @@ class Methods(Block):
     tune_clean: dict[str, Tuned]
     tune_bank: dict[str, Tuned]
     refresh: dict[str, Refreshed]
-    adversarial: dict[str, Annotated[AdvVp | Apt | AdvVlp | AdvVpt | AdvVlpt | Fap, Field(discriminator="kind")]]
+    adversarial: dict[
+        str, Annotated[AdvVp | Apt | Moapt | AdvVlp | AdvVpt | AdvVlpt | Fap, Field(discriminator="kind")]
+    ]
     defended: dict[str, Defended]
 
     def all(self) -> list[Method]:

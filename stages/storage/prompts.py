@@ -16,6 +16,8 @@ OPTIONAL = {  # attributes that not every method has, and what their arrays are 
     "pixels": "image_prompt.pixels",
     "tokens": "image_prompt.tokens",
     "projection": "image_prompt.projection",
+    "router": "router.weights",
+    "experts": "router.text_features",
 }
 
 
@@ -34,6 +36,8 @@ class PromptFile:
         pixels: (S, 3, H, W), added to every image at the model's size, in units of the pixel range; None for zeros.
         tokens: (S, L, P, W), P token prompts of each of the first L blocks of a ViT of width W; None for none.
         projection: (S, L, W, D_token), from the token prompts to tokens of the text tower; None for none.
+        router: (S, R, D), mixes the text features of R contexts for each image, see `routed_logits`; None for none.
+        experts: (S, R, K, D), what the router mixes; `text_features` is their mean.
     """
 
     text_features: np.ndarray
@@ -46,6 +50,8 @@ class PromptFile:
     pixels: np.ndarray | None = None
     tokens: np.ndarray | None = None
     projection: np.ndarray | None = None
+    router: np.ndarray | None = None
+    experts: np.ndarray | None = None
 
     @property
     def has_image_prompt(self) -> bool:

@@ -6,10 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models.clip import Clip
 
+Arrays = dict[str, np.ndarray]
 Encoder = Callable[..., Tensor]
 
 
@@ -29,7 +31,10 @@ class Learner(Protocol):
     note: str
 
     def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
-        """Return the text features (K, D), unit norm, of one tuning seed, differentiable in its text prompts."""
+        """Return the text features (K, D), unit norm, of one tuning seed, differentiable in its prompts.
+
+        With a parameter `router` (R, D) they are those (R, K, D) that it mixes for each image.
+        """
 
     def encode_image(self, encode: Encoder, images: Tensor, prompts: dict[str, Tensor]) -> Tensor:
         """Return the raw features (N, D) of images under image prompts.
@@ -61,10 +66,13 @@ def learner_of(
 
 
 @torch.no_grad()
-def text_features_of(learner: Learner, parameters: dict[str, np.ndarray], device: torch.device) -> np.ndarray:
-    """Return the text features (S, K, D) under the parameters (S, ...) of all tuning seeds."""
+def text_arrays(learner: Learner, parameters: Arrays, device: torch.device) -> Arrays:
+    """Return the text features under the parameters (S, ...) of all tuning seeds, by attributes of the prompt file."""
     seeds = len(next(iter(parameters.values())))
     of_seeds = (
         {name: torch.tensor(array[seed], device=device) for name, array in parameters.items()} for seed in range(seeds)
     )
-    return torch.stack([learner.text_features(of_seed) for of_seed in of_seeds]).cpu().numpy()
+    found = torch.stack([learner.text_features(of_seed) for of_seed in of_seeds])  # (S, K, D) or (S, R, K, D)
+    if "router" not in parameters:
+        return {"text_features": found.cpu().numpy()}
+    return {"text_features": F.normalize(found.mean(1), dim=-1).cpu().numpy(), "experts": found.cpu().numpy()}
