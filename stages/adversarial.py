@@ -4,14 +4,18 @@ Prompts of the image (`adv_vp`, `adv_vpt`), of the text (`apt`, `moapt`), or of 
 every weight stays as it is.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from stages.crafting.adversarial import Progress, Tuning
 from stages.crafting.batching import fitting
 from stages.datasets.card import Card, read_card
+from stages.datasets.ranking import balanced_ranking
+from stages.evaluation.prompt_effect import effect_table
 from stages.evaluation.study import study_labels, study_title
 from stages.evaluation.subset import part_of
 from stages.models.clip import load_clip
@@ -26,12 +30,14 @@ from stages.runtime.startup import without_compiler
 from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Images, checksums_of, images_provenance, read_all_images
 from stages.storage.layout import clean_images, method_folder
+from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile
 from stages.storage.provenance import Provenance, key_of, require, with_versions
 from stages.storage.tensors import load_arrays, save_arrays
 
 CURVE = ("loss", "accuracy")  # arrays of a checkpoint that are no state
 ENTRY = "progress"
+SHOWN = 100  # images whose embedding is compared with and without a pixel prompt
 
 
 def main(dataset: str, study: str, method: str) -> str:
@@ -72,6 +78,9 @@ def main(dataset: str, study: str, method: str) -> str:
         ]
         prompts = prompt_file(reached, tuning, class_names, made_by)
         write_method(pieces / out.name, prompts, curve_of(reached), study_title(dataset, study))
+        if prompts.pixels is not None:
+            with whole(pieces / out.name / "effect.parquet") as file:
+                write_table(file, effect_of(tuning, prompts), made_by)
     accuracy = np.mean([seed.accuracy[-1] for seed in reached])
     done = f", {kept} of {settings['epochs'] * len(reached)} epochs from an interrupted run" if kept else ""
     return f"wrote {out}, {len(reached)} seeds, accuracy on what it tuned on {accuracy:.3f}{done}{learner.note}"
@@ -139,6 +148,29 @@ def prompt_file(reached: list[Progress], tuning: Tuning, class_names: list[str],
         **text_arrays(learner, parameters, tuning.device),
         **parameters,
     )
+
+
+def effect_of(tuning: Tuning, prompts: PromptFile) -> list[pa.Table]:
+    """Compare clean and attacked images in the embedding, with the pixel prompt of the first seed and without.
+
+    Some training images are attacked as in tuning, at the largest eps, each time through what then embeds them.
+    """
+    settings = {**tuning.settings, "clean_fraction": 0.0, "eps": [max(tuning.settings["eps"])]}
+    tuning, images = replace(tuning, settings=settings), tuning.images
+    images = images.take(balanced_ranking(images.ids, images.labels, tuning.seed)[:SHOWN])
+    learnt = {name: torch.tensor(getattr(prompts, name)[0], device=tuning.device) for name in tuning.learner.initial}
+    plain = {**learnt, "pixels": torch.zeros_like(learnt["pixels"])}
+    tables = []
+    for prompted, parameters in ((False, plain), (True, learnt)):
+        with torch.no_grad():
+            text_features = tuning.learner.text_features(parameters)
+        attacked = tuning.attacked(images, parameters, text_features, key="effect")
+        clean, moved = (
+            tuning.image_gradients(shown, images, parameters, text_features)[0][:, -1].cpu().numpy()
+            for shown in (images, attacked)
+        )
+        tables.append(effect_table(prompted, clean, moved, images.labels))
+    return tables
 
 
 def curve_of(reached: list[Progress]) -> list[Epoch]:

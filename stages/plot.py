@@ -32,6 +32,7 @@ from stages.report.inputs import (
 from stages.report.method_table import method_tables
 from stages.report.overview import Overview, harmonic, harmonic_metrics, overview
 from stages.report.page import page
+from stages.report.prompt_figure import PixelPrompt, prompt_figure
 from stages.report.tables import (
     Results,
     accuracy_table,
@@ -45,7 +46,7 @@ from stages.report.verdict import caution, verdict
 from stages.report.vocabulary import CLEAN, Method, Threat, adaptive_partner, headline_threat, reference_of
 from stages.runtime.cli import command
 from stages.runtime.params import Params, load_params
-from stages.storage.files import replacing, require_writable
+from stages.storage.files import remove, replacing, require_writable
 from stages.storage.layout import REPORTS
 
 GALLERY_LINES = 4  # over all data sets
@@ -79,6 +80,10 @@ def main() -> str:
     samples = [sample_on(study, gallery_threats, shown, max(1, GALLERY_LINES // len(own))) for study in own]
     pictures = pictures_of(own_results, tables, samples, measured, class_names, headline, shown)
     pictures |= interpretation_pictures(interpretation, class_names, methods)
+    if prompts := [prompt for study, sample in zip(own, samples, strict=True) for prompt in prompts_of(study, sample)]:
+        pictures["pixel_prompts"] = prompt_figure(prompts)
+    else:
+        remove(REPORTS / "pixel_prompts.png")
 
     write("metrics.json", json.dumps(metrics_of(list(results.values())) | harmonic_metrics(halves), indent=2) + "\n")
     write("summary.json", json.dumps(summary_of(own_results), indent=2) + "\n")
@@ -118,6 +123,15 @@ def sample_on(study: Study, threats: list[Threat], method: Method, count: int) -
     pixels_of = partial(read_pixels, study.dataset, method)
     about = (study.dataset, study.predictions, study.class_names)
     return sample_of(*about, threats, methods, count=count, pixels_of=pixels_of)
+
+
+def prompts_of(study: Study, sample: Sample) -> list[PixelPrompt]:
+    """Return the pixel prompts of one study, each beside the first image of the gallery."""
+    labels = {method.name: method.label for method in study.methods}
+    return [
+        PixelPrompt(f"{study.title}, {labels[name]}", *found, sample.pixels[0])
+        for name, found in study.pixel_prompts.items()
+    ]
 
 
 def overviews_of(params: Params, results: dict[str, Results]) -> list[Overview]:

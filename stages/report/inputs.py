@@ -32,6 +32,8 @@ class Study:
         provenances: What made each method, by its name.
         curves: Tuning curves of what was tuned in this study: dataset, method, seed, epoch, loss, accuracy.
         predictions: The rows of each threat.
+        pixel_prompts: Of the methods that have one and were tuned in this study, by their names, that of the first
+            tuning seed (3, H, W) and what it does to the embedding.
     """
 
     dataset: str
@@ -43,6 +45,7 @@ class Study:
     provenances: dict[str, Provenance]
     curves: pd.DataFrame
     predictions: Predictions
+    pixel_prompts: dict[str, tuple[np.ndarray, pd.DataFrame]]
 
     @property
     def title(self) -> str:
@@ -91,14 +94,16 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
     methods, threats = methods_of(params, name), threats_of(params.oblivious, params.adaptive)
     provenances: dict[str, Provenance] = {}
     tables: dict[str, Predictions] = {}
-    curves = []
+    curves, pixel_prompts = [], {}
     for method in methods:
         prompts = read_method(dataset, name, params.methods.find(method.group, method.name), params)
         provenances[method.name] = prompts.provenance
         tables[method.name] = read_predictions(dataset, name, method, threats)
-        tuning = layout.method_folder(dataset, name, method.group, method.name) / "tuning.parquet"
-        if tuning.is_file():
+        folder = layout.method_folder(dataset, name, method.group, method.name)
+        if (tuning := folder / "tuning.parquet").is_file():
             curves.append(read_table(tuning)[0].to_pandas())
+        if prompts.pixels is not None and (effect := folder / "effect.parquet").is_file():
+            pixel_prompts[method.name] = (prompts.pixels[0], read_table(effect)[0].to_pandas())
     predictions = {
         threat.name: pd.concat([tables[method.name][threat.name] for method in methods], ignore_index=True)
         for threat in threats
@@ -109,7 +114,8 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
             predictions[threat.name] = pointwise_worst([predictions[one] for one in threat.attack["of"]], threat.name)
     found = pd.concat([pd.DataFrame(columns=list(CURVES)).astype(CURVES), *curves])
     card = read_card(dataset)
-    return Study(dataset, name, card, prompts.class_names, methods, threats, provenances, found, predictions)
+    about = (dataset, name, card, prompts.class_names, methods, threats, provenances)
+    return Study(*about, found, predictions, pixel_prompts)
 
 
 def read_predictions(dataset: str, study: str, method: Method, threats: list[Threat]) -> Predictions:

@@ -30,7 +30,7 @@ def card_of(text):
     return Card(name="tiny", class_names=["a", "b"], template="{}", sha256="d" * 64, packed=False, notes=[], **facts)
 
 
-STUDY = Study("tiny", "all", card_of("a book"), CLASS_NAMES, METHODS, THREATS, PROVENANCES, pd.DataFrame(), {})
+STUDY = Study("tiny", "all", card_of("a book"), CLASS_NAMES, METHODS, THREATS, PROVENANCES, pd.DataFrame(), {}, {})
 
 
 def rows_of(text):
