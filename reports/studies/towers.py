@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from reports.studies.sweep import git
 from stages.models.clip import weights_digest
 from stages.runtime.params import Params, load_params
 
@@ -70,6 +69,11 @@ def overrides(model: str, tower: Tower, params: Params) -> list[str]:
             f"images: {tower.images}, tuning_seeds: {SEEDS}, batch_size: {tower.images}}}",
         ]
     return changes
+
+
+def git(*arguments: str) -> str:
+    """Return what git prints."""
+    return subprocess.check_output(["git", *arguments], text=True)
 
 
 def run(model: str, tower: Tower) -> pd.DataFrame:
