@@ -14,8 +14,8 @@ GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 RUNTIME = ROOT / "stages/runtime"  # no dependency: it changes no result
 TENSORS, TABLES = {"torch", "torchvision", "open_clip", "timm"}, {"pandas", "scipy", "matplotlib", "skimage", "pywt"}
 UNUSED = {
-    **dict.fromkeys(("evaluate", "defend"), TENSORS | TABLES),
-    **dict.fromkeys(("fetch", "model_card", "plot"), TENSORS),
+    **dict.fromkeys(("evaluate", "defend", "fetch"), TENSORS | TABLES),
+    **dict.fromkeys(("model_card", "plot"), TENSORS),
     **dict.fromkeys(("attack_adaptive", "attack_oblivious", "craft", "tune"), TABLES | {"open_clip", "torchvision"}),
 }
 PROGRAM = """
