@@ -1,4 +1,4 @@
-"""Runs the benchmarks: `python -m reports.studies.benchmarks`, on a GPU if there is one; about eight minutes on a CPU.
+"""Runs the benchmarks: `python -m reports.studies.benchmarks`, on a GPU if there is one; over ten minutes on a CPU.
 
 Names choose some of them: text_tower, crafting, tuning, shards, images, cluster (with Ray). Tables are printed,
 and written to reports/benchmarks/ as JSON.
