@@ -109,7 +109,8 @@ def commit(project: Project, message: str) -> None:
 
 
 def test_stored_adversarial_images_are_inside_the_ball(project):
-    from stages.storage.images import images_provenance, read_all_images
+    from stages.storage.images import images_provenance, read_all_images, read_attacks
+    from stages.storage.parquet import read_table
 
     data = project.folder / "data/images/fashion"
     pairs = [("train/bank", "train", 8), ("test/pgd_eps8", "test", 8), ("test/transfer_eps8", "test", 8)]
@@ -123,6 +124,10 @@ def test_stored_adversarial_images_are_inside_the_ball(project):
         assert moved == eps, path
         assert images_provenance(data / path)["attack"]["eps"] == eps
     assert images_provenance(data / path)["suite"] == VERSION
+    predictions, _ = read_table(project.folder / "data/predictions/fashion/all/tune_bank/advpt/adaptive_eps4.parquet")
+    attacks = read_attacks(next((data / path).glob("*.parquet")))
+    assert attacks == dict(zip(predictions["id"].to_pylist(), predictions["attack"].to_pylist(), strict=True))
+    assert set(attacks.values()) <= {"none", "cross_entropy", "margin", "target 1", "target 2"}
 
 
 def test_a_foreign_bank_is_refused_and_nothing_overwritten(project):
