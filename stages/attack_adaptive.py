@@ -11,6 +11,7 @@ from stages.attacks.linf import LinfBall
 from stages.crafting.adaptive import adaptive_attack, left_out
 from stages.crafting.batching import Batching, even_batches, fitting
 from stages.crafting.shards import craft_shard
+from stages.crafting.suite import VERSION
 from stages.datasets.card import read_card
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
@@ -20,7 +21,7 @@ from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
-from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, load_params, threat_of
+from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, Suite, load_params, threat_of
 from stages.storage.embeddings import read_bank, write_bank
 from stages.storage.files import replacing, require_writable, resuming
 from stages.storage.images import (
@@ -59,6 +60,8 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
     with engine(params, worker, shards=len(subset)) as run:
         require(prompts.provenance, out, model=run.facts.model)
         made_by = {**clean, "attack": settings.model_dump(), "method": prompts.provenance}
+        if isinstance(settings, Suite):
+            made_by["suite"] = VERSION
         inputs = [*checksums_of(source), checksum_of(prompts_file(dataset, study, group, method))]
         key = key_of(made_by, inputs, device=run.facts.device)
         with resuming(images, key) as pieces, replacing(out) as file:

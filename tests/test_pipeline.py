@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stages.crafting.suite import VERSION
 from stages.models.clip import weights_digest
 from stages.prompts.generators import tuning_generators
 from stages.storage.prompts import load_prompts
@@ -122,6 +123,7 @@ def test_stored_adversarial_images_are_inside_the_ball(project):
         )
         assert moved == eps, path
         assert images_provenance(data / path)["attack"]["eps"] == eps
+    assert images_provenance(data / path)["suite"] == VERSION
 
 
 def test_a_foreign_bank_is_refused_and_nothing_overwritten(project):

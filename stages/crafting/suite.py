@@ -21,6 +21,7 @@ from stages.defences.inner import Inner
 from stages.defences.victim import CONSTANT, Victim
 from stages.runtime.params import Suite
 
+VERSION = 2  # in the provenance of all that the suite has made: raise it whenever its attacks change
 Encoder = Callable[[Tensor], Tensor]
 Seen = Callable[..., Tensor]  # images (n, C, H, W) and their `places` in the batch (n,) -> logits (n, K)
 QUARTERS = 4  # of each attack, each with its own step size; between them it checks which images are fooled
