@@ -28,6 +28,7 @@ from stages.storage.files import replacing
 from stages.storage.images import Images, images_provenance, write_images
 from stages.storage.layout import adaptive_images, prompts_file
 
+UNSTATED = 1  # version of the suite where the provenance of its images has none
 SEED = 0  # the first tuning seed, which all adaptive threats attack
 PLACE = tuple[str, str, str, str]  # data set, study, group, method
 
@@ -71,19 +72,18 @@ def pack(place: PLACE, out: Path, params: Params, *, made_at: Record, preset: st
     threats = [threat for threat in threats_of(params.oblivious, params.adaptive) if not threat.is_worst]
     correct = correct_by_threat(dataset, study, method, threats)
     adaptive = [threat for threat in threats if threat.knowledge == "adaptive"]
-    if not adaptive:
-        raise ValueError(
-            "params.yaml has no adaptive threat; an entry states what an attacker who knows the method leaves"
-        )
+    suites = [threat.name for threat in adaptive if threat.attack["method"] == "suite"]
+    if not suites:
+        raise ValueError("params.yaml has no adaptive threat of the method suite, which an entry needs")
     count = min(int(correct[threat.name].notna().sum()) for threat in adaptive)
     clean = draw(dataset, study, count, seed=params.seed)
     correct = correct.loc[clean.ids]
     assert correct.notna().all(axis=None), "smaller draws lie in larger ones"
     correct = correct.astype(bool)
-    made_by = [images_provenance(adaptive_images(*place, threat.name) / f"seed-{SEED}") for threat in adaptive]
-    suites = {made.get("suite", 0) for made in made_by}
-    if len(suites) > 1:
-        raise ValueError(f"adaptive images of several versions of the suite: {sorted(suites)}; run `dvc repro`")
+    made_by = [images_provenance(adaptive_images(*place, name) / f"seed-{SEED}") for name in suites]
+    versions = {made.get("suite", UNSTATED) for made in made_by}
+    if len(versions) > 1:
+        raise ValueError(f"adaptive images of several versions of the suite: {sorted(versions)}; run `dvc repro`")
     with replacing(out) as folder:
         folder.mkdir(parents=True)
         shutil.copyfile(prompts_file(*place), folder / PROMPTS)
@@ -121,7 +121,7 @@ def pack(place: PLACE, out: Path, params: Params, *, made_at: Record, preset: st
                 "n": len(clean),
                 "images_sha256": digest_of(clean),
             },
-            "suite": suites.pop(),
+            "suite": versions.pop(),
             "results": results,
             "versions": made_by[0]["versions"],
             **made_at,
