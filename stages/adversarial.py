@@ -1,7 +1,7 @@
 """adversarial: prompts tuned on images that are attacked through them in every batch -> a method and its tuning curve.
 
-Prompts of the image (`adv_vp`, `adv_vpt`), of the text (`apt`), or of both (`adv_vlp`, `adv_vlpt`); every weight stays
-as it is.
+Prompts of the image (`adv_vp`, `adv_vpt`), of the text (`apt`, `moapt`), or of both (`adv_vlp`, `adv_vlpt`, `fap`);
+every weight stays as it is.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from stages.evaluation.study import study_labels, study_title
 from stages.evaluation.subset import part_of
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.prompts.adversarial import learner_of
+from stages.prompts.adversarial import learner_of, text_arrays
 from stages.prompts.fit import write_method
 from stages.prompts.generators import tuning_generators
 from stages.prompts.train import Epoch
@@ -131,18 +131,12 @@ def prompt_file(reached: list[Progress], tuning: Tuning, class_names: list[str],
     """Return the prompts of all seeds, and their text features."""
     learner = tuning.learner
     parameters = {name: np.stack([seed.arrays[name] for seed in reached]) for name in learner.initial}
-    of_seeds = [
-        {name: torch.tensor(arrays[index], device=tuning.device) for name, arrays in parameters.items()}
-        for index in range(len(reached))
-    ]
-    with torch.no_grad():
-        text_features = torch.stack([learner.text_features(of_seed) for of_seed in of_seeds])
     return PromptFile(
-        text_features=text_features.cpu().numpy(),
         logit_scale=tuning.clip.logit_scale,
         class_names=class_names,
         template=learner.template,
         provenance=made_by,
+        **text_arrays(learner, parameters, tuning.device),
         **parameters,
     )
 

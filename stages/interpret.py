@@ -14,9 +14,9 @@ from torch import Tensor
 from stages.interpretation.nearest_tokens import Vocabulary, vocabulary_of
 from stages.interpretation.tables import cosines_table, drift_table, pca_table, with_own_text_features
 from stages.interpretation.token_table import COLUMNS, nearest_tokens_table
-from stages.models.clip import load_clip
+from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
-from stages.prompts.context import initial_context
+from stages.prompts import adversarial, learners
 from stages.prompts.generators import tuning_generators, twin_generator
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
@@ -43,10 +43,9 @@ def main(dataset: str) -> str:
     reference = next(method.name for method in plain if method.group == "zero_shot")
     shown = with_own_text_features(methods, reference)
     tuned = {name: prompts for name, prompts in methods.items() if prompts.context is not None}
-    tower = TextTower(clip.model, clip.tokenizer)
-    vocabulary = vocabulary_of(clip.tokenizer, tower)
+    vocabulary = vocabulary_of(clip.tokenizer, TextTower(clip.model, clip.tokenizer))
     tables = {
-        "nearest_tokens": token_tables(tuned, tower, vocabulary, twin_generator(params.seed)),
+        "nearest_tokens": token_tables(tuned, clip, vocabulary, twin_generator(params.seed)),
         "text_feature_drift": [drift_table(methods[reference], tuned)],
         "cosines": [cosines_table(shown)],
         "pca": [pca_table(clean, attacked, shown)],
@@ -61,14 +60,14 @@ def main(dataset: str) -> str:
 
 
 def token_tables(
-    tuned: dict[str, PromptFile], tower: TextTower, vocabulary: Vocabulary, generator: torch.Generator
+    tuned: dict[str, PromptFile], clip: Clip, vocabulary: Vocabulary, generator: torch.Generator
 ) -> list[pa.Table]:
     """Return the nearest tokens of each method with a context; an empty table if there is none."""
     tables = [
         nearest_tokens_table(
             name,
             torch.from_numpy(prompts.context),
-            initial_value(prompts, tower),
+            initial_value(prompts, clip),
             prompts.class_names,
             vocabulary,
             generator,
@@ -90,17 +89,13 @@ def read_pair(clean_path: Path, bank_path: Path) -> tuple[Bank, Bank]:
     return clean, attacked
 
 
-def initial_value(prompts: PromptFile, tower: TextTower) -> Tensor:
+def initial_value(prompts: PromptFile, clip: Clip) -> Tensor:
     """Return the contexts that tuning began with: the same seeds draw the same again."""
     settings = prompts.provenance["block"]
-    return initial_context(
-        tower,
-        context_length=settings["context_length"],
-        words=settings["init_words"],
-        std=settings["init_std"],
-        classes=len(prompts.class_names) if settings["class_specific"] else None,
-        generators=tuning_generators(prompts.provenance["seed"], settings["tuning_seeds"]),
-    )
+    generators = tuning_generators(prompts.provenance["seed"], settings["tuning_seeds"])
+    room = learners if settings["kind"] == "context" else adversarial
+    initial = room.learner_of(settings, prompts.class_names, "{}", clip, generators).initial
+    return (initial["context"] if isinstance(initial, dict) else initial).cpu()
 
 
 if __name__ == "__main__":

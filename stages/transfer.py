@@ -4,19 +4,22 @@ A shared context, an image prompt or both move from one data set to another (cro
 from the base classes of a data set to its new ones.
 """
 
+from dataclasses import replace
+
 import torch
 
 from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
-from stages.prompts.context import assemble, handwritten
+from stages.prompts.adversarial import learner_of, text_arrays
+from stages.prompts.context import assemble
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder, prompts_file
-from stages.storage.prompts import PromptFile, load_prompts, save_prompts
+from stages.storage.prompts import load_prompts, save_prompts
 from stages.storage.provenance import require, with_versions
 
 
@@ -33,20 +36,25 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     path = prompts_file(*((dataset, "base") if study == "new" else (study, "all")), group, method)
     source = load_prompts(path)
     require(source.provenance, path, model=clip.fingerprint)
-    nothing_shared = source.context is None and not source.has_image_prompt
-    if nothing_shared or (source.context is not None and source.context.ndim == 4) or source.logit_bias is not None:
+    settings = source.provenance["block"]
+    if source.logit_bias is not None or settings.get("class_specific"):
         raise ValueError(f"{path}: what it learnt belongs to its classes; remove it: -S '~methods.{group}.{method}'")
-    tower = TextTower(clip.model, clip.tokenizer)
-    if source.context is None:  # hand-written for these classes, as it was for the others
-        template = card.template
-        text_features = handwritten(template, class_names, tower).expand(len(source.text_features), -1, -1)
+    if group == "adversarial":
+        generators = [torch.Generator()]  # of initial prompts, which are replaced by those of the file
+        learner = learner_of(settings, class_names, card.template, clip, generators)
+        template = learner.template
+        parameters = {name: getattr(source, name) for name in learner.initial}
+        encoded = text_arrays(learner, parameters, device)
     else:
-        template, settings = source.template, source.provenance["block"]
+        tower = TextTower(clip.model, clip.tokenizer)
+        template = source.template
         layout = {name: settings[name] for name in ("context_length", "class_position", "class_specific")}
         prompts = assemble(class_names, tower, **layout)
-        text_features = prompts.text_features(torch.tensor(source.context, device=device), tower)
-    moved = PromptFile(
-        text_features=text_features.cpu().numpy(),
+        context = torch.tensor(source.context, device=device)
+        encoded = {"text_features": prompts.text_features(context, tower).cpu().numpy()}
+    moved = replace(
+        source,
+        **encoded,
         logit_scale=clip.logit_scale,
         class_names=class_names,
         template=template,
@@ -58,9 +66,6 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
             model=clip.fingerprint,
             tuned=source.provenance,
         ),
-        context=source.context,
-        pixels=source.pixels,
-        tokens=source.tokens,
     )
     with replacing(out) as folder:
         folder.mkdir()

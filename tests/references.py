@@ -1,6 +1,6 @@
 """The slow, plain ways that fast ones are held against: open_clip's own towers, nothing shared, nothing left out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 
 def text_features(
-    model: nn.Module, tokenizer: Callable[[list[str]], Tensor], class_names: list[str], context: Tensor, position: str
+    model: nn.Module,
+    tokenizer: Callable[[list[str]], Tensor],
+    class_names: list[str],
+    context: Tensor,
+    position: str,
+    deeper: Sequence[Tensor] = (),
 ) -> Tensor:
     """Text features (K, D) of learnable prompts as CoOp computes them: K whole sequences of 77 tokens, padded.
 
@@ -19,6 +24,7 @@ def text_features(
         class_names: K names.
         context: (M, D_token), or (K, M, D_token), one for each class.
         position: Where the name stands: `end`, `middle` or `front` of the context.
+        deeper: Tokens (M, D_token) that replace those behind the start at the input of the second block, the third, ...
     """
     length = context.shape[-2]
     before = {"end": length, "middle": length // 2, "front": 0}[position]
@@ -30,7 +36,12 @@ def text_features(
     rows = torch.arange(len(tokens))[:, None]
     sequences = model.token_embedding.weight[tokens].clone()  # (K, 77, D_token)
     sequences[rows, places] = context.expand(len(tokens), -1, -1)
-    hidden = model.transformer(sequences + model.positional_embedding, attn_mask=model.attn_mask)
+    hidden = sequences + model.positional_embedding
+    for index, block in enumerate(model.transformer.resblocks):
+        if 0 < index <= len(deeper):
+            hidden = hidden.clone()
+            hidden[:, 1 : 1 + length] = deeper[index - 1]
+        hidden = block(hidden, attn_mask=model.attn_mask)
     read = model.ln_final(hidden)[rows, ends][:, 0]
     return F.normalize(read @ model.text_projection, dim=-1)
 

@@ -332,29 +332,39 @@ def test_another_smallest_batch_reruns_what_adds_up_batches(project):
     assert {re.sub("-(clean|bank|refresh)$", "", name.split("@")[0]) for name in status} == batchwise
 
 
-def test_token_prompts_are_judged_seed_by_seed_and_travel(project):
-    """On the embedded ViT: each seed has tokens of its own, and new classes are met with those of the base."""
+TRAVELLERS = {
+    "adv_vpt": {"lr": 1.0, "tokens": 4},
+    "moapt": {"text_lr": 0.1, "batch_size": 50, "warmup_epochs": 0},
+    "fap": {"lr": 1.0, "tokens": 4, "text_lr": 1.0, "batch_size": 50, "depth": 2, "warmup_epochs": 0},
+}
+
+
+@pytest.mark.parametrize("kind", TRAVELLERS)
+def test_prompts_of_the_image_are_judged_seed_by_seed_and_travel(project, kind):
+    """On the embedded ViT: each seed has prompts of its own, and new classes are met with those of the base."""
     vit = "local-dir:data/embedded/tiny-vit"
-    block = {"kind": "adv_vpt", "eps": [4], "epochs": 1, "tuning_seeds": 2, "lr": 1.0, "tokens": 4}
+    block = {"kind": kind, "eps": [4], "epochs": 1, "tuning_seeds": 2, **TRAVELLERS[kind]}
     project.change(
-        model__name=vit, model__sha256=weights_digest(vit, None), methods__adversarial={"adv_vpt": block},
+        model__name=vit, model__sha256=weights_digest(vit, None), methods__adversarial={"tuned": block},
         base_to_new=["fashion"],
     )  # fmt: skip
     project.repro(
-        "evaluate-adversarial@fashion-all-adversarial-adv_vpt",
-        "evaluate-halves-adversarial@fashion-new-adversarial-adv_vpt",
+        "evaluate-adversarial@fashion-all-adversarial-tuned",
+        "evaluate-halves-adversarial@fashion-new-adversarial-tuned",
     )
     base, new = (
-        load_prompts(project.folder / f"data/prompts/fashion/{half}/adversarial/adv_vpt/prompts.safetensors")
+        load_prompts(project.folder / f"data/prompts/fashion/{half}/adversarial/tuned/prompts.safetensors")
         for half in ("base", "new")
     )
-    assert base.tokens.shape[:3] == (2, 1, 4) and np.array_equal(base.tokens, new.tokens)
+    learnt = [name for name in ("tokens", "projection", "context", "router") if getattr(base, name) is not None]
+    assert learnt and all(np.array_equal(getattr(base, name), getattr(new, name)) for name in learnt)
+    assert new.text_features.shape == base.text_features.shape and (new.text_features != base.text_features).any()
     images = read_all_images(project.folder / "data/images/fashion/test/clean")
-    rows = read_table(project.folder / "data/predictions/fashion/all/adversarial/adv_vpt/oblivious.parquet")[0]
+    rows = read_table(project.folder / "data/predictions/fashion/all/adversarial/tuned/oblivious.parquet")[0]
     rows = rows.to_pandas().query("threat == 'clean'")
     for seed in range(2):
         with chdir(project.folder):
-            victim = load_victim("data/prompts/fashion/all/adversarial/adv_vpt", seed=seed, device="cpu")
+            victim = load_victim("data/prompts/fashion/all/adversarial/tuned", seed=seed, device="cpu")
         with torch.no_grad():
             found = victim(to_tensor(images.pixels, torch.device("cpu"))).argmax(-1).tolist()
         assert rows[rows["seed"] == seed]["prediction"].tolist() == found

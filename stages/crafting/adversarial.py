@@ -11,18 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import cross_entropy
 from stages.attacks.pgd import pgd
+from stages.crafting.adversarial_loss import Loss, loss_of
 from stages.crafting.batching import SMALLEST_BATCH, even_batches, over_batches
 from stages.crafting.shards import Attack, craft_shard, steps_of
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
-from stages.models.logits import cosine_logits
+from stages.models.logits import cosine_logits, routed_logits
 from stages.prompts.adversarial import Encoder, Learner
 from stages.runtime.params import Runtime
 from stages.storage.images import Images
@@ -96,6 +95,11 @@ class Tuning:
             yield Progress(loss, accuracy, state_of(parameters, optimizer, generator))
 
     @cached_property
+    def loss(self) -> Loss:
+        """Return the loss."""
+        return loss_of(self.settings)
+
+    @cached_property
     def gradient_encoder(self) -> Encoder:
         """Return the image tower of the attack, in its precision."""
         return self.clip.gradient_encoder()
@@ -126,19 +130,20 @@ class Tuning:
             Losses (B,), and whether the images are classified correctly (B,).
         """
         text_features = self.learner.text_features(parameters)
-        met = self.attacked(batch, parameters, text_features.detach(), key=key)
-        on_images = {name: parameters[name].detach() for name in self.learner.on_images}
-        features, gradients = self.image_gradients(met, on_images, text_features.detach())
-        logits = self.logits(features, text_features)
-        losses = F.cross_entropy(logits, torch.tensor(batch.labels, device=self.device), reduction="none")
-        on_text = [tensor for name, tensor in parameters.items() if name not in self.learner.on_images]
-        if on_text:
-            for tensor, gradient in zip(on_text, torch.autograd.grad(losses.mean(), on_text), strict=True):
-                tensor.grad = gradient
-        for name, of_images in gradients.items():
-            parameters[name].grad = of_images.mean(0)
+        fixed = {name: tensor.detach() for name, tensor in parameters.items()}
+        met = self.attacked(batch, fixed, text_features.detach(), key=key)
+        features, gradients = self.image_gradients(met, batch, fixed, text_features.detach())
+        logits = self.logits(features, text_features, parameters)
+        losses = self.loss(features, logits, torch.tensor(batch.labels, device=self.device))
+        for name, tensor in parameters.items():
+            tensor.grad = gradients[name].mean(0) if name in gradients else None
+        if losses.requires_grad:  # the text features depend on the parameters, some of which are perhaps image prompts
+            through_text = torch.autograd.grad(losses.mean(), list(parameters.values()), allow_unused=True)
+            for tensor, gradient in zip(parameters.values(), through_text, strict=True):
+                if gradient is not None:
+                    tensor.grad = gradient if tensor.grad is None else tensor.grad + gradient
         optimizer.step()
-        return losses.detach(), logits.argmax(-1).cpu() == torch.from_numpy(batch.labels)
+        return losses.detach(), logits[:, -1].argmax(-1).cpu() == torch.from_numpy(batch.labels)
 
     def attacked(self, batch: Images, parameters: dict[str, Tensor], text_features: Tensor, *, key: str) -> Images:
         """Attack all images of a batch but the first, a share of `clean_fraction`; the others take the eps by turns.
@@ -146,19 +151,19 @@ class Tuning:
         Args:
             batch: B clean images, in random order.
             parameters: The prompts.
-            text_features: (K, D).
+            text_features: Those of the learner.
             key: Of the noise, beside the ids of the images.
 
         Returns:
             The images that prompts are tuned on, 8-bit, in the order of the batch.
         """
         choices, clean = self.settings["eps"], round(self.settings["clean_fraction"] * len(batch))
-        prompts = {name: parameters[name].detach() for name in self.learner.on_images}
+        prompts = {name: parameters[name] for name in self.learner.on_images}
         pixels = batch.pixels.copy()
 
         def logits_of(images: Tensor) -> Tensor:
             features = self.learner.encode_image(self.gradient_encoder, filled(images), prompts)
-            return self.logits(features, text_features)[: len(images)]
+            return self.logits(features, text_features, parameters)[: len(images)]
 
         for turn, eps in enumerate(choices):
             chosen = np.arange(clean + turn, len(batch), len(choices))
@@ -174,36 +179,53 @@ class Tuning:
         return Images(batch.ids, batch.labels, pixels)
 
     def attack_of(self, logits_of: Encoder, *, eps: float, key: str) -> Attack:
-        """Return PGD on the loss of tuning, eps in 1/255, its start not clipped before the first gradient."""
+        """Return PGD on the objective of the loss, eps in 1/255, its start not clipped before the first gradient."""
         ball, step_size, steps = steps_of(eps, self.settings["steps"], self.settings["step_ratio"])
 
         def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
             noise = noise.beside(key)
             drawn = noise.uniform(tuple(images.shape[1:]), low=-1, high=1).to(images.device)
-            objective, start = cross_entropy(logits_of, labels), images + ball.eps * drawn
+            objective, start = self.loss.objective(logits_of, images, labels), images + ball.eps * drawn
             return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start)
 
         return attack
 
     def image_gradients(
-        self, met: Images, prompts: dict[str, Tensor], text_features: Tensor
+        self, met: Images, clean: Images, parameters: dict[str, Tensor], text_features: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the raw features (B, D) of images, and the gradients (B, ...) of the loss of each in the prompts.
+        """Return the raw features of images, and the gradients (B, ...) of the loss of each in the prompts.
 
         Each image has a copy of the prompts, so what is summed does not depend on how images are put together.
+
+        Args:
+            met: B attacked images.
+            clean: The same before the attack.
+            parameters: The prompts.
+            text_features: Those of the learner.
+
+        Returns:
+            Features (B, V, D) of the V forms of each image that the loss depends on, and the gradients.
         """
+        prompts = {name: parameters[name] for name in self.learner.on_images}
+        forms = [clean, met] if self.loss.with_clean else [met]
+        places = {id: place for place, id in enumerate(met.ids)}
 
         def of_batch(part: Images) -> np.ndarray:
             count, labels = len(part), torch.tensor(part.labels, device=self.device)
-            images = filled(to_tensor(part.pixels, self.device))
-            own = {name: tensor.expand(len(images), *tensor.shape).clone() for name, tensor in prompts.items()}
+            rows = [places[id] for id in part.ids]
+            shown = [filled(to_tensor(form.pixels[rows], self.device)) for form in forms]
+            own = {name: tensor.expand(len(shown[0]), *tensor.shape).clone() for name, tensor in prompts.items()}
             for tensor in own.values():
                 tensor.requires_grad_()
             with torch.set_grad_enabled(bool(own)):
-                features = self.learner.encode_image(self.clip.encode_image, images, own)
-                losses = F.cross_entropy(self.logits(features, text_features)[:count], labels, reduction="sum")
+                encoded = [self.learner.encode_image(self.clip.encode_image, images, own) for images in shown]
+                features = torch.stack([of_form[:count] for of_form in encoded], dim=1)
+                logits = torch.stack(
+                    [self.logits(of_form, text_features, parameters)[:count] for of_form in encoded], dim=1
+                )
+                losses = self.loss(features, logits, labels).sum()
             found = torch.autograd.grad(losses, list(own.values())) if own else ()
-            columns = [features.detach()[:count], *(gradient[:count].flatten(1) for gradient in found)]
+            columns = [features.detach().flatten(1), *(gradient[:count].flatten(1) for gradient in found)]
             return torch.cat(columns, dim=1).cpu().numpy()
 
         batching = even_batches(self.runtime, len(met), self.device.type)
@@ -211,11 +233,15 @@ class Tuning:
         sizes = [tensor.numel() for tensor in prompts.values()]
         features, *gradients = found.split([found.shape[1] - sum(sizes), *sizes], dim=1)
         shaped = zip(prompts.items(), gradients, strict=True)
+        features = features.unflatten(1, (len(forms), -1))
         return features, {name: gradient.unflatten(1, tensor.shape) for (name, tensor), gradient in shaped}
 
-    def logits(self, features: Tensor, text_features: Tensor) -> Tensor:
-        """Return the logits (N, K) of the loss, divided by its temperature."""
-        return cosine_logits(features, text_features, self.clip.logit_scale / self.settings["temperature"])
+    def logits(self, features: Tensor, text_features: Tensor, parameters: dict[str, Tensor]) -> Tensor:
+        """Return the logits (..., K) of raw features (..., D), divided by the temperature of the loss."""
+        scale = self.clip.logit_scale / self.settings["temperature"]
+        if "router" in parameters:
+            return routed_logits(features, text_features, parameters["router"], scale)
+        return cosine_logits(features, text_features, scale)
 
 
 def filled(images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from stages.defences.inner import Constant, Inner
 from stages.defences.test_time import TestTime
 from stages.defences.undefended import Undefended
 from stages.models.clip import Clip
-from stages.models.logits import cosine_logits
+from stages.models.logits import cosine_logits, routed_logits
 
 CONSTANT = Constant()
 
@@ -20,13 +20,14 @@ class Victim(nn.Module):
 
     Args:
         clip: The frozen towers.
-        text_features: (K, D), unit norm.
+        text_features: (K, D), unit norm; (R, K, D) if there is a router.
         logit_scale: The factor before the cosine.
         logit_bias: (K,), added to the logits.
         defence: Processes the images before they are encoded.
         test_time: Another kind of defence, which calls the classifier itself.
         pixels: Image prompt (3, H, W), added to the images behind the defence; the sum is not clipped.
         tokens: Token prompts (L, P, W) of a ViT, see `MatrixTransformer`.
+        router: (R, D), mixes the text features for each image, see `routed_logits`.
     """
 
     text_features: Tensor
@@ -34,6 +35,7 @@ class Victim(nn.Module):
     pixels: Tensor | None
     class_names: list[str]
     tokens: Tensor | None
+    router: Tensor | None
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class Victim(nn.Module):
         test_time: TestTime | None = None,
         pixels: Tensor | None = None,
         tokens: Tensor | None = None,
+        router: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.clip, self.logit_scale, self.defence, self.test_time = clip, logit_scale, defence, test_time
@@ -53,6 +56,7 @@ class Victim(nn.Module):
         self.register_buffer("logit_bias", logit_bias)
         self.register_buffer("pixels", pixels)
         self.register_buffer("tokens", tokens)
+        self.register_buffer("router", router)
         self.eval()
 
     @property
@@ -77,8 +81,8 @@ class Victim(nn.Module):
 
     def undefended(self) -> "Victim":
         """Return the same method without its defence."""
-        bias, pixels, tokens = self.logit_bias, self.pixels, self.tokens
-        return Victim(self.clip, self.text_features, self.logit_scale, logit_bias=bias, pixels=pixels, tokens=tokens)
+        own = {name: getattr(self, name) for name in ("logit_bias", "pixels", "tokens", "router")}
+        return Victim(self.clip, self.text_features, self.logit_scale, **own)
 
     def process(self, images: Tensor, noise: ImageNoise | None = None) -> Tensor:
         """Apply image processing; `noise` is what a random one draws from, None for noise of its own."""
@@ -102,7 +106,10 @@ class Victim(nn.Module):
         return self.test_time(images, Undefended(self.encode_image, self._exact_logits), noise, inner).float()
 
     def _logits(self, features: Tensor, text_features: Tensor) -> Tensor:
-        logits = cosine_logits(features, text_features, self.logit_scale)
+        if self.router is None:
+            logits = cosine_logits(features, text_features, self.logit_scale)
+        else:
+            logits = routed_logits(features, text_features, self.router.to(features), self.logit_scale)
         return logits if self.logit_bias is None else logits + self.logit_bias
 
     def _exact_logits(self, features: Tensor, text_features: Tensor | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -71,12 +72,13 @@ def check_images(victim: Victim, arguments: tuple[Tensor, ...]) -> None:
 def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
     """Return the classifier of one tuning seed on the device of the towers, behind the defence of its provenance."""
     device = next(clip.parameters()).device
-    bias, pixels, tokens = (
-        None if arrays is None else torch.tensor(arrays[seed], device=device)
-        for arrays in (prompts.logit_bias, prompts.pixels, prompts.tokens)
-    )
-    text_features = torch.tensor(prompts.text_features[seed], device=device)
-    victim = partial(Victim, clip, text_features, prompts.logit_scale, logit_bias=bias, pixels=pixels, tokens=tokens)
+    own: dict[str, Any] = {
+        name: torch.tensor(arrays[seed], device=device)
+        for name in ("logit_bias", "pixels", "tokens", "router")
+        if (arrays := getattr(prompts, name)) is not None
+    }
+    texts = prompts.text_features if prompts.experts is None else prompts.experts
+    victim = partial(Victim, clip, torch.tensor(texts[seed], device=device), prompts.logit_scale, **own)
     block = stored_defence(prompts.provenance)
     if block is None:
         return victim()

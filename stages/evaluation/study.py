@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.datasets.halves import HALVES, labels_of
-from stages.models.logits import exact_logits, predictions_and_margins
+from stages.models.logits import exact_logits, exact_routed_logits, predictions_and_margins
 from stages.runtime.params import TEST_TIME, Method, Params
 from stages.storage.embeddings import Bank
 from stages.storage.layout import prompts_file
@@ -76,12 +76,18 @@ def predictions_table(bank: Bank, prompts: PromptFile, *, title: str, threat: st
         logits = bank.embeddings.astype(np.float64)
         return rows_of_logits(logits, bank, title=title, threat=threat, method=method, seed=seed)
     bias = np.float32(0) if prompts.logit_bias is None else prompts.logit_bias[seed]
-    batches = []
-    for start in range(0, len(bank.ids), ROWS_AT_A_TIME):
-        rows = slice(start, start + ROWS_AT_A_TIME)
-        logits = exact_logits(bank.embeddings[rows], prompts.text_features[seed], prompts.logit_scale) + bias
-        batches.append(logits)
+    starts = range(0, len(bank.ids), ROWS_AT_A_TIME)
+    batches = [
+        logits_of(prompts, bank.embeddings[start : start + ROWS_AT_A_TIME], seed=seed) + bias for start in starts
+    ]
     return rows_of_logits(np.concatenate(batches), bank, title=title, threat=threat, method=method, seed=seed)
+
+
+def logits_of(prompts: PromptFile, embeddings: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return the logits (N, K), float64, of embeddings (N, D) under one tuning seed, without a bias."""
+    if prompts.router is None or prompts.experts is None:
+        return exact_logits(embeddings, prompts.text_features[seed], prompts.logit_scale)
+    return exact_routed_logits(embeddings, prompts.experts[seed], prompts.router[seed], prompts.logit_scale)
 
 
 def rows_of_logits(logits: np.ndarray, bank: Bank, *, title: str, threat: str, method: str, seed: int) -> pa.Table:

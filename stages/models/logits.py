@@ -29,6 +29,23 @@ def cosine_logits(image_features_raw: "Tensor", text_features: "Tensor", logit_s
     return logit_scale * (image_features_raw / norm) @ text_features.swapaxes(-1, -2)
 
 
+def routed_logits(image_features_raw: "Tensor", experts: "Tensor", router: "Tensor", logit_scale: float) -> "Tensor":
+    """Return logits under text features that are mixed for each image, by softmax(router · unit image feature).
+
+    Args:
+        image_features_raw: (..., D), not normalised.
+        experts: R sets of text features (R, K, D), unit norm.
+        router: (R, D).
+        logit_scale: The factor that the model learnt.
+
+    Returns:
+        Logits (..., K).
+    """
+    logits = cosine_logits(image_features_raw, experts.flatten(0, 1), logit_scale).unflatten(-1, experts.shape[:2])
+    shares = cosine_logits(image_features_raw, router, 1.0).softmax(-1)
+    return (shares[..., None] * logits).sum(-2)
+
+
 def exact_logits(image_features_raw: np.ndarray, text_features: np.ndarray, logit_scale: float) -> np.ndarray:
     """Return logit_scale · cosine in float64: the same bits with any number of rows, any BLAS and any processor.
 
@@ -41,6 +58,18 @@ def exact_logits(image_features_raw: np.ndarray, text_features: np.ndarray, logi
         Logits (N, K), within logit_scale · 5e-7 of the true ones for D up to 1024.
     """
     return logit_scale * cosines(image_features_raw, text_features)
+
+
+def exact_routed_logits(
+    image_features_raw: np.ndarray, experts: np.ndarray, router: np.ndarray, logit_scale: float
+) -> np.ndarray:
+    """Return `routed_logits` (N, K) of features (N, D) in float64; their bits depend on no other row."""
+    norms = np.sqrt(np.cumsum(router.astype(np.float64) ** 2, axis=-1)[:, -1])
+    routed = norms * cosines(image_features_raw, router)
+    shares = np.rint(GRID * np.exp(routed - routed.max(axis=1, keepdims=True)))  # the last bit of exp varies
+    logits = [exact_logits(image_features_raw, expert, logit_scale) for expert in experts]
+    total = sum(share[:, None] * of_expert for share, of_expert in zip(shares.T, logits, strict=True))
+    return total / sum(shares.T)[:, None]
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -32,19 +32,21 @@ class Prompts:
     vectors: Tensor
     packing: Packing
 
-    def text_features(self, context: Tensor, tower: TextTower) -> Tensor:
+    def text_features(self, context: Tensor, tower: TextTower, deeper: Sequence[Tensor] = ()) -> Tensor:
         """Put the context into the prompts and encode them.
 
         Args:
             context: (S, M, D_token), shared by the classes, or (S, K, M, D_token); S tuning seeds.
             tower: The text tower.
+            deeper: Vectors (S, M, D_token) that take the place of a context behind the start in the second block, in
+                the third, and so on.
 
         Returns:
             Text features (S, K, D), unit norm; differentiable in the context.
         """
         prompts = self.fixed.expand(len(context), -1, -1).clone()  # (S, P + R, D_token)
         prompts[:, self.slots] = context.flatten(1, -2)[:, self.vectors]
-        return tower.encode(prompts, self.packing)
+        return tower.encode(prompts, self.packing, deeper)
 
 
 def assemble(

@@ -6,6 +6,7 @@ Attention is causal, so what the shared beginning becomes inside the tower does 
 reference is open_clip's tower on padded prompts; features and gradients are equal (tests/prompts/test_packed.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,23 +56,35 @@ def packable(transformer: Any) -> bool:
     )
 
 
-def run_blocks(transformer: Any, hidden: Tensor, packing: Packing) -> Tensor:
+def run_blocks(transformer: Any, hidden: Tensor, packing: Packing, deeper: Sequence[Tensor] = ()) -> Tensor:
     """Run the blocks of a tower over packed texts, for each of S tuning seeds.
 
     Args:
         transformer: Blocks for which `packable` holds.
         hidden: (S, P + R, W), positions added.
         packing: Where the texts stand.
+        deeper: Tokens (S, M, W) that take the place of those behind the start at the input of the second block, of the
+            third, and so on; no more than blocks.
 
     Returns:
         Hidden states at the ends (S, K, W).
     """
     *blocks, last = transformer.resblocks
-    for block in blocks:
+    for index, block in enumerate(blocks):
+        hidden = with_context(hidden, deeper, index)
         hidden = hidden + block.ls_1(attend(block.attn, block.ln_1(hidden), packing))
         hidden = hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
+    hidden = with_context(hidden, deeper, len(blocks))
     ends = hidden[:, packing.ends] + last.ls_1(attend_from_ends(last.attn, last.ln_1(hidden), packing))
     return ends + last.ls_2(last.mlp(last.ln_2(ends)))
+
+
+def with_context(hidden: Tensor, deeper: Sequence[Tensor], index: int) -> Tensor:
+    """Put the tokens of a block, if it has some of its own, behind the start of packed texts (S, P + R, W)."""
+    if not 0 < index <= len(deeper):
+        return hidden
+    tokens = deeper[index - 1]
+    return torch.cat([hidden[:, :1], tokens, hidden[:, 1 + tokens.shape[1] :]], dim=1)
 
 
 def attend(attention: nn.MultiheadAttention, hidden: Tensor, packing: Packing) -> Tensor:

@@ -1,5 +1,6 @@
 """The text tower of a CLIP, entered with embeddings instead of tokens."""
 
+from collections.abc import Sequence
 from string import punctuation
 from typing import Any
 
@@ -60,19 +61,27 @@ class TextTower:
         """Embeddings (1, D_token) of the start and of the end of a text."""
         return self.embed([self._tokenizer.sot_token_id]), self.embed([self._tokenizer.eot_token_id])
 
-    def encode(self, embeddings: Tensor, packing: Packing) -> Tensor:
+    def encode(self, embeddings: Tensor, packing: Packing, deeper: Sequence[Tensor] = ()) -> Tensor:
         """Run the tower over texts, for each of S tuning seeds.
 
         Args:
             embeddings: (S, P + R, D_token), packed; no text is longer than context_length.
             packing: Where the K texts stand.
+            deeper: Tokens of deeper blocks, see `run_blocks`; only where `is_fast` holds.
 
         Returns:
             Text features (S, K, D), unit norm; differentiable in the embeddings.
         """
         hidden = embeddings + self._tower.positional_embedding[packing.positions]
-        run = run_blocks if self.is_fast else run_padded
-        return self._read(run(self._tower.transformer, hidden, packing))
+        if self.is_fast:
+            return self._read(run_blocks(self._tower.transformer, hidden, packing, deeper))
+        assert not deeper
+        return self._read(run_padded(self._tower.transformer, hidden, packing))
+
+    @property
+    def depth(self) -> int:
+        """Return the number of blocks."""
+        return len(self._tower.transformer.resblocks)
 
     @property
     def is_fast(self) -> bool:

@@ -535,6 +535,7 @@ class Adversarial(MethodBlock):
     step_ratio: Positive = 2.0
     clean_fraction: Share = 0.0
     temperature: Positive = 1.0
+    consistency: Positive | None = None  # weight of that term of FAP's loss; null is the cross-entropy alone
     tuning_seeds: Count = 3
     epochs: Count
     batch_size: Count
@@ -592,6 +593,14 @@ class Apt(Adversarial, TextContext):
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
 
 
+class Moapt(Apt):
+    """Several short contexts, mixed for each image by a router."""
+
+    kind: Literal["moapt"]  # type: ignore[assignment]
+    contexts: Annotated[int, Field(ge=2)] = 4
+    context_length: Count = 4
+
+
 class AdvVlp(AdvVp, TextContext):
     """A pixel prompt and context vectors."""
 
@@ -632,6 +641,20 @@ class AdvVlpt(AdvVpt, TextContext):
     depth: Count | None = None
 
 
+class Fap(AdvVpt):
+    """Token prompts in both towers; the defaults are those of FAP's paper (Zhou et al. 2024)."""
+
+    kind: Literal["fap"]  # type: ignore[assignment]
+    batch_size: Count = 4
+    lr: Positive = 0.0035
+    text_lr: Positive = 0.0035
+    weight_decay: NotNegative = 0.0005
+    warmup_epochs: Annotated[int, Field(ge=0)] = 1
+    consistency: Positive | None = 1.5
+    tokens: Count = 2
+    depth: Count | None = 9
+
+
 class Defended(MethodBlock):
     """Another method behind a defence."""
 
@@ -667,7 +690,9 @@ class Methods(Block):
     tune_clean: dict[str, Tuned]
     tune_bank: dict[str, Tuned]
     refresh: dict[str, Refreshed]
-    adversarial: dict[str, Annotated[AdvVp | Apt | AdvVlp | AdvVpt | AdvVlpt, Field(discriminator="kind")]]
+    adversarial: dict[
+        str, Annotated[AdvVp | Apt | Moapt | AdvVlp | AdvVpt | AdvVlpt | Fap, Field(discriminator="kind")]
+    ]
     defended: dict[str, Defended]
 
     def all(self) -> list[Method]:

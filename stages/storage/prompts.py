@@ -15,6 +15,9 @@ OPTIONAL = {  # attributes that not every method has, and what their arrays are 
     "logit_bias": "logit_bias",
     "pixels": "image_prompt.pixels",
     "tokens": "image_prompt.tokens",
+    "projection": "image_prompt.projection",
+    "router": "router.weights",
+    "experts": "router.text_features",
 }
 
 
@@ -32,6 +35,9 @@ class PromptFile:
         logit_bias: (S, K), added to the logits; None for zeros.
         pixels: (S, 3, H, W), added to every image at the model's size, in units of the pixel range; None for zeros.
         tokens: (S, L, P, W), P token prompts of each of the first L blocks of a ViT of width W; None for none.
+        projection: (S, L, W, D_token), from the token prompts to tokens of the text tower; None for none.
+        router: (S, R, D), mixes the text features of R contexts for each image, see `routed_logits`; None for none.
+        experts: (S, R, K, D), what the router mixes; `text_features` is their mean.
     """
 
     text_features: np.ndarray
@@ -43,6 +49,9 @@ class PromptFile:
     logit_bias: np.ndarray | None = None
     pixels: np.ndarray | None = None
     tokens: np.ndarray | None = None
+    projection: np.ndarray | None = None
+    router: np.ndarray | None = None
+    experts: np.ndarray | None = None
 
     @property
     def has_image_prompt(self) -> bool:

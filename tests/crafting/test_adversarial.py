@@ -18,15 +18,16 @@ from stages.defences.victim import Victim
 from stages.models.clip import Clip
 from stages.prompts.adversarial import learner_of
 from stages.prompts.generators import tuning_generators
-from stages.runtime.params import AdvVlp, AdvVlpt, AdvVp, AdvVpt, Apt, load_params
+from stages.runtime.params import AdvVlp, AdvVlpt, AdvVp, AdvVpt, Apt, Fap, Moapt, load_params
 from stages.storage.images import Images
 from tests import references
 
 CPU = torch.device("cpu")
 NAMES = ["dress", "bag", "coat"]
 TEMPLATE = "a photo of a {}."
-KINDS = {"adv_vp": AdvVp, "apt": Apt, "adv_vlp": AdvVlp}
-BLOCKS = {**KINDS, "adv_vpt": AdvVpt, "adv_vlpt": AdvVlpt}  # those with tokens need a ViT: test_token_prompts.py
+KINDS = {"adv_vp": AdvVp, "apt": Apt, "moapt": Moapt, "adv_vlp": AdvVlp}
+# those with tokens need a ViT: test_token_prompts.py
+BLOCKS = {**KINDS, "adv_vpt": AdvVpt, "adv_vlpt": AdvVlpt, "fap": Fap}
 SHORT = {"tuning_seeds": 2, "epochs": 3, "batch_size": 48, "eps": [4.0], "clean_fraction": 0.25, "temperature": 2.0}
 RUNTIME = load_params().runtime.model_copy(update={"batch_size": 250, "workers": 1})
 
@@ -321,13 +322,12 @@ def test_the_attack_raises_the_loss_more_than_noise_does(clip, images, kind):
     tuning, _ = tuning_of(clip, images, kind, clean_fraction=0.0)
     prompts = {name: tensor[0] for name, tensor in tuning.learner.initial.items()}
     text = tuning.learner.text_features(prompts).detach()
-    on_images = {name: prompts[name] for name in tuning.learner.on_images}
     signs = np.random.default_rng(1).choice([-4, 4], images.pixels.shape)
     noisy = replace(images, pixels=np.clip(images.pixels.astype(int) + signs, 0, 255).astype(np.uint8))
     losses = []
     for shown in (images, noisy, tuning.attacked(images, prompts, text, key="test")):
-        features, _ = tuning.image_gradients(shown, on_images, text)
-        logits = tuning.logits(features, text)
+        features, _ = tuning.image_gradients(shown, images, prompts, text)
+        logits = tuning.logits(features[:, -1], text, prompts)
         losses.append(F.cross_entropy(logits, torch.from_numpy(images.labels)).item())
     clean, noise, attacked = losses
     assert attacked - clean > 3 * abs(noise - clean)

@@ -7,8 +7,10 @@ import torch
 from stages.interpret import initial_value
 from stages.interpretation.nearest_tokens import vocabulary_of
 from stages.interpretation.token_table import nearest_tokens_table
+from stages.prompts import adversarial
 from stages.prompts.generators import tuning_generators, twin_generator
 from stages.prompts.text import TextTower
+from stages.runtime.params import AdvVlp, Moapt, load_params
 from stages.storage.prompts import PromptFile
 
 NAMES = ["$\\frac$", "<b>", *(f"class {index}" for index in range(12))]
@@ -65,17 +67,30 @@ def test_of_class_specific_contexts_the_first_ten_are_used(tower, table_of):
     assert first["start_word"].tolist()[:3] == ["shop", "an", "from"]
 
 
+def started(block, clip):
+    """The initial contexts of a method with seed 7."""
+    names = ["dress", "bag", "coat"]
+    return initial_value(PromptFile(np.zeros((1, 3, 8)), 1.0, names, "{}", {"seed": 7, "block": block}), clip)
+
+
 @pytest.mark.parametrize("classes", [None, 3])
-def test_an_initial_value_is_that_of_its_seed(tower, classes):
-    settings = {"context_length": 2, "init_words": None, "init_std": 0.02, "tuning_seeds": 2}
-    made_by = {"seed": 7, "block": {**settings, "class_specific": classes is not None}}
-    start = initial_value(PromptFile(np.zeros((1, 3, 8)), 1.0, ["a", "b", "c"], "{}", made_by), tower)
+def test_an_initial_value_is_that_of_its_seed(clip, tower, classes):
+    settings = load_params().methods.find("tune_clean", "coop").settings(load_params().tune)
+    block = {**settings, "context_length": 2, "tuning_seeds": 2, "class_specific": classes is not None}
+    start = started(block, clip)
     assert start.shape == ((2, 2, 64) if classes is None else (2, 3, 2, 64))
     drawn = torch.randn(start.shape[1:], generator=torch.Generator().manual_seed(7001))
     torch.testing.assert_close(start[1], 0.02 * drawn)
-    words = {**made_by, "block": {**made_by["block"], "init_words": "a photo"}}
-    start = initial_value(PromptFile(np.zeros((1, 3, 8)), 1.0, ["a", "b", "c"], "{}", words), tower)
+    start = started({**block, "init_words": "a photo"}, clip)
     assert (start.unflatten(0, (2, 1)) == tower.embed(tower.tokens("a photo"))).all()
+
+
+@pytest.mark.parametrize("block", [AdvVlp(kind="adv_vlp", eps=[4]), Moapt(kind="moapt", eps=[4], tuning_seeds=2)])
+def test_an_initial_value_of_an_adversarial_method_is_what_its_tuning_starts_from(clip, block):
+    settings, names = block.model_dump(), ["dress", "bag", "coat"]
+    generators = tuning_generators(7, settings["tuning_seeds"])
+    expected = adversarial.learner_of(settings, names, "a photo of a {}.", clip, generators).initial["context"]
+    assert torch.equal(started(settings, clip), expected)
 
 
 def test_no_twin_is_the_initial_value_a_tuning_seed():

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models.clip import Clip
 
+Arrays = dict[str, np.ndarray]
 Encoder = Callable[..., Tensor]
 
 
@@ -28,7 +31,10 @@ class Learner(Protocol):
     note: str
 
     def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
-        """Return the text features (K, D), unit norm, of one tuning seed, differentiable in its text prompts."""
+        """Return the text features (K, D), unit norm, of one tuning seed, differentiable in its prompts.
+
+        With a parameter `router` (R, D) they are those (R, K, D) that it mixes for each image.
+        """
 
     def encode_image(self, encode: Encoder, images: Tensor, prompts: dict[str, Tensor]) -> Tensor:
         """Return the raw features (N, D) of images under image prompts.
@@ -57,3 +63,16 @@ def learner_of(
         ValueError: If a prompt does not fit the model.
     """
     return import_module(f"{__name__}.{settings['kind']}").Learner(settings, class_names, template, clip, generators)
+
+
+@torch.no_grad()
+def text_arrays(learner: Learner, parameters: Arrays, device: torch.device) -> Arrays:
+    """Return the text features under the parameters (S, ...) of all tuning seeds, by attributes of the prompt file."""
+    seeds = len(next(iter(parameters.values())))
+    of_seeds = (
+        {name: torch.tensor(array[seed], device=device) for name, array in parameters.items()} for seed in range(seeds)
+    )
+    found = torch.stack([learner.text_features(of_seed) for of_seed in of_seeds])  # (S, K, D) or (S, R, K, D)
+    if "router" not in parameters:
+        return {"text_features": found.cpu().numpy()}
+    return {"text_features": F.normalize(found.mean(1), dim=-1).cpu().numpy(), "experts": found.cpu().numpy()}

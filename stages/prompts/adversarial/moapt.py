@@ -1,0 +1,46 @@
+"""Several short contexts, mixed for each image by a router: MoAPT."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.models.clip import Clip
+from stages.prompts.adversarial import apt
+from stages.prompts.context import handwritten
+from stages.prompts.text import TextTower
+
+
+class Learner(apt.Learner):
+    """R contexts of M vectors, one behind the other (S, R·M, D_token), or (S, K, R·M, D_token), and a router (S, R, D).
+
+    The text features of an image are the mean of those under each context, weighted by softmax(router · image feature);
+    see `prompts.adversarial`.
+
+    Source: after MoAPT (arXiv 2505.17509), of whose router the abstract alone could be read: here it is linear.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        class_names: list[str],
+        template: str,
+        clip: Clip,
+        generators: list[torch.Generator],
+    ) -> None:
+        count = settings["contexts"]
+        repeated = [generator for generator in generators for _ in range(count)]
+        super().__init__(settings, class_names, template, clip, repeated)
+        drawn = self.initial["context"]  # (S·R, M, D_token) or (S·R, K, M, D_token)
+        with torch.no_grad():
+            width = handwritten("{}", class_names, TextTower(clip.model, clip.tokenizer)).shape[-1]
+        router = torch.stack([torch.randn(count, width, generator=generator) for generator in generators])
+        self.initial = {
+            "context": drawn.unflatten(0, (-1, count)).movedim(1, -3).flatten(-3, -2),
+            "router": settings["init_std"] * router.to(drawn),
+        }
+
+    def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
+        """Encode the class names under each context of one seed: (R, K, D)."""
+        experts = parameters["context"].unflatten(-2, (len(parameters["router"]), -1)).movedim(-3, 0)
+        return self._context.classifier(experts)[0]
