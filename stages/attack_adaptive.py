@@ -1,16 +1,21 @@
 """attack_adaptive: a method, an attacker who knows it -> attacked test images, and the method's predictions on them."""
 
+from collections import Counter
 from functools import partial
+from itertools import chain
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages.attacks.linf import LinfBall
 from stages.crafting.adaptive import adaptive_attack, left_out
 from stages.crafting.batching import Batching, even_batches, fitting
 from stages.crafting.shards import craft_shard
+from stages.crafting.suite import VERSION
 from stages.datasets.card import read_card
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
@@ -20,7 +25,7 @@ from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
-from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, load_params, threat_of
+from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, Suite, load_params, threat_of
 from stages.storage.embeddings import read_bank, write_bank
 from stages.storage.files import replacing, require_writable, resuming
 from stages.storage.images import (
@@ -28,6 +33,7 @@ from stages.storage.images import (
     checksums_of,
     gather,
     images_provenance,
+    read_attacks,
     together,
     write_shard,
 )
@@ -54,11 +60,14 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
     prompts = read_method(dataset, study, params.methods.find(group, method), params, **same)
     subset = subset_of(source, labels, settings.images, seed=params.seed)
     title = study_title(dataset, study)
-    tables, written = [], []
+    tables: list[pa.Table] = []
+    written = []
     worker = partial(AdaptiveAttackWorker, settings=settings, prompts=prompts, labels=labels, subset=[*subset.values()])
     with engine(params, worker, shards=len(subset)) as run:
         require(prompts.provenance, out, model=run.facts.model)
         made_by = {**clean, "attack": settings.model_dump(), "method": prompts.provenance}
+        if isinstance(settings, Suite):
+            made_by["suite"] = VERSION
         inputs = [*checksums_of(source), checksum_of(prompts_file(dataset, study, group, method))]
         key = key_of(made_by, inputs, device=run.facts.device)
         with resuming(images, key) as pieces, replacing(out) as file:
@@ -70,11 +79,31 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
                 embed = partial(AdaptiveAttackWorker.embed, seed=seed)
                 embedded = run.map(embed, folder, features, what=f"embed {method} {threat}")
                 about: dict[str, Any] = {"title": title, "threat": threat, "method": method, "seed": seed}
-                tables += [predictions_table(read_bank(path)[0], prompts, **about) for path in embedded.paths]
+                classified = [predictions_table(read_bank(path)[0], prompts, **about) for path in embedded.paths]
+                tables += map(beside_attacks, classified, written[-1].paths)
             write_table(file, tables, with_versions(images=made_by, method=prompts.provenance))
     kept = together(written)
     missing = left_out(settings, len(labels))
-    return f"wrote {out}, {kept}{missing}, accuracy on attacked images: {accuracy_of(tables):.3f}"
+    fallen = f", wrong by attack: {listed(tables)}" if isinstance(settings, Suite) else ""
+    return f"wrote {out}, {kept}{missing}, accuracy on attacked images: {accuracy_of(tables):.3f}{fallen}"
+
+
+def beside_attacks(table: pa.Table, shard: Path) -> pa.Table:
+    """Add the column `attack` to the predictions of a shard, if the shard says which attack made each image."""
+    attacks = read_attacks(shard)
+    return (
+        table
+        if attacks is None
+        else table.append_column("attack", pa.array([*map(attacks.get, table["id"].to_pylist())]))
+    )
+
+
+def listed(tables: list[pa.Table]) -> str:
+    """Return how many wrong images each attack has made, the most successful first; in words."""
+    wrong = (table.filter(pc.invert(table["correct"]))["attack"].to_pylist() for table in tables)
+    return (
+        ", ".join(f"{attack} {count}" for attack, count in Counter(chain.from_iterable(wrong)).most_common()) or "none"
+    )
 
 
 class AdaptiveAttackWorker:
@@ -104,10 +133,11 @@ class AdaptiveAttackWorker:
     def attack(self, path: Path, shard_index: int, shard: Images, *, seed: int) -> None:
         """Attack the images of the subset in a shard through one tuning seed, and write them."""
         part = part_of(shard, self._labels, self._subset[shard_index])
-        attack = adaptive_attack(self._settings, victim_of(self._prompts, self._clip, seed=seed), seed=self._seed)
+        victim, made_by = victim_of(self._prompts, self._clip, seed=seed), dict[str, str]()
+        attack = adaptive_attack(self._settings, victim, seed=self._seed, made_by=made_by)
         ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(part))
         crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
-        write_shard(path, crafted)
+        write_shard(path, crafted, [made_by[id] for id in crafted.ids] if made_by else None)
 
     def embed(self, path: Path, shard_index: int, shard: Images, *, seed: int) -> None:
         """Embed a shard of images as the method sees them that one tuning seed left."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from reports.studies.benchmarks import images, measuring, text_tower
+from reports.studies.benchmarks import images, measuring, text_tower, tuning
 from tests.models.random_models import KINDS, random_model
 
 CPU = torch.device("cpu")
@@ -25,6 +25,11 @@ def test_a_line_of_the_text_tower():
     clip = random_model(KINDS["vit_b_32"][0]).requires_grad_(False)
     row = text_tower.measured(clip, 3, 4, 1e9, CPU)
     assert row["ratio"] == row["padded s"] / row["packed s"] and row["share of peak"] > 0
+
+
+def test_a_line_of_adversarial_tuning():
+    row = tuning.measured("local-dir:data/embedded/tiny-clip", CPU, 4)
+    assert row["fp32 ratio"] == row["fp32 images/s"] / row["reference images/s"] > 0 < row["bf16 ratio"]
 
 
 def test_a_line_of_reading(tmp_path, monkeypatch):

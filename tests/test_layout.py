@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from tests.imports import ROOT, closure
@@ -13,8 +14,8 @@ GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 RUNTIME = ROOT / "stages/runtime"  # no dependency: it changes no result
 TENSORS, TABLES = {"torch", "torchvision", "open_clip", "timm"}, {"pandas", "scipy", "matplotlib", "skimage", "pywt"}
 UNUSED = {
-    **dict.fromkeys(("evaluate", "defend"), TENSORS | TABLES),
-    **dict.fromkeys(("fetch", "model_card", "plot"), TENSORS),
+    **dict.fromkeys(("evaluate", "defend", "fetch"), TENSORS | TABLES),
+    **dict.fromkeys(("model_card", "plot"), TENSORS),
     **dict.fromkeys(("attack_adaptive", "attack_oblivious", "craft", "tune"), TABLES | {"open_clip", "torchvision"}),
 }
 PROGRAM = """
@@ -43,6 +44,12 @@ def test_the_dependencies_would_name_a_missing_and_a_superfluous_room():
     """The closure is not empty: it has files of several rooms, one imported by another and one by a function alone."""
     files = {path.relative_to(ROOT / "stages").as_posix() for path in closure(script_of("craft"))}
     assert {"crafting/feature.py", "attacks/pgd.py", "attacks/linf.py", "runtime/on_ray.py"} <= files
+
+
+def test_dvc_lock_names_only_stages_of_the_graph():
+    """DVC parses and writes the whole file after each stage, so that removed stages make all others slower."""
+    locked = YAML(typ="safe").load(ROOT / "dvc.lock")["stages"]
+    assert set(locked) <= {stage.addressing for stage in Repo(ROOT).index.stages}, "delete dvc.lock, then `dvc repro`"
 
 
 @pytest.mark.parametrize("stage", UNUSED)

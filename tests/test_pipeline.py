@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stages.crafting.suite import VERSION
 from stages.models.clip import weights_digest
 from stages.prompts.generators import tuning_generators
 from stages.storage.prompts import load_prompts
@@ -49,38 +50,37 @@ def clone_of(project: Project, folder: Path, *, cache: Path | None = None) -> Pr
     return clone
 
 
-@pytest.mark.parametrize("empty", [("oblivious", "adaptive"), ("oblivious",), ("adaptive",)], ids=" and ".join)
-def test_a_fresh_clone_without_threats_makes_its_report(project, tmp_path, empty):
+def test_a_fresh_clone_without_threats_makes_its_report(project, tmp_path):
     clone = clone_of(project, tmp_path / "clone", cache=project.folder / ".dvc/cache")
     defence = {"kind": "bits", "bits": 4}
-    clone.change(methods__defended={"advpt_bits": {"method": "advpt", "defence": defence}})
-    clone.change(**{block: {} for block in empty})
+    clone.change(methods__defended={"advpt_bits": {"method": "advpt", "defence": defence}}, oblivious={}, adaptive={})
     assert "plot" in clone.repro()
     assert "up to date" in clone.run("dvc", "status")
     metrics = json.loads((clone.folder / "reports/metrics.json").read_text())["fashion"]
-    oblivious = [] if "oblivious" in empty else ["pgd_eps8", "transfer_eps8"]
-    assert set(metrics) == {"clean", *oblivious, *(["adaptive_eps4"] if "adaptive" not in empty else [])}
-    assert set(metrics["clean"]) == {"zero_shot", "coop", "advpt", "advpt_refreshed", "advpt_bits"}
+    assert {threat: set(methods) for threat, methods in metrics.items()} == {
+        "clean": {"zero_shot", "coop", "advpt", "advpt_refreshed", "advpt_bits"}
+    }
 
 
-@pytest.mark.parametrize("commands", [["exp run"], ["checkout --allow-missing", "repro"]], ids=" and ".join)
-def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_renamed(project, tmp_path, commands):
+def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_renamed(project, tmp_path):
     """`dvc exp run` and `dvc checkout` both remove what DVC has made and no stage makes any more."""
     first = clone_of(project, tmp_path / "first", cache=project.folder / ".dvc/cache")
     defended = {"advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 4}}}
     first.change(datasets=["fashion", "fashion2"], methods__defended=defended)
     first.repro()
     commit(first, "more")
-    oblivious = yaml.load(first.folder / "params.yaml")["oblivious"]
-    first.change(datasets=["fashion"], methods__defended={}, oblivious={"black_box": oblivious["transfer_eps8"]})
+    fewer = {"black_box": yaml.load(first.folder / "params.yaml")["oblivious"]["transfer_eps8"]}
     mine = first.folder / "data/predictions/fashion/of_mine.csv"
-    mine.write_text("1\n")
-    for command in commands:
-        printed = first.run("dvc", *command.split())
-    assert "no stage makes" not in printed
-    assert mine.read_text() == "1\n"
-    mine.unlink()
-    first.repro()
+    for commands in (["exp run"], ["checkout --allow-missing", "repro"]):
+        first.restore()
+        first.change(datasets=["fashion"], methods__defended={}, oblivious=fewer)
+        mine.write_text("1\n")
+        for command in commands:
+            first.run("dvc", *command.split())
+        assert mine.read_text() == "1\n"
+        mine.unlink()
+        first.repro()
+        assert not [path for path in first.folder.glob("data/[!r]*/fashion2/**/*") if path.is_file()]  # all but raw/
     first.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
     commit(first, "fewer")
     first.run("dvc", "push")
@@ -109,7 +109,8 @@ def commit(project: Project, message: str) -> None:
 
 
 def test_stored_adversarial_images_are_inside_the_ball(project):
-    from stages.storage.images import images_provenance, read_all_images
+    from stages.storage.images import images_provenance, read_all_images, read_attacks
+    from stages.storage.parquet import read_table
 
     data = project.folder / "data/images/fashion"
     pairs = [("train/bank", "train", 8), ("test/pgd_eps8", "test", 8), ("test/transfer_eps8", "test", 8)]
@@ -122,6 +123,11 @@ def test_stored_adversarial_images_are_inside_the_ball(project):
         )
         assert moved == eps, path
         assert images_provenance(data / path)["attack"]["eps"] == eps
+    assert images_provenance(data / path)["suite"] == VERSION
+    predictions, _ = read_table(project.folder / "data/predictions/fashion/all/tune_bank/advpt/adaptive_eps4.parquet")
+    attacks = read_attacks(next((data / path).glob("*.parquet")))
+    assert attacks == dict(zip(predictions["id"].to_pylist(), predictions["attack"].to_pylist(), strict=True))
+    assert set(attacks.values()) <= {"none", "cross_entropy", "margin", "target 1", "target 2"}
 
 
 def test_a_foreign_bank_is_refused_and_nothing_overwritten(project):

@@ -43,6 +43,7 @@ PROGRAMS = {
 }  # not looked into
 NEEDS = "# needs "  # opens the comment above a command that needs what is not in the repository
 OURS = {"fashion", "fashion_second"}
+TOOLS = {"leaderboard", "predict", "preset", "rescore", "submit", "verify"}  # scripts in stages/ that are no stages
 yaml = YAML(typ="safe")
 
 
@@ -167,7 +168,7 @@ def test_every_page_can_be_reached_from_the_readme():
 def test_the_table_of_stages_is_that_of_the_graph():
     rows = re.findall(r"^\| (`[a-z`, -]+`) \|", text_of("README.md").split("| stage |")[1], re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
-    modules = {path.stem.replace("_", "-") for path in ROOT.glob("stages/*.py")} - {"--init--", "predict"}
+    modules = {path.stem.replace("_", "-") for path in ROOT.glob("stages/*.py")} - {"--init--", *TOOLS}
     defined = set(yaml.load(ROOT / "dvc.yaml")["stages"])
     assert named <= defined
     assert all(any(family == name or family.startswith(f"{name}-") for name in named) for family in defined)
@@ -220,7 +221,7 @@ def test_experiments_give_parameters_that_are_allowed_and_a_graph(command, tmp_p
 def test_modules_that_are_run_exist_and_take_these_arguments(command):
     _, _, name, *arguments = command.words
     assert importlib.util.find_spec(name), name
-    if name == "venv" or name == "stages.predict" or not name.startswith("stages."):
+    if name == "venv" or name.removeprefix("stages.") in TOOLS or not name.startswith("stages."):
         return
     parameters = inspect.signature(importlib.import_module(name).main).parameters.values()
     needed = [one for one in parameters if one.default is one.empty]

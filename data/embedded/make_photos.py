@@ -31,14 +31,14 @@ HELD_OUT = 4600  # of the 4,800 photos of each class for pretraining, those from
 RECIPES = {
     "photo-clip": Recipe(
         {"image_size": 64, "layers": [2, 2, 2, 1], "width": 16, "head_width": 32},
-        epochs=15,
+        epochs=24,
         max_lr=2e-3,
         weight_decay=0.02,
         bf16=True,
     ),
     "photo-vit": Recipe(
         {"image_size": 32, "patch_size": 4, "layers": 4, "width": 96, "head_width": 32},
-        epochs=5,
+        epochs=20,
         max_lr=1.5e-3,
         weight_decay=0.05,
         bf16=True,
@@ -59,7 +59,7 @@ def images_of(photos: list[Photo]) -> Images:
 
 def task_of(source: Path) -> Task:
     """Photos to learn from, and photos to measure on: validation, to choose the recipe, and test."""
-    photos = list(read_photos(source, "pretrain"))
+    photos = sorted(read_photos(source, "pretrain"), key=lambda photo: photo.number)  # all classes among the first ones
     return Task(
         class_names=CLASS_NAMES,
         templates=TEMPLATES,

@@ -13,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 
 from reports.studies.benchmarks.measuring import shown
-from reports.studies.sweep import LABELS
 from stages.report.inputs import methods_of
 from stages.report.tables import Accuracy, Results, results_from
 from stages.report.threats import threats_of
@@ -23,6 +22,12 @@ from stages.runtime.params import load_params
 Read = Callable[[str], str]  # path below the top folder -> content
 
 DATASET, REFERENCE = "fashion", "zero_shot"
+LABELS = {
+    "zero_shot": "hand-written",
+    "coop": "CoOp",
+    "advpt": "AdvPT",
+    "advpt_refreshed": "AdvPT refreshed",
+}
 COLUMNS = {  # of the table in README.md
     "clean": "clean",
     "pgd_eps8": "`pgd_eps8` (oblivious)",

@@ -1,9 +1,9 @@
 """Judge every method on plain and robust towers: `python -m reports.studies.towers` writes reports/towers.csv.
 
 One experiment of `dvc exp run --temp` for each model of MODELS, under its own name: an experiment that exists is not
-run again, and a stage that an interrupted one has finished comes from DVC's cache. The bank has twice the smallest
-judged eps and the refreshed banks that eps, as in the default (bank 8, refreshed 4, judged at 4). The judged eps leave
-the zero-shot prompt between 10 and 70 % of the training images.
+run again, and a stage that an interrupted one has finished comes from DVC's cache. The judged eps leaves the zero-shot
+prompt between 10 and 70 % of the training images. The bank has twice this eps, the refreshed banks have this eps, and
+the pixel prompt is tuned at both, as in the default.
 """
 
 import argparse
@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from reports.studies.sweep import git
 from stages.models.clip import weights_digest
 from stages.runtime.params import Params, load_params
 
 RESULTS = Path("reports/towers.csv")
-SEEDS = 3
+PIXEL_PROMPT = "kind: adv_vp, steps: 2, clean_fraction: 0.25, temperature: 2.0, epochs: 10, lr: 0.03"
 
 
 class Tower(NamedTuple):
@@ -27,49 +26,57 @@ class Tower(NamedTuple):
 
     Attributes:
         dataset: Name of the data set.
-        eps: Radii in 1/255, ascending.
+        eps: Radius of the judged attacks, in 1/255.
         images: Test images under adaptive attack, a class-balanced draw.
     """
 
     dataset: str
-    eps: tuple[float, ...]
+    eps: int
     images: int = 500
 
 
 MODELS = {
-    "tiny-clip": Tower("fashion", (4,)),
-    "tiny-vit": Tower("fashion", (4,)),
-    "tiny-fare": Tower("fashion", (8,)),
-    "tiny-tecoa": Tower("fashion", (8,)),
-    "photo-clip": Tower("photos", (1,)),
-    "photo-vit": Tower("photos", (1,)),
-    "photo-fare": Tower("photos", (4,)),
-    "photo-tecoa": Tower("photos", (4,)),
+    "tiny-clip": Tower("fashion", 4),
+    "tiny-vit": Tower("fashion", 4),
+    "tiny-fare": Tower("fashion", 8),
+    "tiny-tecoa": Tower("fashion", 8),
+    "photo-clip": Tower("photos", 1),
+    "photo-vit": Tower("photos", 1),
+    "photo-fare": Tower("photos", 4),
+    "photo-tecoa": Tower("photos", 4),
 }
 
 
 def overrides(model: str, tower: Tower, params: Params) -> list[str]:
     """Return what the experiment of one model changes, as arguments of `dvc exp run -S`."""
-    folder = f"data/embedded/{model}"
-    smallest = tower.eps[0]
-    changes = [
+    folder, eps = f"data/embedded/{model}", tower.eps
+    label_free = "method: feature_pgd, objective: kl, steps: 20, step_ratio: 2.5, start: uniform, restarts: 2"
+    return [
         f"model.name=local-dir:{folder}",
         f"model.sha256={weights_digest('local-dir:' + folder, None)}",
         f"datasets=[{tower.dataset}]",
         "data.test_images=1000",
-        f"attack.eps={2 * smallest:g}",
-        *(f"methods.refresh.{name}.eps=[{smallest:g}]" for name in params.methods.refresh),
+        f"attack.eps={2 * eps}",
+        *(f"methods.refresh.{name}.eps=[{eps}]" for name in params.methods.refresh),
+        *(f"~methods.adversarial.{name}" for name in params.methods.adversarial),
+        f"+methods.adversarial.adv_vp={{label: pixel prompt, {PIXEL_PROMPT}, eps: [{eps}, {2 * eps}]}}",
         *(f"~oblivious.{name}" for name in params.oblivious),
+        f"+oblivious.pgd={{{label_free}, eps: {eps}}}",
         *(f"~adaptive.{name}" for name in params.adaptive),
+        f"+adaptive.suite={{method: suite, eps: {eps}, steps: 32, restarts: 2, targets: 2, images: {tower.images}, "
+        "tuning_seeds: 1}",
+        f"assess.at_eps={eps}",
+        f"assess.eps=[{eps}, 64]",  # `assess` is not of this table: the fewest images
+        "assess.steps=[5, 10]",
+        "assess.images=40",
+        "assess.autoattack_images=10",
+        "assess.queries=10",
     ]
-    for eps in tower.eps:
-        label_free = "method: feature_pgd, objective: kl, steps: 20, step_ratio: 2.5, start: uniform, restarts: 2"
-        changes += [
-            f"+oblivious.pgd_eps{eps:g}={{{label_free}, eps: {eps:g}}}",
-            f"+adaptive.autoattack_eps{eps:g}={{method: autoattack, version: fast, eps: {eps:g}, "
-            f"images: {tower.images}, tuning_seeds: {SEEDS}, batch_size: {tower.images}}}",
-        ]
-    return changes
+
+
+def git(*arguments: str) -> str:
+    """Return what git prints."""
+    return subprocess.check_output(["git", *arguments], text=True)
 
 
 def run(model: str, tower: Tower) -> pd.DataFrame:

@@ -79,7 +79,8 @@ def auto_attack(
         def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
             return model(images_adv).argmax(1) != labels[places]
 
-        return attack_survivors([partial(step, name) for name in attacks_for(version, classes)], images, fooled=fooled)
+        steps = [partial(step, name) for name in attacks_for(version, classes)]
+        return attack_survivors(steps, images, fooled=fooled).images
 
 
 def _official(

@@ -18,12 +18,12 @@ class ImageNoise:
     """
 
     def __init__(self, seed: int, ids: list[str]) -> None:
-        self._seed, self._ids = seed, ids
+        self._seed, self.ids = seed, ids
 
     @cached_property
     def _streams(self) -> list[np.random.Generator]:
         """The streams, which take longer to make than to draw from: made when they are first wanted."""
-        digests = (hashlib.sha256(f"{self._seed}/{id}".encode()).digest() for id in self._ids)
+        digests = (hashlib.sha256(f"{self._seed}/{id}".encode()).digest() for id in self.ids)
         return [np.random.default_rng(list(digest)) for digest in digests]
 
     def uniform(self, shape: tuple[int, ...], *, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -36,7 +36,7 @@ class ImageNoise:
     def take(self, places: Tensor) -> "ImageNoise":
         """The streams of the images at these places (n,), not copied: what is drawn here is gone there."""
         part = copy(self)
-        part._ids = [self._ids[place] for place in places.tolist()]
+        part.ids = [self.ids[place] for place in places.tolist()]
         part._streams = [self._streams[place] for place in places.tolist()]
         return part
 
@@ -44,10 +44,10 @@ class ImageNoise:
         """The streams of these images, not copied, and behind them those of `count` others."""
         others = ImageNoise(self._seed, [f"company/{index}" for index in range(count)])
         part = copy(self)
-        part._ids = [*self._ids, *others._ids]
+        part.ids = [*self.ids, *others.ids]
         part._streams = [*self._streams, *others._streams]
         return part
 
     def beside(self, purpose: str) -> "ImageNoise":
         """Other streams of the same images, from their beginning: what is drawn there is not missing here."""
-        return ImageNoise(self._seed, [f"{purpose}/{id}" for id in self._ids])
+        return ImageNoise(self._seed, [f"{purpose}/{id}" for id in self.ids])

@@ -61,20 +61,6 @@ def margin(logits_of: Encoder, labels: Tensor) -> Objective:
     return objective
 
 
-def runner_up(logits_of: Encoder, labels: Tensor, images: Tensor) -> Objective:
-    """Minus the cross-entropy of the best wrong class on the clean image: a targeted attack at the nearest wrong word.
-
-    Args:
-        logits_of: As for `cross_entropy`.
-        labels: As for `cross_entropy`.
-        images: Clean images (N, C, H, W); the best wrong class there is the target of each.
-    """
-    with torch.no_grad():
-        targets = logits_of(images).scatter(1, labels[:, None], -torch.inf).argmax(1)
-    towards = cross_entropy(logits_of, targets)
-    return lambda images: -towards(images)
-
-
 def towards(logits_of: Encoder, labels: Tensor, targets: Tensor) -> Objective:
     """Logit of a target class minus the right logit: a targeted attack that no large logit scale can flatten.
 

@@ -22,8 +22,10 @@ OFFICIAL = 5001  # queries of AutoAttack's Square, its first guess included
 ROUND = 10  # steps of PGD between two checks of which images are fooled already
 
 
-def adaptive_attack(settings: AdaptiveAttack, victim: Victim, *, seed: int) -> Attack:
-    """Return the attack on a victim that a block of params.yaml describes.
+def adaptive_attack(
+    settings: AdaptiveAttack, victim: Victim, *, seed: int, made_by: dict[str, str] | None = None
+) -> Attack:
+    """Return the attack on a victim that a block of params.yaml describes; `made_by` as for `suite_attack`.
 
     Raises:
         ValueError: If the victim is random and the attack cannot average over chance.
@@ -36,7 +38,7 @@ def adaptive_attack(settings: AdaptiveAttack, victim: Victim, *, seed: int) -> A
         case PromptPgd():
             return pgd_attack(settings, victim)
         case Suite():
-            return suite_attack(settings, victim)
+            return suite_attack(settings, victim, made_by)
         case AutoAttack():
             return package_attack(victim, eps=settings.eps, version=settings.version, seed=seed)
         case Square():
@@ -73,7 +75,7 @@ def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
 
         starts = range(0, steps, ROUND)
         rounds = [partial(advance, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
-        return attack_in_rounds(rounds * settings.restarts, victim, images, labels, noise)
+        return attack_in_rounds(rounds * settings.restarts, victim, images, labels, noise).images
 
     return attack
 

@@ -1,7 +1,9 @@
 """The suite: several attacks through a method, each on the images that none before it has fooled."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,49 +14,78 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, margin, towards
 from stages.attacks.pgd import Objective, pgd
-from stages.attacks.survivors import Attack as Round
-from stages.attacks.survivors import Score, attack_by_score, attack_survivors
+from stages.attacks.square import square
+from stages.attacks.survivors import Attack as Attempt
+from stages.attacks.survivors import Attacked, Score, attack_by_score, attack_survivors
 from stages.attacks.targets import CANDIDATES, nearest_classes
 from stages.crafting.batching import SMALLEST_BATCH
 from stages.crafting.shards import Attack
-from stages.defences.inner import Inner
+from stages.defences.inner import Closed, Inner
 from stages.defences.victim import CONSTANT, Victim
 from stages.runtime.params import Suite
 
+VERSION = 3  # in the provenance of all that the suite has made: raise it whenever its attacks change
 Encoder = Callable[[Tensor], Tensor]
 Seen = Callable[..., Tensor]  # images (n, C, H, W) and their `places` in the batch (n,) -> logits (n, K)
+WEIGHTS = (1, 10, 100, 1000)  # of the distance to an open gate, beside the margin
+SQUARE_ROUNDS = 10  # between them Square checks which images are fooled
 QUARTERS = 4  # of each attack, each with its own step size; between them it checks which images are fooled
 DRAWS = 10  # of a random defence; all must be wrong before an image counts as fooled
 
 
-def suite_attack(settings: Suite, victim: Victim) -> Attack:
+class Round(NamedTuple):
+    """An attack, or a part of one, and what to call it."""
+
+    name: str
+    attempt: Attempt
+
+
+def suite_attack(settings: Suite, victim: Victim, made_by: dict[str, str] | None = None) -> Attack:
     """Return a suite of attacks, each on the images that none before it has fooled as they would be stored.
 
     A method behind a defence is attacked without the defence first, then through it in every way in which it can be
-    differentiated; where it is random, through the mean logits of `samples` draws (EOT).
+    differentiated, then with its gate held shut; where it is random, through the mean logits of `samples` draws (EOT).
+    The images that are left then meet Square.
+
+    Args:
+        settings: The attacks.
+        victim: The model under attack.
+        made_by: Where to note the name of the attack that made each image, by its id; `none` for a clean image.
     """
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
-        views: list[Seen] = []
-        if victim.is_defended:
-            views.append(ignoring_places(among_copies(victim.undefended(), images)))
-        for inner in victim.ways:
+        def seen_through(inner: Inner) -> Seen:
             logits_of = among_copies(victim, images, inner)
+            if isinstance(inner, Closed):
+                logits_of = beside_distance(logits_of, inner)
             if victim.is_random:
-                views.append(mean_over_draws(logits_of, noise.beside("defence"), settings.samples))
-            else:
-                views.append(ignoring_places(logits_of))
+                return mean_over_draws(logits_of, noise.beside("defence"), settings.samples)
+            return ignoring_places(logits_of)
+
         with torch.no_grad():  # with noise of its own: no image may lose a draw for being the first of its batch
             classes = victim(images[:1], noise.beside("classes").take(torch.zeros(1, dtype=torch.long))).shape[1]
-        rounds = [one for seen in views for one in rounds_through(seen, settings, images, labels, noise, classes)]
-        return attack_in_rounds(rounds, victim, images, labels, noise)
+        through = partial(rounds_through, settings=settings, images=images, labels=labels, noise=noise, classes=classes)
+        rounds: list[Round] = []
+        if victim.is_defended:
+            rounds += through("undefended/", ignoring_places(among_copies(victim.undefended(), images)))
+        for inner in victim.ways:
+            rounds += through(inner.name, seen_through(inner))
+        if victim.is_gated:
+            rounds += rounds_at_gate(seen_through(Closed()), settings, images, labels, noise)
+        if settings.queries:
+            rounds += rounds_of_square(seen_through(CONSTANT), settings, images, labels, noise)
+        found = attack_in_rounds([one.attempt for one in rounds], victim, images, labels, noise)
+        if made_by is not None:
+            names = [*(one.name for one in rounds), "none"]  # of the clean image the index is -1
+            made_by.update(zip(noise.ids, (names[index] for index in found.made_by.tolist()), strict=True))
+        return found.images
 
     return attack
 
 
 def attack_in_rounds(
-    rounds: Iterable[Round], victim: Victim, images: Tensor, labels: Tensor, noise: ImageNoise
-) -> Tensor:
+    attempts: Sequence[Attempt], victim: Victim, images: Tensor, labels: Tensor, noise: ImageNoise
+) -> Attacked:
     """Attack each image until it fools the victim as it would be stored: a random one in all of DRAWS draws.
 
     Of an image that never gets there, a random victim's most adversarial version is kept.
@@ -62,21 +93,18 @@ def attack_in_rounds(
     judge = among_copies(victim, images)
     if victim.is_random:
         score = wrong_draws(judge, labels, noise.beside("draws"))
-        return attack_by_score(rounds, images, score=score, enough=DRAWS)
-    return attack_survivors(rounds, images, fooled=fooled_by(through_8_bits(judge), labels))
+        return attack_by_score(attempts, images, score=score, enough=DRAWS)
+    return attack_survivors(attempts, images, fooled=fooled_by(through_8_bits(judge), labels))
 
 
 def rounds_through(
-    seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise, classes: int
+    way: str, seen: Seen, *, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise, classes: int
 ) -> list[Round]:
     """Return the attacks through one view of the victim, in the order in which they go.
 
     The cross-entropy and the margin go first, then the nearest wrong classes: at first those on the clean image if
-    logits were linear, in every further restart those nearest to winning where the attack on the margin ended. Each
-    attack begins with a step of eps, which is halved after each quarter of its steps.
+    logits were linear, in every further restart those nearest to winning where the attack on the margin ended.
     """
-    ball = LinfBall(settings.eps / 255)
-    bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
     count = min(settings.targets, CANDIDATES, classes - 1)
     targets = labels.new_zeros(len(images), count)
 
@@ -96,27 +124,90 @@ def rounds_through(
     def towards_target(rank: int, places: Tensor) -> Objective:
         return towards(logits_at(places), labels[places], targets[places, rank])
 
-    def rounds_of(objective_of: Callable[[Tensor], Objective]) -> list[Round]:
-        def advance(images_adv: Tensor, places: Tensor, *, quarter: int) -> Tensor:
-            return pgd(
-                objective_of(places),
-                images[places],
-                ball=ball,
-                step_size=ball.eps / 2**quarter,
-                steps=bounds[quarter + 1] - bounds[quarter],
-                noise=noise.take(places),
-                start=images_adv if quarter else None,
-            )
-
-        return [partial(advance, quarter=quarter) for quarter in range(QUARTERS)]
+    def rounds_of(name: str, objective_of: Callable[[Tensor], Objective]) -> list[Round]:
+        return rounds_of_pgd(f"{way}{name}", objective_of, settings, images, noise)
 
     untargeted = [
-        *rounds_of(lambda places: cross_entropy(logits_at(places), labels[places])),
-        *rounds_of(lambda places: margin(logits_at(places), labels[places])),
+        *rounds_of("cross_entropy", lambda places: cross_entropy(logits_at(places), labels[places])),
+        *rounds_of("margin", lambda places: margin(logits_at(places), labels[places])),
     ]
-    targeted = [one for rank in range(count) for one in rounds_of(partial(towards_target, rank))]
-    again = [*untargeted, choose_again, *targeted]
-    return [*untargeted, choose_nearest, *targeted, *again * (settings.restarts - 1)]
+    targeted = [one for rank in range(count) for one in rounds_of(f"target {rank + 1}", partial(towards_target, rank))]
+    first, then = (Round(untargeted[-1].name, choose) for choose in (choose_nearest, choose_again))
+    again = [*untargeted, then, *targeted]
+    return [*untargeted, first, *targeted, *again * (settings.restarts - 1)]
+
+
+def rounds_of_pgd(
+    name: str, objective_of: Callable[[Tensor], Objective], settings: Suite, images: Tensor, noise: ImageNoise
+) -> list[Round]:
+    """Return PGD in quarters: it begins with a step of eps, which is halved after each.
+
+    Args:
+        name: Of the attack.
+        objective_of: Maps places (n,) to what is maximised for the images there.
+        settings: Its eps and steps.
+        images: The clean batch (N, C, H, W).
+        noise: Of its images.
+    """
+    ball = LinfBall(settings.eps / 255)
+    bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
+
+    def advance(images_adv: Tensor, places: Tensor, *, quarter: int) -> Tensor:
+        return pgd(
+            objective_of(places),
+            images[places],
+            ball=ball,
+            step_size=ball.eps / 2**quarter,
+            steps=bounds[quarter + 1] - bounds[quarter],
+            noise=noise.take(places),
+            start=images_adv if quarter else None,
+        )
+
+    return [Round(name, partial(advance, quarter=quarter)) for quarter in range(QUARTERS)]
+
+
+def rounds_at_gate(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise) -> list[Round]:
+    """Return attacks that fool the victim behind its shut gate and keep the gate from opening, by the weight of that.
+
+    Args:
+        seen: Maps images and places to logits behind the shut gate and, in a last column, how far short of its
+            threshold the gate is, as a negative number; 0 where it is shut by itself.
+        settings: eps and steps.
+        images: The clean batch (N, C, H, W).
+        labels: Right classes (N,).
+        noise: Of the images.
+    """
+
+    def objective_of(places: Tensor, *, weight: float) -> Objective:
+        def objective(images_adv: Tensor) -> Tensor:
+            found = through_8_bits(partial(seen, places=places))(images_adv)
+            return margin(lambda _: found[:, :-1], labels[places])(images_adv) + weight * found[:, -1]
+
+        return objective
+
+    return [
+        one
+        for weight in WEIGHTS
+        for one in rounds_of_pgd(f"gate {weight}", partial(objective_of, weight=weight), settings, images, noise)
+    ]
+
+
+def rounds_of_square(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise) -> list[Round]:
+    """Return Square on the margin, with streams of noise of its own."""
+    ball, squares = LinfBall(settings.eps / 255), noise.beside("square")
+    bounds = [settings.queries * index // SQUARE_ROUNDS for index in range(SQUARE_ROUNDS + 1)]
+
+    def advance(images_adv: Tensor, places: Tensor, *, queries: range) -> Tensor:
+        return square(
+            margin(through_8_bits(partial(seen, places=places)), labels[places]),
+            images[places],
+            ball=ball,
+            queries=queries,
+            noise=squares.take(places),
+            start=images_adv if queries.start else None,
+        )
+
+    return [Round("square", partial(advance, queries=range(*ends))) for ends in pairwise(bounds) if ends[0] < ends[1]]
 
 
 def among_copies(victim: Victim, batch: Tensor, inner: Inner = CONSTANT) -> Callable[..., Tensor]:
@@ -153,6 +244,16 @@ def mean_over_draws(logits_of: Callable[..., Tensor], noise: ImageNoise, samples
         return torch.stack([logits_of(images, noise_of_these) for _ in range(samples)]).mean(0)
 
     return seen
+
+
+def beside_distance(logits_of: Callable[..., Tensor], closed: Closed) -> Callable[..., Tensor]:
+    """Return logits (n, K) and in a further column how far each gate is from staying shut, as a negative number."""
+
+    def both(images: Tensor, noise: ImageNoise | None = None) -> Tensor:
+        logits = logits_of(images, noise)
+        return torch.cat([logits, closed.distance[: len(images), None].clamp(max=0)], 1)
+
+    return both
 
 
 def fooled_by(logits_of: Encoder, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

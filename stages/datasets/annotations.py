@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy.io import loadmat
 
 from stages.datasets.places import composed
 
@@ -40,5 +39,7 @@ def read_json(path: Path) -> Any:
 
 def read_mat(path: Path, name: str) -> np.ndarray:
     """Read an array (N,) of numbers, strings or structs from a MATLAB file (up to version 7)."""
+    from scipy.io import loadmat  # two data sets alone need it
+
     with naming(path):
         return loadmat(path, variable_names=[name], squeeze_me=True)[name]

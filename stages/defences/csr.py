@@ -40,7 +40,7 @@ def csr(
     Source: CSR (ICML 2026); radius 40 at 224 pixels.
     """
     clean, smooth = (F.normalize(model.encode(one), dim=-1) for one in (images, low_pass(images, radius=radius)))
-    is_gated = (clean * smooth).sum(-1) < threshold
+    is_open = inner.is_open((clean * smooth).sum(-1) - threshold)
 
     def gain(points: Tensor) -> Tensor:
         features = F.normalize(model.encode(to_pixel_range(points)), dim=-1)
@@ -54,7 +54,7 @@ def csr(
     with torch.no_grad():
         best = torch.stack([gain(images + one) for one in path]).argmax(0)  # (N,)
     chosen = torch.stack(path)[best, torch.arange(len(images), device=images.device)]
-    return model.logits(to_pixel_range(images + torch.where(is_gated[:, None, None, None], chosen, 0)))
+    return model.logits(to_pixel_range(images + torch.where(is_open[:, None, None, None], chosen, 0)))
 
 
 def low_pass(images: Tensor, *, radius: float) -> Tensor:

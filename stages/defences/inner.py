@@ -1,10 +1,10 @@
 """Gradient steps that a defence takes itself at test time, and how an attacker differentiates them.
 
-Each class is one way; the images and logits that come out are the same.
+Constant and Unrolled give the same images and logits; Closed is for the attacker alone.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,17 +13,29 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 Value = Callable[[Tensor], Tensor]  # images (N, 3, H, W) -> (N,)
 
 
-class Inner(Protocol):
-    """Rule for the gradient steps of a defence."""
+class Inner(ABC):
+    """Rule for the gradient steps of a defence, and for its gate if it has one.
 
+    Attributes:
+        name: Prefix of the names of attacks through it.
+    """
+
+    name = ""
+
+    @abstractmethod
     def gradient(self, value: Value, images: Tensor) -> Tensor:
         """Return the gradient (N, 3, H, W) of the value of each image."""
 
     def sign(self, gradient: Tensor) -> Tensor:
         """Return the signs of a gradient (N, 3, H, W)."""
+        return gradient.sign()
+
+    def is_open(self, distance: Tensor) -> Tensor:
+        """Return which gates (N,) are open: those whose value is below its threshold, by the distance from it (N,)."""
+        return distance < 0
 
 
-class Constant:
+class Constant(Inner):
     """Steps whose change of an image is a constant to the attacker: BPDA, with the identity as the backward pass.
 
     Source: Athalye et al. 2018, sec. 4.1.2.
@@ -35,13 +47,11 @@ class Constant:
         with torch.enable_grad():
             return torch.autograd.grad(value(images).sum(), images)[0]
 
-    def sign(self, gradient: Tensor) -> Tensor:
-        """Return the signs."""
-        return gradient.sign()
 
-
-class Unrolled:
+class Unrolled(Inner):
     """Steps that the attacker differentiates through; a sign has the derivative of tanh(g / mean |g|)."""
+
+    name = "unrolled/"
 
     def gradient(self, value: Value, images: Tensor) -> Tensor:
         """Return the gradient, itself differentiable; attention runs without the kernels that have no second one."""
@@ -54,3 +64,22 @@ class Unrolled:
         scale = gradient.detach().abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
         smooth = (gradient / scale).tanh()
         return smooth + (gradient.sign() - smooth).detach()
+
+
+class Closed(Inner):
+    """A gate held shut, behind which no step is taken: how an attacker sees a defence that he will keep from acting.
+
+    Attributes:
+        distance: (N,), of the last images; differentiable. The gate of an image is really shut where it is 0 or more.
+    """
+
+    distance: Tensor
+
+    def gradient(self, value: Value, images: Tensor) -> Tensor:
+        """Return zeros."""
+        return torch.zeros_like(images)
+
+    def is_open(self, distance: Tensor) -> Tensor:
+        """Keep the distance, and open no gate."""
+        self.distance = distance
+        return torch.zeros_like(distance, dtype=torch.bool)

@@ -31,6 +31,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "et3": et3,
     "clipure_cos": clipure_cos,
 }
+GATED = ("ttc", "csr")  # they leave images alone, or add noise alone, where a value is not below their threshold
 
 
 @dataclass
@@ -40,12 +41,14 @@ class TestTime:
     Attributes:
         function: Maps images (N, 3, H, W) in [0, 1] and a classifier to logits (N, K); takes `noise` if it is random,
             and `inner` if it takes gradient steps.
+        is_gated: Whether it asks `inner.is_open` for which images to take them.
         calls: How often it has drawn from noise of its own.
     """
 
     __test__ = False  # no test, whatever pytest makes of the name
 
     function: Callable[..., Tensor]
+    is_gated: bool = False
     calls: int = 0
 
     @property
@@ -85,7 +88,7 @@ def test_time_of(block: TestTimeBlock, *, blank: Callable[[], Tensor], wording: 
         function = partial(function, blank=blank())
     if block.kind == "r_tpt":
         function = partial(function, wording=wording())
-    return TestTime(function)
+    return TestTime(function, is_gated=block.kind in GATED)
 
 
 test_time_of.__test__ = False  # type: ignore[attr-defined]

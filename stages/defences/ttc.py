@@ -44,7 +44,7 @@ def ttc(
     """
     clean = model.encode(images)
     added = noise.uniform(tuple(images.shape[1:]), low=-eps / 255, high=eps / 255).to(images.device)
-    is_gated = reaction(model.encode(to_pixel_range(images + added)), clean) < threshold
+    is_open = inner.is_open(reaction(model.encode(to_pixel_range(images + added)), clean) - threshold)
 
     def distance(points: Tensor) -> Tensor:
         return (model.encode(to_pixel_range(points)) - clean).square().sum(-1)
@@ -55,7 +55,7 @@ def ttc(
         path.append((path[-1] + step_size / 255 * step).clamp(-eps / 255, eps / 255))
     weights = (sharpness * torch.arange(steps + 1, device=images.device, dtype=images.dtype)).softmax(0)
     counterattack = torch.einsum("t,tnchw->nchw", weights, torch.stack(path))
-    return model.logits(to_pixel_range(images + torch.where(is_gated[:, None, None, None], counterattack, added)))
+    return model.logits(to_pixel_range(images + torch.where(is_open[:, None, None, None], counterattack, added)))
 
 
 def reaction(noisy: Tensor, clean: Tensor) -> Tensor:

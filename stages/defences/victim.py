@@ -74,6 +74,11 @@ class Victim(nn.Module):
         """Return how an attacker may differentiate it."""
         return self.test_time.ways if self.test_time else [CONSTANT]
 
+    @property
+    def is_gated(self) -> bool:
+        """Return whether its defence acts on some images only."""
+        return self.test_time is not None and self.test_time.is_gated
+
     def undefended(self) -> "Victim":
         """Return the same method without its defence."""
         own = {name: getattr(self, name) for name in ("logit_bias", "pixels", "tokens", "router")}

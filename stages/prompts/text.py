@@ -44,7 +44,10 @@ class TextTower:
             return tokens
         words = [word.strip(punctuation) for word in text.split()]
         unknown = [word for word in words if self._is_unknown(self._tokenizer.encode(word))]
-        raise ValueError(f"{text!r}: the model never learnt {', '.join(map(repr, unknown)) or 'it'}; use other words")
+        raise ValueError(
+            f"{text!r}: the model never learnt {', '.join(map(repr, unknown)) or 'it'}; use other words (a data set's "
+            "`classes.json` can give other class names), or another model (`model.name`)"
+        )
 
     def is_silent(self, text: str) -> bool:
         """Return whether the tokenizer leaves nothing of a text, as of blanks."""

@@ -158,7 +158,7 @@ def read_surrogates(dataset: str, threats: list[Threat]) -> list[dict]:
     return [{"threat": name, **read_note(path)} for name, path in paths.items()]
 
 
-def read_pixels(dataset: str, method: Method, threat: Threat, ids: list[str]) -> np.ndarray:
+def read_pixels(dataset: str, method: Method, threat: Threat, ids: list[str], *, study: str = "all") -> np.ndarray:
     """Read the images of the given ids, in their order (N, H, W, 3), one shard at a time.
 
     Args:
@@ -166,9 +166,10 @@ def read_pixels(dataset: str, method: Method, threat: Threat, ids: list[str]) ->
         method: The method that adaptive images were crafted through, in its first tuning seed.
         threat: Any but a pointwise worst.
         ids: N of them.
+        study: Name of the study.
     """
     if threat.knowledge == "adaptive":
-        folder = layout.adaptive_images(dataset, "all", method.group, method.name, threat.name) / "seed-0"
+        folder = layout.adaptive_images(dataset, study, method.group, method.name, threat.name) / "seed-0"
     else:
         folder = layout.oblivious_images(dataset, threat.name)
     found: dict[str, np.ndarray] = {}

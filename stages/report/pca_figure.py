@@ -1,5 +1,6 @@
 """Images clean and attacked, and the text features, in the plane in which the clean images vary most."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -39,8 +40,7 @@ def pca_figure(tables: dict[str, pd.DataFrame], class_names: dict[str, list[str]
         row[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7, markerscale=1.4)
     figure.draw_without_rendering()  # adjustText needs to know where the marks are
     for row, table in zip(panels, tables.values(), strict=True):
-        for panel in row:
-            label_texts(panel, table, methods)
+        label_texts(row, table, methods)
     return figure
 
 
@@ -74,22 +74,31 @@ def draw_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
         panel.scatter(texts["x"], texts["y"], s=size_of(table) ** 2, label=method.label, **mark)
 
 
-def label_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
-    """Write the labels of the first 10 classes beside the text features of the first methods, clear of the marks."""
+def label_texts(panels: Sequence[Axes], table: pd.DataFrame, methods: list[Method]) -> None:
+    """Write the labels of the first 10 classes beside the text features of the first methods, clear of the marks.
+
+    The panels share their axes, so the places that are found in the first one serve in all.
+    """
+    first, *others = panels
     looks = looks_of(methods[:MOST_LABELLED])
     texts = table[table["kind"].isin(looks)]
-    marks = panel.transData.transform(texts[["x", "y"]])  # in pixels
-    half = size_of(table) / 2 * panel.figure.dpi / 72
+    marks = first.transData.transform(texts[["x", "y"]])  # in pixels
+    half = size_of(table) / 2 * first.figure.dpi / 72
     corners = marks[:, None] + half * np.array([(-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)])
-    to_data = panel.transData.inverted().transform
-    labelled = texts["label"].to_numpy() < MOST_COLOURS
-    places = to_data(marks + np.array([0, 3 * half]))[labelled]
+    to_data = first.transData.inverted().transform
+    labelled = texts[texts["label"] < MOST_COLOURS]
+    places = to_data(marks + np.array([0, 3 * half]))[texts["label"] < MOST_COLOURS]
+    style: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center"}
     names = [
-        panel.text(x, y, str(label), color=looks[kind].colour, fontsize=7, ha="center", va="center")
-        for (x, y), kind, label in zip(places, texts["kind"][labelled], texts["label"][labelled], strict=True)
+        first.text(place[0], place[1], str(label), color=looks[kind].colour, **style)
+        for place, kind, label in zip(places, labelled["kind"], labelled["label"], strict=True)
     ]
-    x, y = texts.loc[labelled, ["x", "y"]].to_numpy().T
-    adjust_text(names, *to_data(corners.reshape(-1, 2)).T, ax=panel, target_x=x, target_y=y, **LABELS)
+    x, y = labelled[["x", "y"]].to_numpy().T
+    adjust_text(names, *to_data(corners.reshape(-1, 2)).T, ax=first, target_x=x, target_y=y, **LABELS)
+    for panel in others:
+        for name, mark in zip(names, zip(x, y, strict=True), strict=True):
+            look = {**style, "color": name.get_color(), "arrowprops": LABELS["arrowprops"]}
+            panel.annotate(name.get_text(), mark, name.get_position(), **look)
 
 
 def size_of(table: pd.DataFrame) -> float:

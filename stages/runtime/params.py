@@ -367,12 +367,13 @@ class PromptPgd(Adaptive, Stepped):
 
 
 class Suite(Adaptive):
-    """Cross-entropy, margin, then one nearby wrong class after the other, each on the images that are left."""
+    """Cross-entropy, margin, one nearby wrong class after the other, Square, each on the images that are left."""
 
     method: Literal["suite"]
     steps: Count
     restarts: Count
     targets: Count
+    queries: Annotated[int, Field(ge=0)] = 0
 
 
 class AutoAttack(Adaptive):

@@ -123,8 +123,8 @@ def write_images(folder: Path, shards: Iterable[Images], provenance: Provenance)
     write_manifest(folder, provenance)
 
 
-def write_shard(path: Path, shard: Images) -> None:
-    """Write one shard: its rows, and the shape of an image."""
+def write_shard(path: Path, shard: Images, made_by: list[str] | None = None) -> None:
+    """Write one shard: its rows, the shape of an image, and which attack made each image if that is known."""
     _, *shape = shard.pixels.shape
     flat = pa.py_buffer(np.ascontiguousarray(shard.pixels))
     columns = {
@@ -132,6 +132,8 @@ def write_shard(path: Path, shard: Images) -> None:
         "label": pa.array(shard.labels, pa.int64()),
         "image": pa.Array.from_buffers(pa.binary(int(np.prod(shape))), len(shard), [None, flat]),
     }
+    if made_by is not None:
+        columns["attack"] = pa.array(made_by, pa.string())
     write_table(path, [pa.table(columns)], {"shape": shape})
 
 
@@ -207,3 +209,11 @@ def read_ids(path: Path) -> tuple[list[str], np.ndarray]:
     """Return the ids and the labels (N,) of a shard."""
     table, _ = read_table(path, *COLUMNS)
     return table["id"].to_pylist(), table["label"].to_numpy()
+
+
+def read_attacks(path: Path) -> dict[str, str] | None:
+    """Return which attack made each image of a shard, by its id; None where that was not written."""
+    table, _ = read_table(path, *COLUMNS)
+    if "attack" not in table.column_names:
+        return None
+    return dict(zip(table["id"].to_pylist(), table["attack"].to_pylist(), strict=True))

@@ -8,7 +8,7 @@ import torch
 from foolbox import PyTorchModel
 from foolbox.attacks import LinfMomentumIterativeFastGradientMethod, LinfProjectedGradientDescentAttack
 from foolbox.attacks.gradient_descent_base import normalize_lp_norms
-from foolbox.criteria import Misclassification, TargetedMisclassification
+from foolbox.criteria import Misclassification
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -42,11 +42,6 @@ class MiFgsm(LinfMomentumIterativeFastGradientMethod):
 def pgd(network: nn.Module, images: Tensor, labels: Tensor, *, start: Tensor, **settings: float) -> Tensor:
     """Return what foolbox's PGD makes; settings are eps, step_size, steps."""
     return _run(Pgd, network, images, Misclassification(labels), start=start, **settings)
-
-
-def targeted_pgd(network: nn.Module, images: Tensor, targets: Tensor, **settings: float) -> Tensor:
-    """Return what foolbox's PGD towards targets makes, from the clean images."""
-    return _run(Pgd, network, images, TargetedMisclassification(targets), start=images, **settings)
 
 
 def mi_fgsm(

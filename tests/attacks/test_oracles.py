@@ -8,7 +8,7 @@ from torch import nn
 from stages.attacks.directions import TranslationInvariant
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import cross_entropy, dlr, max_logit, runner_up
+from stages.attacks.objectives import cross_entropy, dlr, max_logit
 from stages.attacks.pgd import Momentum, pgd
 from tests.attacks import oracles
 
@@ -96,16 +96,3 @@ def test_dlr_ignores_scale_and_shift_of_the_logits():
 def test_dlr_needs_three_classes():
     with pytest.raises(ValueError, match="dlr compares three logits, here are 2; allowed is margin"):
         dlr(lambda _: torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))(None)
-
-
-def test_the_runner_up_is_a_targeted_attack_at_the_best_wrong_class(images, network):
-    """foolbox's targeted PGD, given the same targets; whether the clean image is right does not matter."""
-    logits = network(images)
-    best_wrong = torch.tensor(
-        [
-            max({*range(5)} - {right}, key=row.__getitem__)
-            for row, right in zip(logits.tolist(), LABELS.tolist(), strict=True)
-        ]
-    )
-    found = attack(network, images, objective=runner_up(network, LABELS, images))
-    assert_same_pixels(found, oracles.targeted_pgd(network, images, best_wrong, **BUDGET))

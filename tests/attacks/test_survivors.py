@@ -41,7 +41,7 @@ def in_rounds(objective_of, images, *, rounds, steps, fooled):
             start=images_adv if start else None,
         )
 
-    return attack_survivors([attack(index > 0) for index in range(rounds)], images, fooled=fooled)
+    return attack_survivors([attack(index > 0) for index in range(rounds)], images, fooled=fooled).images
 
 
 def in_one_go(objective_of, images, *, steps):
@@ -65,11 +65,12 @@ def test_each_attack_sees_the_survivors_of_those_before_it():
     def fooled(images_adv, places):
         return images_adv.flatten() > fooling[places]
 
-    found = attack_survivors([add(0.125), add(0.25), add(0.0625)], images, fooled=fooled)
+    found, made_by = attack_survivors([add(0.125), add(0.25), add(0.0625)], images, fooled=fooled)
     expected = torch.tensor([0.9, 0.475, 0.525, 0.6375])  # clean, after two, after one, never
     torch.testing.assert_close(found.flatten(), expected)
     assert [places for places, _ in seen] == [[1, 2, 3], [1, 3], [3]]
     assert seen[1][1] == pytest.approx([0.225, 0.325])
+    assert made_by.tolist() == [-1, 1, 0, 2]
     assert images.flatten().tolist() == pytest.approx([0.9, 0.1, 0.4, 0.2])
 
 
@@ -78,7 +79,7 @@ def test_an_image_that_is_wrong_anyway_is_not_attacked(images):
         raise AssertionError(places)
 
     found = attack_survivors([never], images, fooled=lambda images_adv, places: torch.ones(len(places)).bool())
-    assert torch.equal(found, images)
+    assert torch.equal(found.images, images)
 
 
 def test_rounds_are_pgd_in_one_go_if_nobody_is_fooled(images, network):
@@ -120,7 +121,7 @@ def test_restarts_go_on_drawing_for_the_survivors(images):
     def fooled(images_adv, places):
         return (places % 2 == 0) & (images_adv != images[places]).flatten(1).any(1)
 
-    found = attack_survivors([restart, restart], images, fooled=fooled)
+    found = attack_survivors([restart, restart], images, fooled=fooled).images
     first, second = (BALL.random_start(images, twin.uniform((3, 8, 8), low=-1, high=1)) for _ in range(2))
     assert torch.equal(found[::2], first[::2])
     assert torch.equal(found[1::2], second[1::2])
@@ -157,8 +158,10 @@ def test_the_version_with_the_highest_score_is_kept_and_enough_of_it_ends_the_at
     def score(images_adv, places):
         return images_adv.flatten()
 
-    best = attack_by_score([move(0.375), move(0.125), move(0.4375)], images, score=score, enough=0.4)
+    best, made_by = attack_by_score([move(0.375), move(0.125), move(0.4375)], images, score=score, enough=0.4)
     assert best.flatten().tolist() == [0.4375, 0.4375, 0.5], "the last version is scored, too"
-    best = attack_by_score([move(0.375), move(0.125)], images, score=score, enough=0.4)
+    assert made_by.tolist() == [2, 2, -1]
+    best, made_by = attack_by_score([move(0.375), move(0.125)], images, score=score, enough=0.4)
     assert best.flatten().tolist() == [0.375, 0.375, 0.5]
+    assert made_by.tolist() == [0, 0, -1]
     assert met == [[0, 1]] * 5, "the third is good enough unattacked"

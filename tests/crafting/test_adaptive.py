@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from stages.attacks.noise import ImageNoise
 from stages.crafting.adaptive import adaptive_attack, among_copies, left_out
 from stages.defences.defence import defence_of
+from stages.defences.inner import Closed
+from stages.defences.victim import CONSTANT
 from stages.models.device import to_tensor
 from stages.runtime.params import AutoAttack, Jpeg, PromptPgd, ResizePad, Square, Suite
 from stages.storage.images import Images
@@ -212,3 +214,77 @@ def test_31_autoattack_says_what_too_few_classes_leave_out():
     fast = AutoAttack(method="autoattack", version="fast", eps=4, images=1, tuning_seeds=1, batch_size=1)
     assert left_out(fast, 4) == ""
     assert left_out(fast, 3) == ", without apgd-t: its loss needs 4 classes"
+
+
+@pytest.fixture
+def linear() -> tuple[torch.Tensor, Images]:
+    """Weights (5, 48) of linear logits, and 40 images that they classify correctly."""
+    weights = torch.randn(5, 48, generator=torch.Generator().manual_seed(0))
+    pixels = np.random.default_rng(0).integers(60, 196, (40, 4, 4, 3)).astype(np.uint8)
+    labels = (to_tensor(pixels, CPU).flatten(1) @ weights.T).argmax(1).numpy()
+    return weights, Images([f"image/{index}" for index in range(40)], labels, pixels)
+
+
+def test_the_suite_notes_which_attack_made_each_image(linear):
+    weights, shard = linear
+    victim, made_by = Toy(lambda images: images.flatten(1) @ weights.T), {}
+    shard = replace(shard, labels=np.where(np.arange(40) < 3, (shard.labels + 1) % 5, shard.labels))
+    moved = attacked(adaptive_attack(SUITE, victim, seed=0, made_by=made_by), shard, 4)
+    wrong = victim(to_tensor(moved.pixels, CPU)).argmax(1).numpy() != shard.labels
+    assert list(made_by) == shard.ids and [made_by[id] for id in shard.ids[:3]] == ["none"] * 3
+    assert {made_by[id] for id, is_wrong in zip(shard.ids, wrong, strict=True) if not is_wrong} == {"target 2"}
+    assert "cross_entropy" in {made_by[id] for id, is_wrong in zip(shard.ids, wrong, strict=True) if is_wrong}
+
+
+def test_square_finds_what_no_gradient_shows(linear):
+    """Rounded logits have no gradient, so that only Square is left; alone an image meets the same squares."""
+    weights, shard = linear
+
+    def flat(images):
+        return (images.flatten(1) @ weights.T * 4).round() / 4 + 1e-3 * torch.arange(5)
+
+    victim, made_by = Toy(lambda images: flat(images.detach()) + 0 * images.flatten(1) @ weights.T), {}
+    shard = replace(shard, labels=victim(to_tensor(shard.pixels, CPU)).argmax(1).numpy())
+    settings = SUITE.model_copy(update={"eps": 16, "restarts": 1, "steps": 4})
+
+    def pixels(shard, queries):
+        attack = adaptive_attack(settings.model_copy(update={"queries": queries}), victim, seed=0, made_by=made_by)
+        return attacked(attack, shard, 16).pixels
+
+    def right(pixels):
+        return (victim(to_tensor(pixels, CPU)).argmax(1).numpy() == shard.labels).sum()
+
+    without, whole = pixels(shard, 0), pixels(shard, 300)
+    assert right(whole) < right(without) - 5
+    assert list(made_by.values()).count("square") >= right(without) - right(whole)
+    assert np.array_equal(pixels(shard.take(np.array([7])), 300)[0], whole[7])
+
+
+class Gate(Toy):
+    """Answers class 0, come what may, where the first pixel is bright; elsewhere the first two decide."""
+
+    is_gated, is_defended = True, True
+
+    def classify(self, images, noise=None, inner=CONSTANT):
+        """Return two logits."""
+        first, second = images.flatten(1)[:, :2].unbind(1)
+        plain = torch.stack([torch.zeros_like(first), 4 * (first - 0.5) + 2 * (second - 0.5) - 0.01], 1)
+        always = torch.tensor([1.0, 0.0]).expand_as(plain)
+        return torch.where(inner.is_open(0.5 - first)[:, None], always, plain)
+
+    def undefended(self):
+        """Return the same with its gate shut."""
+        return Toy(lambda images: self.classify(images, None, Closed()))
+
+
+@pytest.mark.parametrize("is_gated", [True, False])
+def test_an_attack_on_the_gate_finds_what_the_margin_alone_does_not(monkeypatch, is_gated):
+    """The margin rises along both pixels; the gate opens along the first, so only the second may be used."""
+    monkeypatch.setattr(Gate, "is_gated", is_gated)
+    shard = Images([str(index) for index in range(40)], np.zeros(40, int), np.full((40, 2, 2, 3), 127, np.uint8))
+    made_by = {}
+    moved = attacked(adaptive_attack(SUITE, Gate(None), seed=0, made_by=made_by), shard, 4)
+    with torch.no_grad():
+        right = (Gate(None)(to_tensor(moved.pixels, CPU)).argmax(1) == 0).sum()
+    assert right == (0 if is_gated else 40)
+    assert not is_gated or {name.split()[0] for name in made_by.values()} == {"gate"}

@@ -9,7 +9,7 @@ from stages.defences.anti_adversary import anti_adversary
 from stages.defences.clipure import clipure_cos
 from stages.defences.csr import csr, low_pass
 from stages.defences.et3 import et3
-from stages.defences.inner import Constant, Unrolled
+from stages.defences.inner import Closed, Constant, Unrolled
 from stages.defences.r_tpt import r_tpt
 from stages.defences.random_noise import random_noise
 from stages.defences.ttc import ttc
@@ -243,6 +243,18 @@ def test_constant_steps_pass_the_gradient_as_it_is(images, model, weight, texts)
     ):
         (gradient,) = torch.autograd.grad(found.sum(), images)
         torch.testing.assert_close(gradient, (texts.sum(0) @ weight).view(3, S, S).expand(N, -1, -1, -1))
+
+
+def test_behind_a_shut_gate_no_step_is_taken_and_its_distance_is_known(images, model):
+    closed, start = Closed(), Chosen().uniform((3, S, S), low=-4 / 255, high=4 / 255)
+    found = ttc(images, model, Chosen(), closed, eps=4, steps=2, step_size=1, threshold=0.2, sharpness=2)
+    torch.testing.assert_close(found, model.logits(images + start))
+    moved = (model.encode(images + start) - model.encode(images)).norm(dim=-1)
+    torch.testing.assert_close(closed.distance, moved / model.encode(images).norm(dim=-1) - 0.2)
+    found = csr(images, model, closed, radius=1.5, threshold=0.85, eps=4, steps=3, step_size=2)
+    torch.testing.assert_close(found, model.logits(images))
+    cosine = F.cosine_similarity(model.encode(images), model.encode(low_pass(images, radius=1.5)))
+    torch.testing.assert_close(closed.distance, cosine - 0.85)
 
 
 def test_unrolled_et3_has_its_true_derivative(images, model):

@@ -1,0 +1,1 @@
+"""Entries of the leaderboard: one evaluated method, packed so that anyone can check its numbers."""

@@ -1,0 +1,206 @@
+"""The leaderboard: entries as tables, one for each model, data set, study, norm, eps and version of the suite."""
+
+import hashlib
+from base64 import b64encode
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from adjustText import adjust_text
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from stages.entries.record import Record, read_entry
+from stages.evaluation.study import study_title
+from stages.report import wording
+from stages.report.page import TEMPLATES
+from stages.report.style import GRID, LABELS, as_png, drawable, percent_axis
+
+INCHES, PER_ROW = 4.1, 2  # of a panel of the figure, panels beside each other
+Certified = dict[tuple[str, str, str], str]  # model's sha256, data set, method -> bound in words
+
+
+class Row(NamedTuple):
+    """One method at one eps.
+
+    Attributes:
+        entry: Name of the entry's folder.
+        record: The entry.
+        result: Its results at the eps.
+        certified: Lower bound, in words; empty if there is none.
+    """
+
+    entry: str
+    record: Record
+    result: Record
+    certified: str
+
+    @property
+    def gap(self) -> float | None:
+        """Accuracy that the method loses once the attacker knows it; None without an oblivious threat."""
+        oblivious = self.result["oblivious"]
+        return oblivious and oblivious["accuracy"] - self.result["adaptive"]["accuracy"]
+
+    @property
+    def table(self) -> tuple[Any, ...]:
+        """What rows of one table share, the newest suite first."""
+        data, model = self.record["data"], self.record["model"]
+        title = study_title(data["dataset"], data["study"])
+        tower = model.get("visual_weights") or ""
+        return (
+            -self.record["suite"],
+            model["name"],
+            tower,
+            model["sha256"],
+            title,
+            self.result["norm"],
+            self.result["eps"],
+        )
+
+
+class Table(NamedTuple):
+    """Rows that may be compared, the most robust first.
+
+    Attributes:
+        model: Name of the model.
+        data: Data set and study.
+        norm: Of the perturbation.
+        eps: In 1/255.
+        suite: Version of the suite.
+        is_current: Whether no entry has a newer suite.
+        rows: The methods.
+    """
+
+    model: str
+    data: str
+    norm: str
+    eps: float
+    suite: int
+    is_current: bool
+    rows: list[Row]
+
+    @property
+    def radius(self) -> str:
+        """The eps, as filters and headings show it."""
+        return f"{self.eps:g}/255"
+
+    @property
+    def title(self) -> str:
+        """The table's heading."""
+        return f"{self.model}, {self.data}, {'L∞' if self.norm == 'linf' else self.norm}, eps {self.radius}"
+
+
+def read_rows(folder: Path, certified: Certified) -> list[Row]:
+    """Read all entries of a folder; a ValueError names one whose schema or digests are wrong."""
+    rows = []
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        record = read_entry(path)
+        key = record["model"]["sha256"], record["data"]["dataset"], record["method"]["name"]
+        rows += [Row(path.name, record, result, certified.get(key, "")) for result in record["results"]]
+    if not rows:
+        raise ValueError(f"{folder}: no entry there; `python -m stages.submit --all` makes them")
+    return rows
+
+
+def tables_of(rows: list[Row]) -> list[Table]:
+    """Group rows that may be compared; the tables of the newest suite come first."""
+    newest = max(row.record["suite"] for row in rows)
+    tables = []
+    for key, group in groupby(sorted(rows, key=lambda row: (row.table, row.entry)), lambda row: row.table):
+        suite, name, tower, _, title, norm, eps = key
+        model = name.removeprefix("local-dir:").rpartition("/")[2] + (f" + {tower.rpartition('/')[2]}" if tower else "")
+        best_first = sorted(group, key=lambda row: -row.result["adaptive"]["accuracy"])
+        tables.append(Table(model, title, norm, eps, -suite, -suite == newest, best_first))
+    return tables
+
+
+def certified_bounds(found: pd.DataFrame, model: str, dataset: str) -> Certified:
+    """Return the certified accuracies of reports/certified.csv in words, the best noise level for each radius."""
+    radii = [name for name in found.columns if name.startswith("L2 ") and name != "L2 0"]
+    best = found.groupby("method")[radii].max()
+    return {
+        (model, dataset, str(method)): "; ".join(f"{radius}: {wording.percent(line[radius])}" for radius in radii)
+        for method, line in best.iterrows()
+    }
+
+
+def board_csv(tables: list[Table]) -> str:
+    """Return the board as CSV: a line for each row of each table."""
+    lines = []
+    for table in tables:
+        for row in table.rows:
+            line: Record = {name: getattr(table, name) for name in ("model", "data", "norm", "eps", "suite")}
+            line |= {"method": row.record["method"]["name"], "label": row.record["method"]["label"]}
+            for column in ("clean", "oblivious", "adaptive"):
+                accuracy = row.result[column] or {}
+                line |= {column: accuracy.get("accuracy"), f"{column}_low": accuracy.get("low")}
+                line |= {f"{column}_high": accuracy.get("high")}
+            line |= {"gap": None if row.gap is None else round(row.gap, 6), "n": row.record["data"]["n"]}
+            line |= {"cost": row.record["method"]["cost"], "certified": row.certified, "date": row.record["date"]}
+            lines.append(line | {"preset": row.record["method"]["preset"], "entry": row.entry})
+    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+
+
+@as_png
+def front_figure(tables: list[Table]) -> Figure:
+    """Draw a panel for each table: clean accuracy against adaptive worst, crosses 95 % intervals, the front joined."""
+    height = -(-len(tables) // PER_ROW)
+    figure = Figure((INCHES * PER_ROW, INCHES * height), layout="constrained")
+    panels = figure.subplots(height, PER_ROW, squeeze=False).flat
+    names = []
+    for panel, table in zip(panels, tables, strict=False):
+        points = [(row.result["clean"], row.result["adaptive"]) for row in table.rows]
+        front = front_of([(clean["accuracy"], adaptive["accuracy"]) for clean, adaptive in points])
+        panel.plot(*zip(*front, strict=True), color="#b8bfc7", linewidth=1.2, zorder=1)
+        for clean, adaptive in points:
+            panel.hlines(adaptive["accuracy"], clean["low"], clean["high"], color="#0072B2", linewidth=0.8)
+            panel.vlines(clean["accuracy"], adaptive["low"], adaptive["high"], color="#0072B2", linewidth=0.8)
+            panel.plot(clean["accuracy"], adaptive["accuracy"], "o", color="#0072B2", markersize=4.5)
+        percent_axis(panel, "x", "y")
+        panel.set(xlabel="clean accuracy in %", ylabel="adaptive worst in %")
+        panel.set_title(drawable(table.title), fontsize=8)
+        panel.grid(**GRID)
+        labels = [
+            panel.text(clean["accuracy"] - 0.02, adaptive["accuracy"], drawable(row.record["method"]["label"])[:30],
+                       fontsize=7, ha="right")
+            for row, (clean, adaptive) in zip(table.rows, points, strict=True)
+        ]  # fmt: skip
+        names.append((panel, labels, points))
+    for panel in list(figure.axes)[len(tables) :]:
+        panel.remove()
+    figure.draw_without_rendering()  # adjustText needs to know where the marks are
+    for panel, labels, points in names:
+        adjust_text(
+            labels, *([one["accuracy"] for one in axis] for axis in zip(*points, strict=True)), ax=panel, **LABELS
+        )
+    return figure
+
+
+def front_of(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points that no other beats in both accuracies, by ascending first one."""
+    front: list[tuple[float, float]] = []
+    for point in sorted(set(points), reverse=True):
+        if not front or point[1] > front[-1][1]:
+            front.append(point)
+    return front[::-1]
+
+
+def board_html(tables: list[Table], picture: bytes) -> str:
+    """Return the page: tables, the figure, and filters in a script whose digest the page's policy names."""
+    environment = Environment(
+        loader=FileSystemLoader([Path(__file__).parent / "templates", TEMPLATES]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    script = (Path(__file__).parent / "templates/filters.js").read_text(encoding="utf-8")
+    return environment.get_template("leaderboard.html.j2").render(
+        tables=tables,
+        picture=b64encode(picture).decode(),
+        script=Markup(script),  # noqa: S704 - a file of ours
+        script_digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        percent=wording.percent,
+    )

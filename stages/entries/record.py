@@ -1,0 +1,152 @@
+"""Read and write the parts of an entry: `entry.json`, the outcome of each image, and the files with their digests."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from stages.report.statistics import DIGITS, wilson
+from stages.storage.parquet import checksum_of, read_table, write_table
+
+ENTRY, OUTCOMES, PROMPTS = "entry.json", "outcomes.parquet", "prompts.safetensors"
+SCHEMA = Path(__file__).parent / "entry.schema.json"
+ENTRIES = Path("entries")  # folder of the committed entries
+LARGEST = 1_000_000  # bytes of entry.json
+WITHSTOOD, CLEAN = "", "clean"  # in `fell_to`; any other value is the name of a threat
+COLUMNS = (
+    pa.field("id", pa.string()),
+    pa.field("label", pa.int64()),
+    pa.field("eps", pa.float64()),
+    pa.field("fell_to", pa.string()),
+)
+Record = dict[str, Any]
+
+
+@cache
+def validator() -> Draft202012Validator:
+    """Return what checks a record against the schema."""
+    return Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def read_entry(folder: Path) -> Record:
+    """Read the record of an entry and compare the digests of all of its files.
+
+    Raises:
+        ValueError: If the record is missing, is no JSON, does not fit the schema, or a file is missing, is one too many
+            or has another digest.
+    """
+    path = folder / ENTRY
+    if not path.is_file() or path.is_symlink():
+        raise ValueError(f"{path}: missing; an entry is a folder that `python -m stages.submit` has written")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path}: {path.stat().st_size} bytes; at most {LARGEST} are allowed")
+    try:
+        record = json.loads(path.read_bytes(), parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: no valid JSON ({error}); pack the entry again") from error
+    if (fault := best_match(validator().iter_errors(record))) is not None:
+        raise ValueError(f"{path}: {fault.json_path}: {fault.message[:300]}; see {SCHEMA.name}")
+    check_files(folder, record["files"])
+    return record
+
+
+def refuse_constant(name: str) -> None:
+    """Refuse what Python reads but JSON does not have: NaN and infinities."""
+    raise ValueError(f"{name} is no number")
+
+
+def check_files(folder: Path, stated: dict[str, str]) -> None:
+    """Refuse an entry whose files are not those that its record states."""
+    found = digests_of(folder)
+    for name in sorted(stated.keys() | found.keys()):
+        if name not in found:
+            raise ValueError(f"{folder / name}: missing, though {ENTRY} states it; the entry is incomplete")
+        if name not in stated:
+            raise ValueError(f"{folder / name}: {ENTRY} does not state this file; remove it")
+        if found[name] != stated[name]:
+            raise ValueError(
+                f"{folder / name}: damaged or changed, its sha256 is {found[name]}, {stated[name]} is stated"
+            )
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file of an entry but the record; refuse links, which could lead anywhere."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path}: no regular file; an entry has files and folders only")
+        if path.is_file() and name != ENTRY:
+            digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Complete a record by the digests of what is in the folder, and write it.
+
+    Raises:
+        ValueError: If it does not fit the schema.
+    """
+    outcomes = checksum_of(folder / OUTCOMES)
+    record = {**record, "outcomes_sha256": outcomes, "files": digests_of(folder)}
+    if (fault := best_match(validator().iter_errors(record))) is not None:
+        raise ValueError(f"no entry can be made: {fault.json_path}: {fault.message[:300]}")
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / ENTRY).write_text(text + "\n", encoding="utf-8")
+
+
+def write_outcomes(folder: Path, outcomes: pd.DataFrame) -> None:
+    """Write the outcome of each image at each eps: id, label, eps, fell_to."""
+    table = pa.Table.from_pandas(outcomes[[field.name for field in COLUMNS]], pa.schema(COLUMNS), preserve_index=False)
+    write_table(folder / OUTCOMES, [table], {})
+
+
+def read_outcomes(folder: Path, record: Record) -> pd.DataFrame:
+    """Read the outcomes; refuse those of other eps, of an image twice, or of a threat that the record does not have."""
+    path = folder / OUTCOMES
+    table, _ = read_table(path, *COLUMNS)
+    if checksum_of(path) != record["outcomes_sha256"]:
+        raise ValueError(f"{path}: its rows are not those whose digest {ENTRY} states")
+    outcomes = table.to_pandas()
+    threats = {result["eps"]: {WITHSTOOD, CLEAN, *result["threats"]} for result in record["results"]}
+    if len(threats) != len(record["results"]):
+        raise ValueError(f"{folder / ENTRY}: two results of one eps")
+    for eps, rows in outcomes.groupby("eps"):
+        unknown = set(rows["fell_to"]) - threats.get(eps, set())
+        if unknown:
+            raise ValueError(f"{path}: eps {eps:g}: {ENTRY} has no threat {min(unknown)!r}")
+    for eps in threats:
+        ids = outcomes.loc[outcomes["eps"] == eps, "id"]
+        if ids.duplicated().any():
+            raise ValueError(f"{path}: eps {eps:g}: image {ids[ids.duplicated()].iloc[0]!r} is there twice")
+        if len(ids) != record["data"]["n"]:
+            raise ValueError(f"{path}: eps {eps:g}: {len(ids)} images, n = {record['data']['n']} is stated")
+    return outcomes
+
+
+def accuracies_of(fell_to: pd.Series, strongest_oblivious: str | None) -> Record:
+    """Return the accuracies of one eps, with their 95 % Wilson intervals, from what each image fell to.
+
+    An image that fell to the strongest oblivious threat counts as fallen to the adaptive attacker, too.
+    """
+    clean, withstood = fell_to != CLEAN, fell_to == WITHSTOOD
+    oblivious = clean & (fell_to != strongest_oblivious) if strongest_oblivious else None
+    return {
+        "clean": share(clean),
+        "oblivious": None if oblivious is None else share(oblivious),
+        "adaptive": share(withstood),
+    }
+
+
+def share(right: pd.Series) -> dict[str, float]:
+    """Return the share of images that are right, and its interval."""
+    accuracy = float(np.mean(right))
+    low, high = wilson(accuracy, len(right))
+    return {"accuracy": round(accuracy, DIGITS), "low": round(float(low), DIGITS), "high": round(float(high), DIGITS)}

@@ -1,0 +1,38 @@
+"""preset: run the setting of a paper, and print its number, ours under its attack, and ours under the suite.
+
+    python -m stages.preset fap --embedded
+
+A tool, no stage: it calls `dvc exp run`. presets/README.md says what each preset needs.
+"""
+
+import argparse
+import subprocess
+import sys
+
+from stages.entries.presets import compared, read_metrics, read_preset
+from stages.runtime.cli import errors_as_messages
+from stages.runtime.params import load_params
+from stages.runtime.startup import resume_garbage_collection
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a preset and print the three numbers side by side."""
+    resume_garbage_collection()
+    parser = argparse.ArgumentParser(prog="python -m stages.preset", description=__doc__.split("\n\n")[0])
+    parser.add_argument("name", help="a file of presets/ without its ending")
+    parser.add_argument("--embedded", action="store_true", help="on data and a model of the repository")
+    parser.add_argument("-S", dest="changes", action="append", default=[], help="further changes to params.yaml")
+    options = parser.parse_args(arguments)
+    with errors_as_messages(parser.prog):
+        preset = read_preset(options.name)
+    changes = [*preset.changes(embedded=options.embedded), *options.changes]
+    command = [sys.executable, "-m", "dvc", "exp", "run", *(word for change in changes for word in ("-S", change))]
+    if status := subprocess.run(command, check=False).returncode:  # noqa: S603 - no shell takes part
+        sys.exit(status)
+    print(f"\n{preset.paper}, robust accuracy in %")
+    print(compared(preset, read_metrics(), load_params().datasets).to_string())
+    print(f"Theirs: {preset.published.place}.\nHere {preset.differs}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""submit: pack a method that the pipeline has evaluated as an entry of the leaderboard.
+
+    python -m stages.submit fashion/all/tune_bank/advpt my_entry
+    python -m stages.submit --all
+
+A tool, no stage. An entry is a folder: the record `entry.json`, the method's prompts, the outcome of each image, and
+the attacked images that the method fell to.
+"""
+
+import argparse
+from pathlib import Path
+
+from stages.entries.pack import PLACE, git_facts, pack
+from stages.entries.record import ENTRIES
+from stages.report.inputs import methods_of
+from stages.runtime.cli import errors_as_messages
+from stages.runtime.params import Params, load_params
+from stages.runtime.startup import resume_garbage_collection
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Pack one method, or all of params.yaml."""
+    resume_garbage_collection()
+    parser = argparse.ArgumentParser(prog="python -m stages.submit", description=__doc__.split("\n\n")[0])
+    parser.add_argument("method", nargs="?", help="<data set>/<study>/<group>/<method>, as under data/prompts")
+    parser.add_argument("out", nargs="?", type=Path, help="folder of the entry")
+    parser.add_argument("--all", action="store_true", help=f"every method of params.yaml, to {ENTRIES}/")
+    parser.add_argument("--preset", help="name of the preset that the method belongs to")
+    options = parser.parse_args(arguments)
+    place = tuple((options.method or "").split("/"))
+    if options.all == bool(options.method) or (options.method and (options.out is None or len(place) != 4)):
+        parser.error("give <data set>/<study>/<group>/<method> and a folder, or --all")
+    with errors_as_messages(parser.prog):
+        params, made_at = load_params(), git_facts()
+        chosen = everything(params) if options.all else {place: options.out}
+        for method, out in chosen.items():
+            record = pack(method, out, params, made_at=made_at, preset=options.preset)
+            found = ", ".join(f"eps {one['eps']:g} {one['adaptive']['accuracy']:.3f}" for one in record["results"])
+            print(f"wrote {out}, n = {record['data']['n']}, adaptive worst: {found}", flush=True)
+
+
+def everything(params: Params) -> dict[PLACE, Path]:
+    """Return all methods of the first data set with all of its classes, and the folders of their entries."""
+    tower, dataset = params.model.name.rpartition("/")[2].lower(), params.datasets[0]
+    methods = methods_of(params, "all")
+    return {(dataset, "all", one.group, one.name): ENTRIES / f"{dataset}-{tower}-{one.name}" for one in methods}
+
+
+if __name__ == "__main__":
+    main()

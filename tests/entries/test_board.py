@@ -1,0 +1,125 @@
+"""The leaderboard: what stands in which table and in which order, and the page in a real browser."""
+
+import copy
+import json
+import re
+import subprocess
+from html import escape, unescape
+from io import StringIO
+
+import pandas as pd
+import pytest
+
+from stages.entries.board import Row, board_csv, board_html, certified_bounds, front_figure, front_of, tables_of
+from stages.entries.record import ENTRIES, read_entry
+from tests.browser import CHROMIUM, NOWHERE, OPTIONS
+from tests.imports import ROOT
+from tests.report.test_in_a_browser import WIDTHS, asked_for, looked_at
+
+HOSTILE = "</script><script>document.title='pwned'</script><img src=http://example.org/a.png>"
+RECORD = read_entry(ROOT / ENTRIES / "fashion-tiny-clip-advpt")
+TRY = """
+addEventListener('load', () => {
+  const page = document.querySelector('iframe').contentDocument;
+  const shown = () => [...page.querySelectorAll('table[data-model]')].filter(one => one.offsetHeight).map(
+    table => [...table.tBodies[0].rows].filter(row => row.offsetHeight).length);
+  const choose = (name, value) => {
+    const control = page.querySelector(`[data-filter=${name}]`);
+    control.value = value;
+    control.dispatchEvent(new Event('input'));
+    const found = shown();
+    control.value = '';
+    control.dispatchEvent(new Event('input'));
+    return found;
+  };
+  document.body.textContent = JSON.stringify({all: shown(), method: choose('method', 'METHOD 1'),
+    eps: choose('eps', '8/255'), suite: choose('suite', '1'), none: choose('method', 'nothing'), again: shown()});
+});
+"""
+
+
+def row(label: str, adaptive: float, *, suite: int = 2, eps: float = 4, clean: float = 0.9, model: str = "m") -> Row:
+    record = copy.deepcopy(RECORD)
+    record["method"]["label"], record["suite"], record["model"]["name"] = label, suite, model
+    result = copy.deepcopy(record["results"][0]) | {"eps": eps}
+    result["adaptive"], result["clean"] = (
+        {"accuracy": share, "low": max(0, share - 0.1), "high": min(1, share + 0.1)} for share in (adaptive, clean)
+    )
+    result["oblivious"]["accuracy"] = 0.8
+    return Row(f"entry-{label}", record, result, "")
+
+
+ROWS = [
+    row("method 1", 0.3),
+    row("method 2", 0.5, clean=0.8),
+    row("method 3", 0.9, suite=1),
+    row("method 4", 0.1, eps=8),
+]
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    tables = tables_of([*ROWS, row(HOSTILE, 0.2)])
+    return board_html(tables, front_figure([table for table in tables if table.is_current]))
+
+
+def test_suites_are_never_mixed_and_the_most_robust_method_is_first():
+    tables = tables_of(ROWS)
+    assert [(table.suite, table.eps, table.is_current) for table in tables] == [
+        (2, 4, True),
+        (2, 8, True),
+        (1, 4, False),
+    ]
+    assert [one.record["method"]["label"] for one in tables[0].rows] == ["method 2", "method 1"]
+    assert tables[0].rows[0].gap == pytest.approx(0.3)
+
+
+def test_models_have_tables_of_their_own():
+    assert len(tables_of([row("a", 0.3), row("b", 0.4, model="n")])) == 2
+
+
+def test_the_front_by_hand():
+    assert front_of([(0.9, 0.3), (0.8, 0.5), (0.7, 0.4), (0.9, 0.2)]) == [(0.8, 0.5), (0.9, 0.3)]
+
+
+def test_the_better_noise_level_is_the_certified_bound():
+    found = pd.DataFrame({"method": ["m", "m"], "L2 0": [0.5, 0.4], "L2 0.1": [0.3, 0.2], "L2 0.5": [0.0, 0.1]})
+    assert certified_bounds(found, "sha", "data") == {("sha", "data", "m"): "L2 0.1: 30.0; L2 0.5: 10.0"}
+
+
+def test_the_committed_board_is_that_of_the_committed_entries():
+    committed = pd.read_csv(ROOT / "reports/leaderboard.csv")
+    rows = [
+        Row(path.name, record, result, "")
+        for path in sorted((ROOT / ENTRIES).iterdir())
+        for record in [read_entry(path)]
+        for result in record["results"]
+    ]
+    columns = ["entry", "eps", "suite", "clean", "oblivious", "adaptive", "gap", "n"]
+    pd.testing.assert_frame_equal(pd.read_csv(StringIO(board_csv(tables_of(rows))))[columns], committed[columns])
+
+
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian: apt-get install chromium)")
+
+
+@in_a_browser
+@pytest.mark.parametrize("which", ["hostile", "committed"])
+def test_the_page_is_silent_alone_and_as_wide_as_its_window(html, tmp_path, which):
+    page = html if which == "hostile" else (ROOT / "reports/leaderboard.html").read_text(encoding="utf-8")
+    frames, console = looked_at(page, tmp_path)
+    assert console == [] and asked_for(tmp_path) == []
+    assert tuple(frame["width"] for frame in frames) == WIDTHS
+    for frame in frames:
+        assert frame["needed"] <= frame["room"] and frame["cut"] == frame["overflowing"] == []
+        assert frame["pictures"] and all(frame["pictures"])
+
+
+@in_a_browser
+def test_filters_work(html, tmp_path):
+    around = tmp_path / "around.html"
+    frame = f'<iframe srcdoc="{escape(html)}" width="1000" height="900"></iframe>'
+    around.write_text(f'<!doctype html><meta charset="utf-8"><body>{frame}<script>{TRY}</script>', encoding="utf-8")
+    command = [CHROMIUM, *OPTIONS, NOWHERE, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", around.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    found = json.loads(unescape(re.search("<body>(.*)</body>", done.stdout, re.DOTALL)[1]))
+    assert found == {"all": [3, 1, 1], "method": [1], "eps": [1], "suite": [1], "none": [], "again": [3, 1, 1]}

@@ -1,0 +1,106 @@
+"""`python -m stages.verify`: archives, exit statuses and JSON; nothing is written outside a temporary folder."""
+
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from stages import verify
+from stages.entries.archive import unpacked
+from stages.entries.record import ENTRIES
+from tests.entries.changed import Copy
+from tests.imports import ROOT
+
+ENTRY = ROOT / ENTRIES / "fashion-tiny-clip-advpt"
+
+
+def status(*arguments):
+    with pytest.raises(SystemExit) as end:
+        verify.main([str(argument) for argument in arguments])
+    return end.value.code
+
+
+@pytest.mark.parametrize("kind", ["gztar", "zip"])
+@pytest.mark.parametrize("inside", [".", ENTRY.name])
+def test_a_good_archive(tmp_path, capsys, kind, inside):
+    top = ENTRY if inside == "." else ENTRY.parent
+    archive = shutil.make_archive(str(tmp_path / "entry"), kind, top, inside)
+    assert status(archive, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["valid"] and found["record"]["method"]["name"] == "advpt"
+
+
+def test_statuses(tmp_path, capsys):
+    assert status(ENTRY) == 0
+    copy = Copy(tmp_path / "entry")
+    copy.result["adaptive"]["accuracy"] = 0.9
+    assert status(copy.sign()) == 1
+    captured = capsys.readouterr()
+    assert "allow no more than" in captured.err and "Traceback" not in captured.err
+    assert status(copy.folder, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["valid"] is False
+    assert status(tmp_path / "nowhere") == 2
+    assert status() == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["../entry.json", "/entry.json", "a/../../entry.json", "C:\\entry.json", "a\x1b[31m", ".hidden", "a//b"]
+)
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_hostile_names(tmp_path, name, kind):
+    path = archive_of({name: b"{}"}, tmp_path / f"outer/entry.{kind}")
+    with pytest.raises(ValueError, match="in the archive"), unpacked(path):
+        pass
+    assert [one.name for one in tmp_path.iterdir()] == ["outer"]
+
+
+def test_a_link_in_a_tar(tmp_path):
+    path = tmp_path / "entry.tar"
+    with tarfile.open(path, "w") as archive:
+        link = tarfile.TarInfo("entry.json")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(ValueError, match="no regular file"), unpacked(path):
+        pass
+
+
+def test_a_name_twice(tmp_path):
+    path = tmp_path / "entry.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("entry.json", "{}")
+        archive.writestr("Entry.json", "{}")
+    with pytest.raises(ValueError, match="twice"), unpacked(path):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["gztar", "zip"])
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.99])
+def test_a_truncated_archive(tmp_path, kind, share):
+    path = tmp_path / "cut"
+    whole = Path(shutil.make_archive(str(tmp_path / "entry"), kind, ENTRY)).read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert status(path) == 1
+
+
+def test_an_archive_without_an_entry(tmp_path):
+    with pytest.raises(ValueError, match=r"0 files entry.json"), unpacked(archive_of({"a": b""}, tmp_path / "e.zip")):
+        pass
+
+
+def archive_of(files, path):
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
