@@ -40,7 +40,7 @@ def prompt_figure(prompts: list[PixelPrompt]) -> Figure:
         pictures = {
             f"{prompt.title}\nthe prompt (±{largest:.2f})": scaled(prompt.pixels),
             "an image": clean,
-            "image + prompt, clipped\nto be shown": np.clip(clean + prompt.pixels.transpose(1, 2, 0), 0, 1),
+            "image + prompt\n(clipped here only)": np.clip(clean + prompt.pixels.transpose(1, 2, 0), 0, 1),
         }
         for panel, (title, picture) in zip(row, pictures.items(), strict=False):
             panel.imshow(picture, interpolation="nearest")
@@ -65,6 +65,7 @@ def draw_cosines(panel: Axes, effect: pd.DataFrame, *, prompted: bool) -> None:
     for column, (label, colour) in SERIES.items():
         bins = np.linspace(low, 1, BINS + 1).tolist()
         panel.hist(rows[column], bins, color=colour, alpha=0.7, label=f"{label}: mean {rows[column].mean():.2f}")
-    panel.set(title="with the prompt" if prompted else "without", xlabel="cosine to the clean image", yticks=[])
+    title = "with the prompt" if prompted else "without the prompt"
+    panel.set(title=title, xlabel="cosine to the clean image", yticks=[], ylim=(0, 1.35 * panel.get_ylim()[1]))
     panel.legend(loc="upper left", fontsize=6.5)
     panel.grid(**GRID)

@@ -1,20 +1,24 @@
 """Prompts tuned on images attacked through them: against a plain loop, a known optimum, and themselves."""
 
 import copy
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import open_clip
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.adversarial import curve_of, prompt_file, tune_seed
+from stages.adversarial import curve_of, effect_of, prompt_file, tune_seed
 from stages.attacks.noise import ImageNoise
 from stages.crafting.adversarial import Tuning
 from stages.defences.victim import Victim
+from stages.evaluation.prompt_effect import effect_table
 from stages.models.clip import Clip
 from stages.prompts.adversarial import learner_of
 from stages.prompts.generators import tuning_generators
@@ -352,3 +356,58 @@ def test_a_frame_has_the_stated_width(clip, images, frame, free):
 def test_a_frame_wider_than_the_image_is_refused(clip, images):
     with pytest.raises(ValueError, match=r"frame: 16 px; .* the 32 px of this model's images has 1 to 15 px; null is"):
         tuning_of(clip, images, frame=16)
+
+
+def test_the_effect_of_a_prompt_compares_attacks_through_it_and_through_the_plain_model(clip, images):
+    """A prompt of zeros has none; the attack takes features further than the images of a class lie apart by chance."""
+    tuning, generators = tuning_of(clip, images, epochs=1)
+    file = prompt_file([tuned(tuning, generators, index) for index in range(2)], tuning, NAMES, {})
+    without, with_prompt = (table.to_pandas() for table in effect_of(tuning, file))
+    assert not without["prompted"].any() and with_prompt["prompted"].all() and len(without) == len(with_prompt) == 100
+    assert (without["attacked"] != with_prompt["attacked"]).mean() > 0.9 and without["attacked"].max() < 1 - 1e-4
+    plain, same = (table.to_pandas() for table in effect_of(tuning, replace(file, pixels=0 * file.pixels)))
+    assert plain.drop(columns="prompted").equals(same.drop(columns="prompted"))
+    assert plain.equals(without)
+
+
+def test_the_effect_of_two_images_by_hand():
+    clean, attacked = np.array([[2.0, 0], [0, 1]]), np.array([[3.0, 3], [0, 5]])
+    table = effect_table(True, clean, attacked, np.array([0, 1])).to_pandas()
+    assert table["attacked"].tolist() == pytest.approx([0.5**0.5, 1], abs=1e-6)
+    assert table["others"].tolist() == [0, 0] and table["prompted"].all()
+
+
+def embedded(split, count):
+    """The first images of the embedded Fashion-MNIST, and its class names."""
+    folder = load_params().model.name  # the data lies beside the model
+    rows = pq.read_table(Path(folder.removeprefix("local-dir:")).parent / f"fashion/{split}.parquet")
+    names = json.loads(rows.schema.metadata[b"provenance"])["class_names"]
+    first = rows.slice(0, count).to_pylist()
+    pixels = np.stack([np.frombuffer(row["image"], np.uint8).reshape(28, 28) for row in first])
+    pixels = np.repeat(np.pad(pixels, ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=-1)
+    return Images([row["id"] for row in first], np.array([row["label"] for row in first]), pixels), names
+
+
+def test_tuning_on_shuffled_labels_gives_nothing(clip):
+    """With the right labels the same tuning gains under attack, so that the test can fail."""
+    images, names = embedded("train", 400)
+    test, _ = embedded("test", 200)
+    settings = AdvVp(kind="adv_vp", **{**SHORT, "epochs": 4, "lr": 0.03, "batch_size": 50}).model_dump()
+    shuffled = replace(images, labels=np.random.default_rng(0).permutation(images.labels))
+
+    def accuracy(tuning, pixels):
+        text = tuning.learner.text_features({})
+        tuning = replace(tuning, settings={**settings, "clean_fraction": 0.0})
+        attacked = tuning.attacked(test, {"pixels": pixels}, text, key="test")
+        features, _ = tuning.image_gradients(attacked, test, {"pixels": pixels}, text)
+        return (tuning.logits(features[:, -1], text, {}).argmax(-1).numpy() == test.labels).mean()
+
+    found = []
+    for training in (images, shuffled):
+        generators = tuning_generators(0, 1)
+        learner = learner_of(settings, names, TEMPLATE, clip, generators)
+        tuning = Tuning(learner, clip, settings, training, 0, CPU, RUNTIME)
+        found.append(accuracy(tuning, torch.tensor(tuned(tuning, generators).arrays["pixels"])))
+    right, by_chance, untuned = *found, accuracy(tuning, learner.initial["pixels"][0])
+    assert right > untuned + 0.1
+    assert by_chance <= untuned + 0.02

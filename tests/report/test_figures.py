@@ -18,6 +18,7 @@ from stages.report.eps_figure import eps_figure
 from stages.report.figures import interpretation_pictures, mean_drift, nearer_than_random
 from stages.report.gallery import examples_of, sample_of, scaled_difference
 from stages.report.pca_figure import draw_texts, share_of
+from stages.report.prompt_figure import PixelPrompt, draw_cosines, prompt_figure, scaled
 from stages.report.style import looks_of
 from stages.report.tables import tuning_table
 from stages.report.tokens_figure import draw_tokens, drawn_lines
@@ -309,3 +310,26 @@ def test_the_legend_of_the_pca_names_the_methods_that_are_drawn():
     panel = Figure().subplots()
     draw_texts(panel, table, METHODS)
     assert [text.get_text() for text in panel.legend().get_texts()] == [METHODS[0].label, METHODS[2].label]
+
+
+# Pixel prompts
+
+
+def test_a_prompt_is_scaled_around_grey():
+    pixels = np.zeros((3, 2, 2), np.float32)
+    pixels[0, 0, 1], pixels[2, 1, 0] = -0.4, 0.2
+    picture = scaled(pixels)
+    assert picture[0, 1].tolist() == pytest.approx([0, 0.5, 0.5]) and picture[1, 0, 2] == pytest.approx(0.75)
+    assert (scaled(0 * pixels) == 0.5).all()
+
+
+def test_cosines_are_those_with_the_prompt_or_without(coarse):
+    effect = pd.DataFrame({"prompted": [False, False, True], "attacked": [0.1, 0.3, 0.9], "others": [-0.1, 0.1, 0.05]})
+    panels = Figure().subplots(1, 2)
+    for panel, prompted in zip(panels, (False, True), strict=True):
+        draw_cosines(panel, effect, prompted=prompted)
+    legends = [[text.get_text().split(": ")[1] for text in panel.legend_.get_texts()] for panel in panels]
+    assert legends == [["mean 0.20", "mean 0.00"], ["mean 0.90", "mean 0.05"]]
+    assert [sum(bar.get_height() for bar in panel.patches) for panel in panels] == [4, 2]
+    prompt = PixelPrompt("tiny, <b>$x$", np.zeros((3, 4, 4), np.float32), effect, np.zeros((4, 4, 3), np.uint8))
+    assert prompt_figure([prompt, prompt]) == prompt_figure([prompt, prompt])

@@ -148,7 +148,7 @@ REFUSED = {
     ),
     "assessed method": ("assess.method", "tune_bank/cop", "methods: no tune_bank/cop; there are: zero_shot/zero_shot"),
     "assessed group": ("assess.method", "advpt", r"assess\.method: .*pattern"),
-    "adversarial kind": (ADVERSARIAL, attacked("vp"), r"adversarial\.tuned: .*'vp'.*'adv_vp', 'apt', 'adv_vlp'"),
+    "adversarial kind": (ADVERSARIAL, attacked("vp"), r"adversarial\.tuned: .*'vp'.*'adv_vp', 'apt', 'moapt'"),
     "adversarial without a kind": (ADVERSARIAL, {"eps": [4]}, r"adversarial\.tuned: .*'kind'"),
     "adversarial without eps": (ADVERSARIAL, {"kind": "apt"}, r"adversarial\.tuned\.eps: Field required"),
     "adversarial no eps": (ADVERSARIAL, attacked() | {"eps": []}, r"adversarial\.tuned\.eps: .*at least 1"),
