@@ -7,6 +7,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 

@@ -190,6 +190,43 @@ def by_method(read: Read, name: str, columns: Sequence[str]) -> str:
     return table(["method", *head], rows)
 
 
+def towers(read: Read) -> str:
+    """Return accuracies of all methods on other models and data, at the eps of each."""
+    lines = read_csv(read, "reports/towers.csv")
+    eps = lines["threat"].str.extract(r"worst_eps(\d+)", expand=False)
+    rows = []
+    for model, of_model in lines.groupby("model", sort=False):
+        found = of_model.set_index(["threat", "method"])
+        radius = eps[of_model.index].dropna().iloc[0]
+        for method in of_model["method"].unique():
+            cells = [spread(*found.loc[(threat, method), ["accuracy", "std"]]) for threat in ("clean", "pgd")]
+            attacked = found.loc[("suite", method)]
+            against = "" if pd.isna(attacked["p_reference"]) else p_value(attacked["p_reference"])
+            rows.append([model, radius, method, *cells, percent(attacked["accuracy"]), against])
+    head = [
+        "model",
+        "eps",
+        "method",
+        "clean, n = 1000",
+        "oblivious, n = 1000",
+        "adaptive, n = 500",
+        "against hand-written",
+    ]
+    return table(head, rows)
+
+
+def pixel_prompt(read: Read) -> str:
+    """Return how variants of a pixel prompt do on validation images, beside the hand-written prompt."""
+    lines = read_csv(read, "reports/pixel_prompt.csv")
+    found = [name.removeprefix("tuned, ") for name in lines.columns if name.startswith("tuned, ")]
+    rows = []
+    for _, line in lines.iterrows():
+        pairs = [(line[f"hand-written, {name}"], line[f"tuned, {name}"]) for name in found]
+        cells = ("" if pd.isna(tuned) else f"{by_hand:.1f} / {tuned:.1f}" for by_hand, tuned in pairs)
+        rows.append([line["variant"], *cells])
+    return table(["variant", *found], rows)
+
+
 def sweep(read: Read) -> str:
     """Return what experiments with the bank and with tuning have found."""
     lines = read_csv(read, "reports/sweep.csv")
@@ -286,6 +323,8 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "threats": threats,
         "refreshed": refreshed,
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
+        "towers": towers,
+        "pixel-prompt": pixel_prompt,
         "certified": certified,
         "test-time": partial(by_method, name="test_time", columns=TEST_TIME),
         "sweep": sweep,
