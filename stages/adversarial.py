@@ -15,9 +15,9 @@ from stages.crafting.adversarial import Progress, Tuning
 from stages.crafting.batching import fitting
 from stages.datasets.card import Card, read_card
 from stages.datasets.ranking import balanced_ranking
-from stages.evaluation.prompt_effect import effect_table
 from stages.evaluation.study import study_labels, study_title
 from stages.evaluation.subset import part_of
+from stages.interpretation.prompt_effect import effect_table
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.prompts.adversarial import learner_of, text_arrays

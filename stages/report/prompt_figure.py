@@ -19,7 +19,7 @@ class PixelPrompt(NamedTuple):
     Attributes:
         title: Data set and label of the method.
         pixels: (3, H, W), in units of the pixel range.
-        effect: The rows of `evaluation.prompt_effect.effect_table`, with the prompt and without.
+        effect: The rows of `interpretation.prompt_effect.effect_table`, with the prompt and without.
         image: A clean image (H, W, 3), uint8.
     """
 

@@ -18,7 +18,7 @@ from stages.adversarial import curve_of, effect_of, prompt_file, tune_seed
 from stages.attacks.noise import ImageNoise
 from stages.crafting.adversarial import Tuning
 from stages.defences.victim import Victim
-from stages.evaluation.prompt_effect import effect_table
+from stages.interpretation.prompt_effect import effect_table
 from stages.models.clip import Clip
 from stages.prompts.adversarial import learner_of
 from stages.prompts.generators import tuning_generators
