@@ -219,7 +219,7 @@ def test_another_model_in_the_parameters_is_said_and_changes_nothing(tmp_path, p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere", "photos"), "nowhere/prompts.safetensors: missing"),
+        (("nowhere/at/all", "photos"), "nowhere/at/all/prompts.safetensors: missing"),
         ((ADVPT, "nowhere"), "nowhere: missing; an image file or a folder"),
         ((ADVPT, "empty"), "empty: no files in this folder"),
         ((ADVPT, "mixed"), "mixed/notes.txt: no whole image"),
