@@ -99,6 +99,8 @@ def reading(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: damaged, it is empty; {REMEDY}")
     try:
         yield
+    except MemoryError:  # Arrow's is one of BROKEN, too, and says nothing about the file
+        raise
     except BROKEN as error:
         raise ValueError(f"{path}: damaged, or of another kind ({error!r}); {REMEDY}") from error
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from stages.storage.checksum import TableChecksum
+from stages.storage.checksum import TableChecksum, reading
 from stages.storage.parquet import checksum_of, read_table, write_table
 
 TABLE = pa.table(
@@ -63,3 +63,9 @@ def test_it_tells_apart_what_would_be_the_same_bytes():
 def test_a_kind_of_column_that_has_no_checksum_is_refused():
     with pytest.raises(ValueError, match="there is no checksum for columns of list"):
         checksum(pa.table({"a": [[1], []]}))
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path):
+    (tmp_path / "file").write_bytes(b"whole")
+    with pytest.raises(pa.ArrowMemoryError), reading(tmp_path / "file"):
+        raise pa.ArrowMemoryError("malloc of size 10240 failed")
