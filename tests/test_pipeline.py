@@ -63,11 +63,18 @@ def test_a_fresh_clone_without_threats_makes_its_report(project, tmp_path):
 
 
 def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_renamed(project, tmp_path):
-    """`dvc exp run` and `dvc checkout` both remove what DVC has made and no stage makes any more."""
+    """A new data set reruns nothing that exists.
+
+    `dvc exp run` and `dvc checkout` both remove what DVC has made and no stage makes any more.
+    """
     first = clone_of(project, tmp_path / "first", cache=project.folder / ".dvc/cache")
     defended = {"advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 4}}}
     first.change(datasets=["fashion", "fashion2"], methods__defended=defended)
-    first.repro()
+    old = {name for name in first.repro("--no-run-cache") if "@fashion2" not in name}
+    place = "defended-defended-advpt_bits"
+    judged = {f"evaluate-{place}", f"attack-adaptive-{place}-adaptive_eps4"}
+    assert old == {"defend-advpt_bits", *judged, "interpret", "model-card", "plot"}
+    assert set(json.loads((first.folder / "reports/metrics.json").read_text())) == {"fashion", "fashion2"}
     commit(first, "more")
     fewer = {"black_box": yaml.load(first.folder / "params.yaml")["oblivious"]["transfer_eps8"]}
     mine = first.folder / "data/predictions/fashion/of_mine.csv"
