@@ -9,7 +9,7 @@ from functools import partial
 import pandas as pd
 
 from stages.evaluation.study import study_title
-from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results
+from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results, checks_of_suite
 from stages.report.classes import classes_table
 from stages.report.facts import Facts, facts_table
 from stages.report.figures import (
@@ -114,7 +114,12 @@ def classes_of(study: Study, threats: list[Threat]) -> pd.DataFrame:
 def checks_on(study: Study, measured: pd.DataFrame, method: Method) -> list[Check]:
     """Return all checks of the attacks on one data set."""
     surrogates = read_surrogates(study.dataset, study.threats)
-    return [*checks_of(measured), *checks_of_results(study.predictions, study.threats, surrogates, method=method)]
+    about = (study.predictions, study.threats)
+    return [
+        *checks_of(measured),
+        *checks_of_suite(measured, *about, method=method),
+        *checks_of_results(*about, surrogates, method=method),
+    ]
 
 
 def sample_on(study: Study, threats: list[Threat], method: Method, count: int) -> Sample:
