@@ -13,7 +13,8 @@ from tqdm import tqdm
 from stages.runtime.startup import exit_at_once, resume_garbage_collection
 
 Item = TypeVar("Item")
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "_ALLOC_FAILED")
+NO_MEMORY = ("out of memory", "can't allocate memory", "Cannot allocate memory", "not enough memory", "bad_alloc",
+             "_ALLOC_FAILED")  # fmt: skip
 tqdm.monitor_interval = 0  # no monitor thread: if memory is short, Python waits forever for it to start
 
 
