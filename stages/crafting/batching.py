@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from stages.models.device import largest_batch
-from stages.runtime.cli import is_out_of_memory, progress
+from stages.runtime.cli import progress
 from stages.runtime.cores import available_cores
 from stages.runtime.params import Runtime
 from stages.storage.images import Images
+from stages.storage.memory import is_out_of_memory
 
 Encoder = Callable[[Tensor], Tensor]
 SMALLEST_BATCH = 32  # matrix products of fewer rows take other kernels, whose sums differ in the last bit

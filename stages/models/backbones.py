@@ -19,8 +19,8 @@ from stages.models.digests import file_digest
 from stages.models.hub import PATIENCE, hub_file
 from stages.models.image_tower import optimize_for_input_gradients
 from stages.models.weights import HUB, LOCAL, find_source
-from stages.runtime.cli import is_out_of_memory
 from stages.runtime.startup import import_open_clip, import_timm, without_compiler
+from stages.storage.memory import is_out_of_memory
 
 Pretrained = str | bool | None
 SMALL = 32  # pixels; a torchvision model that takes no images as small as this always gets them at its own size

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stages.runtime.cli import is_out_of_memory
+from stages.storage.memory import is_out_of_memory
 
 TEXT, IMAGE = "token_embedding.weight", ("conv1.weight", "class_embedding", "patch_embed.proj.weight")
 OPEN_CLIP_LOOKS = ("", "state_dict")  # keys of a checkpoint under which open_clip finds a model's weights

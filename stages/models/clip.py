@@ -17,8 +17,8 @@ from stages.models.image_tower import encode_with_tokens, optimize_for_input_gra
 from stages.models.supported import check_configuration, check_end, check_repeats
 from stages.models.visual_weights import lay_over, read_image_tower
 from stages.models.weights import LOCAL, find_source, local_name, read_configuration
-from stages.runtime.cli import is_out_of_memory
 from stages.runtime.startup import import_open_clip, import_timm
+from stages.storage.memory import is_out_of_memory
 
 
 class Clip(nn.Module):
