@@ -11,6 +11,7 @@ import pandas as pd
 from stages.evaluation.study import study_title
 from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results, checks_of_suite
 from stages.report.classes import classes_table
+from stages.report.comparison import is_noise
 from stages.report.facts import Facts, facts_table
 from stages.report.figures import (
     interpretation_notes,
@@ -165,7 +166,10 @@ def origins_of(studies: list[Study]) -> list[Facts]:
 def closing_line(study: Results, method: Method, threats: list[Threat]) -> str:
     """Return the accuracies of the reference and another method under some threats, on one line."""
     pairs = [(study.line(threat, study.reference), study.line(threat, method)) for threat in threats]
-    changes = [f"{one.threat} {one.accuracy:.3f} -> {other.accuracy:.3f} (n = {other.n})" for one, other in pairs]
+    changes = [
+        f"{one.threat} {one.accuracy:.3f} -> {other.accuracy:.3f} (n = {other.n}{', noise' * is_noise(study, other)})"
+        for one, other in pairs
+    ]
     return f"{study.title}, {study.reference.name} -> {method.name}: {', '.join(changes)}"
 
 

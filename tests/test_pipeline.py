@@ -19,7 +19,7 @@ from stages.models.clip import weights_digest
 from stages.prompts.generators import tuning_generators
 from stages.storage.prompts import load_prompts
 from tests.imports import ROOT
-from tests.micro import Project, ran, yaml
+from tests.micro import PIXELS, Project, ran, yaml
 
 DVC = (sys.executable, "-m", "dvc")  # a process of its own, with a PID and capabilities of its own
 NO_MORE_CAPABILITY, OVERRIDE, READ_SEARCH = 24, 1, 2  # of prctl: what lets root write where nobody may
@@ -53,12 +53,13 @@ def clone_of(project: Project, folder: Path, *, cache: Path | None = None) -> Pr
 def test_a_fresh_clone_without_threats_makes_its_report(project, tmp_path):
     clone = clone_of(project, tmp_path / "clone", cache=project.folder / ".dvc/cache")
     defence = {"kind": "bits", "bits": 4}
-    clone.change(methods__defended={"advpt_bits": {"method": "advpt", "defence": defence}}, oblivious={}, adaptive={})
+    defended = {"advpt_bits": {"method": "advpt", "defence": defence}}
+    clone.change(methods__defended=defended, methods__adversarial=PIXELS, oblivious={}, adaptive={})
     assert "plot" in clone.repro()
     assert "up to date" in clone.run("dvc", "status")
     metrics = json.loads((clone.folder / "reports/metrics.json").read_text())["fashion"]
     assert {threat: set(methods) for threat, methods in metrics.items()} == {
-        "clean": {"zero_shot", "coop", "advpt", "advpt_refreshed", "advpt_bits"}
+        "clean": {"zero_shot", "coop", "advpt", "advpt_refreshed", "pixels", "advpt_bits"}
     }
 
 
@@ -66,7 +67,7 @@ def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_
     """`dvc exp run` and `dvc checkout` both remove what DVC has made and no stage makes any more."""
     first = clone_of(project, tmp_path / "first", cache=project.folder / ".dvc/cache")
     defended = {"advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 4}}}
-    first.change(datasets=["fashion", "fashion2"], methods__defended=defended)
+    first.change(datasets=["fashion", "fashion2"], methods__defended=defended, methods__adversarial=PIXELS)
     first.repro()
     commit(first, "more")
     fewer = {"black_box": yaml.load(first.folder / "params.yaml")["oblivious"]["transfer_eps8"]}

@@ -5,7 +5,7 @@ import shutil
 import sys
 
 from tests.imports import ROOT
-from tests.micro import environment, project, reproduced  # noqa: F401 - fixtures
+from tests.micro import PIXELS, environment, project, reproduced  # noqa: F401 - fixtures
 
 PYTHON = sys.executable
 
@@ -13,6 +13,7 @@ PYTHON = sys.executable
 def test_a_preset_becomes_an_entry(project):  # noqa: F811
     shutil.copytree(ROOT / "presets", project.folder / "presets")
     few = ("-S", "adaptive.suite_eps4.steps=2", "-S", "adaptive.suite_eps4.images=10", "-S", "assess.images=1")
+    project.change(methods__adversarial=PIXELS)
     printed = project.run(PYTHON, "-m", "stages.preset", "csr", "--embedded", *few)
     _, *lines = printed.partition("theirs")[2].splitlines()
     assert lines[0].startswith("fashion") and lines[1].startswith("mean") and "66.3" in lines[1]
