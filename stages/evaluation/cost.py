@@ -16,20 +16,18 @@ def count_cost(victim: Victim) -> dict[str, int]:
     """
     clip, passes = victim.clip, {"forwards": 0, "backwards": 0}
 
-    def count(of: str, images: int) -> None:
-        passes[of] += images
-
-    def counts_passes(module: nn.Module, inputs: object, features: Tensor) -> None:
-        count("forwards", len(features))
+    def count_forward(module: nn.Module, inputs: object, features: Tensor) -> None:
+        passes["forwards"] += len(features)
         if features.requires_grad:
-            features.register_hook(lambda gradient: count("backwards", len(gradient)))
+            features.register_hook(count_backward)
 
+    def count_backward(gradient: Tensor) -> None:
+        passes["backwards"] += len(gradient)
+
+    grey = torch.full((1, 3, clip.image_size, clip.image_size), 0.5, device=next(clip.parameters()).device)
     visual = clip.model.visual
-    hook = getattr(visual, "transformer", visual).register_forward_hook(counts_passes)  # which token prompts enter
-    try:
-        device = next(clip.parameters()).device
-        with torch.no_grad():
-            victim(torch.full((1, 3, clip.image_size, clip.image_size), 0.5, device=device), ImageNoise(0, ["cost"]))
-    finally:
-        hook.remove()
+    hook = getattr(visual, "transformer", visual).register_forward_hook(count_forward)  # token prompts enter the former
+    with torch.no_grad():
+        victim(grey, ImageNoise(0, ["cost"]))
+    hook.remove()
     return {name: found * draws_of(victim) for name, found in passes.items()}

@@ -143,7 +143,11 @@ def cost_of(dataset: str, study: str, method: Method) -> str:
     """
     _, provenance = read_footer(layout.predictions_file(dataset, study, method.group, method.name, "oblivious"))
     cost = provenance.get("cost", {"forwards": 1, "backwards": 0})
-    passes = [f"{cost[name]} {name[: -(cost[name] == 1) or None]}" for name in ("forwards", "backwards") if cost[name]]
+    passes = [
+        f"{count} {name}" + ("" if count == 1 else "s")
+        for name in ("forward", "backward")
+        if (count := cost[f"{name}s"])
+    ]
     defence = provenance.get("method", {}).get("block", {}).get("defence")
     return " + ".join([*passes, *([defence["kind"]] if defence else [])])
 
