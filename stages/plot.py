@@ -47,7 +47,7 @@ from stages.report.verdict import caution, verdict
 from stages.report.vocabulary import CLEAN, Method, Threat, adaptive_partner, headline_threat, reference_of
 from stages.runtime.cli import command
 from stages.runtime.params import Params, load_params
-from stages.storage.files import remove, replacing, require_writable
+from stages.storage.files import replacing, require_writable
 from stages.storage.layout import REPORTS
 
 GALLERY_LINES = 4  # over all data sets
@@ -81,10 +81,8 @@ def main() -> str:
     samples = [sample_on(study, gallery_threats, shown, max(1, GALLERY_LINES // len(own))) for study in own]
     pictures = pictures_of(own_results, tables, samples, measured, class_names, headline, shown)
     pictures |= interpretation_pictures(interpretation, class_names, methods)
-    if prompts := [prompt for study, sample in zip(own, samples, strict=True) for prompt in prompts_of(study, sample)]:
-        pictures["pixel_prompts"] = prompt_figure(prompts)
-    else:
-        remove(REPORTS / "pixel_prompts.png")
+    prompts = [prompt for study, sample in zip(own, samples, strict=True) for prompt in prompts_of(study, sample)]
+    pictures["pixel_prompts"] = prompt_figure(prompts)
 
     write("metrics.json", json.dumps(metrics_of(list(results.values())) | harmonic_metrics(halves), indent=2) + "\n")
     write("summary.json", json.dumps(summary_of(own_results), indent=2) + "\n")
