@@ -69,6 +69,12 @@ def draw_cosines(panel: Axes, effect: pd.DataFrame, *, prompted: bool) -> None:
         bins = np.linspace(low, 1, BINS + 1).tolist()
         panel.hist(rows[column], bins, color=colour, alpha=0.7, label=f"{label}: mean {rows[column].mean():.2f}")
     title = "with the prompt" if prompted else "without the prompt"
-    panel.set(title=title, xlabel="cosine to the clean image", yticks=[], ylim=(0, 1.35 * panel.get_ylim()[1]))
+    panel.set(
+        title=title,
+        xlabel="cosine to the clean image",
+        xticks=[0, 0.5, 1],
+        yticks=[],
+        ylim=(0, 1.35 * panel.get_ylim()[1]),
+    )
     panel.legend(loc="upper left", fontsize=6.5)
     panel.grid(**GRID)
