@@ -38,6 +38,7 @@ from stages.storage.tensors import load_arrays, save_arrays
 CURVE = ("loss", "accuracy")  # arrays of a checkpoint that are no state
 ENTRY = "progress"
 SHOWN = 100  # images whose embedding is compared with and without a pixel prompt
+SHOWN_ATTACK = {"steps": 10, "step_ratio": 2.5}  # on the objective of tuning
 
 
 def main(dataset: str, study: str, method: str) -> str:
@@ -153,9 +154,9 @@ def prompt_file(reached: list[Progress], tuning: Tuning, class_names: list[str],
 def effect_of(tuning: Tuning, prompts: PromptFile) -> list[pa.Table]:
     """Compare clean and attacked images in the embedding, with the pixel prompt of the first seed and without.
 
-    Some training images are attacked as in tuning, at the largest eps, each time through what then embeds them.
+    Some training images are attacked at the largest eps of tuning, each time through what then embeds them.
     """
-    settings = {**tuning.settings, "clean_fraction": 0.0, "eps": [max(tuning.settings["eps"])]}
+    settings = {**tuning.settings, "clean_fraction": 0.0, "eps": [max(tuning.settings["eps"])], **SHOWN_ATTACK}
     tuning, images = replace(tuning, settings=settings), tuning.images
     images = images.take(balanced_ranking(images.ids, images.labels, tuning.seed)[:SHOWN])
     learnt = {name: torch.tensor(getattr(prompts, name)[0], device=tuning.device) for name in tuning.learner.initial}

@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages.crafting.batching import even_batches, fitting
 from stages.datasets.card import read_card
-from stages.evaluation.diagnostics import Diagnostics, outcomes_table, summarised
+from stages.evaluation.diagnostics import Diagnostics, outcomes_table
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import read_method, study_labels
 from stages.evaluation.subset import part_of, subset_of
@@ -52,13 +53,16 @@ def main(dataset: str) -> str:
         inputs = [*checksums_of(source), checksum_of(prompts_file(dataset, "all", *settings.method.split("/")))]
         with resuming(out, key_of(made_by, inputs, device=run.facts.device)) as pieces:
             written = run.map(DiagnosticsWorker.measure, source, pieces / "shards", what="assess", chosen=[*subset])
-            measured = summarised(pa.concat_tables([read_table(path)[0] for path in written.paths]))
+            measured = pa.concat_tables([read_table(path)[0] for path in written.paths])
             with whole(pieces / out.name) as temporary:
                 write_table(temporary, [measured], made_by)
-    values = dict(zip(measured["measure"].to_pylist(), measured["value"].to_pylist(), strict=True))
+    correct = measured.filter(pc.field("measure") == "correct")
+    after = [correct.filter(pc.field("attack") == name)["outcome"] for name in ("none", "square", "autoattack")]
+    written = written._replace(images=len(after[0]))
+    accuracies = [f"{pc.mean(of).as_py():.3f}" for of in after]
     return (
-        f"wrote {out}, {written}, accuracy under AutoAttack {values['autoattack']:.3f}, under PGD "
-        f"{values['pgd_of_autoattack_images']:.3f} on the same images, gain of Square {values['square_gain']:.3f}"
+        f"wrote {out}, {written}, accuracy {accuracies[0]}, after PGD and Square {accuracies[1]}, after AutoAttack "
+        f"{accuracies[2]} (n = {len(after[2])})"
     )
 
 
@@ -98,7 +102,7 @@ class DiagnosticsWorker:
         )
         with TemporaryDirectory() as folder, explaining(Path(folder)):
             measured = list(diagnostics.measurements(Path(folder)))
-        write_table(path, [outcomes_table(measured)], {})
+        write_table(path, [outcomes_table(part.ids, measured)], {})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from stages.datasets.card import read_card
+from stages.evaluation.cost import count_cost
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
@@ -57,11 +58,13 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         expected = {"attack": attack.model_dump()} if attack else {}
         require(made_by[threat], folder, dataset=dataset, split="test", seed=params.seed, **same, **expected)
         tables[threat] = [*predictions(folder, threat)]
+    cost = count_cost(victim_of(prompts, clip, seed=0))
     with replacing(out) as temporary:
         every = [table for of_threat in tables.values() for table in of_threat]
-        write_table(temporary, every, with_versions(images=made_by, method=prompts.provenance))
+        write_table(temporary, every, with_versions(images=made_by, method=prompts.provenance, cost=cost))
     accuracies = ", ".join(f"{threat} {accuracy_of(of_threat):.3f}" for threat, of_threat in tables.items())
-    return f"wrote {out}, accuracy on these images: {accuracies}"
+    passes = f"{cost['forwards']} forward and {cost['backwards']} backward passes of the image tower"
+    return f"wrote {out}, {passes} per prediction, accuracy on these images: {accuracies}"
 
 
 if __name__ == "__main__":

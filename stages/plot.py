@@ -9,8 +9,9 @@ from functools import partial
 import pandas as pd
 
 from stages.evaluation.study import study_title
-from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results
+from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results, checks_of_suite
 from stages.report.classes import classes_table
+from stages.report.comparison import is_noise
 from stages.report.facts import Facts, facts_table
 from stages.report.figures import (
     interpretation_notes,
@@ -46,7 +47,7 @@ from stages.report.verdict import caution, verdict
 from stages.report.vocabulary import CLEAN, Method, Threat, adaptive_partner, headline_threat, reference_of
 from stages.runtime.cli import command
 from stages.runtime.params import Params, load_params
-from stages.storage.files import remove, replacing, require_writable
+from stages.storage.files import replacing, require_writable
 from stages.storage.layout import REPORTS
 
 GALLERY_LINES = 4  # over all data sets
@@ -80,10 +81,8 @@ def main() -> str:
     samples = [sample_on(study, gallery_threats, shown, max(1, GALLERY_LINES // len(own))) for study in own]
     pictures = pictures_of(own_results, tables, samples, measured, class_names, headline, shown)
     pictures |= interpretation_pictures(interpretation, class_names, methods)
-    if prompts := [prompt for study, sample in zip(own, samples, strict=True) for prompt in prompts_of(study, sample)]:
-        pictures["pixel_prompts"] = prompt_figure(prompts)
-    else:
-        remove(REPORTS / "pixel_prompts.png")
+    prompts = [prompt for study, sample in zip(own, samples, strict=True) for prompt in prompts_of(study, sample)]
+    pictures["pixel_prompts"] = prompt_figure(prompts)
 
     write("metrics.json", json.dumps(metrics_of(list(results.values())) | harmonic_metrics(halves), indent=2) + "\n")
     write("summary.json", json.dumps(summary_of(own_results), indent=2) + "\n")
@@ -114,7 +113,12 @@ def classes_of(study: Study, threats: list[Threat]) -> pd.DataFrame:
 def checks_on(study: Study, measured: pd.DataFrame, method: Method) -> list[Check]:
     """Return all checks of the attacks on one data set."""
     surrogates = read_surrogates(study.dataset, study.threats)
-    return [*checks_of(measured), *checks_of_results(study.predictions, study.threats, surrogates, method=method)]
+    about = (study.predictions, study.threats)
+    return [
+        *checks_of(measured),
+        *checks_of_suite(measured, *about, method=method),
+        *checks_of_results(*about, surrogates, method=method),
+    ]
 
 
 def sample_on(study: Study, threats: list[Threat], method: Method, count: int) -> Sample:
@@ -160,7 +164,10 @@ def origins_of(studies: list[Study]) -> list[Facts]:
 def closing_line(study: Results, method: Method, threats: list[Threat]) -> str:
     """Return the accuracies of the reference and another method under some threats, on one line."""
     pairs = [(study.line(threat, study.reference), study.line(threat, method)) for threat in threats]
-    changes = [f"{one.threat} {one.accuracy:.3f} -> {other.accuracy:.3f} (n = {other.n})" for one, other in pairs]
+    changes = [
+        f"{one.threat} {one.accuracy:.3f} -> {other.accuracy:.3f} (n = {other.n}{', noise' * is_noise(study, other)})"
+        for one, other in pairs
+    ]
     return f"{study.title}, {study.reference.name} -> {method.name}: {', '.join(changes)}"
 
 

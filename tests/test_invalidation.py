@@ -19,7 +19,7 @@ from stages.storage.images import read_all_images
 from stages.storage.parquet import read_table
 from stages.storage.prompts import load_prompts
 from tests.imports import ROOT
-from tests.micro import METHODS, SUFFIXES, attacking, evaluating, judging, ran, yaml
+from tests.micro import METHODS, OF_PIXELS, PIXELS, SUFFIXES, attacking, evaluating, judging, ran, yaml
 
 ADVPT, REFRESHED = ("tune_bank", "advpt"), ("refresh", "advpt_refreshed")
 REPORT = {"model-card", "plot"}
@@ -58,10 +58,12 @@ def test_a_method_without_a_context_goes_through_everything(project):
     project.change(
         methods__refresh__class_bias=shared | {"steps": 1, "rounds": 2, "epochs": 2},
         methods__defended={"bias_tte": {"method": "class_bias", "defence": {"kind": "tte", "shift": 2}}},
+        methods__adversarial={"pixels": PIXELS["pixels"] | {"lr": 0.4}},  # its own, that no other test has cached
     )
     bias = ("refresh", "class_bias")
     defended = {"defend-bias_tte", "evaluate-defended-defended-bias_tte"}
     defended |= {"attack-adaptive-defended-defended-bias_tte-adaptive_eps4"}
+    defended |= {*OF_PIXELS, "attack-adaptive-adversarial-adversarial-pixels-adaptive_eps4"}
     assert project.repro() == {"refresh-class_bias", "interpret", *judging(*bias), *defended, *REPORT}
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
     assert all({"class_bias", "bias_tte"} < set(methods) for methods in metrics.values())
@@ -122,24 +124,36 @@ def test_changed_and_new_threats_rerun_themselves_and_what_reads_them(project):
 
 
 def test_a_defended_method_is_a_method_like_others(project):
-    """Under oblivious and adaptive threats, Square, and the worst of one eps; judged alone."""
+    """Under all kinds of threats, and the worst of one eps; judged alone; behind it a context or an image prompt."""
+    jpeg = {"kind": "jpeg", "quality": 75}
     project.change(
-        methods__defended={"advpt_jpeg": {"method": "advpt", "defence": {"kind": "jpeg", "quality": 75}}},
+        methods__adversarial=PIXELS,
+        methods__defended={name + "_jpeg": {"method": name, "defence": jpeg} for name in ("advpt", "pixels")},
         adaptive__square_eps4={
             "method": "square", "queries": 5, "batch_size": 10, "eps": 4, "images": 10, "tuning_seeds": 1,
         },
     )  # fmt: skip
-    stages = {"defend-advpt_jpeg", "evaluate-defended-defended-advpt_jpeg", *REPORT, "interpret"}
-    stages |= {f"attack-adaptive-defended-defended-advpt_jpeg-{threat}" for threat in ("adaptive_eps4", "square_eps4")}
+    defended = ("advpt_jpeg", "pixels_jpeg")
+    stages = {*OF_PIXELS, *REPORT, "interpret", *(f"defend-{name}" for name in defended)}
+    stages |= {f"evaluate-defended-defended-{name}" for name in defended}
+    for threat in ("adaptive_eps4", "square_eps4"):
+        stages |= {f"attack-adaptive-defended-defended-{name}-{threat}" for name in defended}
+        stages |= {f"attack-adaptive-adversarial-adversarial-pixels-{threat}"}
     stages |= {attacking(*method, "square_eps4") for method in METHODS}
     assert project.repro() == stages
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
     assert set(metrics) == {"clean", "pgd_eps8", "transfer_eps8", "adaptive_eps4", "square_eps4", "worst_eps4"}
-    for method in (*(name for _, name in METHODS), "advpt_jpeg"):
+    for method in (*(name for _, name in METHODS), "pixels", *defended):
         found = {threat: metrics[threat][method]["accuracy"] for threat in metrics}
         assert found["worst_eps4"] <= min(found["adaptive_eps4"], found["square_eps4"])
     project.change(methods__refresh__advpt_refreshed__lr=0.01)
     assert project.stale() - REPORT == {"refresh-advpt_refreshed", "interpret"}
+    through, behind = (
+        load_prompts(project.folder / f"data/prompts/fashion/all/{name}/prompts.safetensors")
+        for name in ("adversarial/pixels", "defended/pixels_jpeg")
+    )
+    np.testing.assert_array_equal(behind.pixels, through.pixels)
+    assert behind.pixels.any() and behind.provenance["block"]["defence"] == jpeg
     project.change(methods__defended__advpt_jpeg__defence__quality=50)
     assert project.repro("attack-adaptive@fashion-all-zero_shot-zero_shot-square_eps4") == set()
 

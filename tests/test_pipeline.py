@@ -19,7 +19,7 @@ from stages.models.clip import weights_digest
 from stages.prompts.generators import tuning_generators
 from stages.storage.prompts import load_prompts
 from tests.imports import ROOT
-from tests.micro import Project, ran, yaml
+from tests.micro import PIXELS, Project, ran, yaml
 
 DVC = (sys.executable, "-m", "dvc")  # a process of its own, with a PID and capabilities of its own
 NO_MORE_CAPABILITY, OVERRIDE, READ_SEARCH = 24, 1, 2  # of prctl: what lets root write where nobody may
@@ -53,12 +53,13 @@ def clone_of(project: Project, folder: Path, *, cache: Path | None = None) -> Pr
 def test_a_fresh_clone_without_threats_makes_its_report(project, tmp_path):
     clone = clone_of(project, tmp_path / "clone", cache=project.folder / ".dvc/cache")
     defence = {"kind": "bits", "bits": 4}
-    clone.change(methods__defended={"advpt_bits": {"method": "advpt", "defence": defence}}, oblivious={}, adaptive={})
+    defended = {"advpt_bits": {"method": "advpt", "defence": defence}}
+    clone.change(methods__defended=defended, methods__adversarial=PIXELS, oblivious={}, adaptive={})
     assert "plot" in clone.repro()
     assert "up to date" in clone.run("dvc", "status")
     metrics = json.loads((clone.folder / "reports/metrics.json").read_text())["fashion"]
     assert {threat: set(methods) for threat, methods in metrics.items()} == {
-        "clean": {"zero_shot", "coop", "advpt", "advpt_refreshed", "advpt_bits"}
+        "clean": {"zero_shot", "coop", "advpt", "advpt_refreshed", "pixels", "advpt_bits"}
     }
 
 
@@ -69,12 +70,12 @@ def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_
     """
     first = clone_of(project, tmp_path / "first", cache=project.folder / ".dvc/cache")
     defended = {"advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 4}}}
-    first.change(datasets=["fashion", "fashion2"], methods__defended=defended)
+    first.change(datasets=["fashion", "fashion2"], methods__defended=defended, methods__adversarial=PIXELS)
     # in a clone, `fetch` makes the raw images, which are never cached
     old = {name for name in first.repro("--no-run-cache") if "@fashion2" not in name}
-    place = "defended-defended-advpt_bits"
-    judged = {f"evaluate-{place}", f"attack-adaptive-{place}-adaptive_eps4"}
-    assert old == {"fetch", "defend-advpt_bits", *judged, "interpret", "model-card", "plot"}
+    judged = {f"evaluate-{place}" for place in ("defended-defended-advpt_bits", "adversarial-adversarial-pixels")}
+    judged |= {name.replace("evaluate", "attack-adaptive") + "-adaptive_eps4" for name in judged}
+    assert old == {"fetch", "defend-advpt_bits", "adversarial-pixels", *judged, "interpret", "model-card", "plot"}
     assert set(json.loads((first.folder / "reports/metrics.json").read_text())) == {"fashion", "fashion2"}
     commit(first, "more")
     fewer = {"black_box": yaml.load(first.folder / "params.yaml")["oblivious"]["transfer_eps8"]}

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from stages.attacks.linf import LinfBall
 from stages.crafting.batching import even_batches
 from stages.crafting.shards import Attack, craft_shard
-from stages.defences.victim import Victim
+from stages.defences.inner import Inner
+from stages.defences.test_time import TestTime
+from stages.defences.undefended import Undefended
+from stages.defences.victim import CONSTANT, Victim
 from stages.models.clip import Clip
 from stages.runtime.params import load_params
 from stages.storage.images import Images
@@ -20,15 +23,22 @@ CPU = torch.device("cpu")
 
 
 class Toy(Victim):
-    """A victim without towers: its logits are any function of images."""
+    """A victim without towers: its logits are any function of images, which are their own features behind a defence."""
 
-    def __init__(self, classify: Callable[[Tensor], Tensor], defence: Callable[..., Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        classify: Callable[[Tensor], Tensor],
+        defence: Callable[..., Tensor] | None = None,
+        test_time: TestTime | None = None,
+    ) -> None:
         nn.Module.__init__(self)
-        self.function, self.defence, self.test_time = classify, defence, None
+        self.function, self.defence, self.test_time = classify, defence, test_time
 
-    def classify(self, images: Tensor, noise: object = None, inner: object = None) -> Tensor:
-        """Return the function's logits."""
-        return self.function(images)
+    def classify(self, images: Tensor, noise: object = None, inner: Inner = CONSTANT) -> Tensor:
+        """Return the function's logits, through the test-time defence if there is one."""
+        if self.test_time is None:
+            return self.function(images)
+        return self.test_time(images, Undefended(lambda images: images.flatten(1), self.function), None, inner)
 
     def undefended(self) -> "Toy":
         """Return the same without its defence."""

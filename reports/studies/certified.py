@@ -17,7 +17,7 @@ from stages.runtime.params import load_params
 from stages.storage.images import read_images
 from stages.storage.layout import clean_images, method_folder
 
-METHODS = ("zero_shot/zero_shot", "refresh/advpt_refreshed")
+METHODS = ("zero_shot/zero_shot", "refresh/advpt_refreshed", "adversarial/pixel_prompt")
 IMAGES, SELECTION, DRAWS, ALPHA = 100, 100, 1000, 0.001
 SIGMAS = (0.1, 0.25)
 RADII = [0.0, 0.1, 0.2, 0.3, 0.5]

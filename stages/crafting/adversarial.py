@@ -5,6 +5,7 @@ Source: after adversarial training (Madry et al. 2018, eq. 2.1) of the prompts a
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -165,7 +166,7 @@ class Tuning:
             features = self.learner.encode_image(self.gradient_encoder, filled(images), prompts)
             return self.logits(features, text_features, parameters)[: len(images)]
 
-        for turn, eps in enumerate(choices):
+        def craft(turn: int, eps: float) -> None:
             chosen = np.arange(clean + turn, len(batch), len(choices))
             if len(chosen):
                 pixels[chosen] = craft_shard(
@@ -174,8 +175,14 @@ class Tuning:
                     ball=LinfBall(eps / 255),
                     seed=self.seed,
                     device=self.device,
-                    batching=even_batches(self.runtime, len(chosen), self.device.type),
+                    batching=even_batches(runtime, len(chosen), self.device.type),
                 ).pixels
+
+        workers = self.runtime.workers_on(self.device.type)
+        side_by_side = min(workers, len(choices))  # too few images have the same eps to split them
+        runtime = self.runtime.model_copy(update={"workers": max(workers // side_by_side, 1)})
+        with ThreadPoolExecutor(side_by_side) as pool:
+            list(pool.map(craft, range(len(choices)), choices))
         return Images(batch.ids, batch.labels, pixels)
 
     def attack_of(self, logits_of: Encoder, *, eps: float, key: str) -> Attack:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from stages.models.device import largest_batch
-from stages.runtime.cli import is_out_of_memory, progress
+from stages.runtime.cli import progress
 from stages.runtime.cores import available_cores
 from stages.runtime.params import Runtime
 from stages.storage.images import Images
+from stages.storage.memory import is_out_of_memory
 
 Encoder = Callable[[Tensor], Tensor]
 SMALLEST_BATCH = 32  # matrix products of fewer rows take other kernels, whose sums differ in the last bit
@@ -86,7 +87,8 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
     batches = shard.split(min(batching.batches, len(shard)))
     smallest = 1 if batching.whole else batching.smallest
     with ThreadPoolExecutor(batching.workers) as pool:
-        results = pool.map(partial(by_halves, smallest=smallest), batches)
+        # no thread for one worker: if memory is short, Python waits forever for it to start
+        results = (map if batching.workers == 1 else pool.map)(partial(by_halves, smallest=smallest), batches)
         return np.concatenate(list(progress(results, what="batches", total=len(batches))))
 
 

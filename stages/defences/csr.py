@@ -35,7 +35,7 @@ def csr(
         step_size: In 1/255; 2 in the paper.
 
     Returns:
-        Logits (N, K); steps + 4 forward and steps backward passes.
+        Logits (N, K); 2 · steps + 3 forward and steps backward passes.
 
     Source: CSR (ICML 2026); radius 40 at 224 pixels.
     """

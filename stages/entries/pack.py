@@ -20,7 +20,7 @@ from stages.entries.record import (
 )
 from stages.entries.rescore import rescore
 from stages.evaluation.study import read_method
-from stages.report.inputs import methods_of, read_pixels, read_predictions
+from stages.report.inputs import cost_of, methods_of, read_pixels, read_predictions
 from stages.report.threats import threats_of
 from stages.report.vocabulary import Method, Threat
 from stages.runtime.params import Params
@@ -109,7 +109,7 @@ def pack(place: PLACE, out: Path, params: Params, *, made_at: Record, preset: st
                 "label": method.label,
                 "block": made.get("tuned", made)["block"],
                 "preset": preset,
-                "cost": method.cost,
+                "cost": cost_of(dataset, study, method),
                 "tuning_seed": SEED,
             },
             "model": made["model"],

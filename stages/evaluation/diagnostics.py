@@ -1,10 +1,9 @@
 """Measure what reveals masked gradients, a weak attack or a leak.
 
 Each measurement is an outcome per image, so shards are measured separately; the noise of AutoAttack and Square is that
-of a shard. stages/report/assessment.py says which values pass.
+of a shard. stages/report/assessment.py says which outcomes pass.
 """
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -23,30 +21,31 @@ from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy
 from stages.attacks.pgd import pgd
-from stages.crafting.adaptive import package_attack, pgd_attack, suite_attack
+from stages.crafting.adaptive import package_attack, pgd_attack
 from stages.crafting.batching import Batching, over_batches
 from stages.crafting.shards import Attack, craft_shard, steps_of
+from stages.defences.inner import Closed
 from stages.defences.victim import Victim
 from stages.models.device import to_tensor
-from stages.runtime.params import Assess, PromptPgd, Suite
+from stages.runtime.params import Assess, PromptPgd
 from stages.storage.images import Images, read_all_images, write_images
 
 STEP_RATIO = 2.5  # of PGD, in eps / steps
-SUITE = {"steps": 32, "restarts": 2, "targets": 2}  # as in params.yaml
 PIXELS = (1, 2, 3)  # axes of images (N, H, W, C)
-FEW_STEPS = 10  # where the ball is a point, and over which the loss has to rise
-COUNTED = ("changed_at_eps_0", "outside", "reload_differs", "logits_differ")  # summed; of the others the mean
+FEW_STEPS = 10  # of PGD at each eps, and over which the loss has to rise
+ALONE = 8  # images of a shard that are also classified alone
+ROUNDING = 1e-3  # difference of logits, in units of the largest, that other kernels for other batches may make
 
 
 class Measured(NamedTuple):
     """One measurement.
 
     Attributes:
-        measure: What was measured.
+        measure: What is true or false of an image: `correct` after an attack, or a sign of something wrong.
         attack: What the images went through.
         eps: In 1/255.
         steps: Of the attack; of Square queries.
-        outcomes: Of each image, or of the first n: counts, or truth values (n,).
+        outcomes: Of each image, or of the first n: truth values (n,).
     """
 
     measure: str
@@ -68,7 +67,7 @@ class Diagnostics:
         device: Where to compute.
         batching: How to split the images.
         autoattack_images: How many of the first images AutoAttack attacks, too.
-        kept: Images after PGD, by eps, steps and objective.
+        kept: Images after PGD, by eps and steps.
     """
 
     victim: Victim
@@ -78,7 +77,7 @@ class Diagnostics:
     device: torch.device
     batching: Batching
     autoattack_images: int
-    kept: dict[tuple[int, int, str], Images] = field(default_factory=dict)
+    kept: dict[tuple[int, int], Images] = field(default_factory=dict)
 
     def measurements(self, folder: Path) -> Iterator[Measured]:
         """Take all measurements; `folder`, empty, holds images for a moment.
@@ -95,37 +94,41 @@ class Diagnostics:
             yield from compared.result()
 
     def exact(self, folder: Path) -> Iterator[Measured]:
-        """Count what must be 0: changes at eps 0, pixels out of the ball, logits or reloaded images that differ."""
+        """Find what may never be: changes at eps 0, pixels out of the ball, logits or reloaded images that differ."""
         eps = self.settings.at_eps
-        still = self.after_pgd(0, FEW_STEPS)
-        changed = (still.pixels != self.shard.pixels).sum(PIXELS) + (self.hits(still) != self.right)
-        yield Measured("changed_at_eps_0", "pgd", 0, FEW_STEPS, changed)
+        still = self.after_pgd(0, 1)
+        changed = (still.pixels != self.shard.pixels).any(PIXELS) | (self.hits(still) != self.right)
+        yield Measured("changed_at_eps_0", "pgd", 0, 1, changed)
         moved = self.after_pgd(eps, FEW_STEPS)
         write_images(folder / "images", [moved], {})
         stored = read_all_images(folder / "images")
         distance = np.abs(stored.pixels.astype(int) - self.shard.pixels)
-        yield Measured("outside", "pgd", eps, FEW_STEPS, (distance > eps).sum(PIXELS))
+        yield Measured("outside", "pgd", eps, FEW_STEPS, (distance > eps).any(PIXELS))
         differ = self.logits(stored).argmax(1) != self.logits(moved).argmax(1)
         yield Measured("reload_differs", "pgd", eps, FEW_STEPS, differ)
-        again = (self.logits(self.shard) != self.logits(self.shard)).any(1)
+        again = (self.logits(self.shard) != self.clean_logits).any(1)
         yield Measured("logits_differ", "none", 0, 0, again)
+        few = self.shard.take(slice(0, ALONE))
+        alone = self.logits(few, self.batching._replace(batches=len(few)))
+        allowed = ROUNDING * np.abs(self.clean_logits).max()
+        yield Measured("batch_matters", "none", 0, 0, (np.abs(alone - self.clean_logits[:ALONE]) > allowed).any(1))
 
     def accuracies(self) -> Iterator[Measured]:
-        """Measure robust accuracy under PGD and under noise by eps; under PGD, and PGD on the margin, by steps."""
-        most, at_eps = self.settings.steps[-1], self.settings.at_eps
-        for eps in (0, *self.settings.eps):
-            noisy = self.attacked(noise_of(eps), eps=eps)
-            yield self.accuracy("noise", noisy, eps=eps, steps=0)
-        for eps in (0, *self.settings.eps):
-            steps = most if eps else min(most, FEW_STEPS)
-            yield self.accuracy("pgd", self.after_pgd(eps, steps), eps=eps, steps=steps)
-        for steps in self.settings.steps[:-1]:
-            yield self.accuracy("pgd", self.after_pgd(at_eps, steps), eps=at_eps, steps=steps)
-        for steps in self.settings.steps:
-            yield self.accuracy("margin", self.after_pgd(at_eps, steps, "margin"), eps=at_eps, steps=steps)
+        """Classify clean images, images under noise and PGD by eps, and under PGD by steps."""
+        at_eps = self.settings.at_eps
+        yield Measured("correct", "none", 0, 0, self.right)
+        for eps in self.settings.eps:
+            yield self.correct("noise", self.attacked(noise_of(eps), eps=eps), eps=eps, steps=0)
+        by_steps = {(at_eps, steps) for steps in self.settings.steps}
+        for eps, steps in sorted(by_steps | {(eps, FEW_STEPS) for eps in self.settings.eps}):
+            yield self.correct("pgd", self.after_pgd(eps, steps), eps=eps, steps=steps)
+        if self.victim.is_defended:
+            most = self.settings.steps[-1]
+            attack = self.pgd(at_eps, most, self.victim.undefended())
+            yield self.correct("undefended", self.attacked(attack, eps=at_eps), eps=at_eps, steps=most)
 
     def gradients(self) -> Iterator[Measured]:
-        """Find images without any gradient, and those on which PGD raises its loss."""
+        """Find images without any gradient, or whose gate has none, and those on which PGD does not raise its loss."""
         images, labels = to_tensor(self.shard.pixels, self.device), torch.tensor(self.shard.labels, device=self.device)
         objective = cross_entropy(self.victim, labels)
         ball, step_size, steps = steps_of(self.settings.at_eps, FEW_STEPS, STEP_RATIO)
@@ -135,53 +138,53 @@ class Diagnostics:
         (gradient,) = torch.autograd.grad(before.sum(), start)
         end = pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start.detach())
         with torch.no_grad():
-            rises = (objective(end) > before).cpu().numpy()
+            stays = ~(objective(end) > before).cpu().numpy()
         without = (gradient == 0).flatten(1).all(1).cpu().numpy()
         yield Measured("zero_gradients", "pgd", self.settings.at_eps, 1, without)
-        yield Measured("loss_rises", "pgd", self.settings.at_eps, FEW_STEPS, rises)
+        yield Measured("loss_stays", "pgd", self.settings.at_eps, FEW_STEPS, stays)
+        if self.victim.is_gated:
+            yield Measured("zero_gate_gradients", "pgd", self.settings.at_eps, 1, self.gates_without_gradient(start))
+
+    def gates_without_gradient(self, images: Tensor) -> np.ndarray:
+        """Return for which images (N, 3, H, W) the distance of the gate from its threshold has no gradient (N,)."""
+        gate = Closed()
+        self.victim(images, None, gate)
+        if not gate.distance.requires_grad:
+            return np.ones(len(images), bool)
+        (gradient,) = torch.autograd.grad(gate.distance.sum(), images)
+        return (gradient == 0).flatten(1).all(1).cpu().numpy()
 
     def comparisons(self) -> Iterator[Measured]:
-        """Compare AutoAttack with PGD and the suite on the same images; try Square on those that resist PGD."""
+        """Try AutoAttack on the first images, and Square on those that resist PGD."""
         eps, most = self.settings.at_eps, self.settings.steps[-1]
         few = self.shard.take(slice(0, self.autoattack_images))
-        auto = package_attack(self.victim, eps=eps, version="fast", seed=self.seed)
-        found, withstood = np.zeros((2, 0), bool)
         if len(few):
-            found = self.hits(self.attacked(auto, eps=eps, shard=few, together=True))
-            withstood = self.hits(self.attacked(self.suite(), eps=eps, shard=few))
-        resist = self.hits(self.after_pgd(eps, most))  # kept for the accuracies
-        yield Measured("pgd_of_autoattack_images", "pgd", eps, most, resist[: len(few)])
-        yield Measured("autoattack", "autoattack", eps, 100, found)
-        yield Measured("suite_of_autoattack_images", "suite", eps, SUITE["steps"], withstood)
+            auto = package_attack(self.victim, eps=eps, version="fast", seed=self.seed)
+            yield self.correct("autoattack", self.attacked(auto, eps=eps, shard=few, together=True), eps=eps, steps=100)
         queries = self.settings.queries
         square = package_attack(self.victim, eps=eps, version="square", queries=queries, seed=self.seed)
-        gain, left = np.zeros(len(self.shard), bool), self.shard.take(resist)
+        resist = self.hits(self.after_pgd(eps, most))  # kept for the accuracies
+        left = self.shard.take(resist)
+        correct = np.zeros(len(self.shard), bool)
         if len(left):
-            gain[resist] = ~self.hits(self.attacked(square, eps=eps, shard=left, together=True))
-        yield Measured("square_gain", "square", eps, queries, gain)
+            correct[resist] = self.hits(self.attacked(square, eps=eps, shard=left, together=True))
+        yield Measured("correct", "square", eps, queries, correct)
 
-    def after_pgd(self, eps: int, steps: int, objective: str = "cross_entropy") -> Images:
+    def after_pgd(self, eps: int, steps: int) -> Images:
         """Return the images after adaptive PGD; kept for the next call."""
-        key = (eps, steps, objective)
-        if key not in self.kept:
-            self.kept[key] = self.attacked(self.pgd(*key), eps=eps)
-        return self.kept[key]
+        if (eps, steps) not in self.kept:
+            self.kept[eps, steps] = self.attacked(self.pgd(eps, steps, self.victim), eps=eps)
+        return self.kept[eps, steps]
 
-    def suite(self) -> Attack:
-        """Return the suite of the default adaptive threats."""
-        settings = Suite(method="suite", eps=self.settings.at_eps, images="all", tuning_seeds=1, **SUITE)
-        return suite_attack(settings, self.victim)
-
-    def pgd(self, eps: int, steps: int, objective: str) -> Attack:
-        """Return adaptive PGD."""
-        block = {"objective": objective, "eps": eps, "steps": steps, "step_ratio": STEP_RATIO, "restarts": 1}
+    def pgd(self, eps: int, steps: int, victim: Victim) -> Attack:
+        """Return PGD through a victim."""
+        block = {"objective": "cross_entropy", "eps": eps, "steps": steps, "step_ratio": STEP_RATIO, "restarts": 1}
         settings = PromptPgd.model_validate({"method": "pgd", "images": "all", "tuning_seeds": 1, **block})
-        return pgd_attack(settings, self.victim)
+        return pgd_attack(settings, victim)
 
-    def accuracy(self, name: str, attacked: Images, *, eps: int, steps: int) -> Measured:
-        """Measure robust accuracy on attacked images: right on the clean image, too."""
-        right = self.right & self.hits(attacked)
-        return Measured("accuracy", name, eps, steps, right)
+    def correct(self, name: str, attacked: Images, *, eps: int, steps: int) -> Measured:
+        """Classify attacked images, whatever the clean ones were classified as."""
+        return Measured("correct", name, eps, steps, self.hits(attacked))
 
     def attacked(self, attack: Attack, *, eps: int, shard: Images | None = None, together: bool = False) -> Images:
         """Return the images after an attack, as stored; `together` for an attack that depends on its batch."""
@@ -189,19 +192,24 @@ class Diagnostics:
         batching = Batching(1, 1, whole=True) if together else self.batching
         return craft_shard(attack, shard, ball=ball, seed=self.seed, device=self.device, batching=batching)
 
-    def logits(self, shard: Images) -> np.ndarray:
-        """Return the logits (N, K) of stored images."""
+    def logits(self, shard: Images, batching: Batching | None = None) -> np.ndarray:
+        """Return the logits (N, K) of stored images, in these batches or in those of the assessment."""
 
         @torch.no_grad()
         def logits_of(part: Images) -> np.ndarray:
             return self.victim(to_tensor(part.pixels, self.device)).cpu().numpy()
 
-        return over_batches(logits_of, shard, self.batching)
+        return over_batches(logits_of, shard, batching or self.batching)
 
     @cached_property
+    def clean_logits(self) -> np.ndarray:
+        """Logits (N, K) of the clean images."""
+        return self.logits(self.shard)
+
+    @property
     def right(self) -> np.ndarray:
         """Whether each clean image is classified correctly (N,)."""
-        return self.hits(self.shard)
+        return self.clean_logits.argmax(1) == self.shard.labels
 
     def hits(self, shard: Images) -> np.ndarray:
         """Return whether each stored image is classified correctly (N,)."""
@@ -218,32 +226,11 @@ def noise_of(eps: int) -> Attack:
     return attack
 
 
-def outcomes_table(measured: list[Measured]) -> pa.Table:
-    """Put measurements of N images side by side.
-
-    Returns:
-        N rows; for each measurement a column of int64, named `[measure, attack, eps, steps]` in JSON, null after the
-        first n.
-    """
-    count = max(len(line.outcomes) for line in measured)
-    columns = {}
-    for *names, outcomes in measured:
-        values = outcomes.astype(int).tolist()
-        columns[json.dumps(names)] = pa.array(values + [None] * (count - len(values)), pa.int64())
-    return pa.table(columns)
-
-
-def summarised(outcomes: pa.Table) -> pa.Table:
-    """Summarise the columns of `outcomes_table`.
-
-    Returns:
-        A row for each measurement: measure, attack, eps, steps, value, n. The value is a sum if it is COUNTED, else the
-        mean over the n images that took part.
-    """
-    lines = []
-    for names, column in zip(outcomes.column_names, outcomes.columns, strict=True):
-        measure, attack, eps, steps = json.loads(names)
-        found, count = pc.sum(column, min_count=0).as_py(), len(column) - column.null_count
-        value = float(found) if measure in COUNTED else found / count
-        lines.append({"measure": measure, "attack": attack, "eps": eps, "steps": steps, "value": value, "n": count})
+def outcomes_table(ids: list[str], measured: list[Measured]) -> pa.Table:
+    """Return one row for each measurement of each image: measure, attack, eps, steps, id, outcome."""
+    lines = [
+        {"measure": measure, "attack": attack, "eps": eps, "steps": steps, "id": id, "outcome": bool(outcome)}
+        for measure, attack, eps, steps, outcomes in measured
+        for id, outcome in zip(ids, outcomes, strict=False)  # of the first images alone, for some
+    ]
     return pa.Table.from_pylist(lines)

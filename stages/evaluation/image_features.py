@@ -41,7 +41,7 @@ def vote_through(victim: Victim, shard: Images, *, seed: int, device: torch.devi
         In place of embeddings logits (N, K); of a random defence the share of draws that vote for each class, plus a
         thousandth of the mean probabilities, which decides between classes of as many votes.
     """
-    draws = VOTES if victim.is_random else 1
+    draws = draws_of(victim)
 
     def classify(part: Images) -> np.ndarray:
         images, votes = to_tensor(part.pixels, device), []
@@ -53,3 +53,8 @@ def vote_through(victim: Victim, shard: Images, *, seed: int, device: torch.devi
 
     runtime = runtime.model_copy(update={"batch_size": max(runtime.batch_size, SMALLEST_BATCH)})
     return Bank(shard.ids, shard.labels, over_batches(classify, shard, even_batches(runtime, len(shard), device.type)))
+
+
+def draws_of(victim: Victim) -> int:
+    """Return how many draws classify an image: several behind a random test-time defence."""
+    return VOTES if victim.test_time and victim.is_random else 1

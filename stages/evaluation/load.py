@@ -112,8 +112,10 @@ def wording_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Wording:
     """Return the prompt whose context a defence tunes: the method's shared context, or the words "a photo of a".
 
     Raises:
-        ValueError: If the method has a context for each class.
+        ValueError: If the method has a context for each class, or several that are mixed.
     """
+    if prompts.router is not None:
+        raise ValueError("defence r_tpt: the method mixes contexts; one context, or none, is allowed")
     tower = TextTower(clip.model, clip.tokenizer)
     device = next(clip.parameters()).device
     if prompts.context is None:

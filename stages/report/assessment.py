@@ -1,20 +1,54 @@
-"""Checks of the evaluation itself: what each measurement must be for the attacks to be trusted."""
+"""Checks of the evaluation itself: what each measurement must be for the attacks to be trusted.
+
+A check counts images on which something is wrong, and knows the share of them that is allowed. It warns (fails) if as
+many would be found with a probability of at most WARN (FAIL) where that share is true: the exact binomial test. An
+honest evaluation therefore fails a check with a probability of at most FAIL, whatever the number of images.
+"""
 
 from itertools import pairwise
 from typing import NamedTuple
 
 import pandas as pd
+from scipy.special import bdtrc
 
 from stages.report.statistics import robust_rows
 from stages.report.tables import Predictions
-from stages.report.vocabulary import CLEAN, WORST, Method, Threat
+from stages.report.vocabulary import CLEAN, Method, Threat
 
+WARN, FAIL = 0.1, 0.005  # one-sided: the ends of exact intervals of 80 and 99 %
 POINT = 0.01
-EXACT = {  # measure -> what must hold, what is counted
-    "changed_at_eps_0": ("eps 0 changes nothing", "values that differ from the clean run"),
-    "outside": ("|δ| <= eps in every stored file", "pixels outside of the ball"),
-    "logits_differ": ("logits repeat", "images whose logits differ at a second call"),
-    "reload_differs": ("images reloaded from disk score the same", "predictions that differ"),
+OURS = "this is a fault of the evaluation: report it with params.yaml"
+MASKED = "attack what has no gradient straight through it (BPDA), or on smooth logits in fp32"
+SIGNS = {  # measure -> what must hold, share of images allowed otherwise, what was found, what to do
+    "changed_at_eps_0": ("eps 0 changes nothing", 0, "{} images differ from the clean run", OURS),
+    "outside": ("|δ| <= eps in every stored file", 0, "{} images have pixels outside of the ball", OURS),
+    "logits_differ": (
+        "logits repeat",
+        0,
+        "{} images have other logits at a second call",
+        "judge a random method by the suite with `samples`, not by `assess`",
+    ),
+    "reload_differs": ("images reloaded from disk score the same", 0, "{} predictions differ", OURS),
+    "batch_matters": (
+        "logits do not depend on the batch",
+        0,
+        "{} images have other logits alone",
+        "compute every statistic of an image from that image alone",
+    ),
+    "zero_gradients": ("gradients are not zero", POINT, "{} images have none", MASKED),
+    "zero_gate_gradients": (
+        "the gate has a gradient",
+        POINT,
+        "of {} images it has none",
+        "hand `inner.is_open` a distance that is not detached, or no attack can hold the gate shut",
+    ),
+    "loss_stays": ("the loss rises along the attack", 0.05, "on {} images it does not", f"gradients mislead: {MASKED}"),
+}
+ATTACKS = {
+    "pgd": "PGD",
+    "autoattack": "AutoAttack",
+    "square": "Square after PGD",
+    "undefended": "PGD without the defence",
 }
 
 
@@ -24,7 +58,7 @@ class Check(NamedTuple):
     Attributes:
         name: What must hold, as a sentence.
         status: `pass`, `warn` or `fail`.
-        found: What was measured, in words.
+        found: What was measured, in words; what to do, unless it passes.
     """
 
     name: str
@@ -32,58 +66,132 @@ class Check(NamedTuple):
     found: str
 
 
-def graded(name: str, value: float, warn: float, fail: float, found: str) -> Check:
-    """Return a check that passes up to `warn`, warns up to `fail`, and fails above."""
-    return Check(name, "pass" if value <= warn else "warn" if value <= fail else "fail", found)
+def graded(name: str, count: int, of: int, allowed: float, found: str, remedy: str) -> Check:
+    """Return a check of how many images something is wrong with.
+
+    Args:
+        name: What must hold.
+        count: Images with which something is wrong.
+        of: Images that were looked at.
+        allowed: Share of such images that is allowed.
+        found: What was measured, in words.
+        remedy: What to do if it does not hold.
+    """
+    chance = bdtrc(count - 1, of, allowed) if count else 1.0  # of as many or more
+    status = "fail" if chance <= FAIL else "warn" if chance <= WARN else "pass"
+    return Check(name, status, found if status == "pass" else f"{found}; {remedy}")
+
+
+def no_weaker(name: str, strong: pd.Series, weak: pd.Series, remedy: str, found: str = "") -> Check:
+    """Check that one attack leaves no more images correct than another, by the sign test of paired images.
+
+    Args:
+        name: What must hold.
+        strong: Whether each image (id) is correct after the attack that must not be weaker; several tuning seeds of an
+            image are averaged.
+        weak: The same after the other attack; images that only one of both attacks do not count.
+        remedy: What to do if it does not hold.
+        found: What was measured, in words; "" for the two accuracies.
+    """
+    both = pd.concat([strong, weak], axis=1, join="inner", keys=["strong", "weak"]).dropna().astype(float)
+    assert len(both), f"{name}: no image in common"
+    difference = both.groupby("id").mean().diff(axis=1)["weak"]
+    more, less = (difference < 0).sum(), (difference > 0).sum()
+    one, other = both.mean()
+    found = found or f"{one:.1%} against {other:.1%} on the same {len(difference)} images"
+    return graded(name, more, more + less, 0.5, found, remedy)
+
+
+def worst_of(checks: list[Check]) -> Check:
+    """Return the first check with the worst status."""
+    return min(checks, key=lambda check: ["fail", "warn", "pass"].index(check.status))
 
 
 def checks_of(measured: pd.DataFrame) -> list[Check]:
     """Check the measurements of one data set.
 
     Args:
-        measured: One line for each: measure, attack, eps (1/255), steps, value, n; see
+        measured: One line for each image of each: measure, attack, eps (1/255), steps, id, outcome; see
             stages/evaluation/diagnostics.py.
 
     Source: the signs of masked gradients of Athalye et al. 2018, sec. 3, and Carlini et al. 2019, sec. 3-5.
     """
-    values = measured.set_index("measure")["value"]
-    exact = [graded(name, values[of], 0, 0, f"{values[of]:.0f} {unit}") for of, (name, unit) in EXACT.items()]
-    return [*exact, *checks_of_eps(measured), *checks_of_strength(values)]
+    found = measured.groupby("measure")["outcome"].agg(["sum", "size"])
+    signs = [
+        graded(name, found["sum"][measure], found["size"][measure], allowed, unit.format(found["sum"][measure]), remedy)
+        for measure, (name, allowed, unit, remedy) in SIGNS.items()
+        if measure in found.index
+    ]
+    return [*signs, *checks_of_eps(measured), *checks_of_strength(measured)]
 
 
 def checks_of_eps(measured: pd.DataFrame) -> list[Check]:
     """Check how accuracy depends on eps and on steps."""
-    by_eps, by_steps = curve(measured, "pgd", "eps"), curve(measured, "pgd", "steps")
-    noise, clean, most = curve(measured, "noise", "eps"), by_eps.iloc[0], by_eps.iloc[-1]
-    count = int(measured.loc[measured["measure"] == "accuracy", "n"].max())
-    at_eps = int(measured.loc[measured["measure"] == "square_gain", "eps"].iloc[0])
-    sigma = 2 * (0.25 / count) ** 0.5  # two standard errors of an accuracy, at most
-    rise, weaker = (max(after - before for before, after in pairwise(found)) for found in (by_eps, by_steps))
-    lost, half = clean - noise[at_eps], (clean - by_eps[at_eps]) / 2
-    both = f"{clean:.1%} clean, {noise[at_eps]:.1%} under noise"
-    return [
-        graded("accuracy falls with eps", rise, 0, POINT, listed(by_eps)),
-        graded(f"at eps {by_eps.index[-1]} at most 2 % are left", most, 0.02, 0.02, f"{most:.1%}"),
-        graded("more steps are no weaker", weaker, POINT, sigma, listed(by_steps)),
-        graded(f"random noise of eps {at_eps} hardly matters", lost, 0.05, half, both),
-    ]
-
-
-def checks_of_strength(values: pd.Series) -> list[Check]:
-    """Check that there are gradients, and that no other attack is much stronger; values by measure."""
-    auto, zero, rises, square = values[["autoattack", "zero_gradients", "loss_rises", "square_gain"]]
-    pgd, suite = (values[f"{name}_of_autoattack_images"] for name in ("pgd", "suite"))
-    of_pgd, of_suite = (
-        f"{one:.1%} against {other:.1%} on the same images" for one, other in ((auto, pgd), (suite, auto))
+    by_eps, by_steps = (correct_after(measured, "pgd", along) for along in ("eps", "steps"))
+    eps, largest = at_eps(measured), by_eps.columns[-1]
+    falls, better = (
+        worst_of([no_weaker(name, of[more], of[less], remedy, listed(of)) for less, more in pairwise(of.columns)])
+        for name, of, remedy in (
+            ("accuracy falls with eps", by_eps, "a larger ball needs more steps or restarts"),
+            ("more steps are no weaker", by_steps, "take other step sizes, or restarts"),
+        )
     )
-    resist = f"{square:.1%} of images resist PGD but not Square"
+    noise, pgd = (by_eps[0] & ~of[eps] for of in (correct_after(measured, "noise", "eps"), by_eps))
+    left = by_eps[largest]
+    chance = f"PGD is hardly better than chance: {MASKED}"
+    found = f"{noise.sum()} of {len(noise)} images, PGD {pgd.sum()}"
+    few = f"at eps {largest} at most 2 % are left"
     return [
-        graded("gradients are not zero", zero, POINT, 0.1 - 1e-9, f"{zero:.1%} of images have none"),
-        graded("the loss rises along the attack", 1 - rises, 0.05, 0.2, f"on {rises:.1%} of images"),
-        graded("AutoAttack is no weaker than PGD", auto - pgd, 0, POINT, of_pgd),
-        graded("the adaptive suite comes near AutoAttack", suite - auto, 0.05, 0.2, of_suite),
-        graded("Square gains at most a point over gradients", square, POINT, 3 * POINT, resist),
+        falls,
+        graded(few, left.sum(), len(left), 0.02, f"{left.mean():.1%}", f"no model withstands that: {MASKED}"),
+        better,
+        graded(f"noise of eps {eps} hardly matters", noise.sum(), (noise | pgd).sum(), 0.5, found, chance),
     ]
+
+
+def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
+    """Check that no other attack is stronger than gradients, and that no attack helps the method."""
+    after = {name: found.iloc[:, -1] for name in ATTACKS if len((found := correct_after(measured, name, "steps")).T)}
+    clean, pgd = correct_after(measured, "none", "steps")[0], after["pgd"]
+    gain = (pgd & ~after["square"]).sum()
+    found = f"{gain / len(pgd):.1%} of images resist PGD but not Square"
+    remedy = f"gradients mislead: add `queries` to the suite; {MASKED}"
+    helps = "the defence spoils clean images, or answers only attackers who do not know it: judge it by the suite"
+    checks = [
+        no_weaker("AutoAttack is no weaker than PGD", after["autoattack"], pgd, MASKED),
+        graded("Square gains at most a point over gradients", gain, len(pgd), POINT, found, remedy),
+        worst_of([no_weaker("no attack helps", one, clean, helps) for one in after.values()]),
+    ]
+    if "undefended" in after:
+        name = "PGD through the defence is no weaker than PGD without it"
+        remedy = f"the defence masks its gradient: judge it by the suite; {MASKED}"
+        checks.append(no_weaker(name, pgd, after["undefended"], remedy))
+    return checks
+
+
+def checks_of_suite(
+    measured: pd.DataFrame, predictions: Predictions, threats: list[Threat], *, method: Method
+) -> list[Check]:
+    """Compare the reported suite of the same eps with the attacks of `assess`, on the images that both attack.
+
+    Args:
+        measured: As for `checks_of`: of the first tuning seed.
+        predictions: Of one data set.
+        threats: All threats of that data set.
+        method: The method that is assessed.
+    """
+    suites = [one for one in threats if one.attack.get("method") == "suite" and one.eps == at_eps(measured)]
+    checks = []
+    for threat in suites:
+        suite = correct_images(predictions[threat.name], method).xs(0, level="seed")
+        for attack, label in ATTACKS.items():
+            found = correct_after(measured, attack, "steps")
+            if attack != "pgd" and len(found.T):
+                name = f"{threat.name} is no weaker than {label}"
+                checks.append(
+                    no_weaker(name, suite, found.iloc[:, -1], "give the suite more steps, restarts or queries")
+                )
+    return checks
 
 
 def checks_of_results(
@@ -92,7 +200,8 @@ def checks_of_results(
     """Compare the reported numbers of a method with each other.
 
     Attacks through the method are compared with those that do not know it: not Square, which sees no gradient, nor the
-    pointwise worst, which is the strongest by definition.
+    pointwise worst, which is the strongest by definition. No attack may leave more images correct than are so clean;
+    an oblivious one that does so is a warning if there is an adaptive one of its eps to rely on.
 
     Args:
         predictions: Of one data set.
@@ -100,53 +209,83 @@ def checks_of_results(
         surrogates: Of each transfer attack: threat, clean_accuracy, robust_accuracy.
         method: The method that is assessed.
     """
-    adaptive = [one for one in threats if one.knowledge == "adaptive" and one.attack["method"] not in ("square", WORST)]
+    single = [one for one in threats if one.attack and not one.is_worst]
+    correct = {one: correct_images(predictions[one], method) for one in predictions}
+    robust = {
+        one.name: correct_images(robust_rows(predictions[CLEAN.name], predictions[one.name]), method, "robust")
+        for one in single
+    }
+    remedy = "give the adaptive attack more steps or restarts, and report `worst_eps...`"
     checks = [
-        check_of_pair(predictions, strong, weak, method=method)
-        for weak in threats
-        for strong in adaptive
-        if weak.knowledge == "oblivious" and weak.eps == strong.eps
+        no_weaker(f"{strong.name} is no weaker than {weak.name}", robust[strong.name], robust[weak.name], remedy)
+        for weak in single
+        for strong in single
+        if (weak.knowledge, strong.knowledge) == ("oblivious", "adaptive")
+        and weak.eps == strong.eps
+        and strong.attack["method"] != "square"
     ]
+    known = {one.eps for one in single if one.knowledge == "adaptive"}
+    helped = []
+    for threat in single:
+        remedy = (
+            f"the method answers {threat.name} itself, maybe at the price of clean images: read its adaptive accuracy"
+        )
+        check = no_weaker("no threat helps", correct[threat.name], correct[CLEAN.name], remedy)
+        is_answered = threat.knowledge == "oblivious" and threat.eps in known and check.status == "fail"
+        helped.append(check._replace(status="warn") if is_answered else check)
+    checks += [worst_of(helped)] if helped else []
     for about in surrogates:
-        clean, robust = about["clean_accuracy"], about["robust_accuracy"]
-        found = f"{about['name']}: {clean:.1%} clean, {robust:.1%} attacked"
-        checks.append(graded(f"{about['threat']} fools its own surrogate", robust / clean, 0.2, 0.5, found))
+        clean, left = about["clean_accuracy"], about["robust_accuracy"]
+        found = f"{about['name']}: {clean:.1%} clean, {left:.1%} attacked"
+        status = "pass" if left <= 0.2 * clean else "warn" if left <= 0.5 * clean else "fail"
+        found += "" if status == "pass" else "; give it more steps, or choose another surrogate"
+        checks.append(Check(f"{about['threat']} fools its own surrogate", status, found))
     return checks
 
 
-def check_of_pair(predictions: Predictions, strong: Threat, weak: Threat, *, method: Method) -> Check:
-    """Compare two threats on the images and tuning seeds that both attack; often `strong` attacks a subset.
+def correct_images(rows: pd.DataFrame, method: Method, column: str = "correct") -> pd.Series:
+    """Return a column of the predictions of a method by id and tuning seed."""
+    return rows[rows["method"] == method.name].set_index(["id", "seed"])[column]
 
-    It fails where `strong` leaves more images correct than `weak` by over two standard errors of the paired difference.
+
+def correct_after(measured: pd.DataFrame, attack: str, along: str) -> pd.DataFrame:
+    """Return whether each image is correct after an attack.
+
+    Args:
+        measured: As for `checks_of`.
+        attack: `none`, or the name of an attack.
+        along: `eps`, at the number of steps that all eps have, from 0 for the clean images; or `steps`, at the eps of
+            comparisons.
+
+    Returns:
+        A row for each image (id), a column for each eps or number of steps, ascending; none if it was not tried.
     """
-    one, other = (robust_examples(predictions, threat, method) for threat in (strong, weak))
-    both = pd.concat([one, other], axis=1, join="inner", keys=["strong", "weak"]).groupby("id").mean()
-    assert len(both), f"{strong.name} and {weak.name} attack no image in common"
-    difference = both["strong"] - both["weak"]
-    noise = 2 * difference.std(ddof=0) / len(both) ** 0.5
-    found = f"{both['strong'].mean():.1%} against {both['weak'].mean():.1%} on the same {len(both)} images"
-    return graded(f"{strong.name} is no weaker than {weak.name}", difference.mean(), 0, noise, found)
-
-
-def robust_examples(predictions: Predictions, threat: Threat, method: Method) -> pd.Series:
-    """Return whether each example is correct clean and under the threat, by id and tuning seed."""
-    robust = robust_rows(predictions[CLEAN.name], predictions[threat.name])
-    return robust[robust["method"] == method.name].set_index(["id", "seed"])["robust"]
+    lines = measured[measured["measure"] == "correct"]
+    of_attack = lines[lines["attack"] == attack]
+    if along == "steps":
+        chosen = of_attack if attack == "none" else of_attack[of_attack["eps"] == at_eps(measured)]
+    else:
+        elsewhere = of_attack[of_attack["eps"] != at_eps(measured)]
+        of_all = of_attack[of_attack["steps"].isin(elsewhere["steps"])]
+        chosen = pd.concat([lines[lines["attack"] == "none"], of_all])
+    return chosen.pivot(index="id", columns=along, values="outcome")
 
 
 def curve(measured: pd.DataFrame, attack: str, along: str) -> pd.Series:
-    """Return the accuracy under an attack by eps (with the most steps) or by steps (where there are several)."""
-    lines = measured[(measured["measure"] == "accuracy") & (measured["attack"] == attack)]
-    if along == "steps":
-        lines = lines[lines["eps"] == lines.groupby("eps")["steps"].nunique().idxmax()]
-    else:
-        lines = lines[(lines["steps"] == lines["steps"].max()) | (lines["eps"] == 0)]
-    return lines.sort_values(along).set_index(along)["value"]
+    """Return the robust accuracy, correct clean and after an attack, by eps or by steps; see `correct_after`."""
+    return (
+        correct_after(measured, attack, along).mul(correct_after(measured, "none", "steps")[0], axis=0).dropna().mean()
+    )
 
 
-def listed(curve: pd.Series) -> str:
-    """Return a curve in words."""
-    return ", ".join(f"{value:.1%} at {at}" for at, value in curve.items())
+def at_eps(measured: pd.DataFrame) -> int:
+    """Return the eps at which attacks are compared with each other."""
+    return int(measured.loc[measured["attack"] == "square", "eps"].iloc[0])
+
+
+def listed(correct: pd.DataFrame) -> str:
+    """Return accuracies in words."""
+    return ", ".join(f"{value:.1%} at {at}" for at, value in correct.mean().items())
 
 
 def assessment_table(checks: dict[str, list[Check]]) -> pd.DataFrame:

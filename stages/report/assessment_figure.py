@@ -4,15 +4,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.report.assessment import curve
+from stages.report.assessment import at_eps, curve
 from stages.report.style import GRID, as_png, percent_axis
 from stages.report.tables import Results
 from stages.report.vocabulary import Method
 
 CURVES = {
     "noise": ("#555555", "o--", "random noise"),
-    "pgd": ("#0072B2", "D-", "adaptive PGD, cross-entropy"),
-    "margin": ("#E69F00", "s:", "adaptive PGD, margin"),
+    "pgd": ("#0072B2", "D-", "adaptive PGD"),
 }
 POINTS = {"autoattack": ("#D55E00", "*", 13, "AutoAttack"), "square": ("#009E73", "P", 4, "Square after PGD")}
 OBLIVIOUS = {"feature_pgd": ("#CC79A7", "^", "oblivious PGD"), "transfer": ("#56B4E9", "v", "transfer")}
@@ -26,10 +25,9 @@ def assessment_figure(measured: dict[str, pd.DataFrame], studies: list[Results],
     for (left, right), study in zip(panels, studies, strict=True):
         table = measured[study.title]
         draw_by_eps(left, table, study, method)
-        for attack in ("pgd", "margin"):
-            by_steps = curve(table, attack, "steps")
-            colour, style, _ = CURVES[attack]
-            right.plot(range(len(by_steps)), by_steps, style, color=colour, markersize=4)
+        by_steps = curve(table, "pgd", "steps")
+        colour, style, _ = CURVES["pgd"]
+        right.plot(range(len(by_steps)), by_steps, style, color=colour, markersize=4)
         right.set_xticks(range(len(by_steps)), by_steps.index)
         left.set(title=f"{study.title}, {method.label}", xlabel="eps in 1/255", ylabel="robust accuracy in %")
         right.set(xlabel=f"steps of PGD, eps {at_eps(table)}/255")
@@ -50,17 +48,11 @@ def draw_by_eps(panel: Axes, table: pd.DataFrame, study: Results, method: Method
     for attack, (colour, style, label) in CURVES.items():
         places = [ticks.index(eps) for eps in curves[attack].index]
         panel.plot(places, curves[attack], style, color=colour, label=label, markersize=4)
-    values, eps = table.set_index("measure")["value"], at_eps(table)
-    left = {"autoattack": values["autoattack"], "square": curves["pgd"][eps] - values["square_gain"]}
     for attack, (colour, marker, size, label) in POINTS.items():
-        panel.plot(ticks.index(eps), left[attack], marker, color=colour, label=label, markersize=size)
+        place, left = ticks.index(at_eps(table)), curve(table, attack, "steps").iloc[-1]
+        panel.plot(place, left, marker, color=colour, label=label, markersize=size)
     for threat in oblivious:
         colour, marker, label = OBLIVIOUS[threat.attack["method"]]
         accuracy = study.line(threat, method).accuracy
         panel.plot(ticks.index(threat.eps), accuracy, marker, color=colour, label=label, markersize=6)
     panel.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
-
-
-def at_eps(measured: pd.DataFrame) -> int:
-    """Return the eps at which attacks are compared with each other."""
-    return int(measured.loc[measured["measure"] == "square_gain", "eps"].iloc[0])

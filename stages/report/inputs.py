@@ -11,11 +11,11 @@ from stages.evaluation.study import read_method, study_title
 from stages.report.tables import Predictions
 from stages.report.threats import pointwise_worst, threats_of
 from stages.report.vocabulary import Method, Threat
-from stages.runtime.params import Defended, MethodBlock, Params
+from stages.runtime.params import Params
 from stages.storage import layout
 from stages.storage.images import read_images
 from stages.storage.notes import read_note
-from stages.storage.parquet import read_table
+from stages.storage.parquet import read_footer, read_table
 from stages.storage.provenance import Provenance, require
 
 CURVES = {"dataset": str, "method": str, "seed": int, "epoch": int, "loss": float, "accuracy": float}
@@ -69,15 +69,10 @@ def studies_of(params: Params) -> list[tuple[str, str]]:
 def methods_of(params: Params, study: str) -> list[Method]:
     """Return the methods of a study: those behind a defence are evaluated on all classes only."""
     return [
-        Method(one.name, one.label, one.block.baseline, one.group, cost_of(one.block))
+        Method(one.name, one.label, one.block.baseline, one.group)
         for one in params.methods.all()
         if study == "all" or one.group != "defended"
     ]
-
-
-def cost_of(block: MethodBlock) -> str:
-    """Return what a prediction costs: one pass through the image encoder, and the processing of a defence."""
-    return f"1 forward + {block.defence.kind}" if isinstance(block, Defended) else "1 forward"
 
 
 def assessed_method(params: Params) -> Method:
@@ -92,6 +87,7 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
         ValueError: If a file is missing or damaged, or a method or an attack was made with other parameters.
     """
     methods, threats = methods_of(params, name), threats_of(params.oblivious, params.adaptive)
+    methods = [one._replace(cost=cost_of(dataset, name, one)) for one in methods]
     provenances: dict[str, Provenance] = {}
     tables: dict[str, Predictions] = {}
     curves, pixel_prompts = [], {}
@@ -138,6 +134,22 @@ def read_predictions(dataset: str, study: str, method: Method, threats: list[Thr
             require(made_by["images"], path, attack=threat.attack)
             by_threat[threat.name] = table.to_pandas()
     return by_threat
+
+
+def cost_of(dataset: str, study: str, method: Method) -> str:
+    """Return what a prediction costs, in words, as `evaluate_images` has counted it.
+
+    Other methods share the stored features of the plain model: one forward pass for each image.
+    """
+    _, provenance = read_footer(layout.predictions_file(dataset, study, method.group, method.name, "oblivious"))
+    cost = provenance.get("cost", {"forwards": 1, "backwards": 0})
+    passes = [
+        f"{count} {name}" + ("" if count == 1 else "s")
+        for name in ("forward", "backward")
+        if (count := cost[f"{name}s"])
+    ]
+    defence = provenance.get("method", {}).get("block", {}).get("defence")
+    return " + ".join([*passes, *([defence["kind"]] if defence else [])])
 
 
 def read_assessment(dataset: str) -> pd.DataFrame:

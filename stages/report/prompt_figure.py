@@ -33,6 +33,9 @@ class PixelPrompt(NamedTuple):
 def prompt_figure(prompts: list[PixelPrompt]) -> Figure:
     """Draw one line of panels per prompt: the prompt, an image without and with it, cosines without and with it."""
     figure = Figure(figsize=(9.6, 2.3 * len(prompts) + 0.4), layout="constrained")
+    if not prompts:
+        figure.text(0.5, 0.5, "no method has a pixel prompt", ha="center", va="center")
+        return figure
     panels = figure.subplots(len(prompts), 5, squeeze=False, width_ratios=[1, 1, 1, 1.5, 1.5])
     for row, prompt in zip(panels, prompts, strict=True):
         largest = np.abs(prompt.pixels).max()
@@ -66,6 +69,12 @@ def draw_cosines(panel: Axes, effect: pd.DataFrame, *, prompted: bool) -> None:
         bins = np.linspace(low, 1, BINS + 1).tolist()
         panel.hist(rows[column], bins, color=colour, alpha=0.7, label=f"{label}: mean {rows[column].mean():.2f}")
     title = "with the prompt" if prompted else "without the prompt"
-    panel.set(title=title, xlabel="cosine to the clean image", yticks=[], ylim=(0, 1.35 * panel.get_ylim()[1]))
+    panel.set(
+        title=title,
+        xlabel="cosine to the clean image",
+        xticks=[0, 0.5, 1],
+        yticks=[],
+        ylim=(0, 1.35 * panel.get_ylim()[1]),
+    )
     panel.legend(loc="upper left", fontsize=6.5)
     panel.grid(**GRID)

@@ -19,7 +19,7 @@ class Method(NamedTuple):
         label: What the report calls it.
         baseline: Name of the method that it is compared with beside the reference, if any.
         group: The group of params.yaml that it belongs to.
-        cost: What a prediction costs, in words.
+        cost: What a prediction costs, in words; known where its predictions are read.
     """
 
     name: str

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from stages.runtime.startup import exit_at_once, resume_garbage_collection
+from stages.storage.memory import is_out_of_memory
 
 Item = TypeVar("Item")
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "_ALLOC_FAILED")
 tqdm.monitor_interval = 0  # no monitor thread: if memory is short, Python waits forever for it to start
 
 
@@ -39,12 +39,6 @@ def command(stage: Callable[..., str]) -> None:
     exit_at_once()
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that memory ran out; on the CPU torch has no class for it."""
-    kinds = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return kinds or any(word in str(error) for word in NO_MEMORY)
-
-
 @contextmanager
 def errors_as_messages(program: str) -> Iterator[None]:
     """End the program with one message if the user's input is at fault or memory ran out."""
@@ -52,7 +46,7 @@ def errors_as_messages(program: str) -> Iterator[None]:
         yield
     except ValueError as error:
         message = str(error)
-    except (MemoryError, RuntimeError) as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
         message = f"out of memory ({error}); fewer runtime.workers or smaller batches may help"

@@ -783,7 +783,13 @@ class Params(Block):
         names = [method.name for method in self.methods.all()]
         if doubled := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"methods: {doubled[0]!r} is named twice; a name stands in one group")
-        plain = [method.name for method in self.methods.all() if method.group not in ("adversarial", "defended")]
+        plain = [method.name for method in self.methods.all() if method.group != "defended"]
+        for group in type(self.methods).model_fields:
+            if self.methods.defended and not getattr(self.methods, group):
+                raise ValueError(
+                    f"methods.{group}: empty, but the stage `defend` reads every group; write a block there, such as "
+                    "that of the default, or remove methods.defended"
+                )
         for group, name, block in self.methods.all():
             if block.baseline is not None and block.baseline not in set(names) - {name}:
                 raise ValueError(f"methods.{group}.{name}.baseline: no other method {block.baseline!r}; {there(names)}")

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from safetensors import SafetensorError
 
+from stages.storage.memory import is_out_of_memory
+
 REMEDY = "delete it and run `dvc repro`"
 # what readers raise for damaged files; no MemoryError
 BROKEN = (pa.ArrowException, SafetensorError, OSError, ValueError, OverflowError, LookupError, TypeError,
@@ -99,9 +101,9 @@ def reading(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: damaged, it is empty; {REMEDY}")
     try:
         yield
-    except MemoryError:  # Arrow's is one of BROKEN, too, and says nothing about the file
-        raise
     except BROKEN as error:
+        if is_out_of_memory(error):
+            raise
         raise ValueError(f"{path}: damaged, or of another kind ({error!r}); {REMEDY}") from error
 
 

@@ -261,25 +261,25 @@ def test_after_zero_rate_a_method_is_the_hand_written_one(clip, images):
     assert np.abs(file.pixels).max() < 1e-20 and file.context is None
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("epoch", [1, 2])
-def test_after_any_epoch_it_goes_on_to_the_same_bits(clip, images, tmp_path, kind, epoch):
-    path = tmp_path / "progress.safetensors"
+@pytest.mark.parametrize("kind", ["adv_vlp", "moapt"])
+def test_after_any_epoch_it_goes_on_to_the_same_bits(clip, images, tmp_path, kind):
     whole = tuned(*tuning_of(clip, images, kind))
-    tuning, generators = tuning_of(clip, images, kind)
-    running = tuning.tune
+    for epoch in (1, 2):
+        path = tmp_path / f"after {epoch}.safetensors"
+        tuning, generators = tuning_of(clip, images, kind)
+        running = tuning.tune
 
-    def interrupted(*arguments):
-        yield from (reached for reached, _ in zip(running(*arguments), range(epoch), strict=False))
-        raise KeyboardInterrupt
+        def interrupted(*arguments, running=running, epoch=epoch):
+            yield from (reached for reached, _ in zip(running(*arguments), range(epoch), strict=False))
+            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        tune_seed(replaced(tuning, interrupted), 0, generators[0], path, what="test")
-    tuning, generators = tuning_of(clip, images, kind)
-    again = tune_seed(tuning, 0, generators[0], path, what="test")
-    assert (again.loss, again.accuracy) == (whole.loss, whole.accuracy) and len(again.loss) == 3
-    assert again.arrays.keys() == whole.arrays.keys()
-    assert all(array.tobytes() == whole.arrays[name].tobytes() for name, array in again.arrays.items())
+        with pytest.raises(KeyboardInterrupt):
+            tune_seed(replaced(tuning, interrupted), 0, generators[0], path, what="test")
+        tuning, generators = tuning_of(clip, images, kind)
+        again = tune_seed(tuning, 0, generators[0], path, what="test")
+        assert (again.loss, again.accuracy) == (whole.loss, whole.accuracy) and len(again.loss) == 3
+        assert again.arrays.keys() == whole.arrays.keys()
+        assert all(array.tobytes() == whole.arrays[name].tobytes() for name, array in again.arrays.items())
     finished = tune_seed(tuning_of(clip, images, kind)[0], 0, tuning_generators(0, 1)[0], path, what="test")
     assert finished.arrays.keys() == whole.arrays.keys()
 
@@ -289,14 +289,14 @@ def replaced(tuning, tune):
     return SimpleNamespace(settings=tuning.settings, tune=tune)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("batch_size", "workers"), [(33, 3), (20, 2), (7, 1)])
-def test_it_does_not_depend_on_how_images_are_put_together(clip, images, kind, batch_size, workers):
+@pytest.mark.parametrize("kind", ["adv_vlp", "moapt"])
+def test_it_does_not_depend_on_how_images_are_put_together(clip, images, kind):
     changes = {"epochs": 1, "warmup_epochs": 0, "eps": [2.0, 4.0]}
     one = tuned(*tuning_of(clip, images, kind, **changes))
-    runtime = RUNTIME.model_copy(update={"batch_size": batch_size, "workers": workers})
-    other = tuned(*tuning_of(clip, images, kind, runtime=runtime, **changes))
-    assert all(array.tobytes() == one.arrays[name].tobytes() for name, array in other.arrays.items())
+    for batch_size, workers in [(33, 3), (7, 1)]:
+        runtime = RUNTIME.model_copy(update={"batch_size": batch_size, "workers": workers})
+        other = tuned(*tuning_of(clip, images, kind, runtime=runtime, **changes))
+        assert all(array.tobytes() == one.arrays[name].tobytes() for name, array in other.arrays.items())
 
 
 def test_seeds_differ_and_do_not_depend_on_each_other(clip, images):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from stages.crafting.batching import Batching, even_batches, fitting, over_batches
 from stages.crafting.embedding import embed_shard
 from stages.models.device import largest_batch
-from stages.runtime.cli import is_out_of_memory
 from stages.runtime.params import load_params
 from stages.storage.images import Images
+from stages.storage.memory import is_out_of_memory
 
 CPU = torch.device("cpu")
 RUNTIME = load_params().runtime

@@ -35,8 +35,7 @@ def vit() -> Clip:
     return load_clip(VIT, pretrained=None, sha256=weights_digest(VIT, None), device=CPU)
 
 
-@pytest.mark.parametrize("depth", DEPTHS.values(), ids=DEPTHS)
-@pytest.mark.parametrize("kind", ["adv_vpt", "adv_vlpt"])
+@pytest.mark.parametrize(("kind", "depth"), [("adv_vpt", DEPTHS["shallow"]), ("adv_vlpt", DEPTHS["deep"])])
 def test_it_ends_where_a_plain_loop_with_stock_open_clip_ends(images, kind, depth):
     few, exact = images.take(slice(0, 16)), in_float64(VIT)
     text = {"context_length": 4, "text_lr": 0.5} if kind == "adv_vlpt" else {}

@@ -333,3 +333,4 @@ def test_cosines_are_those_with_the_prompt_or_without(coarse):
     assert [sum(bar.get_height() for bar in panel.patches) for panel in panels] == [4, 2]
     prompt = PixelPrompt("tiny, <b>$x$", np.zeros((3, 4, 4), np.float32), effect, np.zeros((4, 4, 3), np.uint8))
     assert prompt_figure([prompt, prompt]) == prompt_figure([prompt, prompt])
+    assert prompt_figure([]) != prompt_figure([prompt])

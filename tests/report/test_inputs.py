@@ -11,7 +11,7 @@ from stages.datasets.card import Card, write_card
 from stages.report.inputs import assessed_method, methods_of, read_study, studies_of
 from stages.runtime.params import Defended, load_params
 from stages.storage import layout
-from stages.storage.parquet import write_table
+from stages.storage.parquet import read_table, write_table
 from stages.storage.prompts import PromptFile, save_prompts
 
 CURVE = {"dataset": "fashion", "seed": 0, "epoch": 1, "loss": 1.0, "accuracy": 0.5}
@@ -105,11 +105,30 @@ def test_studies_are_data_sets_then_transfers_then_halves(params):
     ]  # fmt: skip
 
 
-def test_methods_behind_a_defence_cost_its_processing_and_are_in_no_half(params):
+def test_methods_behind_a_defence_are_in_no_half(params):
     behind = Defended(method="advpt", defence={"kind": "jpeg", "quality": 75})
     defended = params.methods.model_copy(update={"defended": {"behind": behind}})
     changed = params.model_copy(update={"methods": defended})
-    found = methods_of(changed, "all")
-    assert found[-1].name == "behind" and [one.cost for one in found[-2:]] == ["1 forward", "1 forward + jpeg"]
+    assert methods_of(changed, "all")[-1].name == "behind"
     assert "behind" not in [method.name for method in methods_of(changed, "base")]
     assert f"{assessed_method(changed).group}/{assessed_method(changed).name}" == params.assess.method
+
+
+BEHIND_JPEG = {"cost": {"forwards": 1, "backwards": 0}, "method": {"block": {"defence": {"kind": "jpeg"}}}}
+
+
+@pytest.mark.parametrize(
+    ("counted", "words"),
+    [
+        ({}, "1 forward"),
+        ({"cost": {"forwards": 4, "backwards": 1}}, "4 forwards + 1 backward"),
+        (BEHIND_JPEG, "1 forward + jpeg"),
+    ],
+)
+def test_what_a_prediction_costs_is_read_from_where_it_was_counted(params, counted, words):
+    write_study(params)
+    place = ("fashion", "all", "zero_shot", "zero_shot")
+    path = layout.predictions_file(*place, "oblivious")
+    table, provenance = read_table(path)
+    write_table(path, [table], provenance | counted)
+    assert read_study("fashion", "all", params).methods[0].cost == words

@@ -50,6 +50,14 @@ def test_facts_are_beside_their_names(results):
     ]  # fmt: skip
     assert rows["CoOp"][2] == r"context\_length 16, init\_words null, lr 1e-05"
     assert rows["AdvPT refreshed"][2] == "rounds 3, eps 1 and 2"
+    assert "its image tower" not in rows
+
+
+def test_another_image_tower_is_named(results):
+    tower = {"visual_weights": "tecoa.pt", "visual_sha256": "f" * 64}
+    made = {name: one | {"model": MODEL | tower} for name, one in PROVENANCES.items()}
+    rows = rows_of(model_card(replace(STUDY, provenances=made), results, []))
+    assert rows["its image tower"] == ["tecoa.pt"] and rows["sha256 of the image tower"] == ["f" * 64]
 
 
 def test_every_accuracy_has_its_n_and_its_interval(results):

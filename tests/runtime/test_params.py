@@ -51,6 +51,9 @@ def test_the_committed_parameters_are_valid():
 REFRESHED, DEFENDED = "methods.refresh.advpt_refreshed", "methods.defended.weak"
 
 
+BLOCKS = yaml.load(Path("params.yaml"))["methods"]
+
+
 def behind(**defence):
     """AdvPT behind a defence."""
     return {"method": "advpt", "defence": defence}
@@ -136,6 +139,11 @@ REFUSED = {
     "baseline": ("methods.tune_bank.advpt.baseline", "cop", r"advpt\.baseline: no other method 'cop'; there are: zero"),
     "own baseline": ("methods.tune_bank.advpt.baseline", "advpt", "no other method 'advpt'"),
     "defended by nobody": (DEFENDED, behind(kind="bits", bits=3) | {"method": "cop"}, "no undefended 'cop'"),
+    "defended without a group": (
+        "methods",
+        {**BLOCKS, "adversarial": {}, "defended": {"weak": behind(kind="bits", bits=3)}},
+        r"methods\.adversarial: empty, but the stage `defend` reads every group",
+    ),
     "key of tune in a method": ("methods.tune_bank.advpt.lrr", 0.1, "unknown key 'lrr'; did you mean 'lr'"),
     "null in a method": ("methods.tune_bank.advpt.lr", None, r"methods\.tune_bank\.advpt\.lr: "),
     "study": ("datasets", ["base"], "datasets: name 'base'"),
@@ -174,13 +182,6 @@ REFUSED = {
     "defended null": (DEFENDED, None, r"defended\.weak: nothing stands there"),
     "defence null": (DEFENDED, {"method": "advpt", "defence": None}, r"weak\.defence: nothing stands there"),
     "adversarial null": (ADVERSARIAL, None, r"adversarial\.tuned: nothing stands there; a block of keys is allowed"),
-    "a defence before an adversarial method": (
-        "methods",
-        COMMITTED["methods"]
-        | {"adversarial": {"tuned": attacked()}}
-        | {"defended": {"weak": {"method": "tuned", "defence": {"kind": "bits", "bits": 1}}}},
-        r"defended\.weak\.method: no undefended 'tuned'",
-    ),
     "no round": (f"{REFRESHED}.rounds", 0, r"advpt_refreshed\.rounds: .*greater than or equal to 1 \(got 0\)"),
     "rounds to keep": (f"{REFRESHED}.keep", "last", "advpt_refreshed: unknown key 'keep'"),
     "no eps of the rounds": (f"{REFRESHED}.eps", [], r"advpt_refreshed\.eps: .*at least 1"),

@@ -65,7 +65,16 @@ def test_a_kind_of_column_that_has_no_checksum_is_refused():
         checksum(pa.table({"a": [[1], []]}))
 
 
-def test_a_lack_of_memory_is_no_damage(tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [
+        pa.ArrowMemoryError("malloc of size 10240 failed"),
+        pa.ArrowException("Unknown error: Failed to launch worker thread: Resource temporarily unavailable"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_a_lack_of_memory_is_no_damage(tmp_path, error):
     (tmp_path / "file").write_bytes(b"whole")
-    with pytest.raises(pa.ArrowMemoryError), reading(tmp_path / "file"):
-        raise pa.ArrowMemoryError("malloc of size 10240 failed")
+    with pytest.raises(type(error)) as caught, reading(tmp_path / "file"):
+        raise error
+    assert caught.value is error
