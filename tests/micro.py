@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -186,18 +186,23 @@ def fresh(tmp_path_factory, environment) -> Project:
     return micro_project(tmp_path_factory.mktemp("project") / "advpt", environment)
 
 
-@pytest.fixture(scope="session")
-def reproduced(tmp_path_factory, environment) -> Project:
-    """The micro project, reproduced and committed: a copy of the one that the first worker has made."""
+def once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that the first worker to ask for it makes for all."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    made = shared / "reproduced"
-    with FileLock(shared / "reproduced.lock"):
-        if not made.exists():
-            making = micro_project(tmp_path_factory.mktemp("making") / "advpt", environment)
-            reproduce(making)
-            making.folder.rename(made)
+    with FileLock(shared / f"{name}.lock"):
+        if not (shared / name).exists():
+            making = tmp_path_factory.mktemp("making") / name
+            make(making)
+            making.rename(shared / name)
+    return shared / name
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory, environment) -> Project:
+    """The micro project, reproduced and committed."""
+    made = once(tmp_path_factory, "reproduced", lambda folder: reproduce(micro_project(folder, environment)))
     copy = tmp_path_factory.mktemp("project") / "advpt"
     shutil.copytree(made, copy, symlinks=True)
     return Project(copy, environment)

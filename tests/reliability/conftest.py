@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.small import ORDER, Small
+from tests.micro import once
+from tests.reliability.small import ORDER, Small, yaml
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,10 +18,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Small:
     """The small run, finished; nobody may change it."""
-    small = Small.at(tmp_path_factory.mktemp("small") / "run")
-    for stage in ORDER:
-        small.run(*stage)
-    return small
+
+    def make(folder: Path) -> None:
+        small = Small.at(folder)
+        for stage in ORDER:
+            small.run(*stage)
+
+    folder = once(tmp_path_factory, "undisturbed", make)
+    return Small(folder, yaml.load(folder / "params.yaml"))
 
 
 @pytest.fixture
