@@ -1,12 +1,13 @@
 """A micro configuration of the whole pipeline for real DVC: few images and steps, reproduced once for all tests."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,10 @@ class Project:
         """Runs `dvc repro`; returns the short names of the stages that ran."""
         return ran(self.run("dvc", "repro", *options))
 
+    def stale(self) -> set[str]:
+        """Return the short names of the stages of which a dependency, a parameter or an output has changed."""
+        return short(json.loads(self.run("dvc", "status", "--json")))
+
     def restore(self) -> None:
         """Back to the committed state."""
         self.run("git", "checkout", "-q", ".")
@@ -71,11 +76,16 @@ class Project:
 
 
 def ran(printed: str) -> set[str]:
-    """Return `tune-bank-advpt` for "Running stage 'tune-bank@fashion-all-advpt'"; other data sets keep their name."""
-    names = re.findall(r"Running stage '([^']+)'", printed)
+    """Return the short names of the stages that DVC says it has run."""
+    return short(re.findall(r"Running stage '([^']+)'", printed))
+
+
+def short(names: Iterable[str]) -> set[str]:
+    """Return `tune-bank-advpt` for `tune-bank@fashion-all-advpt`; other data sets keep their name."""
     return {re.sub(r"@fashion(-all)?(?=-|$)", "", name) for name in names}
 
 
+EMBEDDED = tuple(f"data/embedded/{name}" for name in ("fashion", "tiny-clip", "tiny-vit"))  # what the tests use
 SUFFIXES = {"zero_shot": "", "tune_clean": "-clean", "tune_bank": "-bank", "refresh": "-refresh"}
 METHODS = (
     ("zero_shot", "zero_shot"),
@@ -129,14 +139,16 @@ def bare() -> dict[str, str]:
 
 def micro_project(folder: Path, environment: dict[str, str]) -> Project:
     """Make a micro project in a new folder and commit it."""
-    ignored = shutil.ignore_patterns("cache", "config.local", "tmp", "__pycache__", "make.py")
-    for name in ("stages", "data/embedded", ".dvc"):
+    ignored = shutil.ignore_patterns("cache", "config.local", "tmp", "__pycache__")
+    for name in ("stages", *EMBEDDED, ".dvc"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("dvc.yaml", "params.yaml", ".gitattributes", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
     catalogue = folder / "stages/datasets/catalogue.py"
     added = '\nCATALOGUE["fashion2"] = CATALOGUE["fashion"]\n'
     catalogue.write_text(catalogue.read_text() + added)
+    style = folder / "stages/report/style.py"
+    style.write_text(style.read_text().replace('"savefig.dpi": 144', '"savefig.dpi": 36'))  # drawn many times
     project = Project(folder, environment)
     methods = yaml.load(folder / "params.yaml")["methods"]
     kept = {group: {name: methods[group][name]} for group, name in METHODS}
@@ -148,8 +160,10 @@ def micro_project(folder: Path, environment: dict[str, str]) -> Project:
     params["oblivious"] = {name: params["oblivious"][name] for name in ("pgd_eps8", "transfer_eps8")}
     params["adaptive"] = {"adaptive_eps4": params["adaptive"]["adaptive_eps4"]}
     yaml.dump(params, folder / "params.yaml")
-    project.change(oblivious__pgd_eps8__steps=2, oblivious__transfer_eps8__steps=2, adaptive__adaptive_eps4__steps=2)
-    project.change(adaptive__adaptive_eps4__images=10, oblivious__transfer_eps8__surrogate__epochs=1)
+    project.change(oblivious__pgd_eps8__steps=2, oblivious__transfer_eps8__steps=2)
+    project.change(oblivious__transfer_eps8__surrogate__epochs=1)
+    few = {"steps": 2, "restarts": 1, "targets": 1, "images": 10}
+    project.change(**{f"adaptive__adaptive_eps4__{key}": value for key, value in few.items()})
     assess = {
         "method": "tune_bank/advpt",
         "images": 8,

@@ -117,8 +117,9 @@ def apply(folder: Path, name: str) -> list[str]:
 @pytest.fixture
 def project(tmp_path) -> Path:
     """A copy of the source and the graph."""
-    for name in ("stages", "data/embedded"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/embedded").symlink_to(ROOT / "data/embedded")
     for name in ("dvc.yaml", "params.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,15 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 yaml = YAML(typ="safe")
-yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...
 PARAMS = yaml.load(Path("params.yaml"))
 
 
-def places(values: dict[str, Any], kind: type, above: str = "") -> list[str]:
-    """Keys, joined by dots, of all values of a kind."""
-    found = []
+def places(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all values with their keys, joined by dots."""
     for key, value in values.items():
-        found += [above + key] * isinstance(value, kind)
-        found += places(value, kind, f"{above}{key}.") if isinstance(value, dict) else []
-    return found
+        yield above + key, value
+        if isinstance(value, dict):
+            yield from places(value, f"{above}{key}.")
 
 
 def block_at(values: dict[str, Any], place: str) -> Any:
@@ -36,28 +35,30 @@ def edited(tmp_path: Path, overrides: list[str]) -> dict[str, Any]:
     return yaml.load(path)
 
 
-@pytest.mark.parametrize("place", places(PARAMS, dict))
-def test_all_keys_of_a_block_can_be_removed(tmp_path, place):
-    expected = copy.deepcopy(PARAMS)
-    block = block_at(expected, place)
-    given = [
-        f"{place}.{key}=0" for key, value in block.items() if value is None
-    ]  # of these Hydra says they do not exist
-    overrides = [*given, *(f"~{place}.{key}" for key in block)]
-    block.clear()
-    assert edited(tmp_path, overrides) == expected
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_all_keys_of_blocks_can_be_removed(tmp_path, depth):
+    blocks = [(at, block) for at, block in places(PARAMS) if isinstance(block, dict) and at.count(".") + 1 == depth]
+    expected, overrides = copy.deepcopy(PARAMS), []
+    for place, block in blocks:
+        overrides += [f"{place}.{key}=0" for key, value in block.items() if value is None]  # Hydra says: do not exist
+        overrides += [f"~{place}.{key}" for key in block]
+        block_at(expected, place).clear()
+    assert overrides and edited(tmp_path, overrides) == expected
 
 
-@pytest.mark.parametrize("place", places(PARAMS, list))
 @pytest.mark.parametrize("values", [[], [1], [1, 2, 3]], ids=str)
-def test_a_list_can_become_shorter_and_longer(tmp_path, place, values):
+def test_lists_can_become_shorter_and_longer(tmp_path, values):
+    lists = [place for place, value in places(PARAMS) if isinstance(value, list)]
     expected = copy.deepcopy(PARAMS)
-    block_at(expected, place)[:] = values
-    assert edited(tmp_path, [f"{place}={values}"]) == expected
+    for place in lists:
+        block_at(expected, place)[:] = values
+    assert lists and edited(tmp_path, [f"{place}={values}" for place in lists]) == expected
 
 
-@pytest.mark.parametrize("place", [place for place in places(PARAMS, dict) if "." not in place])
-def test_a_block_can_get_one_more_key(tmp_path, place):
+def test_blocks_can_get_one_more_key(tmp_path):
+    blocks = [key for key, value in PARAMS.items() if isinstance(value, dict)]
     expected = copy.deepcopy(PARAMS)
-    block_at(expected, place)["added"] = {"method": "jpeg", "quality": 75}
-    assert edited(tmp_path, [f"+{place}.added={{method: jpeg, quality: 75}}"]) == expected
+    for place in blocks:
+        expected[place]["added"] = {"method": "jpeg", "quality": 75}
+    overrides = [f"+{place}.added={{method: jpeg, quality: 75}}" for place in blocks]
+    assert edited(tmp_path, overrides) == expected

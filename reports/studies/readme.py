@@ -227,43 +227,6 @@ def pixel_prompt(read: Read) -> str:
     return table(["variant", *found], rows)
 
 
-def sweep(read: Read) -> str:
-    """Return what experiments with the bank and with tuning have found."""
-    lines = read_csv(read, "reports/sweep.csv")
-    found = list(lines.columns[3:])
-    return table(["changed", *found], ([line["changed"], *map(percent, line[found])] for _, line in lines.iterrows()))
-
-
-def rounds(read: Read) -> str:
-    """Return what experiments with the refreshed bank have found on validation images."""
-    lines = read_csv(read, "reports/rounds.csv").query("images == 'validation'")
-    rows = [
-        [
-            line["changed"],
-            percent(line["clean_advpt_refreshed"]),
-            f"{percent(line['adaptive_eps4_advpt_refreshed'])} ± {percent(line['std'])}",
-            f"{100 * line['gain']:+.1f}",
-        ]
-        for _, line in lines.iterrows()
-    ]
-    reference = (percent(lines.iloc[0][f"{threat}_{REFERENCE}"]) for threat in ("clean", "adaptive_eps4"))
-    head = ["changed", "clean", "adaptive, eps 4", "gain over hand-written"]
-    return table(head, [*rows, ["*hand-written*", *reference, ""]])
-
-
-def folds(read: Read) -> str:
-    """Return what ways to tune on a refreshed bank have gained in cross-validation."""
-    lines = read_csv(read, "reports/folds.csv")
-    found = [name for name in lines.columns if f"{name} se" in lines.columns]
-    reference, gains = lines.iloc[0], lines.iloc[1:]
-    rows = [
-        [line["tuned"], *(f"{line[name]:+.2f} ± {line[f'{name} se']:.2f}" for name in found)]
-        for _, line in gains.iterrows()
-    ]
-    accuracies = ("" if pd.isna(reference[name]) else f"{reference[name]:.2f} %" for name in found)
-    return table(["tuned", *found], [*rows, [f"*{reference['tuned']}*", *accuracies]])
-
-
 def certified(read: Read) -> str:
     """Return what randomised smoothing certifies: the share of images by L2 radius."""
     lines = read_csv(read, "reports/certified.csv")
@@ -327,9 +290,6 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "pixel-prompt": pixel_prompt,
         "certified": certified,
         "test-time": partial(by_method, name="test_time", columns=TEST_TIME),
-        "sweep": sweep,
-        "rounds": rounds,
-        "folds": folds,
     },
     "docs/models-and-data.md": {"supported": supported},
     "docs/performance.md": {"benchmarks": benchmarks},

@@ -14,13 +14,6 @@ LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 BALL = LinfBall(8 / 255)
 
 
-class NoNoise(ImageNoise):
-    """A start in the middle of the ball."""
-
-    def uniform(self, shape=(), *, low=0.0, high=1.0):
-        return torch.full((len(IDS), *shape), (low + high) / 2)
-
-
 @pytest.fixture
 def images() -> torch.Tensor:
     return torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))

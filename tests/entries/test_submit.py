@@ -5,15 +5,16 @@ import shutil
 import sys
 
 from tests.imports import ROOT
-from tests.micro import PIXELS, environment, project, reproduced  # noqa: F401 - fixtures
+from tests.micro import PIXELS
 
 PYTHON = sys.executable
 
 
-def test_a_preset_becomes_an_entry(project):  # noqa: F811
+def test_a_preset_becomes_an_entry(project):
+    project.change(methods__adversarial=PIXELS, assess__method="zero_shot/zero_shot", oblivious={}, adaptive={})
     shutil.copytree(ROOT / "presets", project.folder / "presets")
-    few = ("-S", "adaptive.suite_eps4.steps=2", "-S", "adaptive.suite_eps4.images=10", "-S", "assess.images=1")
-    project.change(methods__adversarial=PIXELS)
+    few = ("steps=2", "restarts=1", "targets=1", "images=10")
+    few = [word for change in few for word in ("-S", f"adaptive.suite_eps4.{change}")]
     printed = project.run(PYTHON, "-m", "stages.preset", "csr", "--embedded", *few)
     _, *lines = printed.partition("theirs")[2].splitlines()
     assert lines[0].startswith("fashion") and lines[1].startswith("mean") and "66.3" in lines[1]

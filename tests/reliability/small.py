@@ -66,8 +66,8 @@ class Small:
     @classmethod
     def at(cls, folder: Path) -> "Small":
         """A folder in which nothing has run: 60 training and 30 test images in shards of 5."""
-        folder.mkdir(parents=True)
-        shutil.copytree(ROOT / "data/embedded", folder / "data/embedded")
+        for name in ("fashion", "tiny-clip"):
+            shutil.copytree(ROOT / "data/embedded" / name, folder / "data/embedded" / name)
         params = yaml.load(ROOT / "params.yaml")
         params["data"] |= {"shots": 6, "test_images": 30, "shard_rows": 5}
         params["runtime"]["workers"] = 1
