@@ -170,6 +170,8 @@ VARIANTS = {
     "temperature 1": Variant({"temperature": 1.0}),
     "temperature 4": Variant({"temperature": 4.0}),
     "30 epochs": Variant({"epochs": 30}),
+    "lr 0.001": Variant({"lr": 0.001}),
+    "lr 0.003": Variant({"lr": 0.003}),
     "lr 0.01": Variant({"lr": 0.01}),
     "lr 0.1": Variant({"lr": 0.1}),
     "with a context": Variant({"kind": "adv_vlp"}),
