@@ -86,7 +86,8 @@ def over_batches(work: Callable[[Images], np.ndarray], shard: Images, batching: 
     batches = shard.split(min(batching.batches, len(shard)))
     smallest = 1 if batching.whole else batching.smallest
     with ThreadPoolExecutor(batching.workers) as pool:
-        results = pool.map(partial(by_halves, smallest=smallest), batches)
+        # no thread for one worker: if memory is short, Python waits forever for it to start
+        results = (map if batching.workers == 1 else pool.map)(partial(by_halves, smallest=smallest), batches)
         return np.concatenate(list(progress(results, what="batches", total=len(batches))))
 
 

@@ -19,6 +19,7 @@ from stages.models.digests import file_digest
 from stages.models.hub import PATIENCE, hub_file
 from stages.models.image_tower import optimize_for_input_gradients
 from stages.models.weights import HUB, LOCAL, find_source
+from stages.runtime.cli import is_out_of_memory
 from stages.runtime.startup import import_open_clip, import_timm, without_compiler
 
 Pretrained = str | bool | None
@@ -249,5 +250,7 @@ def building(described: str, file: Path | None = None) -> Iterator[None]:
             torch.default_generator.manual_seed(0)
             yield
     except Exception as error:  # timm, torchvision, open_clip, safetensors and torch raise a dozen kinds
+        if is_out_of_memory(error):
+            raise
         reason = (file and misfit(file)) or brief(error)
         raise ValueError(f"surrogate: {described} cannot be loaded: {reason}") from error

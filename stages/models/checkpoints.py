@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stages.runtime.cli import is_out_of_memory
+
 TEXT, IMAGE = "token_embedding.weight", ("conv1.weight", "class_embedding", "patch_embed.proj.weight")
 OPEN_CLIP_LOOKS = ("", "state_dict")  # keys of a checkpoint under which open_clip finds a model's weights
 SETTINGS = ("input_resolution", "context_length", "vocab_size")  # beside the weights in OpenAI's archives
@@ -41,6 +43,8 @@ def read_checkpoint(path: Path) -> Any:
         if not is_torchscript(path):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # safetensors, torch, pickle and zipfile raise a dozen kinds for a damaged file
+        if is_out_of_memory(error):
+            raise
         raise ValueError(unreadable(error)) from error
     raise ValueError(f"the file is a TorchScript archive, which holds code and is not run; {conversion(path)}")
 

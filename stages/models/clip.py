@@ -17,6 +17,7 @@ from stages.models.image_tower import encode_with_tokens, optimize_for_input_gra
 from stages.models.supported import check_configuration, check_end, check_repeats
 from stages.models.visual_weights import lay_over, read_image_tower
 from stages.models.weights import LOCAL, find_source, local_name, read_configuration
+from stages.runtime.cli import is_out_of_memory
 from stages.runtime.startup import import_open_clip, import_timm
 
 
@@ -158,6 +159,8 @@ def load_clip(
         tokenizer = open_clip.get_tokenizer(here)
         model = open_clip.create_model(**source.arguments, device=device, require_pretrained=True, weights_only=True)
     except Exception as error:  # open_clip, safetensors and torch raise a dozen kinds for a damaged or foreign file
+        if is_out_of_memory(error):
+            raise
         reason = misfit(source.file) or brief(error)
         raise ValueError(f"model: {described} cannot be loaded from {source.file}: {reason}") from error
     check_end(name, configuration, tokenizer.eot_token_id)

@@ -236,3 +236,15 @@ def test_tokens_beside_features_are_refused_by_name(tmp_path, kind, tower):
     configuration["model_cfg"][tower]["output_tokens"] = False
     file.write_text(json.dumps(configuration))
     load_clip(name, pretrained=None, sha256=weights_digest(name, None), device=CPU)
+
+
+def test_a_lack_of_memory_is_not_blamed_on_the_file(tmp_path, monkeypatch):
+    digest = save_random(tmp_path, "vit_b_32")
+
+    def fails(*args, **kwargs):
+        raise MemoryError("Cannot allocate memory (os error 12)")
+
+    monkeypatch.setattr("stages.models.checkpoints.load_file", fails)
+    monkeypatch.setattr("safetensors.torch.load_file", fails)  # imported by open_clip where it loads
+    with pytest.raises(MemoryError):
+        load_clip(f"local-dir:{tmp_path}", pretrained=None, sha256=digest, device=CPU)
