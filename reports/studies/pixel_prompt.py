@@ -32,25 +32,27 @@ from stages.defences.victim import Victim
 from stages.extract import decoder
 from stages.models.clip import Clip, load_clip, weights_digest
 from stages.models.device import to_tensor
+from stages.models.image_tower import token_prompts_fit
 from stages.prompts.adversarial import Encoder, learner_of
 from stages.prompts.adversarial.adv_vp import Learner as PixelPrompt
 from stages.prompts.generators import tuning_generators
-from stages.runtime.params import AdvVlp, AdvVp, Apt, Params, Suite, load_params
+from stages.runtime.params import AdvVlp, AdvVp, AdvVpt, Apt, Params, Suite, load_params
 from stages.storage.images import Images, read_shard
 from stages.storage.parquet import checksum_of
 
 RESULTS = Path("reports/pixel_prompt.csv")
 CPU = torch.device("cpu")
 HELD_OUT = 4  # each fourth image of a class is judged
-KINDS: dict[str, type[BaseModel]] = {"adv_vp": AdvVp, "adv_vlp": AdvVlp, "apt": Apt}
+KINDS: dict[str, type[BaseModel]] = {"adv_vp": AdvVp, "adv_vpt": AdvVpt, "adv_vlp": AdvVlp, "apt": Apt}
 BLOCK: dict[str, Any] = {
     "kind": "adv_vp",
     "clean_fraction": 0.25,
     "steps": 2,
     "temperature": 2.0,
     "epochs": 10,
-    "lr": 0.03,
 }
+LR = {"fashion": 0.03}  # photos fall by 20 points of clean accuracy under it
+PHOTO_LR = 0.01
 TEXT_LR = 0.02
 JUDGED = (0, 1, 2, 4, 8)  # eps, in 1/255; 0 is clean
 BORDER = 6  # of 32 pixels, on each side
@@ -145,6 +147,7 @@ class Variant(NamedTuple):
     radii: tuple[float, ...] = (1.0, 2.0)
 
 
+TOKENS = {"kind": "adv_vpt", "tokens": 8, "optimizer": "adam", "lr": 0.02}  # for ViTs
 VARIANTS = {
     "the default": Variant(),
     "no clipping of the attack": Variant(pixels=centred, inverse=(2.0, 64 / 255)),
@@ -170,8 +173,12 @@ VARIANTS = {
     "temperature 1": Variant({"temperature": 1.0}),
     "temperature 4": Variant({"temperature": 4.0}),
     "30 epochs": Variant({"epochs": 30}),
+    "lr 0.003": Variant({"lr": 0.003}),
     "lr 0.01": Variant({"lr": 0.01}),
+    "lr 0.03": Variant({"lr": 0.03}),
     "lr 0.1": Variant({"lr": 0.1}),
+    "8 tokens": Variant({**TOKENS, "depth": 1}),
+    "8 tokens in each block": Variant({**TOKENS, "depth": None}),
     "with a context": Variant({"kind": "adv_vlp"}),
     "a context alone": Variant({"kind": "apt", "optimizer": "adam", "batch_size": 128}),
     "with free text features": Variant(learner=FreeTextAndPrompt),
@@ -227,7 +234,7 @@ class Laboratory:
     def tuned(self, variant: Variant, clip: Clip, factor: float, images: Images) -> Victim:
         """Return what was tuned on images."""
         radii = [int(self.eps * radius / factor) for radius in variant.radii]
-        block = {**BLOCK, "eps": radii, **variant.block, "tuning_seeds": 1}
+        block = {**BLOCK, "lr": LR.get(self.card.name, PHOTO_LR), "eps": radii, **variant.block, "tuning_seeds": 1}
         if block.get("frame"):
             block["frame"] = block["frame"] * clip.image_size // 32
         keys = {key: value for key, value in block.items() if block["kind"] != "apt" or key != "lr"}
@@ -250,7 +257,7 @@ class Laboratory:
             if variant.permuted:
                 generator = torch.Generator().manual_seed(0)
                 pixels = pixels.flatten()[torch.randperm(pixels.numel(), generator=generator)].view_as(pixels)
-        return Victim(clip, text_features, clip.logit_scale, pixels=pixels)
+        return Victim(clip, text_features, clip.logit_scale, pixels=pixels, tokens=found.get("tokens"))
 
     def accuracy(self, victim: Victim, images: Images, eps: int) -> float:
         """Return the share of images that are right, clean and under attack."""
@@ -288,7 +295,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     laboratory = Laboratory(load_params(), arguments.model, arguments.dataset, arguments.eps)
+    is_vit = token_prompts_fit(laboratory.clip.model.visual)
     for name in arguments.variants:
+        if VARIANTS[name].block.get("kind") == "adv_vpt" and not is_vit:
+            continue
         table = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame({"model": [], "variant": []})
         if ((table["model"] == arguments.model) & (table["variant"] == name)).any():
             continue

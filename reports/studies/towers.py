@@ -18,7 +18,8 @@ from stages.models.clip import weights_digest
 from stages.runtime.params import Params, load_params
 
 RESULTS = Path("reports/towers.csv")
-PIXEL_PROMPT = "kind: adv_vp, steps: 2, clean_fraction: 0.25, temperature: 2.0, epochs: 10, lr: 0.03"
+PIXEL_PROMPT = "kind: adv_vp, steps: 2, clean_fraction: 0.25, temperature: 2.0, epochs: 10"
+LR = {"fashion": 0.03, "photos": 0.01}  # as in reports/studies/pixel_prompt.py
 
 
 class Tower(NamedTuple):
@@ -59,7 +60,8 @@ def overrides(model: str, tower: Tower, params: Params) -> list[str]:
         f"attack.eps={2 * eps}",
         *(f"methods.refresh.{name}.eps=[{eps}]" for name in params.methods.refresh),
         *(f"~methods.adversarial.{name}" for name in params.methods.adversarial),
-        f"+methods.adversarial.adv_vp={{label: pixel prompt, {PIXEL_PROMPT}, eps: [{eps}, {2 * eps}]}}",
+        f"+methods.adversarial.adv_vp={{label: pixel prompt, {PIXEL_PROMPT}, lr: {LR[tower.dataset]}, "
+        f"eps: [{eps}, {2 * eps}]}}",
         *(f"~oblivious.{name}" for name in params.oblivious),
         f"+oblivious.pgd={{{label_free}, eps: {eps}}}",
         *(f"~adaptive.{name}" for name in params.adaptive),

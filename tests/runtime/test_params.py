@@ -51,9 +51,6 @@ def test_the_committed_parameters_are_valid():
 REFRESHED, DEFENDED = "methods.refresh.advpt_refreshed", "methods.defended.weak"
 
 
-BLOCKS = yaml.load(Path("params.yaml"))["methods"]
-
-
 def behind(**defence):
     """AdvPT behind a defence."""
     return {"method": "advpt", "defence": defence}
@@ -141,7 +138,7 @@ REFUSED = {
     "defended by nobody": (DEFENDED, behind(kind="bits", bits=3) | {"method": "cop"}, "no undefended 'cop'"),
     "defended without a group": (
         "methods",
-        {**BLOCKS, "adversarial": {}, "defended": {"weak": behind(kind="bits", bits=3)}},
+        {**COMMITTED["methods"], "adversarial": {}, "defended": {"weak": behind(kind="bits", bits=3)}},
         r"methods\.adversarial: empty, but the stage `defend` reads every group",
     ),
     "key of tune in a method": ("methods.tune_bank.advpt.lrr", 0.1, "unknown key 'lrr'; did you mean 'lr'"),
