@@ -34,6 +34,7 @@ from stages.report.method_table import method_tables
 from stages.report.overview import Overview, harmonic, harmonic_metrics, overview
 from stages.report.page import page
 from stages.report.prompt_figure import PixelPrompt, prompt_figure
+from stages.report.style import empty_figure
 from stages.report.tables import (
     Results,
     accuracy_table,
@@ -82,7 +83,7 @@ def main() -> str:
     pictures = pictures_of(own_results, tables, samples, measured, class_names, headline, shown)
     pictures |= interpretation_pictures(interpretation, class_names, methods)
     prompts = [prompt for study, sample in zip(own, samples, strict=True) for prompt in prompts_of(study, sample)]
-    pictures["pixel_prompts"] = prompt_figure(prompts)
+    pictures["pixel_prompts"] = prompt_figure(prompts) if prompts else empty_figure("no method has a pixel prompt")
 
     write("metrics.json", json.dumps(metrics_of(list(results.values())) | harmonic_metrics(halves), indent=2) + "\n")
     write("summary.json", json.dumps(summary_of(own_results), indent=2) + "\n")

@@ -10,6 +10,7 @@ from stages.report.drift_figure import drift_figure
 from stages.report.eps_figure import eps_figure
 from stages.report.gallery import Sample, gallery
 from stages.report.pca_figure import pca_figure
+from stages.report.style import empty_figure
 from stages.report.tables import Results
 from stages.report.tokens_figure import tokens_figure
 from stages.report.tradeoff_figure import tradeoff_figure
@@ -51,15 +52,18 @@ def pictures_of(
 def interpretation_pictures(
     interpretation: Interpretation, class_names: dict[str, list[str]], methods: list[Method]
 ) -> dict[str, bytes]:
-    """Draw the figures on what was learnt, by the names of their files; none of contexts where none was tuned."""
+    """Draw the figures on what was learnt, by the names of their files."""
     tokens, cosines, pca = (
         {dataset: tables[name] for dataset, tables in interpretation.items()}
         for name in ("nearest_tokens", "cosines", "pca")
     )
-    pictures = {}
-    if not all(table.empty for table in tokens.values()):
-        pictures["nearest_tokens"] = tokens_figure(tokens, methods)
-        pictures["text_feature_drift"] = drift_figure(cosines, methods)
+    if all(table.empty for table in tokens.values()):
+        pictures = dict.fromkeys(("nearest_tokens", "text_feature_drift"), empty_figure("no context was tuned"))
+    else:
+        pictures = {
+            "nearest_tokens": tokens_figure(tokens, methods),
+            "text_feature_drift": drift_figure(cosines, methods),
+        }
     return pictures | {"pca": pca_figure(pca, class_names, methods)}
 
 

@@ -33,9 +33,6 @@ class PixelPrompt(NamedTuple):
 def prompt_figure(prompts: list[PixelPrompt]) -> Figure:
     """Draw one line of panels per prompt: the prompt, an image without and with it, cosines without and with it."""
     figure = Figure(figsize=(9.6, 2.3 * len(prompts) + 0.4), layout="constrained")
-    if not prompts:
-        figure.text(0.5, 0.5, "no method has a pixel prompt", ha="center", va="center")
-        return figure
     panels = figure.subplots(len(prompts), 5, squeeze=False, width_ratios=[1, 1, 1, 1.5, 1.5])
     for row, prompt in zip(panels, prompts, strict=True):
         largest = np.abs(prompt.pixels).max()

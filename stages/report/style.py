@@ -143,6 +143,14 @@ def as_png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
     return drawn
 
 
+@as_png
+def empty_figure(reason: str) -> Figure:
+    """Say why there is nothing to draw, for a figure that the graph expects whatever the methods are."""
+    figure = Figure(figsize=(9.6, 0.4))
+    figure.text(0.5, 0.5, reason, ha="center", va="center")
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """Return the figure as PNG, with no date and no version inside."""
     buffer = BytesIO()

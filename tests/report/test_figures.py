@@ -19,7 +19,7 @@ from stages.report.figures import interpretation_pictures, mean_drift, nearer_th
 from stages.report.gallery import examples_of, sample_of, scaled_difference
 from stages.report.pca_figure import draw_texts, share_of
 from stages.report.prompt_figure import PixelPrompt, draw_cosines, prompt_figure, scaled
-from stages.report.style import looks_of
+from stages.report.style import empty_figure, looks_of
 from stages.report.tables import tuning_table
 from stages.report.tokens_figure import draw_tokens, drawn_lines
 from stages.report.tradeoff_figure import draw as draw_tradeoff
@@ -270,10 +270,12 @@ def test_captions_count_over_all_seeds():
     assert "mean move of all: CoOp 0.30, " in mean_drift(DRIFT, METHODS)
 
 
-def test_without_a_tuned_context_only_the_projection_is_drawn():
+def test_without_a_tuned_context_the_figures_say_so():
     tables = {name: table.head(0) for name, table in interpretation_of(METHODS[:1], ["a", "b"]).items()}
     tables["pca"] = interpretation_of(METHODS[:1], ["a", "b"])["pca"]
-    assert list(interpretation_pictures({"tiny": tables}, {"tiny": ["a", "b"]}, METHODS[:1])) == ["pca"]
+    pictures = interpretation_pictures({"tiny": tables}, {"tiny": ["a", "b"]}, METHODS[:1])
+    assert list(pictures) == ["nearest_tokens", "text_feature_drift", "pca"]
+    assert pictures["nearest_tokens"] == pictures["text_feature_drift"] == empty_figure("no context was tuned")
 
 
 def test_a_map_is_read_by_label_not_by_name():
@@ -333,4 +335,3 @@ def test_cosines_are_those_with_the_prompt_or_without(coarse):
     assert [sum(bar.get_height() for bar in panel.patches) for panel in panels] == [4, 2]
     prompt = PixelPrompt("tiny, <b>$x$", np.zeros((3, 4, 4), np.float32), effect, np.zeros((4, 4, 3), np.uint8))
     assert prompt_figure([prompt, prompt]) == prompt_figure([prompt, prompt])
-    assert prompt_figure([]) != prompt_figure([prompt])
