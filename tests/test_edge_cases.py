@@ -65,7 +65,7 @@ def floats(attack, shard):
     return attack(images, torch.tensor(shard.labels), ImageNoise(0, shard.ids)), images
 
 
-@pytest.mark.parametrize("name", ["margin", "square"])
+@pytest.mark.parametrize("name", ["cross_entropy", "margin", "fast", "square"])
 def test_at_eps_zero_adversarial_equals_clean_exactly(shard, victim, name):
     shard = replace(shard, labels=predicted(victim, shard)).take(slice(0, 2))
     attack = adaptive_attack(ADAPTIVE[name].model_copy(update={"eps": 0.0}), victim, seed=0)

@@ -44,9 +44,10 @@ def birds(fresh) -> Project:
     return fresh
 
 
-def test_the_whole_pipeline_on_ones_own_images(birds, tmp_path):
-    save_random(tmp_path, "custom_text")
-    name = f"local-dir:{tmp_path}"
+@pytest.mark.parametrize("kind", ["vit_b_32", "custom_text"])
+def test_the_whole_pipeline_on_ones_own_images(birds, kind, tmp_path):
+    save_random(tmp_path / kind, kind)
+    name = f"local-dir:{tmp_path / kind}"
     birds.change(model__name=name, model__sha256=weights_digest(name, None))
     assert "plot" in birds.repro()
 
@@ -79,7 +80,7 @@ def test_an_ensemble_of_templates_changes_the_zero_shot_method_alone(birds):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(fresh, tmp_path):
-    """Five times as many images of 448 px: their pixels would be 96 MB more. Below, some 40 MB come and stay."""
+    """Eight times as many images of 448 px: their pixels would be 168 MB more. Below, some 40 MB come and stay."""
     width, patch = 448, 64
     model_cfg, preprocess_cfg = KINDS["custom_text"]
     model_cfg = {**model_cfg, "vision_cfg": {**model_cfg["vision_cfg"], "image_size": width, "patch_size": patch}}
@@ -88,11 +89,11 @@ def test_memory_does_not_grow_with_the_number_of_images(fresh, tmp_path):
     fresh.change(data__shots="all", data__test_images="all", data__shard_rows=8)
     fresh.change(runtime__batch_size=4, runtime__workers=1)
     peaks = {}
-    for times in (2, 10):
+    for times in (2, 16):
         dataset = f"times_{times}"
         write_folder(fresh.folder / f"data/raw/{dataset}", train=5 * times, test=1)
         for stage in ("fetch", "extract", "craft", "embed"):
             printed = fresh.run("python", "-m", "peak", f"stages.{stage}", dataset)
             peaks[stage, times] = float(printed.splitlines()[-1])
     for stage in ("fetch", "extract", "craft", "embed"):
-        assert peaks[stage, 10] < peaks[stage, 2] + 50, (stage, peaks)
+        assert peaks[stage, 16] < peaks[stage, 2] + 40, (stage, peaks)
