@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.attacks.eight_bit import through_8_bits
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import cross_entropy, margin, towards
+from stages.attacks.objectives import alike, cross_entropy, margin, towards
 from stages.attacks.pgd import Objective, pgd
 from stages.attacks.square import square
 from stages.attacks.survivors import Attack as Attempt
@@ -20,11 +20,11 @@ from stages.attacks.survivors import Attacked, Score, attack_by_score, attack_su
 from stages.attacks.targets import CANDIDATES, nearest_classes
 from stages.crafting.batching import SMALLEST_BATCH
 from stages.crafting.shards import Attack
-from stages.defences.inner import Closed, Inner
+from stages.defences.inner import Apart, Closed, Inner
 from stages.defences.victim import CONSTANT, Victim
 from stages.runtime.params import Suite
 
-VERSION = 3  # in the provenance of all that the suite has made: raise it whenever its attacks change
+VERSION = 4  # in the provenance of all that the suite has made: raise it whenever its attacks change
 Encoder = Callable[[Tensor], Tensor]
 Seen = Callable[..., Tensor]  # images (n, C, H, W) and their `places` in the batch (n,) -> logits (n, K)
 WEIGHTS = (1, 10, 100, 1000)  # of the distance to an open gate, beside the margin
@@ -44,8 +44,8 @@ def suite_attack(settings: Suite, victim: Victim, made_by: dict[str, str] | None
     """Return a suite of attacks, each on the images that none before it has fooled as they would be stored.
 
     A method behind a defence is attacked without the defence first, then through it in every way in which it can be
-    differentiated, then with its gate held shut; where it is random, through the mean logits of `samples` draws (EOT).
-    The images that are left then meet Square.
+    differentiated, then with its gate held shut or its views kept apart; where it is random, through `samples` draws
+    (EOT). The images that are left then meet Square.
 
     Args:
         settings: The attacks.
@@ -54,26 +54,22 @@ def suite_attack(settings: Suite, victim: Victim, made_by: dict[str, str] | None
     """
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
-        def seen_through(inner: Inner) -> Seen:
-            logits_of = among_copies(victim, images, inner)
-            if isinstance(inner, Closed):
-                logits_of = beside_distance(logits_of, inner)
-            if victim.is_random:
-                return mean_over_draws(logits_of, noise.beside("defence"), settings.samples)
-            return ignoring_places(logits_of)
-
+        seen = partial(seen_through, victim=victim, images=images, noise=noise, samples=settings.samples)
+        apart = Apart()
         with torch.no_grad():  # with noise of its own: no image may lose a draw for being the first of its batch
-            classes = victim(images[:1], noise.beside("classes").take(torch.zeros(1, dtype=torch.long))).shape[1]
+            classes = victim(images[:1], noise.beside("classes").take(torch.zeros(1, dtype=torch.long)), apart).shape[1]
         through = partial(rounds_through, settings=settings, images=images, labels=labels, noise=noise, classes=classes)
         rounds: list[Round] = []
         if victim.is_defended:
             rounds += through("undefended/", ignoring_places(among_copies(victim.undefended(), images)))
         for inner in victim.ways:
-            rounds += through(inner.name, seen_through(inner))
+            rounds += through(inner.name, seen(inner))
         if victim.is_gated:
-            rounds += rounds_at_gate(seen_through(Closed()), settings, images, labels, noise)
+            rounds += rounds_at_gate(seen(Closed()), settings, images, labels, noise)
+        if apart.logits is not None:
+            rounds += rounds_on_views(seen(apart), settings, images, labels, noise)
         if settings.queries:
-            rounds += rounds_of_square(seen_through(CONSTANT), settings, images, labels, noise)
+            rounds += rounds_of_square(seen(CONSTANT), settings, images, labels, noise)
         found = attack_in_rounds([one.attempt for one in rounds], victim, images, labels, noise)
         if made_by is not None:
             names = [*(one.name for one in rounds), "none"]  # of the clean image the index is -1
@@ -192,6 +188,23 @@ def rounds_at_gate(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, 
     ]
 
 
+def rounds_on_views(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise) -> list[Round]:
+    """Return attacks that make each view wrong by itself, and all of them alike.
+
+    Args:
+        seen: Maps images and places to the logits (n, V, K) of their views, of all draws together.
+        settings: eps and steps.
+        images: The clean batch (N, C, H, W).
+        labels: Right classes (N,).
+        noise: Of the images.
+    """
+
+    def objective_of(places: Tensor) -> Objective:
+        return alike(through_8_bits(partial(seen, places=places)), labels[places])
+
+    return rounds_of_pgd("views", objective_of, settings, images, noise)
+
+
 def rounds_of_square(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise) -> list[Round]:
     """Return Square on the margin, with streams of noise of its own."""
     ball, squares = LinfBall(settings.eps / 255), noise.beside("square")
@@ -208,6 +221,27 @@ def rounds_of_square(seen: Seen, settings: Suite, images: Tensor, labels: Tensor
         )
 
     return [Round("square", partial(advance, queries=range(*ends))) for ends in pairwise(bounds) if ends[0] < ends[1]]
+
+
+def seen_through(inner: Inner, *, victim: Victim, images: Tensor, noise: ImageNoise, samples: int) -> Seen:
+    """Return the view of a victim for survivors of a batch: its logits, or what an Inner for attackers shows beside.
+
+    Args:
+        inner: How to differentiate the defence.
+        victim: The model under attack.
+        images: The clean batch (N, C, H, W).
+        noise: Of its images.
+        samples: Draws of a random victim.
+    """
+    logits_of = among_copies(victim, images, inner)
+    if isinstance(inner, Closed):
+        logits_of = beside_distance(logits_of, inner)
+    if isinstance(inner, Apart):
+        logits_of = of_each_view(logits_of, inner)
+    if not victim.is_random:
+        return ignoring_places(logits_of)
+    join = partial(torch.cat, dim=1) if isinstance(inner, Apart) else mean
+    return over_draws(logits_of, noise.beside("defence"), samples, join)
 
 
 def among_copies(victim: Victim, batch: Tensor, inner: Inner = CONSTANT) -> Callable[..., Tensor]:
@@ -233,17 +267,35 @@ def ignoring_places(logits_of: Encoder) -> Seen:
     return lambda images, places: logits_of(images)
 
 
-def mean_over_draws(logits_of: Callable[..., Tensor], noise: ImageNoise, samples: int) -> Seen:
-    """Return the mean logits of some draws of a random victim: expectation over transformations.
+def over_draws(
+    logits_of: Callable[..., Tensor], noise: ImageNoise, samples: int, join: Callable[[list[Tensor]], Tensor]
+) -> Seen:
+    """Return the joined logits of some draws of a random victim; their mean is the expectation over transformations.
 
     Source: Athalye et al. 2018 (EOT), sec. 4.2.
     """
 
     def seen(images: Tensor, places: Tensor) -> Tensor:
         noise_of_these = noise.take(places)
-        return torch.stack([logits_of(images, noise_of_these) for _ in range(samples)]).mean(0)
+        return join([logits_of(images, noise_of_these) for _ in range(samples)])
 
     return seen
+
+
+def mean(draws: list[Tensor]) -> Tensor:
+    """Return the mean of tensors of one shape."""
+    return torch.stack(draws).mean(0)
+
+
+def of_each_view(logits_of: Callable[..., Tensor], apart: Apart) -> Callable[..., Tensor]:
+    """Return the logits (n, V, K) of the views of each image."""
+
+    def each(images: Tensor, noise: ImageNoise | None = None) -> Tensor:
+        logits_of(images, noise)
+        assert apart.logits is not None
+        return apart.logits[: len(images)].float()
+
+    return each
 
 
 def beside_distance(logits_of: Callable[..., Tensor], closed: Closed) -> Callable[..., Tensor]:

@@ -14,6 +14,7 @@ from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import Batching
 from stages.crafting.shards import craft_shard
 from stages.crafting.suite import suite_attack
+from stages.defences.inner import Apart
 from stages.defences.test_time import FUNCTIONS, TestTime, test_time_of
 from stages.defences.undefended import Wording
 from stages.defences.victim import Victim
@@ -89,13 +90,17 @@ def test_it_is_random_if_two_calls_differ(clip, images, kind):
 def test_every_way_gives_the_same_logits_and_a_gradient(clip, images, kind):
     victim = behind(clip, kind)
     found = []
-    for inner in victim.ways:
+    for inner in [*victim.ways, Apart()]:
         points = images[:4].clone().requires_grad_()
         logits = victim(points, ImageNoise(0, list("abcd")), inner)
         (gradient,) = torch.autograd.grad(logits[:, 0].sum(), points)
         assert gradient.flatten(1).norm(dim=1).min() > 0
         found.append(logits.detach())
     torch.testing.assert_close(found[0], found[-1], rtol=0, atol=1e-4)
+    views = {"tte": 10, "view_ensemble": 2, "r_tpt": 3}
+    assert (inner.logits is not None) is (kind in views)
+    if kind in views:
+        assert inner.logits.shape == (4, views[kind], 3) and inner.logits.requires_grad
 
 
 def test_no_weight_takes_a_gradient(clip, images, kind):
@@ -171,8 +176,14 @@ def never_wrong(images, model, noise):
     return torch.stack([torch.full_like(along, 100), along, -along], dim=1)
 
 
-def test_no_image_loses_noise_for_being_the_first_of_its_batch(clip, shard):
-    victim = random_victim(clip, test_time=TestTime(never_wrong))
+def never_wrong_twice(images, model, noise):
+    """Average two of its draws."""
+    return model.combine(torch.stack([never_wrong(images, model, noise) for _ in range(2)], dim=1))
+
+
+@pytest.mark.parametrize("function", [never_wrong, never_wrong_twice])
+def test_no_image_loses_noise_for_being_the_first_of_its_batch(clip, shard, function):
+    victim = random_victim(clip, test_time=TestTime(function))
     shard = replace(shard, labels=np.zeros(len(shard), np.int64))
     one, three = (
         craft_shard(
