@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
+from stages.crafting import suite
 from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import Batching
 from stages.crafting.shards import craft_shard
@@ -193,3 +194,25 @@ def test_no_image_loses_noise_for_being_the_first_of_its_batch(clip, shard, func
     )
     assert (one.pixels != shard.pixels).any((1, 2, 3)).all()
     np.testing.assert_array_equal(one.pixels, three.pixels)
+
+
+def test_behind_a_random_defence_each_step_is_one_draw_and_momentum_averages_them(clip, shard, monkeypatch):
+    """Slopes are random and rise slightly on average: where single steps walk to and fro, their momentum goes up."""
+    draws = []
+
+    def rising(images, model, noise):
+        along = ((images - 0.5) * noise.uniform((3, 32, 32), low=-0.45, high=0.55)).flatten(1).sum(1)
+        draws.append(along.requires_grad)
+        return torch.stack([torch.full_like(along, 100), along, torch.full_like(along, -100)], dim=1)
+
+    def climb():
+        victim = random_victim(clip, test_time=TestTime(rising))
+        grey = replace(shard, labels=np.zeros(len(shard), np.int64), pixels=np.full_like(shard.pixels, 127))
+        return (attacked(suite_attack(SUITE, victim), grey, 4).pixels.astype(int) - 127).mean()
+
+    with_momentum = climb()
+    gradients = 3 * SUITE.steps * SUITE.samples  # of the cross-entropy, of the margin, and towards one target
+    assert sum(draws) == gradients + 1  # and one for the choice of targets
+    monkeypatch.setattr(suite, "MOMENTUM", 0.0)
+    single_steps = climb()
+    assert with_momentum > 1.2 * single_steps > 0
