@@ -52,6 +52,7 @@ REFRESHED = (
     ("vit", "adaptive_eps8"),
 )
 ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments on other data or another model
+VARIED = "tiny-clip"  # the model of most variants of the pixel prompt
 # columns of the tables `adversarial` and `test-time`
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
 TEST_TIME = ("clean", "pgd_eps4", "suite_eps4", "worst_eps4")
@@ -215,16 +216,26 @@ def towers(read: Read) -> str:
     return table(head, rows)
 
 
-def pixel_prompt(read: Read) -> str:
+def pixel_prompt(read: Read, *, default_model: bool) -> str:
     """Return how variants of a pixel prompt do on validation images, beside the hand-written prompt."""
     lines = read_csv(read, "reports/pixel_prompt.csv")
     found = [name.removeprefix("tuned, ") for name in lines.columns if name.startswith("tuned, ")]
     rows = []
-    for _, line in lines.iterrows():
+    for _, line in lines[(lines["model"] == VARIED) == default_model].iterrows():
         pairs = [(line[f"hand-written, {name}"], line[f"tuned, {name}"]) for name in found]
         cells = ("" if pd.isna(tuned) else f"{by_hand:.1f} / {tuned:.1f}" for by_hand, tuned in pairs)
-        rows.append([line["variant"], *cells])
-    return table(["variant", *found], rows)
+        rows.append([line["model"], line["variant"], *cells])
+    return table(["model", "variant", *found], rows)
+
+
+def breaking(read: Read) -> str:
+    """Return what attempts to break the pixel prompt leave, in % of all images."""
+    lines = read_csv(read, "reports/breaking.csv")
+    lines["share"] = lines["left"] / lines["n"]
+    shares = lines.pivot(index="attempt", columns=["method", "eps"], values="share")
+    rows = [[attempt, *map(percent, shares.loc[attempt])] for attempt in lines["attempt"].unique()]
+    head = ["attempt", *(f"{method}, eps {eps}" for method, eps in shares.columns)]
+    return table(head, rows)
 
 
 def certified(read: Read) -> str:
@@ -287,7 +298,10 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "refreshed": refreshed,
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
         "towers": towers,
-        "pixel-prompt": pixel_prompt,
+        "seeds": partial(by_method, name="pixel_seeds", columns=ADVERSARIAL),
+        "breaking": breaking,
+        "pixel-prompt": partial(pixel_prompt, default_model=True),
+        "pixel-prompt-elsewhere": partial(pixel_prompt, default_model=False),
         "certified": certified,
         "test-time": partial(by_method, name="test_time", columns=TEST_TIME),
     },
