@@ -40,7 +40,18 @@ SHOWN = {
     "threats": ("attack_oblivious", "evaluate", "plot"),
 }
 BASE = {"images": 1_000, "classes": 10, "methods": 1, "threats": 1}
-WORDS = "ankle bag boot coat dress pullover sandal shirt sneaker trouser".split()  # that the embedded model knows
+WORDS = [
+    "ankle",
+    "bag",
+    "boot",
+    "coat",
+    "dress",
+    "pullover",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "trouser",
+]  # that the embedded model knows
 TRAINING = 4_000  # images, whatever the number of classes
 MARGIN = 0.05  # CPU seconds: smaller differences between two processes are chance
 PGD = {"method": "feature_pgd", "objective": "kl", "steps": 1, "step_ratio": 1.0, "start": "uniform", "restarts": 1}
