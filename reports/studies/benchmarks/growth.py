@@ -40,18 +40,8 @@ SHOWN = {
     "threats": ("attack_oblivious", "evaluate", "plot"),
 }
 BASE = {"images": 1_000, "classes": 10, "methods": 1, "threats": 1}
-WORDS = [
-    "ankle",
-    "bag",
-    "boot",
-    "coat",
-    "dress",
-    "pullover",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "trouser",
-]  # that the embedded model knows
+# words that the embedded model knows
+WORDS = ("ankle", "bag", "boot", "coat", "dress", "pullover", "sandal", "shirt", "sneaker", "trouser")
 TRAINING = 4_000  # images, whatever the number of classes
 MARGIN = 0.05  # CPU seconds: smaller differences between two processes are chance
 PGD = {"method": "feature_pgd", "objective": "kl", "steps": 1, "step_ratio": 1.0, "start": "uniform", "restarts": 1}
@@ -123,7 +113,7 @@ def measured(axis: str, count: int) -> dict[str, Used]:
 def params_of(sizes: dict[str, int]) -> dict[str, Any]:
     """Return the parameters of a project: hand-written prompts and CoOp, label-free attacks of one step."""
     params: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
-    methods = {group: {} for group in params["methods"]}
+    methods: dict[str, Any] = {group: {} for group in params["methods"]}
     methods["zero_shot"] = {f"method{index}": {"templates": "dataset"} for index in range(sizes["methods"])}
     methods["tune_clean"] = {"coop": {}}
     return params | {
