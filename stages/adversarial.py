@@ -84,7 +84,7 @@ def main(dataset: str, study: str, method: str) -> str:
                 write_table(file, effect_of(tuning, prompts), made_by)
     accuracy = np.mean([seed.accuracy[-1] for seed in reached])
     done = f", {kept} of {settings['epochs'] * len(reached)} epochs from an interrupted run" if kept else ""
-    return f"wrote {out}, {len(reached)} seeds, accuracy on what it tuned on {accuracy:.3f}{done}{learner.note}"
+    return f"wrote {out}, tuning seeds: {len(reached)}, accuracy on the tuning data {accuracy:.3f}{done}{learner.note}"
 
 
 def training_images(card: Card, labels: range, params: Params) -> Images:

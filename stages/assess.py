@@ -61,8 +61,8 @@ def main(dataset: str) -> str:
     written = written._replace(images=len(after[0]))
     accuracies = [f"{pc.mean(of).as_py():.3f}" for of in after]
     return (
-        f"wrote {out}, {written}, accuracy {accuracies[0]}, after PGD and Square {accuracies[1]}, after AutoAttack "
-        f"{accuracies[2]} (n = {len(after[2])})"
+        f"wrote {out}, {written}, {settings.method} at eps {settings.at_eps:g}: accuracy {accuracies[0]}, "
+        f"after PGD and Square {accuracies[1]}, after AutoAttack {accuracies[2]} (n = {len(after[2])})"
     )
 
 

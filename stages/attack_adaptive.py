@@ -84,7 +84,7 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
             write_table(file, tables, with_versions(images=made_by, method=prompts.provenance))
     kept = together(written)
     missing = left_out(settings, len(labels))
-    fallen = f", wrong by attack: {listed(tables)}" if isinstance(settings, Suite) else ""
+    fallen = f", wrong: {listed(tables)}" if isinstance(settings, Suite) else ""
     return f"wrote {out}, {kept}{missing}, accuracy on attacked images: {accuracy_of(tables):.3f}{fallen}"
 
 
@@ -99,11 +99,11 @@ def beside_attacks(table: pa.Table, shard: Path) -> pa.Table:
 
 
 def listed(tables: list[pa.Table]) -> str:
-    """Return how many wrong images each attack has made, the most successful first; in words."""
+    """Return how many images are wrong on their own and by which attack, the largest number first; in words."""
     wrong = (table.filter(pc.invert(table["correct"]))["attack"].to_pylist() for table in tables)
-    return (
-        ", ".join(f"{attack} {count}" for attack, count in Counter(chain.from_iterable(wrong)).most_common()) or "none"
-    )
+    counts = Counter(chain.from_iterable(wrong)).most_common()
+    words = (f"{count} {'before any attack' if attack == 'none' else f'by {attack}'}" for attack, count in counts)
+    return ", ".join(words) or "no image"
 
 
 class AdaptiveAttackWorker:

@@ -103,7 +103,7 @@ def main() -> str:
         shown=shown.label,
     )
     write("index.html", html)
-    return f"wrote {REPORTS}, {closing_line(own_results[0], shown, [CLEAN, *gallery_threats])}"
+    return f"wrote {REPORTS}/index.html, {closing_line(own_results[0], shown, [CLEAN, *gallery_threats])}"
 
 
 def classes_of(study: Study, threats: list[Threat]) -> pd.DataFrame:
@@ -169,7 +169,8 @@ def closing_line(study: Results, method: Method, threats: list[Threat]) -> str:
         f"{one.threat} {one.accuracy:.3f} -> {other.accuracy:.3f} (n = {other.n}{', noise' * is_noise(study, other)})"
         for one, other in pairs
     ]
-    return f"{study.title}, {study.reference.name} -> {method.name}: {', '.join(changes)}"
+    compared = f"{study.title}, {study.reference.name} -> {method.name}"
+    return f"{compared}: {', '.join(changes)}; under attack: right both clean and attacked"
 
 
 def write(name: str, content: str | bytes) -> None:

@@ -16,7 +16,7 @@ from stages.models.device import has_bf16_units
 from stages.models.image_tower import encode_with_tokens, optimize_for_input_gradients
 from stages.models.supported import check_configuration, check_end, check_repeats
 from stages.models.visual_weights import lay_over, read_image_tower
-from stages.models.weights import LOCAL, find_source, local_name, read_configuration
+from stages.models.weights import LOCAL, describe_model, find_source, local_name, read_configuration
 from stages.runtime.startup import import_open_clip, import_timm
 from stages.storage.memory import is_out_of_memory
 
@@ -147,12 +147,13 @@ def load_clip(
     if configuration.get("vision_cfg", {}).get("timm_model_name"):
         import_timm()
     source = find_source(name, pretrained, sha256=sha256)
-    described = f"{name} ({pretrained or 'its own weights'})"
+    described = describe_model(name, pretrained)
     if sha256 != source.digest and (sha256 is not None or name.startswith(LOCAL)):
+        any_weights = "" if name.startswith(LOCAL) else "model.sha256=null takes any weights. "
         raise ValueError(
-            f"model.sha256: {described} has digest {source.digest}, but {sha256} is expected. If these are the weights "
-            "you mean, put that digest there; then a change of the weights is noticed. It is what this prints:\n"
-            f"{source.command}"
+            f"model.sha256: {described} has digest {source.digest}, but {sha256} is expected. {any_weights}"
+            "If these are the weights you mean, put that digest there; then a change of the weights is noticed. It is "
+            f"what this prints:\n{source.command}"
         )
     image_tower = read_image_tower(Path(visual_weights), sha256=visual_sha256) if visual_weights else None
     try:

@@ -6,13 +6,14 @@ from pathlib import Path
 PATIENCE = 3  # seconds; huggingface_hub itself tries six times, and open_clip both names: 46 s without a network
 
 
-def hub_file(repository: str, names: tuple[str, ...], *, wanted: str, revision: str = "main") -> Path:
+def hub_file(repository: str, names: tuple[str, ...], *, wanted: str, advice: str = "", revision: str = "main") -> Path:
     """Finds the first of some files that a repository has.
 
     Args:
         repository: `laion/CLIP-ViT-B-16-laion2B-s34B-b88K` and the like.
         names: Files, any of which will do.
         wanted: The model in words, for the error.
+        advice: A sentence that ends the error.
         revision: Branch or commit.
 
     Raises:
@@ -36,5 +37,6 @@ def hub_file(repository: str, names: tuple[str, ...], *, wanted: str, revision: 
     folder = Path(hub.constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     raise ValueError(
         f"model: {wanted} is not here and cannot be fetched. Looked for {folder}/snapshots/*/{names[0]}; then asked "
-        f"{hub.constants.ENDPOINT}/{repository}: {cause.splitlines()[0]}"
+        f"{hub.constants.ENDPOINT}/{repository}: {cause.splitlines()[0]}. Without "
+        f"a network, copy that folder from a machine where `hf download {repository}` has run. {advice}".rstrip()
     )

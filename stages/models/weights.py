@@ -40,7 +40,9 @@ def local_name(name: str, *, sha256: str | None = None) -> str:
         ValueError: If open_clip does not know the model, or the folder is none, or the hub cannot be reached.
     """
     if name.startswith(HUB):
-        file = hub_file(name.removeprefix(HUB), (CONFIGURATION,), wanted=wanted(name, None, sha256))
+        file = hub_file(
+            name.removeprefix(HUB), (CONFIGURATION,), wanted=describe_model(name, None), advice=advice(sha256)
+        )
         return f"{LOCAL}{file.parent}"
     if name.startswith(LOCAL):
         if not (Path(name.removeprefix(LOCAL)) / CONFIGURATION).is_file():
@@ -120,7 +122,7 @@ def find_source(name: str, pretrained: str | None, *, sha256: str | None = None)
         folder = Path(here.removeprefix(LOCAL))
         if name.startswith(HUB):
             repository, revision = name.removeprefix(HUB), folder.name
-            hub_file(repository, WEIGHTS, wanted=wanted(name, None, sha256), revision=revision)
+            hub_file(repository, WEIGHTS, wanted=describe_model(name, None), advice=advice(sha256), revision=revision)
         weights = weights_in(folder)
         files = files_of(folder, read_configuration(here), weights)
         return Source({"model_name": here}, listing_digest(files), weights or folder, listing_command(files))
@@ -128,7 +130,7 @@ def find_source(name: str, pretrained: str | None, *, sha256: str | None = None)
     if tag:
         repository, _, file = tag["hf_hub"].rpartition("/")
         names = (file[:-4] + ".safetensors", file) if file else WEIGHTS
-        path = hub_file(repository, names, wanted=wanted(name, pretrained, sha256))
+        path = hub_file(repository, names, wanted=describe_model(name, pretrained), advice=advice(sha256))
     else:
         path = own_file(name, pretrained)
     settings = {"force_quick_gelu": tag.get("quick_gelu", False), "force_preprocess_cfg": tag}
@@ -149,6 +151,11 @@ def own_file(name: str, pretrained: str | None) -> Path:
     raise ValueError(f"model.pretrained: {pretrained!r} is neither a file nor a tag of {name}; tags: {tags}")
 
 
-def wanted(name: str, pretrained: str | None, sha256: str | None) -> str:
-    """A model in words, for an error."""
-    return f"{name} ({pretrained or 'its own weights'}, model.sha256 {sha256 or 'not stated'})"
+def describe_model(name: str, pretrained: str | None) -> str:
+    """Return a model in words, for an error."""
+    return f"{name} ({pretrained or 'its own weights'})"
+
+
+def advice(sha256: str | None) -> str:
+    """Return what to do about a stated digest if the model is a new one; empty if none is stated."""
+    return f"If model.sha256 ({sha256}) is of another model, set model.sha256=null." if sha256 else ""

@@ -45,7 +45,7 @@ class Tuned:
     def summary(self) -> str:
         """Return how it went, for the closing line of a stage."""
         accuracy = np.mean(self.curve[-1].accuracy)
-        return f"{len(self.parameters)} seeds, accuracy on what it tuned on {accuracy:.3f}{self.note}"
+        return f"tuning seeds: {len(self.parameters)}, accuracy on the tuning data {accuracy:.3f}{self.note}"
 
 
 def fit(

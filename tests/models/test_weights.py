@@ -129,6 +129,7 @@ def test_no_weights_and_no_network_is_one_error_within_seconds(monkeypatch, tmp_
     folder = f"{tmp_path}/models--{repository.replace('/', '--')}"
     for part in (name, pretrained or "its own weights", "abc123", folder, f"{endpoint}/{repository}", "refused"):
         assert part in str(caught.value)
+    assert str(caught.value).endswith("model.sha256 (abc123) is of another model, set model.sha256=null.")
 
 
 def test_a_repository_without_weights_says_so(monkeypatch, tmp_path):
