@@ -64,6 +64,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         write_table(temporary, every, with_versions(images=made_by, method=prompts.provenance, cost=cost))
     accuracies = ", ".join(f"{threat} {accuracy_of(of_threat):.3f}" for threat, of_threat in tables.items())
     passes = f"{cost['forwards']} forward and {cost['backwards']} backward passes of the image tower"
+    passes += f" and {cost['text']} of the text tower" if cost["text"] else ""
     return f"wrote {out}, {passes} per prediction, accuracy on these images: {accuracies}"
 
 

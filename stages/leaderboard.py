@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.entries.board import board_csv, board_html, certified_bounds, front_figure, read_rows, tables_of
+from stages.entries.board import board_csv, board_html, certified_bounds, front_figure, newest, read_rows, tables_of
 from stages.entries.record import ENTRIES
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
@@ -19,7 +19,7 @@ def main(entries: str = str(ENTRIES)) -> str:
     if bounds.is_file() and params.model.sha256:
         certified = certified_bounds(pd.read_csv(bounds), params.model.sha256, params.datasets[0])
     tables = tables_of(read_rows(Path(entries), certified))
-    html = board_html(tables, front_figure([table for table in tables if table.is_current]))
+    html = board_html(tables, front_figure(newest(tables)))
     for name, text in {"leaderboard.csv": board_csv(tables), "leaderboard.html": html}.items():
         with replacing(REPORTS / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")

@@ -26,7 +26,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", nargs="?", type=Path, help="folder of the entry")
     parser.add_argument("--all", action="store_true", help=f"every method of params.yaml, to {ENTRIES}/")
     parser.add_argument("--preset", help="name of the preset that the method belongs to")
+    parser.add_argument("--images", type=int, help="at most so many of the images under adaptive attack, a draw")
     options = parser.parse_args(arguments)
+    if options.images is not None and options.images < 1:
+        parser.error(f"--images {options.images}: at least one is needed")
     place = tuple((options.method or "").split("/"))
     if options.all == bool(options.method) or (options.method and (options.out is None or len(place) != 4)):
         parser.error("give <data set>/<study>/<group>/<method> and a folder, or --all")
@@ -34,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         params, made_at = load_params(), git_facts()
         chosen = everything(params) if options.all else {place: options.out}
         for method, out in chosen.items():
-            record = pack(method, out, params, made_at=made_at, preset=options.preset)
+            record = pack(method, out, params, made_at=made_at, preset=options.preset, most=options.images)
             found = ", ".join(f"eps {one['eps']:g} {one['adaptive']['accuracy']:.3f}" for one in record["results"])
             print(f"wrote {out}, n = {record['data']['n']}, adaptive worst: {found}", flush=True)
 

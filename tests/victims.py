@@ -38,7 +38,8 @@ class Toy(Victim):
         """Return the function's logits, through the test-time defence if there is one."""
         if self.test_time is None:
             return self.function(images)
-        return self.test_time(images, Undefended(lambda images: images.flatten(1), self.function), None, inner)
+        model = Undefended(lambda images: images.flatten(1), self.function, inner.combine)
+        return self.test_time(images, model, None, inner)
 
     def undefended(self) -> "Toy":
         """Return the same without its defence."""

@@ -77,6 +77,30 @@ def towards(logits_of: Encoder, labels: Tensor, targets: Tensor) -> Objective:
     return objective
 
 
+def alike(logits_of: Encoder, labels: Tensor) -> Objective:
+    """Mean over V views of the log-probability of one wrong class: it makes views wrong, each by itself, and alike.
+
+    The class t is, among the wrong ones, that with the largest mean logit. With z_v the logits of a view, z their mean
+    and p = softmax(z),
+
+        mean_v log softmax(z_v)[t] = log p[t] - mean_v KL(p || softmax(z_v)),
+
+    so that the views' agreement is part of it. (Cross-entropy of the right class would have the opposite sign before
+    the divergence: it gains from views that disagree.)
+
+    Args:
+        logits_of: Maps images (N, C, H, W) to logits of their views (N, V, K).
+        labels: Right classes (N,).
+    """
+
+    def objective(images: Tensor) -> Tensor:
+        logits = logits_of(images)
+        targets = logits.detach().mean(1).scatter(1, labels[:, None], -torch.inf).argmax(1)
+        return logits.log_softmax(-1).mean(1).gather(1, targets[:, None])[:, 0]
+
+    return objective
+
+
 def dlr(logits_of: Encoder, labels: Tensor) -> Objective:
     """Margin over the distance from the first to the third logit: no scale of the logits can flatten its gradient.
 

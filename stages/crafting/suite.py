@@ -12,23 +12,24 @@ from torch import Tensor
 from stages.attacks.eight_bit import through_8_bits
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
-from stages.attacks.objectives import cross_entropy, margin, towards
-from stages.attacks.pgd import Objective, pgd
+from stages.attacks.objectives import alike, cross_entropy, margin, towards
+from stages.attacks.pgd import Momentum, Objective, pgd
 from stages.attacks.square import square
 from stages.attacks.survivors import Attack as Attempt
 from stages.attacks.survivors import Attacked, Score, attack_by_score, attack_survivors
 from stages.attacks.targets import CANDIDATES, nearest_classes
 from stages.crafting.batching import SMALLEST_BATCH
 from stages.crafting.shards import Attack
-from stages.defences.inner import Closed, Inner
+from stages.defences.inner import Apart, Closed, Inner
 from stages.defences.victim import CONSTANT, Victim
 from stages.runtime.params import Suite
 
-VERSION = 3  # in the provenance of all that the suite has made: raise it whenever its attacks change
+VERSION = 4  # in the provenance of all that the suite has made: raise it whenever its attacks change
 Encoder = Callable[[Tensor], Tensor]
 Seen = Callable[..., Tensor]  # images (n, C, H, W) and their `places` in the batch (n,) -> logits (n, K)
 WEIGHTS = (1, 10, 100, 1000)  # of the distance to an open gate, beside the margin
 SQUARE_ROUNDS = 10  # between them Square checks which images are fooled
+MOMENTUM = 0.75  # behind a random defence, which each step sees in another draw
 QUARTERS = 4  # of each attack, each with its own step size; between them it checks which images are fooled
 DRAWS = 10  # of a random defence; all must be wrong before an image counts as fooled
 
@@ -40,12 +41,17 @@ class Round(NamedTuple):
     attempt: Attempt
 
 
+# a name, and a map from places (n,) to what is maximised for the images there -> PGD, see `rounds_of_pgd`
+Ascend = Callable[[str, Callable[[Tensor], Objective]], list[Round]]
+
+
 def suite_attack(settings: Suite, victim: Victim, made_by: dict[str, str] | None = None) -> Attack:
     """Return a suite of attacks, each on the images that none before it has fooled as they would be stored.
 
     A method behind a defence is attacked without the defence first, then through it in every way in which it can be
-    differentiated, then with its gate held shut; where it is random, through the mean logits of `samples` draws (EOT).
-    The images that are left then meet Square.
+    differentiated, then with its gate held shut or its views kept apart. Where it is random, `samples` times as many
+    steps are taken, each through one draw, along their momentum. The images that are left then meet Square, which sees
+    the mean logits of `samples` draws.
 
     Args:
         settings: The attacks.
@@ -54,26 +60,24 @@ def suite_attack(settings: Suite, victim: Victim, made_by: dict[str, str] | None
     """
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
-        def seen_through(inner: Inner) -> Seen:
-            logits_of = among_copies(victim, images, inner)
-            if isinstance(inner, Closed):
-                logits_of = beside_distance(logits_of, inner)
-            if victim.is_random:
-                return mean_over_draws(logits_of, noise.beside("defence"), settings.samples)
-            return ignoring_places(logits_of)
-
+        seen = partial(seen_through, victim=victim, images=images, noise=noise)
+        plain = partial(rounds_of_pgd, settings=settings, images=images, noise=noise)
+        ascend = plain if not victim.is_random else partial(plain, draws=settings.samples)
+        apart = Apart()
         with torch.no_grad():  # with noise of its own: no image may lose a draw for being the first of its batch
-            classes = victim(images[:1], noise.beside("classes").take(torch.zeros(1, dtype=torch.long))).shape[1]
-        through = partial(rounds_through, settings=settings, images=images, labels=labels, noise=noise, classes=classes)
+            classes = victim(images[:1], noise.beside("classes").take(torch.zeros(1, dtype=torch.long)), apart).shape[1]
+        through = partial(rounds_through, settings=settings, images=images, labels=labels, classes=classes)
         rounds: list[Round] = []
         if victim.is_defended:
-            rounds += through("undefended/", ignoring_places(among_copies(victim.undefended(), images)))
+            rounds += through("undefended/", ignoring_places(among_copies(victim.undefended(), images)), plain)
         for inner in victim.ways:
-            rounds += through(inner.name, seen_through(inner))
+            rounds += through(inner.name, seen(inner), ascend)
         if victim.is_gated:
-            rounds += rounds_at_gate(seen_through(Closed()), settings, images, labels, noise)
+            rounds += rounds_at_gate(seen(Closed()), ascend, labels)
+        if apart.logits is not None:
+            rounds += rounds_on_views(seen(apart), ascend, labels)
         if settings.queries:
-            rounds += rounds_of_square(seen_through(CONSTANT), settings, images, labels, noise)
+            rounds += rounds_of_square(seen(CONSTANT, samples=settings.samples), settings, images, labels, noise)
         found = attack_in_rounds([one.attempt for one in rounds], victim, images, labels, noise)
         if made_by is not None:
             names = [*(one.name for one in rounds), "none"]  # of the clean image the index is -1
@@ -98,7 +102,7 @@ def attack_in_rounds(
 
 
 def rounds_through(
-    way: str, seen: Seen, *, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise, classes: int
+    way: str, seen: Seen, ascend: Ascend, *, settings: Suite, images: Tensor, labels: Tensor, classes: int
 ) -> list[Round]:
     """Return the attacks through one view of the victim, in the order in which they go.
 
@@ -125,7 +129,7 @@ def rounds_through(
         return towards(logits_at(places), labels[places], targets[places, rank])
 
     def rounds_of(name: str, objective_of: Callable[[Tensor], Objective]) -> list[Round]:
-        return rounds_of_pgd(f"{way}{name}", objective_of, settings, images, noise)
+        return ascend(f"{way}{name}", objective_of)
 
     untargeted = [
         *rounds_of("cross_entropy", lambda places: cross_entropy(logits_at(places), labels[places])),
@@ -138,9 +142,18 @@ def rounds_through(
 
 
 def rounds_of_pgd(
-    name: str, objective_of: Callable[[Tensor], Objective], settings: Suite, images: Tensor, noise: ImageNoise
+    name: str,
+    objective_of: Callable[[Tensor], Objective],
+    *,
+    settings: Suite,
+    images: Tensor,
+    noise: ImageNoise,
+    draws: int | None = None,
 ) -> list[Round]:
     """Return PGD in quarters: it begins with a step of eps, which is halved after each.
+
+    An objective that is another draw in each call is averaged over steps by their momentum instead of in each step:
+    as many gradients, more steps.
 
     Args:
         name: Of the attack.
@@ -148,9 +161,12 @@ def rounds_of_pgd(
         settings: Its eps and steps.
         images: The clean batch (N, C, H, W).
         noise: Of its images.
+        draws: How many times as many steps are taken, with momentum, where the objective is random.
+
+    Source: Athalye et al. 2018 (EOT), sec. 4.2; Dong et al. 2018 (momentum).
     """
     ball = LinfBall(settings.eps / 255)
-    bounds = [settings.steps * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
+    bounds = [settings.steps * (draws or 1) * quarter // QUARTERS for quarter in range(QUARTERS + 1)]
 
     def advance(images_adv: Tensor, places: Tensor, *, quarter: int) -> Tensor:
         return pgd(
@@ -160,22 +176,21 @@ def rounds_of_pgd(
             step_size=ball.eps / 2**quarter,
             steps=bounds[quarter + 1] - bounds[quarter],
             noise=noise.take(places),
+            direction=Momentum(MOMENTUM) if draws else None,
             start=images_adv if quarter else None,
         )
 
     return [Round(name, partial(advance, quarter=quarter)) for quarter in range(QUARTERS)]
 
 
-def rounds_at_gate(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise) -> list[Round]:
+def rounds_at_gate(seen: Seen, ascend: Ascend, labels: Tensor) -> list[Round]:
     """Return attacks that fool the victim behind its shut gate and keep the gate from opening, by the weight of that.
 
     Args:
         seen: Maps images and places to logits behind the shut gate and, in a last column, how far short of its
             threshold the gate is, as a negative number; 0 where it is shut by itself.
-        settings: eps and steps.
-        images: The clean batch (N, C, H, W).
+        ascend: Maps a name and an objective of places to rounds, see `rounds_of_pgd`.
         labels: Right classes (N,).
-        noise: Of the images.
     """
 
     def objective_of(places: Tensor, *, weight: float) -> Objective:
@@ -185,11 +200,22 @@ def rounds_at_gate(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, 
 
         return objective
 
-    return [
-        one
-        for weight in WEIGHTS
-        for one in rounds_of_pgd(f"gate {weight}", partial(objective_of, weight=weight), settings, images, noise)
-    ]
+    return [one for weight in WEIGHTS for one in ascend(f"gate {weight}", partial(objective_of, weight=weight))]
+
+
+def rounds_on_views(seen: Seen, ascend: Ascend, labels: Tensor) -> list[Round]:
+    """Return attacks that make each view wrong by itself, and all of them alike.
+
+    Args:
+        seen: Maps images and places to the logits (n, V, K) of their views.
+        ascend: As for `rounds_at_gate`.
+        labels: Right classes (N,).
+    """
+
+    def objective_of(places: Tensor) -> Objective:
+        return alike(through_8_bits(partial(seen, places=places)), labels[places])
+
+    return ascend("views", objective_of)
 
 
 def rounds_of_square(seen: Seen, settings: Suite, images: Tensor, labels: Tensor, noise: ImageNoise) -> list[Round]:
@@ -208,6 +234,26 @@ def rounds_of_square(seen: Seen, settings: Suite, images: Tensor, labels: Tensor
         )
 
     return [Round("square", partial(advance, queries=range(*ends))) for ends in pairwise(bounds) if ends[0] < ends[1]]
+
+
+def seen_through(inner: Inner, *, victim: Victim, images: Tensor, noise: ImageNoise, samples: int = 1) -> Seen:
+    """Return what an attacker sees of survivors of a batch: logits, those beside the gate, or those of each view.
+
+    Args:
+        inner: How to differentiate the defence.
+        victim: The model under attack.
+        images: The clean batch (N, C, H, W).
+        noise: Of its images.
+        samples: Draws of a random victim whose mean is seen.
+    """
+    logits_of = among_copies(victim, images, inner)
+    if isinstance(inner, Closed):
+        logits_of = beside_distance(logits_of, inner)
+    if isinstance(inner, Apart):
+        logits_of = of_each_view(logits_of, inner)
+    if not victim.is_random:
+        return ignoring_places(logits_of)
+    return mean_over_draws(logits_of, noise.beside("defence"), samples)
 
 
 def among_copies(victim: Victim, batch: Tensor, inner: Inner = CONSTANT) -> Callable[..., Tensor]:
@@ -244,6 +290,17 @@ def mean_over_draws(logits_of: Callable[..., Tensor], noise: ImageNoise, samples
         return torch.stack([logits_of(images, noise_of_these) for _ in range(samples)]).mean(0)
 
     return seen
+
+
+def of_each_view(logits_of: Callable[..., Tensor], apart: Apart) -> Callable[..., Tensor]:
+    """Return the logits (n, V, K) of the views of each image."""
+
+    def each(images: Tensor, noise: ImageNoise | None = None) -> Tensor:
+        logits_of(images, noise)
+        assert apart.logits is not None
+        return apart.logits[: len(images)].float()
+
+    return each
 
 
 def beside_distance(logits_of: Callable[..., Tensor], closed: Closed) -> Callable[..., Tensor]:

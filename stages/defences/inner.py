@@ -1,6 +1,6 @@
-"""Gradient steps that a defence takes itself at test time, and how an attacker differentiates them.
+"""Gradient steps, gates and views of a defence at test time, and how an attacker differentiates them.
 
-Constant and Unrolled give the same images and logits; Closed is for the attacker alone.
+Constant, Unrolled and Apart give the same images and logits; Closed is for the attacker alone.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ Value = Callable[[Tensor], Tensor]  # images (N, 3, H, W) -> (N,)
 
 
 class Inner(ABC):
-    """Rule for the gradient steps of a defence, and for its gate if it has one.
+    """Rule for the gradient steps of a defence, and for its gate or its views if it has any.
 
     Attributes:
         name: Prefix of the names of attacks through it.
@@ -34,6 +34,10 @@ class Inner(ABC):
         """Return which gates (N,) are open: those whose value is below its threshold, by the distance from it (N,)."""
         return distance < 0
 
+    def combine(self, logits: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the mean logits (N, K) of views (N, V, K), or their sum by weights (N, V)."""
+        return logits.mean(1) if weights is None else (weights[..., None] * logits).sum(1)
+
 
 class Constant(Inner):
     """Steps whose change of an image is a constant to the attacker: BPDA, with the identity as the backward pass.
@@ -46,6 +50,21 @@ class Constant(Inner):
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             return torch.autograd.grad(value(images).sum(), images)[0]
+
+
+class Apart(Constant):
+    """Views kept apart: an attacker sees the logits of each, not only of all together.
+
+    Attributes:
+        logits: (N, V, K), of the views of the last images; differentiable. None where a defence has no views.
+    """
+
+    logits: Tensor | None = None
+
+    def combine(self, logits: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Keep the logits of the views, and combine them."""
+        self.logits = logits
+        return super().combine(logits, weights)
 
 
 class Unrolled(Inner):

@@ -52,7 +52,7 @@ def r_tpt(
     with torch.no_grad():
         text_features = wording.text_features(context)
     weights = (agreement(features, min(neighbours, views - 1)) / temperature).softmax(1)  # (N, V)
-    return (weights[..., None] * model.classify(features, text_features)).sum(1)
+    return model.combine(model.classify(features, text_features), weights)
 
 
 def tuned_context(features: Tensor, model: Undefended, wording: Wording, *, chosen: int, lr: float) -> Tensor:

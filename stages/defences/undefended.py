@@ -17,10 +17,12 @@ class Undefended(NamedTuple):
         encode: Maps images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised.
         classify: Maps raw image features (..., N, D) to logits (..., N, K); takes other `text_features` (..., K, D)
             than the method's as a second argument.
+        combine: Maps the logits (N, V, K) of V views, and weights (N, V) where they differ, to logits (N, K).
     """
 
     encode: Callable[[Tensor], Tensor]
     classify: Callable[..., Tensor]
+    combine: Callable[..., Tensor]
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of images (N, 3, H, W)."""

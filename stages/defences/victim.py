@@ -99,11 +99,12 @@ class Victim(nn.Module):
         Args:
             images: (N, 3, H, W).
             noise: What a random defence draws from; None for noise of its own.
-            inner: How to differentiate the gradient steps that a defence takes.
+            inner: How to differentiate what a defence does.
         """
         if self.test_time is None:
             return self._logits(self.encode_image(images), self.text_features)
-        return self.test_time(images, Undefended(self.encode_image, self._exact_logits), noise, inner).float()
+        model = Undefended(self.encode_image, self._exact_logits, inner.combine)
+        return self.test_time(images, model, noise, inner).float()
 
     def _logits(self, features: Tensor, text_features: Tensor) -> Tensor:
         if self.router is None:

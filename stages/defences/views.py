@@ -27,7 +27,7 @@ def tte(images: Tensor, model: Undefended, *, shift: int) -> Tensor:
     ends = (0, 2 * shift)
     moved = [padded[..., top : top + height, left : left + width] for top in ends for left in ends]
     views = [images, *moved]
-    return torch.stack([model.logits(view) for one in views for view in (one, one.flip(-1))]).mean(0)
+    return model.combine(torch.stack([model.logits(view) for one in views for view in (one, one.flip(-1))], dim=1))
 
 
 def view_ensemble(images: Tensor, model: Undefended, noise: Noise, *, views: int, smallest: float) -> Tensor:
@@ -45,7 +45,8 @@ def view_ensemble(images: Tensor, model: Undefended, noise: Noise, *, views: int
 
     Source: the untuned reference of Sheng et al. 2025 (R-TPT) and of later methods that weigh views.
     """
-    return torch.stack([model.logits(random_crop(images, noise, smallest=smallest)) for _ in range(views)]).mean(0)
+    crops = (random_crop(images, noise, smallest=smallest) for _ in range(views))
+    return model.combine(torch.stack([model.logits(crop) for crop in crops], dim=1))
 
 
 def random_crop(images: Tensor, noise: Noise, *, smallest: float) -> Tensor:

@@ -19,6 +19,9 @@ from stages.report.page import TEMPLATES
 from stages.report.style import GRID, LABELS, as_png, drawable, percent_axis
 
 INCHES, PER_ROW = 4.1, 2  # of a panel of the figure, panels beside each other
+SIGMA = (
+    0.1  # noise level of the certified bounds, the same for every method: the better of two would favour all of them
+)
 Certified = dict[tuple[str, str, str], str]  # model's sha256, data set, method -> bound in words
 
 
@@ -116,13 +119,21 @@ def tables_of(rows: list[Row]) -> list[Table]:
     return tables
 
 
+def newest(tables: list[Table]) -> list[Table]:
+    """Return the tables that none of a newer suite, but otherwise of the same kind, replaces."""
+    found: dict[tuple[Any, ...], Table] = {}
+    for table in tables:  # newest first
+        found.setdefault(table.rows[0].table[1:], table)
+    return list(found.values())
+
+
 def certified_bounds(found: pd.DataFrame, model: str, dataset: str) -> Certified:
-    """Return the certified accuracies of reports/certified.csv in words, the best noise level for each radius."""
-    radii = [name for name in found.columns if name.startswith("L2 ") and name != "L2 0"]
-    best = found.groupby("method")[radii].max()
+    """Return the certified accuracies of reports/certified.csv at SIGMA, in words, without radii at which all are 0."""
+    found = found[found["sigma"] == SIGMA]
+    radii = [name for name in found.columns if name.startswith("L2 ") and name != "L2 0" and found[name].any()]
     return {
-        (model, dataset, str(method)): "; ".join(f"{radius}: {wording.percent(line[radius])}" for radius in radii)
-        for method, line in best.iterrows()
+        (model, dataset, line["method"]): "; ".join(f"{radius}: {wording.percent(line[radius])}" for radius in radii)
+        for _, line in found.iterrows()
     }
 
 
@@ -150,6 +161,7 @@ def front_figure(tables: list[Table]) -> Figure:
     figure = Figure((INCHES * PER_ROW, INCHES * height), layout="constrained")
     panels = figure.subplots(height, PER_ROW, squeeze=False).flat
     names = []
+    worst = min(row.result["clean"]["low"] for table in tables for row in table.rows)
     for panel, table in zip(panels, tables, strict=False):
         points = [(row.result["clean"], row.result["adaptive"]) for row in table.rows]
         front = front_of([(clean["accuracy"], adaptive["accuracy"]) for clean, adaptive in points])
@@ -159,8 +171,9 @@ def front_figure(tables: list[Table]) -> Figure:
             panel.vlines(clean["accuracy"], adaptive["low"], adaptive["high"], color="#0072B2", linewidth=0.8)
             panel.plot(clean["accuracy"], adaptive["accuracy"], "o", color="#0072B2", markersize=4.5)
         percent_axis(panel, "x", "y")
+        panel.set_xlim(worst // 0.1 / 10, 1)
         panel.set(xlabel="clean accuracy in %", ylabel="adaptive worst in %")
-        panel.set_title(drawable(table.title), fontsize=8)
+        panel.set_title(drawable(table.title + ("" if table.is_current else f", suite {table.suite}")), fontsize=8)
         panel.grid(**GRID)
         labels = [
             panel.text(clean["accuracy"] - 0.02, adaptive["accuracy"], drawable(row.record["method"]["label"])[:30],
@@ -203,4 +216,5 @@ def board_html(tables: list[Table], picture: bytes) -> str:
         script=Markup(script),  # noqa: S704 - a file of ours
         script_digest=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         percent=wording.percent,
+        sigma=SIGMA,
     )

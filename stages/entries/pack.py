@@ -51,7 +51,9 @@ def git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def pack(place: PLACE, out: Path, params: Params, *, made_at: Record, preset: str | None) -> Record:
+def pack(
+    place: PLACE, out: Path, params: Params, *, made_at: Record, preset: str | None, most: int | None = None
+) -> Record:
     """Write the entry of one method, check it as anyone would, and return its record.
 
     Args:
@@ -60,6 +62,7 @@ def pack(place: PLACE, out: Path, params: Params, *, made_at: Record, preset: st
         params: The parameters of the pipeline.
         made_at: Of `git_facts`.
         preset: The preset that the method is part of, if any.
+        most: Number of images, drawn from those under adaptive attack; None is all of them.
 
     Raises:
         ValueError: If outputs are missing or were made with other parameters, or `out` is something else.
@@ -76,7 +79,7 @@ def pack(place: PLACE, out: Path, params: Params, *, made_at: Record, preset: st
     if not suites:
         raise ValueError("params.yaml has no adaptive threat of the method suite, which an entry needs")
     count = min(int(correct[threat.name].notna().sum()) for threat in adaptive)
-    clean = draw(dataset, study, count, seed=params.seed)
+    clean = draw(dataset, study, min(count, most or count), seed=params.seed)
     correct = correct.loc[clean.ids]
     assert correct.notna().all(axis=None), "smaller draws lie in larger ones"
     correct = correct.astype(bool)

@@ -148,6 +148,8 @@ def cost_of(dataset: str, study: str, method: Method) -> str:
         for name in ("forward", "backward")
         if (count := cost[f"{name}s"])
     ]
+    if text := cost.get("text"):
+        passes.append(f"{text} of text")
     defence = provenance.get("method", {}).get("block", {}).get("defence")
     return " + ".join([*passes, *([defence["kind"]] if defence else [])])
 

@@ -351,7 +351,7 @@ Defence = Annotated[ImageProcessing | TestTime, Field(discriminator="kind")]
 
 
 class Adaptive(Attack):
-    """What every attack through the method under test has; `samples` are draws of a random defence for one gradient."""
+    """What every attack through the method under test has; `samples` are draws of a random defence for each step."""
 
     images: Count | Literal["all"]
     tuning_seeds: Count

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from stages.attacks.noise import ImageNoise
 from stages.crafting.adaptive import adaptive_attack, among_copies, left_out
 from stages.defences.defence import defence_of
-from stages.defences.inner import Closed
+from stages.defences.inner import Apart, Closed, Constant
+from stages.defences.test_time import TestTime
 from stages.defences.victim import CONSTANT
 from stages.models.device import to_tensor
 from stages.runtime.params import AutoAttack, Jpeg, PromptPgd, ResizePad, Square, Suite
@@ -288,3 +289,27 @@ def test_an_attack_on_the_gate_finds_what_the_margin_alone_does_not(monkeypatch,
         right = (Gate(None)(to_tensor(moved.pixels, CPU)).argmax(1) == 0).sum()
     assert right == (0 if is_gated else 40)
     assert not is_gated or {name.split()[0] for name in made_by.values()} == {"gate"}
+
+
+def of_mirror_image(images, model):
+    """Classify two mirror images; the gradient goes through each of them, but not through their mean."""
+    return (
+        model.combine(torch.stack([model.logits(images.flip(-1))] * 2, dim=1)).detach() + 0 * images.flatten(1)[:, :1]
+    )
+
+
+def test_views_kept_apart_add_to_what_the_suite_finds(linear, monkeypatch):
+    """With them no image is right that is wrong without; where only views have a gradient, only they are successful."""
+    weights, shard = linear
+    victim, made_by = Toy(lambda features: features.flatten(1) @ weights.T, test_time=TestTime(of_mirror_image)), {}
+    shard = replace(shard, labels=victim(to_tensor(shard.pixels, CPU)).argmax(1).numpy())
+
+    def wrong():
+        attack = adaptive_attack(SUITE.model_copy(update={"eps": 16}), victim, seed=0, made_by=made_by)
+        return victim(to_tensor(attacked(attack, shard, 16).pixels, CPU)).argmax(1).numpy() != shard.labels
+
+    with_views = wrong()
+    assert (np.array([*made_by.values()])[with_views] == "views").sum() > 5
+    monkeypatch.setattr(Apart, "combine", Constant.combine)
+    without = wrong()
+    assert (with_views >= without).all() and without.sum() < with_views.sum() - 5

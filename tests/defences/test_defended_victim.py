@@ -10,10 +10,12 @@ from pydantic import TypeAdapter
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
+from stages.crafting import suite
 from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import Batching
 from stages.crafting.shards import craft_shard
 from stages.crafting.suite import suite_attack
+from stages.defences.inner import Apart
 from stages.defences.test_time import FUNCTIONS, TestTime, test_time_of
 from stages.defences.undefended import Wording
 from stages.defences.victim import Victim
@@ -89,13 +91,17 @@ def test_it_is_random_if_two_calls_differ(clip, images, kind):
 def test_every_way_gives_the_same_logits_and_a_gradient(clip, images, kind):
     victim = behind(clip, kind)
     found = []
-    for inner in victim.ways:
+    for inner in [*victim.ways, Apart()]:
         points = images[:4].clone().requires_grad_()
         logits = victim(points, ImageNoise(0, list("abcd")), inner)
         (gradient,) = torch.autograd.grad(logits[:, 0].sum(), points)
         assert gradient.flatten(1).norm(dim=1).min() > 0
         found.append(logits.detach())
     torch.testing.assert_close(found[0], found[-1], rtol=0, atol=1e-4)
+    views = {"tte": 10, "view_ensemble": 2, "r_tpt": 3}
+    assert (inner.logits is not None) is (kind in views)
+    if kind in views:
+        assert inner.logits.shape == (4, views[kind], 3) and inner.logits.requires_grad
 
 
 def test_no_weight_takes_a_gradient(clip, images, kind):
@@ -171,8 +177,14 @@ def never_wrong(images, model, noise):
     return torch.stack([torch.full_like(along, 100), along, -along], dim=1)
 
 
-def test_no_image_loses_noise_for_being_the_first_of_its_batch(clip, shard):
-    victim = random_victim(clip, test_time=TestTime(never_wrong))
+def never_wrong_twice(images, model, noise):
+    """Average two of its draws."""
+    return model.combine(torch.stack([never_wrong(images, model, noise) for _ in range(2)], dim=1))
+
+
+@pytest.mark.parametrize("function", [never_wrong, never_wrong_twice])
+def test_no_image_loses_noise_for_being_the_first_of_its_batch(clip, shard, function):
+    victim = random_victim(clip, test_time=TestTime(function))
     shard = replace(shard, labels=np.zeros(len(shard), np.int64))
     one, three = (
         craft_shard(
@@ -182,3 +194,25 @@ def test_no_image_loses_noise_for_being_the_first_of_its_batch(clip, shard):
     )
     assert (one.pixels != shard.pixels).any((1, 2, 3)).all()
     np.testing.assert_array_equal(one.pixels, three.pixels)
+
+
+def test_behind_a_random_defence_each_step_is_one_draw_and_momentum_averages_them(clip, shard, monkeypatch):
+    """Slopes are random and rise slightly on average: where single steps walk to and fro, their momentum goes up."""
+    draws = []
+
+    def rising(images, model, noise):
+        along = ((images - 0.5) * noise.uniform((3, 32, 32), low=-0.45, high=0.55)).flatten(1).sum(1)
+        draws.append(along.requires_grad)
+        return torch.stack([torch.full_like(along, 100), along, torch.full_like(along, -100)], dim=1)
+
+    def climb():
+        victim = random_victim(clip, test_time=TestTime(rising))
+        grey = replace(shard, labels=np.zeros(len(shard), np.int64), pixels=np.full_like(shard.pixels, 127))
+        return (attacked(suite_attack(SUITE, victim), grey, 4).pixels.astype(int) - 127).mean()
+
+    with_momentum = climb()
+    gradients = 3 * SUITE.steps * SUITE.samples  # of the cross-entropy, of the margin, and towards one target
+    assert sum(draws) == gradients + 1  # and one for the choice of targets
+    monkeypatch.setattr(suite, "MOMENTUM", 0.0)
+    single_steps = climb()
+    assert with_momentum > 1.2 * single_steps > 0

@@ -5,11 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stages.attacks.objectives import alike
 from stages.defences.anti_adversary import anti_adversary
 from stages.defences.clipure import clipure_cos
 from stages.defences.csr import csr, low_pass
 from stages.defences.et3 import et3
-from stages.defences.inner import Closed, Constant, Unrolled
+from stages.defences.inner import Apart, Closed, Constant, Unrolled
 from stages.defences.r_tpt import r_tpt
 from stages.defences.random_noise import random_noise
 from stages.defences.ttc import ttc
@@ -38,7 +39,9 @@ def texts() -> torch.Tensor:
 def model(weight, texts) -> Undefended:
     """Linear features, and logits that are linear in them: every gradient is known."""
     return Undefended(
-        lambda images: images.flatten(1) @ weight.T, lambda features, other=texts: features @ other.transpose(-1, -2)
+        lambda images: images.flatten(1) @ weight.T,
+        lambda features, other=texts: features @ other.transpose(-1, -2),
+        Constant().combine,
     )
 
 
@@ -192,7 +195,9 @@ def test_clipure_is_the_identity_where_it_jumps_to_and_fro(images, model, texts,
     across = F.normalize(features - (features @ blank)[:, None] * blank, dim=-1)
     turned = 0.2 * blank + 0.96**0.5 * across  # unit norm, cosine 0.2
     sphere = Undefended(
-        lambda points: points.flatten(1), lambda found: F.normalize(found, dim=-1) @ F.normalize(texts, dim=-1).T
+        lambda points: points.flatten(1),
+        lambda found: F.normalize(found, dim=-1) @ F.normalize(texts, dim=-1).T,
+        Constant().combine,
     )
     points = turned[:, :, None, None].clone().requires_grad_()
     found = clipure_cos(points, sphere, inner, blank=blank, steps=10, step_size=30)
@@ -279,3 +284,27 @@ def test_unrolled_steps_change_the_gradient(images, model):
         found = anti_adversary(images, model, inner, steps=2, step_size=1.2)
         gradients.append(torch.autograd.grad(found.square().sum(), images)[0])
     assert not torch.allclose(*gradients)
+
+
+def test_the_objective_of_views_kept_apart_against_a_plain_loop(images, model):
+    """Its value is log p[t] less the mean divergence; the gradient of log softmax(z_v)[t] is onehot(t) - p_v."""
+    apart, labels = Apart(), torch.tensor([0, 1, 2])
+    weaker = model._replace(classify=lambda features: model.classify(features) / 50, combine=apart.combine)
+
+    def views_of(points):
+        tte(points, weaker, shift=2)
+        return apart.logits
+
+    points = images.clone().requires_grad_()
+    values = alike(views_of, labels)(points)
+    (gradient,) = torch.autograd.grad(values.sum(), points)
+    for image, label, value, found in zip(images, labels.tolist(), values, gradient, strict=True):
+        logits = views_of(image[None])[0].numpy()  # (10, K)
+        mean = logits.mean(0)
+        target = max({*range(K)} - {label}, key=mean.__getitem__)
+        p, q = np.exp(logits) / np.exp(logits).sum(1, keepdims=True), np.exp(mean) / np.exp(mean).sum()
+        assert value.item() == pytest.approx(np.log(p[:, target]).mean())
+        assert value.item() == pytest.approx(np.log(q[target]) - (q * np.log(q / p)).sum(1).mean())
+        slopes = torch.autograd.functional.jacobian(views_of, image[None])[0, :, :, 0]  # (10, K, 3, S, S)
+        expected = torch.einsum("vk,vkchw->chw", torch.tensor(np.eye(K)[target] - p) / len(p), slopes)
+        torch.testing.assert_close(found, expected)

@@ -10,7 +10,7 @@ from io import StringIO
 import pandas as pd
 import pytest
 
-from stages.entries.board import Row, board_csv, board_html, certified_bounds, front_figure, front_of, tables_of
+from stages.entries.board import Row, board_csv, board_html, certified_bounds, front_figure, front_of, newest, tables_of
 from stages.entries.record import ENTRIES, read_entry
 from tests.browser import CHROMIUM, NOWHERE, OPTIONS
 from tests.imports import ROOT
@@ -60,7 +60,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def html() -> str:
     tables = tables_of([*ROWS, row(HOSTILE, 0.2)])
-    return board_html(tables, front_figure([table for table in tables if table.is_current]))
+    return board_html(tables, front_figure(newest(tables)))
 
 
 def test_suites_are_never_mixed_and_the_most_robust_method_is_first():
@@ -78,13 +78,21 @@ def test_models_have_tables_of_their_own():
     assert len(tables_of([row("a", 0.3), row("b", 0.4, model="n")])) == 2
 
 
+def test_a_table_is_drawn_until_a_newer_suite_has_the_same():
+    drawn = newest(tables_of([*ROWS, row("other model", 0.3, suite=1, model="n")]))
+    assert [(table.model, table.eps, table.suite) for table in drawn] == [("m", 4, 2), ("m", 8, 2), ("n", 4, 1)]
+
+
 def test_the_front_by_hand():
     assert front_of([(0.9, 0.3), (0.8, 0.5), (0.7, 0.4), (0.9, 0.2)]) == [(0.8, 0.5), (0.9, 0.3)]
 
 
-def test_the_better_noise_level_is_the_certified_bound():
-    found = pd.DataFrame({"method": ["m", "m"], "L2 0": [0.5, 0.4], "L2 0.1": [0.3, 0.2], "L2 0.5": [0.0, 0.1]})
-    assert certified_bounds(found, "sha", "data") == {("sha", "data", "m"): "L2 0.1: 30.0; L2 0.5: 10.0"}
+def test_one_noise_level_gives_the_certified_bound_and_the_page_names_it(html):
+    found = pd.DataFrame(
+        {"method": "m", "sigma": [0.25, 0.1], "L2 0": [0.5, 0.4], "L2 0.1": [0.3, 0.2], "L2 0.5": [0.1, 0.0]}
+    )
+    assert certified_bounds(found, "sha", "data") == {("sha", "data", "m"): "L2 0.1: 20.0"}
+    assert "certified, σ = 0.1</th>" in html
 
 
 def test_the_committed_board_is_that_of_the_committed_entries():
@@ -103,9 +111,15 @@ in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (De
 
 
 @in_a_browser
-@pytest.mark.parametrize("which", ["hostile", "committed"])
+@pytest.mark.parametrize("which", ["hostile", "8 models", "committed"])
 def test_the_page_is_silent_alone_and_as_wide_as_its_window(html, tmp_path, which):
-    page = html if which == "hostile" else (ROOT / "reports/leaderboard.html").read_text(encoding="utf-8")
+    if which == "hostile":
+        page = html
+    elif which == "committed":
+        page = (ROOT / "reports/leaderboard.html").read_text(encoding="utf-8")
+    else:
+        tables = tables_of([row(f"method {i % 6}", i / 48, model=f"local-dir:a/model-{i // 6}") for i in range(48)])
+        page = board_html(tables, front_figure(newest(tables)))
     frames, console = looked_at(page, tmp_path)
     assert console == [] and asked_for(tmp_path) == []
     assert tuple(frame["width"] for frame in frames) == WIDTHS

@@ -4,8 +4,11 @@ import json
 import shutil
 import sys
 
+import pandas as pd
+
+from stages.entries.record import OUTCOMES
 from tests.imports import ROOT
-from tests.micro import PIXELS
+from tests.micro import METHODS, PIXELS
 
 PYTHON = sys.executable
 
@@ -29,8 +32,26 @@ def test_a_preset_becomes_an_entry(project):
     assert result["clean"]["accuracy"] == metrics["worst_eps4"]["zero_shot_csr"]["clean_accuracy"]
     assert record["method"]["preset"] == "csr" and record["commit"].endswith("-dirty")
 
+    assert "wrote small, n = 5" in project.run(PYTHON, "-m", "stages.submit", method, "small", "--images", "5")
+    everything, fewer = (pd.read_parquet(project.folder / name / OUTCOMES) for name in ("packed", "small"))
+    pd.testing.assert_frame_equal(fewer, everything[everything["id"].isin(fewer["id"])].reset_index(drop=True))
+
     (project.folder / "mine").mkdir()
     assert "is no entry" in project.fails(PYTHON, "-m", "stages.submit", method, "mine")
     assert "there are: zero_shot/zero_shot" in project.fails(PYTHON, "-m", "stages.submit", f"{method}x", "new")
     assert "usage" in project.fails(PYTHON, "-m", "stages.submit", "advpt", "new", code=2)
     assert not any((project.folder / "mine").iterdir()) and not (project.folder / "new").exists()
+
+
+def test_an_experiment_becomes_entries_of_the_commit_that_it_started_from(project):
+    started, ref = project.run("git", "rev-parse", "HEAD").strip(), "refs/exps/aa/bb/towers-m"
+    project.change(runtime__batch_size=99)  # stands for what an experiment changes, but makes no stage run
+    project.run("git", "commit", "-qam", "experiment")
+    project.run("git", "update-ref", ref, "HEAD")
+    project.run("git", "reset", "-q", "--hard", started)
+    code = f"import pathlib; from reports.studies import towers; towers.pack_entries('{ref}', pathlib.Path('made'))"
+    project.run("env", f"PYTHONPATH={ROOT}", PYTHON, "-c", code)
+    names = {path.name for path in (project.folder / "made").iterdir()}
+    assert names == {f"fashion-tiny-clip-{name}" for _, name in METHODS}
+    record = json.loads(project.run(PYTHON, "-m", "stages.verify", "made/fashion-tiny-clip-advpt", "--json"))["record"]
+    assert record["commit"] == started and record["data"]["n"] == 10

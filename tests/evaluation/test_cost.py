@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from stages.defences.anti_adversary import anti_adversary
 from stages.defences.csr import csr
@@ -11,7 +12,9 @@ from stages.defences.test_time import TestTime
 from stages.defences.ttc import ttc
 from stages.defences.views import tte
 from stages.evaluation.cost import count_cost
+from stages.evaluation.load import victim_of
 from stages.models.clip import load_clip
+from stages.storage.prompts import PromptFile
 from tests.victims import CPU, random_victim
 
 SMALL = {"eps": 4, "steps": 3, "step_size": 1, "threshold": 0.2}
@@ -26,7 +29,15 @@ COSTS = [
 @pytest.mark.parametrize(("function", "forwards", "backwards"), COSTS, ids=["tte", "anti_adversary", "csr", "ttc"])
 def test_the_passes_of_one_image_through_the_image_tower_are_counted(clip, function, forwards, backwards):
     victim = random_victim(clip, test_time=TestTime(function))
-    assert count_cost(victim) == count_cost(victim) == {"forwards": forwards, "backwards": backwards}
+    assert count_cost(victim) == count_cost(victim) == {"forwards": forwards, "backwards": backwards, "text": 0}
+
+
+def test_passes_of_the_text_tower_are_counted_where_a_defence_tunes_the_context(clip):
+    """Five draws of: three views; the text features forwards and backwards, and again with the tuned context."""
+    texts = F.normalize(torch.randn(1, 3, 128, generator=torch.Generator().manual_seed(0)), dim=-1).numpy()
+    block = {"defence": {"kind": "r_tpt", "views": 3, "neighbours": 2}}
+    prompts = PromptFile(texts, 10.0, ["dress", "coat", "bag"], "a {}", {"block": block})
+    assert count_cost(victim_of(prompts, clip, seed=0)) == {"forwards": 15, "backwards": 0, "text": 15}
 
 
 def test_a_method_without_a_defence_costs_one_forward_pass_with_token_prompts_too(clip):
@@ -35,4 +46,4 @@ def test_a_method_without_a_defence_costs_one_forward_pass_with_token_prompts_to
     vit = load_clip(name, pretrained=None, sha256=sha256, device=CPU)
     width = vit.model.visual.transformer.resblocks[0].ln_1.weight.shape[0]
     for victim in (random_victim(clip), random_victim(vit), random_victim(vit, tokens=torch.zeros(2, 4, width))):
-        assert count_cost(victim) == {"forwards": 1, "backwards": 0}
+        assert count_cost(victim) == {"forwards": 1, "backwards": 0, "text": 0}

@@ -122,6 +122,7 @@ BEHIND_JPEG = {"cost": {"forwards": 1, "backwards": 0}, "method": {"block": {"de
     [
         ({}, "1 forward"),
         ({"cost": {"forwards": 4, "backwards": 1}}, "4 forwards + 1 backward"),
+        ({"cost": {"forwards": 40, "backwards": 0, "text": 15}}, "40 forwards + 15 of text"),
         (BEHIND_JPEG, "1 forward + jpeg"),
     ],
 )
