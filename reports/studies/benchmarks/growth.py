@@ -184,12 +184,15 @@ def growth_figure(rows: list[dict]) -> Figure:
             for stage, colour, marker in zip(SHOWN[axis], COLOURS, MARKERS, strict=False):
                 values = [row[key] for row in rows if (row["axis"], row["stage"]) == (axis, stage)]
                 panel.plot(counts, values, marker=marker, color=colour, markersize=4, linewidth=1.2, label=stage)
-            panel.set(xscale="log", yscale="log", xlabel=f"number of {axis}")
+            panel.set(xscale="log", xlabel=f"number of {axis}")
             panel.set_xticks(counts, [f"{count:,}" for count in counts])
             panel.minorticks_off()
             panel.grid(**GRID)
         panels[0, column].plot(counts, np.array(counts) / counts[0], ":", color="black", linewidth=0.8, label="linear")
         panels[0, column].legend(fontsize=7)
+        panels[0, column].set_yscale("log")
+        panels[0, column].yaxis.set_major_formatter("{x:g}")
+        panels[1, column].set_ylim(0, None)
     panels[0, 0].set_ylabel("CPU seconds, start included")
     panels[1, 0].set_ylabel("peak memory in MB")
     return figure
