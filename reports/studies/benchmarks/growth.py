@@ -64,7 +64,7 @@ class Used(NamedTuple):
 
 def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
     """Yield a row for each axis, stage and number of units, then draw all rows."""
-    rows = []
+    rows: list[dict] = []
     for axis, counts in AXES.items():
         for row in growth(axis, counts[:2] if quick else counts):
             rows.append(row)
