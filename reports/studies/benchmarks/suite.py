@@ -7,6 +7,7 @@ under the suite is a lower bound of the ratio: an image that no attack fools tak
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from stages.attacks.eight_bit import through_8_bits
 from stages.attacks.noise import ImageNoise
-from stages.crafting.suite import among_copies, fooled_by, ignoring_places, rounds_through, suite_attack
+from stages.crafting.suite import among_copies, fooled_by, ignoring_places, rounds_of_pgd, rounds_through, suite_attack
 from stages.defences.victim import Victim
 from stages.evaluation.load import load_victim
 from stages.evaluation.subset import subset_of
@@ -57,10 +58,10 @@ def measured(victim: Victim, shard: Images, settings: Suite, seed: int) -> dict:
     suite, fooled = sum(counts), wrong(found, everywhere)
     counts.clear()
     fooled_by_one = wrong(images, everywhere)
-    rounds = rounds_through(
-        "", ignoring_places(among_copies(victim, images)), settings=settings, images=images, labels=labels,
-        noise=ImageNoise(seed, shard.ids), classes=len(victim.class_names),
-    )  # fmt: skip
+    seen, noise = ignoring_places(among_copies(victim, images)), ImageNoise(seed, shard.ids)
+    ascend = partial(rounds_of_pgd, settings=settings, images=images, noise=noise)
+    classes = len(victim.class_names)
+    rounds = rounds_through("", seen, ascend, settings=settings, images=images, labels=labels, classes=classes)
     images_adv = images
     for _, quarters in groupby(rounds, key=lambda one: one.name):
         for one in quarters:
