@@ -75,19 +75,19 @@ def draw_texts(panel: Axes, table: pd.DataFrame, methods: list[Method]) -> None:
 
 
 def label_texts(panels: Sequence[Axes], table: pd.DataFrame, methods: list[Method]) -> None:
-    """Write the labels of the first 10 classes beside the text features of the first methods, clear of the marks.
+    """Write the labels of the first 10 classes beside the text features of the first methods, clear of their marks.
 
+    The marks of other classes are not avoided: `adjust_text` takes time and memory with the square of their number.
     The panels share their axes, so the places that are found in the first one serve in all.
     """
     first, *others = panels
     looks = looks_of(methods[:MOST_LABELLED])
-    texts = table[table["kind"].isin(looks)]
-    marks = first.transData.transform(texts[["x", "y"]])  # in pixels
+    labelled = table[table["kind"].isin(looks) & (table["label"] < MOST_COLOURS)]
+    marks = first.transData.transform(labelled[["x", "y"]])  # in pixels
     half = size_of(table) / 2 * first.figure.dpi / 72
     corners = marks[:, None] + half * np.array([(-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)])
     to_data = first.transData.inverted().transform
-    labelled = texts[texts["label"] < MOST_COLOURS]
-    places = to_data(marks + np.array([0, 3 * half]))[texts["label"] < MOST_COLOURS]
+    places = to_data(marks + np.array([0, 3 * half]))
     style: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center"}
     names = [
         first.text(place[0], place[1], str(label), color=looks[kind].colour, **style)

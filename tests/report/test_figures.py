@@ -17,7 +17,7 @@ from stages.report.eps_figure import draw as draw_eps
 from stages.report.eps_figure import eps_figure
 from stages.report.figures import interpretation_pictures, mean_drift, nearer_than_random
 from stages.report.gallery import examples_of, sample_of, scaled_difference
-from stages.report.pca_figure import draw_texts, share_of
+from stages.report.pca_figure import draw_texts, pca_figure, share_of
 from stages.report.prompt_figure import PixelPrompt, draw_cosines, prompt_figure, scaled
 from stages.report.style import empty_figure, looks_of
 from stages.report.tables import tuning_table
@@ -312,6 +312,18 @@ def test_the_legend_of_the_pca_names_the_methods_that_are_drawn():
     panel = Figure().subplots()
     draw_texts(panel, table, METHODS)
     assert [text.get_text() for text in panel.legend().get_texts()] == [METHODS[0].label, METHODS[2].label]
+
+
+def test_labels_of_the_pca_take_as_long_whatever_the_number_of_classes(monkeypatch):
+    """`adjust_text` takes time and memory with the square of the marks that it has to avoid."""
+    sizes = []
+    monkeypatch.setattr(
+        "stages.report.pca_figure.adjust_text", lambda names, x, y, **_: sizes.append((len(names), len(x)))
+    )
+    for count in (10, 50):
+        names = [f"class {label}" for label in range(count)]
+        pca_figure({"tiny": interpretation_of(METHODS[:2], names)["pca"]}, {"tiny": names}, METHODS[:2])
+    assert sizes == [(20, 100), (20, 100)]
 
 
 # Pixel prompts
