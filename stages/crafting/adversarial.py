@@ -19,6 +19,7 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.pgd import pgd
 from stages.crafting.adversarial_loss import Loss, loss_of
 from stages.crafting.batching import SMALLEST_BATCH, even_batches, over_batches
+from stages.crafting.copies import with_copies
 from stages.crafting.shards import Attack, craft_shard, steps_of
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
@@ -82,13 +83,14 @@ class Tuning:
         loss, accuracy = [*start.loss] if start else [], [*start.accuracy] if start else []
         if start:
             restore(start.arrays, parameters, optimizer, generator)
+        images = with_copies(self.images, self.settings["copies"], seed=self.seed)
         for epoch in range(len(loss), self.settings["epochs"]):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(group["initial_lr"], epoch)
-            order = torch.randperm(len(self.images), generator=generator).numpy()
+            order = torch.randperm(len(images), generator=generator).numpy()
             summed, hits = 0.0, 0
             for first in range(0, len(order), self.settings["batch_size"]):
-                batch = self.images.take(order[first : first + self.settings["batch_size"]])
+                batch = images.take(order[first : first + self.settings["batch_size"]])
                 losses, right = self.step(batch, parameters, optimizer, key=f"epoch {epoch}/seed {index}")
                 summed, hits = summed + losses.double().sum().item(), hits + int(right.sum())
             loss.append(summed / len(order))

@@ -534,6 +534,7 @@ class Adversarial(MethodBlock):
     steps: Count = 3
     step_ratio: Positive = 2.0
     clean_fraction: Share = 0.0
+    copies: Count = 1  # of each training image; the second and further ones are shifted and mirrored at random
     temperature: Positive = 1.0
     consistency: Positive | None = None  # weight of that term of FAP's loss; null is the cross-entropy alone
     tuning_seeds: Count = 3
