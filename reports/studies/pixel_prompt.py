@@ -292,7 +292,7 @@ class Laboratory:
 
 
 def with_copies(images: Images, copies: int) -> Images:
-    """Return images and further copies of each: shifted by up to SHIFT pixels, edges repeated, half of them mirrored."""
+    """Return images and further copies of each: shifted by up to SHIFT pixels, half of them mirrored."""
     generator, size = np.random.default_rng(0), images.pixels.shape[1]
     padded = np.pad(images.pixels, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
     ids, pixels = [*images.ids], [images.pixels]
