@@ -55,6 +55,7 @@ LR = {"fashion": 0.03}  # photos fall by 20 points of clean accuracy under it
 PHOTO_LR = 0.01
 TEXT_LR = 0.02
 JUDGED = (0, 1, 2, 4, 8)  # eps, in 1/255; 0 is clean
+SHIFT = 3  # pixels
 BORDER = 6  # of 32 pixels, on each side
 
 Pixels = Callable[[np.ndarray], np.ndarray]
@@ -135,6 +136,8 @@ class Variant(NamedTuple):
         shuffled: Whether the labels of tuning images are shuffled.
         permuted: Whether the entries of the tuned prompt are permuted.
         radii: Factors of the eps that the prompt is tuned at.
+        seen: Whether it is judged on the images that it was tuned on.
+        copies: Of each tuning image, flipped and shifted at random but for the first.
     """
 
     block: Mapping[str, Any] = MappingProxyType({})
@@ -145,9 +148,12 @@ class Variant(NamedTuple):
     shuffled: bool = False
     permuted: bool = False
     radii: tuple[float, ...] = (1.0, 2.0)
+    seen: bool = False
+    copies: int = 1
 
 
 TOKENS = {"kind": "adv_vpt", "tokens": 8, "optimizer": "adam", "lr": 0.02}  # for ViTs
+DEEP = {**TOKENS, "depth": None}
 VARIANTS = {
     "the default": Variant(),
     "no clipping of the attack": Variant(pixels=centred, inverse=(2.0, 64 / 255)),
@@ -162,6 +168,8 @@ VARIANTS = {
     "entries within 0.2": Variant(learner=type("Within02", (LimitedPrompt,), {"limit": 0.2})),
     "7 % of the images": Variant(share=0.07),
     "a third of the images": Variant(share=1 / 3),
+    "4 copies": Variant(copies=4),
+    "4 copies, lr 0.03": Variant({"lr": 0.03}, copies=4),
     "no clean images": Variant({"clean_fraction": 0.0}),
     "half clean": Variant({"clean_fraction": 0.5}),
     "clean images alone": Variant({"clean_fraction": 1.0}),
@@ -169,6 +177,11 @@ VARIANTS = {
     "tuned at half eps": Variant(radii=(0.5,)),
     "tuned at twice eps": Variant(radii=(2.0,)),
     "1 step": Variant({"steps": 1}),
+    "1 step, half clean": Variant({"steps": 1, "clean_fraction": 0.5}),
+    "1 step, 30 epochs": Variant({"steps": 1, "epochs": 30}),
+    "1 step, lr 0.01, 30 epochs": Variant({"steps": 1, "lr": 0.01, "epochs": 30}),
+    "1 step, half clean, 30 epochs": Variant({"steps": 1, "clean_fraction": 0.5, "epochs": 30}),
+    "1 step, at half, one and two eps": Variant({"steps": 1}, radii=(0.5, 1.0, 2.0)),
     "5 steps": Variant({"steps": 5}),
     "temperature 1": Variant({"temperature": 1.0}),
     "temperature 4": Variant({"temperature": 4.0}),
@@ -178,11 +191,15 @@ VARIANTS = {
     "lr 0.03": Variant({"lr": 0.03}),
     "lr 0.1": Variant({"lr": 0.1}),
     "8 tokens": Variant({**TOKENS, "depth": 1}),
-    "8 tokens in each block": Variant({**TOKENS, "depth": None}),
+    "8 tokens in each block": Variant(DEEP),
+    "8 tokens in each block, at two and four eps": Variant(DEEP, radii=(2.0, 4.0)),
+    "8 tokens in each block, 4 copies": Variant(DEEP, copies=4),
+    "8 tokens in each block, 4 copies, at two and four eps": Variant(DEEP, radii=(2.0, 4.0), copies=4),
     "with a context": Variant({"kind": "adv_vlp"}),
     "a context alone": Variant({"kind": "apt", "optimizer": "adam", "batch_size": 128}),
     "with free text features": Variant(learner=FreeTextAndPrompt),
     "free text features alone": Variant(learner=FreeText),
+    "the default, on the tuning images": Variant(seen=True),
     "the default, entries permuted": Variant(permuted=True),
     "the default, labels shuffled": Variant(shuffled=True),
 }
@@ -208,11 +225,13 @@ class Laboratory:
     def measure(self, variant: Variant) -> dict[str, Any]:
         """Return accuracies of a variant, and of the hand-written prompt on the same images."""
         change = variant.pixels or (lambda pixels: pixels)
-        tuning, judged = (Images(part.ids, part.labels, change(part.pixels)) for part in (self.tuning, self.judged))
+        parts = self.tuning, self.tuning if variant.seen else self.judged
+        tuning, judged = (Images(part.ids, part.labels, change(part.pixels)) for part in parts)
         factor, offset = variant.inverse or (1.0, 0.0)
         clip = seen_through(self.clip, factor, offset)
         numbers: dict[str, Any] = {"n": len(judged), "tuning images": round(variant.share * len(tuning))}
-        untuned = self.by_hand.get((variant.pixels, variant.inverse))
+        kept = variant.pixels, variant.inverse, variant.seen
+        untuned = self.by_hand.get(kept)
         victims = {"hand-written": self.hand_written(clip), "tuned": self.tuned(variant, clip, factor, tuning)}
         for name, victim in victims.items():
             for eps in JUDGED:
@@ -223,7 +242,7 @@ class Laboratory:
                     numbers[column] = untuned[column]
                     continue
                 numbers[column] = 100 * self.accuracy(victim, judged, int(eps / factor))
-        self.by_hand[variant.pixels, variant.inverse] = numbers
+        self.by_hand[kept] = numbers
         return numbers
 
     def hand_written(self, clip: Clip) -> Victim:
@@ -244,6 +263,7 @@ class Laboratory:
         learner = make(settings, self.card.class_names, self.card.template, clip, generators)
         order = np.random.default_rng(0).permutation(len(images))
         part = images.take(np.sort(order[: round(variant.share * len(images))]))
+        part = with_copies(part, variant.copies)
         if variant.shuffled:
             part = Images(part.ids, np.random.default_rng(0).permutation(part.labels), part.pixels)
         *_, reached = Tuning(learner, clip, settings, part, 0, CPU, self.params.runtime).tune(0, generators[0])
@@ -269,6 +289,19 @@ class Laboratory:
             attacked = craft_shard(attack, images, ball=ball, seed=1, device=CPU, batching=batching)
             return float(np.mean(right(victim, images) & right(victim, attacked)))
         return float(np.mean(right(victim, images)))
+
+
+def with_copies(images: Images, copies: int) -> Images:
+    """Return images and further copies of each: shifted by up to SHIFT pixels, half of them mirrored."""
+    generator, size = np.random.default_rng(0), images.pixels.shape[1]
+    padded = np.pad(images.pixels, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+    ids, pixels = [*images.ids], [images.pixels]
+    for number in range(1, copies):
+        ids += [f"{id}/{number}" for id in images.ids]
+        corners, mirrored = generator.integers(0, 2 * SHIFT + 1, (len(images), 2)), generator.random(len(images)) < 0.5
+        cut = (image[y : y + size, x : x + size] for image, (y, x) in zip(padded, corners, strict=True))
+        pixels.append(np.stack([one[:, ::-1] if mirror else one for one, mirror in zip(cut, mirrored, strict=True)]))
+    return Images(ids, np.tile(images.labels, copies), np.concatenate(pixels))
 
 
 def seen_through(clip: Clip, factor: float, offset: float) -> Clip:
