@@ -129,17 +129,23 @@ def through_shut_relus(victim: Victim, eps: int) -> Attack:
     return attack
 
 
-def reviving(victim: Victim, eps: int) -> Attack:
-    """Return PGD that first raises the negative inputs of all ReLUs, then, from there, the margin."""
-    other, totals = with_own_relus(victim, is_leaky=True)
+def negative_inputs(victim: Victim, totals: list[Tensor]) -> Objective:
+    """Return the sum over ReLUs of their mean negative input; the arguments are those of `with_own_relus`."""
 
-    def negative_inputs(images_adv: Tensor) -> Tensor:
+    def objective(images: Tensor) -> Tensor:
         totals.clear()
-        other(images_adv)
+        victim(images)
         return torch.stack(totals).sum(0)
 
+    return objective
+
+
+def reviving(victim: Victim, eps: int) -> Attack:
+    """Return PGD that first raises the negative inputs of all ReLUs, then, from there, the margin."""
+    raised = negative_inputs(*with_own_relus(victim, is_leaky=True))
+
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
-        start = pgd_in_quarters(negative_inputs, images, eps, REVIVING, noise)
+        start = pgd_in_quarters(raised, images, eps, REVIVING, noise)
         return pgd_in_quarters(margin(through_8_bits(victim), labels), images, eps, AFTER, noise, start)
 
     return attack
