@@ -31,7 +31,7 @@ from stages.runtime.params import Params, Suite, load_params
 from stages.storage.images import Images, read_images
 from stages.storage.layout import clean_images, method_folder
 
-METHODS = {"hand-written": "zero_shot/zero_shot", "pixel prompt": "adversarial/pixel_prompt"}
+METHODS = {"pixel prompt": "adversarial/pixel_prompt", "hand-written": "zero_shot/zero_shot"}
 EPS = (4, 8)
 IMAGES = 200
 STEPS, STARTS, QUERIES = 1000, 3, 5000
@@ -191,7 +191,8 @@ def measure(name: str, victim: Victim, hand_written: Victim, images: Images, par
         crafted = partial(craft_shard, ball=LinfBall(eps / 255), seed=params.seed, device=CPU)
 
         def attacked(attack: Attack, part: Images, crafted: Any = crafted) -> Images:
-            return crafted(attack, part, batching=even_batches(params.runtime, len(part), CPU.type))
+            batching = even_batches(params.runtime, len(part), CPU.type)
+            return crafted(attack, part, batching=batching._replace(workers=1))  # a list in `Relu` is shared
 
         keeps = right(victim, images)
         yield {**about, "eps": eps, "attempt": "none", "left": int(keeps.sum())}
