@@ -2,9 +2,14 @@
 
 import pandas as pd
 import pytest
+import torch
 
-from reports.studies import readme, supported
+from reports.studies import breaking, readme, supported
+from stages.attacks.noise import ImageNoise
+from stages.defences.victim import Victim
+from stages.models.clip import load_clip
 from stages.models.supported import check_configuration
+from stages.runtime.params import load_params
 from stages.runtime.startup import import_open_clip
 
 
@@ -73,3 +78,33 @@ def test_the_table_of_models_groups_them_by_outcome():
         "| accepted | 32 | 1 | c |",
         "| refused: no causal mask |  | 2 | a, d |",
     ]
+
+
+def test_a_gradient_passes_shut_relus_with_the_stated_slope():
+    values = torch.tensor([[-2.0, 3.0], [-1.0, -3.0]], requires_grad=True)
+    totals = []
+    found = breaking.Relu(totals, is_leaky=True)(values)
+    assert torch.equal(found, values.relu())
+    assert totals[0].tolist() == [-1.0, -2.0]
+    found.sum().backward()
+    expected = torch.tensor([[breaking.SLOPE, 1.0], [breaking.SLOPE, breaking.SLOPE]])
+    assert torch.equal(values.grad, expected)
+
+
+def test_opening_shut_relus_raises_what_they_cut_off_and_leaves_the_victim_alone():
+    clip = load_clip(**load_params().model.model_dump(), device=torch.device("cpu"))
+    victim = Victim(clip, torch.nn.functional.normalize(torch.randn(10, 128, generator=torch.Generator()), dim=-1), 9.0)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = victim(images)
+    other, totals = breaking.with_own_relus(victim, is_leaky=True)
+
+    def cut_off(images):
+        totals.clear()
+        assert torch.equal(other(images), victim(images))
+        return torch.stack(totals).sum(0)
+
+    attacked = breaking.pgd_in_quarters(
+        breaking.negative_inputs(other, totals), images, 8, 8, ImageNoise(0, ["a", "b"])
+    )
+    assert torch.all(cut_off(attacked) > cut_off(images))
+    assert torch.equal(victim(images), before)

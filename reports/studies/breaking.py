@@ -1,0 +1,231 @@
+"""Attempts to break the pixel prompt: `python -m reports.studies.breaking` writes reports/breaking.csv.
+
+Each attempt goes at the test images of the adaptive threats that the suite leaves right, with the pixel prompt of the
+default and with the hand-written prompt: what an attempt alone then leaves, and what all of them together leave.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from stages.attacks.eight_bit import through_8_bits
+from stages.attacks.linf import LinfBall
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import cross_entropy, margin
+from stages.attacks.pgd import Objective, pgd
+from stages.attacks.square import square
+from stages.crafting.batching import even_batches
+from stages.crafting.shards import Attack, craft_shard
+from stages.crafting.suite import suite_attack
+from stages.defences.victim import Victim
+from stages.evaluation.load import load_victim
+from stages.evaluation.subset import subset_of
+from stages.models.device import to_tensor
+from stages.runtime.params import Params, Suite, load_params
+from stages.storage.images import Images, read_images
+from stages.storage.layout import clean_images, method_folder
+
+METHODS = {"pixel prompt": "adversarial/pixel_prompt", "hand-written": "zero_shot/zero_shot"}
+EPS = (4, 8)
+IMAGES = 200
+STEPS, STARTS, QUERIES = 1000, 3, 5000
+REVIVING, AFTER = 100, 200  # steps that raise what the ReLUs cut off, and steps from there
+SLOPE = 0.1  # of the gradient through a ReLU that is shut
+CPU = torch.device("cpu")
+
+
+class LeakyGradient(torch.autograd.Function):
+    """ReLU whose gradient is SLOPE, not 0, where it is shut."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        """Return the ReLU of values."""
+        ctx.save_for_backward(values > 0)
+        return values.relu()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient, times SLOPE where the ReLU is shut."""
+        (is_open,) = ctx.saved_tensors
+        return gradient * torch.where(is_open, 1.0, SLOPE)
+
+
+class Relu(nn.Module):
+    """A ReLU that adds up by image how far below 0 its inputs lie, and may pass gradients where it is shut."""
+
+    def __init__(self, totals: list[Tensor], is_leaky: bool) -> None:
+        super().__init__()
+        self._totals, self._function = totals, LeakyGradient.apply if is_leaky else torch.relu
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the ReLU of values (N, ...)."""
+        self._totals.append(values.clamp(max=0).flatten(1).mean(1))
+        return self._function(values)
+
+
+def with_own_relus(victim: Victim, *, is_leaky: bool) -> tuple[Victim, list[Tensor]]:
+    """Return a copy of a victim, and the list that its ReLUs append the means (N,) of their negative inputs to."""
+    other, totals = copy.deepcopy(victim), list[Tensor]()
+    names = [name for name, module in other.clip.model.visual.named_modules() if isinstance(module, nn.ReLU)]
+    if not names:
+        raise ValueError("the image tower has no ReLU")
+    for name in names:
+        other.clip.model.visual.set_submodule(name, Relu(totals, is_leaky))
+    return other, totals
+
+
+def pgd_in_quarters(
+    objective: Objective, images: Tensor, eps: int, steps: int, noise: ImageNoise, start: Tensor | None = None
+) -> Tensor:
+    """Return PGD whose step is eps at first and is halved after each quarter, as in the suite."""
+    ball = LinfBall(eps / 255)
+    for quarter in range(4):
+        step_size = ball.eps / 2**quarter
+        start = pgd(objective, images, ball=ball, step_size=step_size, steps=steps // 4, noise=noise, start=start)
+    assert start is not None
+    return start
+
+
+def repeated(objective_of: Callable, victim: Victim, eps: int) -> Attack:
+    """Return PGD of STEPS steps from STARTS starts, of which the one with the largest objective is kept."""
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        objective = objective_of(through_8_bits(victim), labels)
+        found = [pgd_in_quarters(objective, images, eps, STEPS, noise) for _ in range(STARTS)]
+        with torch.no_grad():
+            values = torch.stack([margin(through_8_bits(victim), labels)(one) for one in found])
+        return torch.stack(found)[values.argmax(0), torch.arange(len(images))]
+
+    return attack
+
+
+def squares(victim: Victim, eps: int) -> Attack:
+    """Return Square."""
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        objective = margin(through_8_bits(victim), labels)
+        return square(objective, images, ball=LinfBall(eps / 255), queries=range(QUERIES), noise=noise)
+
+    return attack
+
+
+def through_shut_relus(victim: Victim, eps: int) -> Attack:
+    """Return PGD on the margin whose gradient passes shut ReLUs."""
+    leaky, totals = with_own_relus(victim, is_leaky=True)
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        def objective(images_adv: Tensor) -> Tensor:
+            totals.clear()
+            return margin(through_8_bits(leaky), labels)(images_adv)
+
+        return pgd_in_quarters(objective, images, eps, AFTER, noise)
+
+    return attack
+
+
+def negative_inputs(victim: Victim, totals: list[Tensor]) -> Objective:
+    """Return the sum over ReLUs of their mean negative input; the arguments are those of `with_own_relus`."""
+
+    def objective(images: Tensor) -> Tensor:
+        totals.clear()
+        victim(images)
+        return torch.stack(totals).sum(0)
+
+    return objective
+
+
+def reviving(victim: Victim, eps: int) -> Attack:
+    """Return PGD that first raises the negative inputs of all ReLUs, then, from there, the margin."""
+    raised = negative_inputs(*with_own_relus(victim, is_leaky=True))
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        start = pgd_in_quarters(raised, images, eps, REVIVING, noise)
+        return pgd_in_quarters(margin(through_8_bits(victim), labels), images, eps, AFTER, noise, start)
+
+    return attack
+
+
+def suite(victim: Victim, eps: int) -> Attack:
+    """Return the suite with the settings of the default."""
+    keys = {"steps": 32, "restarts": 2, "targets": 2, "images": IMAGES, "tuning_seeds": 1}
+    return suite_attack(Suite(method="suite", eps=eps, **keys), victim)
+
+
+def attempts(victim: Victim, hand_written: Victim, eps: int) -> Iterator[tuple[str, Attack]]:
+    """Yield the name of each attempt, and the attempt."""
+    yield "made without the prompt", suite(hand_written, eps)
+    yield f"PGD, {STEPS} steps, {STARTS} starts, cross-entropy", repeated(cross_entropy, victim, eps)
+    yield f"PGD, {STEPS} steps, {STARTS} starts, margin", repeated(margin, victim, eps)
+    yield "gradient through shut ReLUs", through_shut_relus(victim, eps)
+    yield "shut ReLUs opened first", reviving(victim, eps)
+    yield f"Square, {QUERIES} queries", squares(victim, eps)
+
+
+@torch.no_grad()
+def right(victim: Victim, images: Images) -> np.ndarray:
+    """Return which images (N,) are classified right."""
+    return victim(to_tensor(images.pixels, CPU)).argmax(-1).numpy() == images.labels
+
+
+def gradient_shares(victim: Victim, images: Images) -> dict[str, float]:
+    """Return how many entries of the margin's gradient are 0, in %, and its median L1 norm."""
+    pixels = to_tensor(images.pixels, CPU).requires_grad_()
+    (gradient,) = torch.autograd.grad(margin(victim, torch.tensor(images.labels))(pixels).sum(), pixels)
+    flat = gradient.flatten(1)
+    return {
+        "zero gradient, %": 100 * float((flat == 0).float().mean()),
+        "median L1 norm": float(flat.abs().sum(1).median()),
+    }
+
+
+def measure(name: str, victim: Victim, hand_written: Victim, images: Images, params: Params) -> Iterator[dict]:
+    """Yield a line for each eps and attempt."""
+    about = {"method": name, "n": len(images), **gradient_shares(victim, images)}
+    for eps in EPS:
+        crafted = partial(craft_shard, ball=LinfBall(eps / 255), seed=params.seed, device=CPU)
+
+        def attacked(attack: Attack, part: Images, crafted: Any = crafted) -> Images:
+            batching = even_batches(params.runtime, len(part), CPU.type)
+            return crafted(attack, part, batching=batching._replace(workers=1))  # a list in `Relu` is shared
+
+        keeps = right(victim, images)
+        yield {**about, "eps": eps, "attempt": "none", "left": int(keeps.sum())}
+        keeps &= right(victim, attacked(suite(victim, eps), images))
+        yield {**about, "eps": eps, "attempt": "the suite", "left": int(keeps.sum())}
+        survivors = images.take(keeps)
+        together = np.ones(len(survivors), bool)
+        for what, attack in attempts(victim, hand_written, eps) if len(survivors) else ():
+            stands = right(victim, attacked(attack, survivors))
+            together &= stands
+            yield {**about, "eps": eps, "attempt": what, "left": int(stands.sum())}
+        yield {**about, "eps": eps, "attempt": "all together", "left": int(together.sum())}
+
+
+def main() -> None:
+    """Measure both methods; write the table after each line."""
+    torch.set_num_threads(1)
+    params = load_params()
+    (dataset, *_) = params.datasets
+    source = clean_images(dataset, "test")
+    chosen = subset_of(source, range(10), IMAGES, seed=params.seed)
+    (images,) = (shard.take(chosen[index]) for index, shard in enumerate(read_images(source)) if index in chosen)
+    victims = {
+        name: load_victim(method_folder(dataset, "all", *method.split("/")), device="cpu").undefended()
+        for name, method in METHODS.items()
+    }
+    lines = []
+    for name, victim in victims.items():
+        for line in measure(name, victim, victims["hand-written"], images, params):
+            print(line, flush=True)
+            lines.append(line)
+            pd.DataFrame(lines).to_csv("reports/breaking.csv", index=False, lineterminator="\n", float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
