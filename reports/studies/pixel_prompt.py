@@ -55,7 +55,6 @@ LR = {"fashion": 0.03}  # photos fall by 20 points of clean accuracy under it
 PHOTO_LR = 0.01
 TEXT_LR = 0.02
 JUDGED = (0, 1, 2, 4, 8)  # eps, in 1/255; 0 is clean
-SHIFT = 3  # pixels
 BORDER = 6  # of 32 pixels, on each side
 
 Pixels = Callable[[np.ndarray], np.ndarray]
@@ -137,7 +136,6 @@ class Variant(NamedTuple):
         permuted: Whether the entries of the tuned prompt are permuted.
         radii: Factors of the eps that the prompt is tuned at.
         seen: Whether it is judged on the images that it was tuned on.
-        copies: Of each tuning image, flipped and shifted at random but for the first.
     """
 
     block: Mapping[str, Any] = MappingProxyType({})
@@ -149,7 +147,6 @@ class Variant(NamedTuple):
     permuted: bool = False
     radii: tuple[float, ...] = (1.0, 2.0)
     seen: bool = False
-    copies: int = 1
 
 
 TOKENS = {"kind": "adv_vpt", "tokens": 8, "optimizer": "adam", "lr": 0.02}  # for ViTs
@@ -168,8 +165,8 @@ VARIANTS = {
     "entries within 0.2": Variant(learner=type("Within02", (LimitedPrompt,), {"limit": 0.2})),
     "7 % of the images": Variant(share=0.07),
     "a third of the images": Variant(share=1 / 3),
-    "4 copies": Variant(copies=4),
-    "4 copies, lr 0.03": Variant({"lr": 0.03}, copies=4),
+    "4 copies": Variant({"copies": 4}),
+    "4 copies, lr 0.03": Variant({"lr": 0.03, "copies": 4}),
     "no clean images": Variant({"clean_fraction": 0.0}),
     "half clean": Variant({"clean_fraction": 0.5}),
     "clean images alone": Variant({"clean_fraction": 1.0}),
@@ -193,8 +190,8 @@ VARIANTS = {
     "8 tokens": Variant({**TOKENS, "depth": 1}),
     "8 tokens in each block": Variant(DEEP),
     "8 tokens in each block, at two and four eps": Variant(DEEP, radii=(2.0, 4.0)),
-    "8 tokens in each block, 4 copies": Variant(DEEP, copies=4),
-    "8 tokens in each block, 4 copies, at two and four eps": Variant(DEEP, radii=(2.0, 4.0), copies=4),
+    "8 tokens in each block, 4 copies": Variant({**DEEP, "copies": 4}),
+    "8 tokens in each block, 4 copies, at two and four eps": Variant({**DEEP, "copies": 4}, radii=(2.0, 4.0)),
     "with a context": Variant({"kind": "adv_vlp"}),
     "a context alone": Variant({"kind": "apt", "optimizer": "adam", "batch_size": 128}),
     "with free text features": Variant(learner=FreeTextAndPrompt),
@@ -263,7 +260,6 @@ class Laboratory:
         learner = make(settings, self.card.class_names, self.card.template, clip, generators)
         order = np.random.default_rng(0).permutation(len(images))
         part = images.take(np.sort(order[: round(variant.share * len(images))]))
-        part = with_copies(part, variant.copies)
         if variant.shuffled:
             part = Images(part.ids, np.random.default_rng(0).permutation(part.labels), part.pixels)
         *_, reached = Tuning(learner, clip, settings, part, 0, CPU, self.params.runtime).tune(0, generators[0])
@@ -289,19 +285,6 @@ class Laboratory:
             attacked = craft_shard(attack, images, ball=ball, seed=1, device=CPU, batching=batching)
             return float(np.mean(right(victim, images) & right(victim, attacked)))
         return float(np.mean(right(victim, images)))
-
-
-def with_copies(images: Images, copies: int) -> Images:
-    """Return images and further copies of each: shifted by up to SHIFT pixels, half of them mirrored."""
-    generator, size = np.random.default_rng(0), images.pixels.shape[1]
-    padded = np.pad(images.pixels, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
-    ids, pixels = [*images.ids], [images.pixels]
-    for number in range(1, copies):
-        ids += [f"{id}/{number}" for id in images.ids]
-        corners, mirrored = generator.integers(0, 2 * SHIFT + 1, (len(images), 2)), generator.random(len(images)) < 0.5
-        cut = (image[y : y + size, x : x + size] for image, (y, x) in zip(padded, corners, strict=True))
-        pixels.append(np.stack([one[:, ::-1] if mirror else one for one, mirror in zip(cut, mirrored, strict=True)]))
-    return Images(ids, np.tile(images.labels, copies), np.concatenate(pixels))
 
 
 def seen_through(clip: Clip, factor: float, offset: float) -> Clip:

@@ -30,5 +30,7 @@ def with_copies(images: Images, copies: int, *, seed: int) -> Images:
         drawn = ImageNoise(seed, images.ids).beside(f"copy {number}").uniform((3,)).numpy()
         corners = (drawn[:, :2] * (2 * shift + 1)).astype(int)
         cut = (image[y : y + size, x : x + size] for image, (y, x) in zip(padded, corners, strict=True))
-        pixels.append(np.stack([one[:, :: 1 if keep < 0.5 else -1] for one, keep in zip(cut, drawn[:, 2], strict=True)]))
+        pixels.append(
+            np.stack([one[:, :: 1 if keep < 0.5 else -1] for one, keep in zip(cut, drawn[:, 2], strict=True)])
+        )
     return Images(ids, np.tile(images.labels, copies), np.concatenate(pixels))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from stages.adversarial import curve_of, effect_of, prompt_file, tune_seed
 from stages.attacks.noise import ImageNoise
 from stages.crafting.adversarial import Tuning
+from stages.crafting.copies import LARGEST_SHIFT, with_copies
 from stages.defences.victim import Victim
 from stages.interpretation.prompt_effect import effect_table
 from stages.models.clip import Clip
@@ -351,6 +352,36 @@ def test_a_frame_has_the_stated_width(clip, images, frame, free):
     learner = tuning_of(clip, images, frame=frame)[0].learner
     black = learner.encode_image(lambda shown: shown, torch.zeros(1, 3, 32, 32), {"pixels": torch.ones(3, 32, 32)})
     assert int(black[0, 0].sum()) == free and black[0, 0, 0].all()
+
+
+def test_copies_are_shifted_and_mirrored_whichever_images_are_beside(images):
+    few = images.take(np.arange(12))
+    found = with_copies(few, 3, seed=0)
+    assert np.array_equal(found.pixels[:12], few.pixels)
+    assert len(set(found.ids)) == len(found) == 36
+    assert found.labels.tolist() == [*few.labels] * 3
+    shift, met = round(LARGEST_SHIFT * 32), set()
+    for place, pixels in enumerate(found.pixels[12:]):
+        padded = np.pad(few.pixels[place % 12], ((shift, shift), (shift, shift), (0, 0)), mode="edge")
+        places = [(y, x, step) for y in range(2 * shift + 1) for x in range(2 * shift + 1) for step in (1, -1)]
+        (change,) = [
+            one for one in places if np.array_equal(padded[one[0] :, one[1] :][:32, :32][:, :: one[2]], pixels)
+        ]
+        met.add(change)
+    assert {step for *_, step in met} == {1, -1}
+    assert len(met) > 12
+    alone = with_copies(few.take([5]), 3, seed=0)
+    assert np.array_equal(alone.pixels, found.pixels[[5, 17, 29]])
+
+
+def test_tuning_on_copies_is_tuning_on_more_images(clip, images):
+    few = images.take(np.arange(30))
+    one, generators = tuning_of(clip, few, copies=2, epochs=2, tuning_seeds=1)
+    other, same = tuning_of(clip, with_copies(few, 2, seed=0), epochs=2, tuning_seeds=1)
+    found, expected = tuned(one, generators), tuned(other, same)
+    assert np.array_equal(found.arrays["pixels"], expected.arrays["pixels"])
+    plain, again = tuning_of(clip, few, epochs=2, tuning_seeds=1)
+    assert not np.array_equal(found.arrays["pixels"], tuned(plain, again).arrays["pixels"])
 
 
 def test_a_frame_wider_than_the_image_is_refused(clip, images):
