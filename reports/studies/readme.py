@@ -233,7 +233,10 @@ def breaking(read: Read) -> str:
     lines = read_csv(read, "reports/breaking.csv")
     lines["share"] = lines["left"] / lines["n"]
     shares = lines.pivot(index="attempt", columns=["method", "eps"], values="share")
-    rows = [[attempt, *map(percent, shares.loc[attempt])] for attempt in lines["attempt"].unique()]
+    rows = [
+        [attempt, *("-" if pd.isna(share) else percent(share) for share in shares.loc[attempt])]
+        for attempt in lines["attempt"].unique()
+    ]
     head = ["attempt", *(f"{method}, eps {eps}" for method, eps in shares.columns)]
     return table(head, rows)
 
