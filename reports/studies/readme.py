@@ -53,8 +53,9 @@ REFRESHED = (
 )
 ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments on other data or another model
 VARIED = "tiny-clip"  # the model of most variants of the pixel prompt
-# columns of the tables `adversarial` and `test-time`
+# columns of the tables `adversarial`, `photo-tokens` and `test-time`
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
+PHOTO_TOKENS = ("clean", "suite_eps1", "suite_eps2")
 TEST_TIME = ("clean", "pgd_eps4", "suite_eps4", "worst_eps4")
 # rows of the table `threats`: threat in reports/experiments/threats.csv, its name in the table
 THREATS = {
@@ -303,6 +304,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "towers": towers,
         "seeds": partial(by_method, name="pixel_seeds", columns=ADVERSARIAL),
         "breaking": breaking,
+        "photo-tokens": partial(by_method, name="photo_tokens", columns=PHOTO_TOKENS),
         "pixel-prompt": partial(pixel_prompt, default_model=True),
         "pixel-prompt-elsewhere": partial(pixel_prompt, default_model=False),
         "certified": certified,
