@@ -83,7 +83,7 @@ def test_the_table_of_models_groups_them_by_outcome():
 def test_a_gradient_passes_shut_relus_with_the_stated_slope():
     values = torch.tensor([[-2.0, 3.0], [-1.0, -3.0]], requires_grad=True)
     totals = []
-    found = breaking.Relu(totals, is_leaky=True)(values)
+    found = breaking.Relu(totals)(values)
     assert torch.equal(found, values.relu())
     assert totals[0].tolist() == [-1.0, -2.0]
     found.sum().backward()
@@ -96,7 +96,7 @@ def test_opening_shut_relus_raises_what_they_cut_off_and_leaves_the_victim_alone
     victim = Victim(clip, torch.nn.functional.normalize(torch.randn(10, 128, generator=torch.Generator()), dim=-1), 9.0)
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     before = victim(images)
-    other, totals = breaking.with_own_relus(victim, is_leaky=True)
+    other, totals = breaking.with_own_relus(victim)
 
     def cut_off(images):
         totals.clear()

@@ -18,7 +18,7 @@ from stages.attacks.eight_bit import through_8_bits
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, margin
-from stages.attacks.pgd import Objective, pgd
+from stages.attacks.pgd import Objective, pgd, strongest
 from stages.attacks.square import square
 from stages.crafting.batching import even_batches
 from stages.crafting.shards import Attack, craft_shard
@@ -57,26 +57,26 @@ class LeakyGradient(torch.autograd.Function):
 
 
 class Relu(nn.Module):
-    """A ReLU that adds up by image how far below 0 its inputs lie, and may pass gradients where it is shut."""
+    """A ReLU that passes gradients where it is shut, and notes the mean (N,) of its negative inputs."""
 
-    def __init__(self, totals: list[Tensor], is_leaky: bool) -> None:
+    def __init__(self, totals: list[Tensor]) -> None:
         super().__init__()
-        self._totals, self._function = totals, LeakyGradient.apply if is_leaky else torch.relu
+        self._totals = totals
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the ReLU of values (N, ...)."""
         self._totals.append(values.clamp(max=0).flatten(1).mean(1))
-        return self._function(values)
+        return LeakyGradient.apply(values)
 
 
-def with_own_relus(victim: Victim, *, is_leaky: bool) -> tuple[Victim, list[Tensor]]:
+def with_own_relus(victim: Victim) -> tuple[Victim, list[Tensor]]:
     """Return a copy of a victim, and the list that its ReLUs append the means (N,) of their negative inputs to."""
     other, totals = copy.deepcopy(victim), list[Tensor]()
     names = [name for name, module in other.clip.model.visual.named_modules() if isinstance(module, nn.ReLU)]
     if not names:
         raise ValueError("the image tower has no ReLU")
     for name in names:
-        other.clip.model.visual.set_submodule(name, Relu(totals, is_leaky))
+        other.clip.model.visual.set_submodule(name, Relu(totals))
     return other, totals
 
 
@@ -93,14 +93,12 @@ def pgd_in_quarters(
 
 
 def repeated(objective_of: Callable, victim: Victim, eps: int) -> Attack:
-    """Return PGD of STEPS steps from STARTS starts, of which the one with the largest objective is kept."""
+    """Return PGD of STEPS steps from STARTS starts, of which the one with the largest margin is kept."""
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         objective = objective_of(through_8_bits(victim), labels)
-        found = [pgd_in_quarters(objective, images, eps, STEPS, noise) for _ in range(STARTS)]
-        with torch.no_grad():
-            values = torch.stack([margin(through_8_bits(victim), labels)(one) for one in found])
-        return torch.stack(found)[values.argmax(0), torch.arange(len(images))]
+        found = (pgd_in_quarters(objective, images, eps, STEPS, noise) for _ in range(STARTS))
+        return strongest(found, margin(victim, labels), images, ball=LinfBall(eps / 255))
 
     return attack
 
@@ -117,7 +115,7 @@ def squares(victim: Victim, eps: int) -> Attack:
 
 def through_shut_relus(victim: Victim, eps: int) -> Attack:
     """Return PGD on the margin whose gradient passes shut ReLUs."""
-    leaky, totals = with_own_relus(victim, is_leaky=True)
+    leaky, totals = with_own_relus(victim)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         def objective(images_adv: Tensor) -> Tensor:
@@ -142,7 +140,7 @@ def negative_inputs(victim: Victim, totals: list[Tensor]) -> Objective:
 
 def reviving(victim: Victim, eps: int) -> Attack:
     """Return PGD that first raises the negative inputs of all ReLUs, then, from there, the margin."""
-    raised = negative_inputs(*with_own_relus(victim, is_leaky=True))
+    raised = negative_inputs(*with_own_relus(victim))
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         start = pgd_in_quarters(raised, images, eps, REVIVING, noise)

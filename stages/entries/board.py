@@ -19,9 +19,7 @@ from stages.report.page import TEMPLATES
 from stages.report.style import GRID, LABELS, as_png, drawable, percent_axis
 
 INCHES, PER_ROW = 4.1, 2  # of a panel of the figure, panels beside each other
-SIGMA = (
-    0.1  # noise level of the certified bounds, the same for every method: the better of two would favour all of them
-)
+SIGMA = 0.1  # noise level of the certified bounds, the same for every method
 Certified = dict[tuple[str, str, str], str]  # model's sha256, data set, method -> bound in words
 
 
