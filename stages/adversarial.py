@@ -23,6 +23,7 @@ from stages.models.device import choose_device
 from stages.prompts.adversarial import learner_of, text_arrays
 from stages.prompts.fit import write_method
 from stages.prompts.generators import tuning_generators
+from stages.prompts.learners import Task
 from stages.prompts.train import Epoch
 from stages.runtime.cli import command, progress
 from stages.runtime.params import Params, load_params
@@ -55,7 +56,7 @@ def main(dataset: str, study: str, method: str) -> str:
     class_names = [card.class_names[label] for label in labels]
     images = training_images(card, labels, params)
     generators = tuning_generators(params.seed, settings["tuning_seeds"])
-    learner = learner_of(settings, class_names, card.template, clip, generators)
+    learner = learner_of(Task(settings, class_names, card.template, clip, generators))
     made_by = with_versions(
         dataset=dataset,
         dataset_sha256=card.sha256,

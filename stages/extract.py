@@ -16,6 +16,8 @@ from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, read_index, taking_part
 from stages.models.clip import Clip
+from stages.prompts.context import handwritten_tokens
+from stages.prompts.text import TextTower
 from stages.runtime.cli import command, progress
 from stages.runtime.engine import Local
 from stages.runtime.params import Params, load_params
@@ -41,6 +43,7 @@ def main(dataset: str, split: str | None = None) -> str:
     require_writable(*(out for name in splits for out in outs_of(dataset, name)))
     parts = {name: images_of_split(index, name, params, dataset) for name in splits}
     clip, device = load_model(params)
+    handwritten_tokens(card.template, card.class_names, TextTower(clip.model, clip.tokenizer))  # refuses names early
     embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime)
     decode = decoder(card, clip, params.runtime.workers_on("cpu"))
     summaries = []

@@ -18,6 +18,7 @@ from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
 from stages.prompts import adversarial, learners
 from stages.prompts.generators import tuning_generators, twin_generator
+from stages.prompts.learners import Task
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
@@ -94,7 +95,7 @@ def initial_value(prompts: PromptFile, clip: Clip) -> Tensor:
     settings = prompts.provenance["block"]
     generators = tuning_generators(prompts.provenance["seed"], settings["tuning_seeds"])
     room = learners if settings["kind"] == "context" else adversarial
-    initial = room.learner_of(settings, prompts.class_names, "{}", clip, generators).initial
+    initial = room.learner_of(Task(settings, prompts.class_names, "{}", clip, generators)).initial
     return (initial["context"] if isinstance(initial, dict) else initial).cpu()
 
 

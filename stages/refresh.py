@@ -24,7 +24,7 @@ from stages.models.device import choose_device
 from stages.prompts.context import handwritten
 from stages.prompts.fit import Tuned, fit, write_tuned
 from stages.prompts.generators import tuning_generators
-from stages.prompts.learners import Learner, learner_of
+from stages.prompts.learners import Learner, Task, learner_of
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.engine import Engine, engine
@@ -70,7 +70,7 @@ def main(dataset: str, study: str, method: str) -> str:
 
     def new_learner() -> tuple[Learner, list[torch.Generator]]:
         generators = tuning_generators(params.seed, settings["tuning_seeds"])
-        return learner_of(settings, class_names, card.template, clip, generators), generators
+        return learner_of(Task(settings, class_names, card.template, clip, generators)), generators
 
     learner, _ = new_learner()  # a prompt that the tower cannot take is refused here, before any attack
     with torch.inference_mode():

@@ -14,6 +14,7 @@ from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.prompts.adversarial import learner_of, text_arrays
 from stages.prompts.context import assemble
+from stages.prompts.learners import Task
 from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
@@ -41,7 +42,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         raise ValueError(f"{path}: what it learnt belongs to its classes; remove it: -S '~methods.{group}.{method}'")
     if group == "adversarial":
         generators = [torch.Generator()]  # of initial prompts, which are replaced by those of the file
-        learner = learner_of(settings, class_names, card.template, clip, generators)
+        learner = learner_of(Task(settings, class_names, card.template, clip, generators))
         template = learner.template
         parameters = {name: getattr(source, name) for name in learner.initial}
         encoded = text_arrays(learner, parameters, device)

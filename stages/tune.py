@@ -16,7 +16,7 @@ from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
 from stages.prompts.fit import fit, write_tuned
 from stages.prompts.generators import tuning_generators
-from stages.prompts.learners import learner_of
+from stages.prompts.learners import Task, learner_of
 from stages.runtime.cli import command
 from stages.runtime.params import Params, load_params
 from stages.storage.embeddings import Bank, read_bank
@@ -69,7 +69,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         **({"attack": params.attack.model_dump()} if group == "tune_bank" else {}),
     )
     generators = tuning_generators(params.seed, settings["tuning_seeds"])
-    learner = learner_of(settings, class_names, card.template, clip, generators)
+    learner = learner_of(Task(settings, class_names, card.template, clip, generators))
     named = {**made_by, "class_names": class_names, "template": card.template}
     with resuming(out, key_of(named, training.checksums, device=device.type)) as pieces:
         result = fit(

@@ -22,14 +22,14 @@ USES = {
         """
 import torch
 from stages.models.clip import load_clip
-from stages.prompts.learners import learner_of
+from stages.prompts.learners import Task, learner_of
 from stages.runtime.params import load_params
 
 params = load_params()
 settings = params.methods.find("tune_bank", "offset").settings(params.tune)
 clip = load_clip(**params.model.model_dump(), device="cpu")
 names = ["Bag", "Coat", "Dress"]
-learner = learner_of(settings, names, "a photo of a {}.", clip, [torch.Generator(), torch.Generator()])
+learner = learner_of(Task(settings, names, "a photo of a {}.", clip, [torch.Generator(), torch.Generator()]))
 offset = learner.initial.requires_grad_()
 text_features, bias = learner.classifier(offset)
 assert text_features.shape == (2, 3, offset.shape[1]) and not bias.any()

@@ -21,7 +21,7 @@ from stages.models.device import choose_device, graphed, largest_batch, to_tenso
 from stages.prompts.context import assemble, initial_context
 from stages.prompts.fit import Tuned, fit
 from stages.prompts.generators import tuning_generators
-from stages.prompts.learners import learner_of
+from stages.prompts.learners import Task, learner_of
 from stages.prompts.text import TextTower
 from stages.runtime.params import AutoAttack, load_params
 from stages.storage.images import Images
@@ -126,7 +126,7 @@ def test_tuning_through_a_graph_arrives_where_the_cpu_does(clip, on_gpu, tmp_pat
     def tuned(one: Clip, device: torch.device) -> Tuned:
         generators = tuning_generators(0, settings["tuning_seeds"])
         return fit(
-            learner_of(settings, NAMES, "{}", one, generators),
+            learner_of(Task(settings, NAMES, "{}", one, generators)),
             settings,
             one,
             generators=generators,

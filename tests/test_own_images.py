@@ -44,6 +44,12 @@ def birds(fresh) -> Project:
     return fresh
 
 
+def test_words_that_the_model_never_learnt_are_refused_before_an_image_is_decoded(birds):
+    birds.repro("fetch@my_birds")
+    said = birds.fails("dvc", "repro", "-s", "extract@my_birds", code=255)
+    assert "'barn owl': the model never learnt 'barn', 'owl'" in said and "Traceback" not in said
+
+
 @pytest.mark.parametrize("kind", ["vit_b_32", "custom_text"])
 def test_the_whole_pipeline_on_ones_own_images(birds, kind, tmp_path):
     save_random(tmp_path / kind, kind)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from stages.models.logits import cosine_logits
 from stages.prompts.fit import fit
 from stages.prompts.generators import tuning_generators
-from stages.prompts.learners import learner_of
+from stages.prompts.learners import Task, learner_of
 from stages.runtime.params import load_params
 
 NAMES = ["Trouser", "Coat", "Bag"]
@@ -34,7 +34,7 @@ def test_the_loss_is_that_of_logits_divided_by_the_temperature(clip, tmp_path, t
     params = load_params()
     settings = params.methods.find("tune_bank", "advpt").settings(params.tune) | still
     generators = tuning_generators(0, settings["tuning_seeds"])
-    learner = Biased(learner_of(settings, NAMES, "a photo of a {}.", clip, generators))
+    learner = Biased(learner_of(Task(settings, NAMES, "a photo of a {}.", clip, generators)))
     checkpoint = tmp_path / "progress.safetensors"
     data = {"embeddings": bank[None, None], "clean_embeddings": bank, "labels": labels}
     found = fit(learner, settings, clip, generators=generators, checkpoint=checkpoint, what="", **data)

@@ -221,13 +221,23 @@ def handwritten(templates: str | list[str], class_names: list[str], tower: TextT
 
     Source: Radford et al. 2021, sec. 3.1.4.
     """
+    prompts = handwritten_tokens(templates, class_names, tower)
+    features = torch.stack([encode_class(of_class, tower) for of_class in prompts])  # (K, templates, D)
+    if features.shape[1] == 1:
+        return features.transpose(0, 1)
+    return F.normalize(features.mean(1), dim=-1)[None]
+
+
+def handwritten_tokens(templates: str | list[str], class_names: list[str], tower: TextTower) -> list[list[list[int]]]:
+    """Return the tokens of each template with each class name, K lists of one list for each template.
+
+    Raises:
+        ValueError: As `handwritten` does.
+    """
     templates = [templates] if isinstance(templates, str) else templates
     prompts = [[prompt_tokens([template], name, tower) for template in templates] for name in class_names]
     require_distinct(class_names, prompts, tower)
-    features = torch.stack([encode_class(of_class, tower) for of_class in prompts])  # (K, templates, D)
-    if len(templates) == 1:
-        return features.transpose(0, 1)
-    return F.normalize(features.mean(1), dim=-1)[None]
+    return prompts
 
 
 def encode_class(prompts: list[list[int]], tower: TextTower) -> Tensor:

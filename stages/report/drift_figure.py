@@ -11,6 +11,7 @@ from stages.report.vocabulary import Method
 
 MOST_NUMBERS = 10  # classes; more numbers cannot be read
 SMALL = 20  # classes, from which names are written smaller
+MOST_NAMES = 40  # classes; a larger map has no names, which are in the table
 COLUMNS = 2
 
 
@@ -54,8 +55,9 @@ def rounded(cosine: float) -> str:
 
 
 def draw_map(panel: Axes, cosines: np.ndarray, names: list[str], lowest: float) -> AxesImage:
-    """Draw one map, with its numbers if they can be read."""
-    image = heat_map(panel, cosines, names, low=lowest, high=1, size=8 if len(names) < SMALL else 5.5)
+    """Draw one map, with its names and numbers if they can be read."""
+    shown = names if len(names) <= MOST_NAMES else []
+    image = heat_map(panel, cosines, shown, low=lowest, high=1, size=8 if len(names) < SMALL else 5.5)
     if len(names) <= MOST_NUMBERS:
         for (row, column), cosine in np.ndenumerate(cosines):
             if row != column:

@@ -23,6 +23,7 @@ from stages.interpretation.prompt_effect import effect_table
 from stages.models.clip import Clip
 from stages.prompts.adversarial import learner_of
 from stages.prompts.generators import tuning_generators
+from stages.prompts.learners import Task
 from stages.runtime.params import AdvVlp, AdvVlpt, AdvVp, AdvVpt, Apt, Fap, Moapt, load_params
 from stages.storage.images import Images
 from tests import references
@@ -49,7 +50,7 @@ def tuning_of(clip, images, kind="adv_vp", runtime=RUNTIME, **changes):
     """The tuning of a method, and the generators of its seeds."""
     settings = BLOCKS[kind](kind=kind, **{**SHORT, **changes}).model_dump()
     generators = tuning_generators(0, settings["tuning_seeds"])
-    learner = learner_of(settings, NAMES, TEMPLATE, clip, generators)
+    learner = learner_of(Task(settings, NAMES, TEMPLATE, clip, generators))
     return Tuning(learner, clip, settings, images, 0, CPU, runtime), generators
 
 
@@ -436,7 +437,7 @@ def test_tuning_on_shuffled_labels_gives_nothing(clip):
     found = []
     for training in (images, shuffled):
         generators = tuning_generators(0, 1)
-        learner = learner_of(settings, names, TEMPLATE, clip, generators)
+        learner = learner_of(Task(settings, names, TEMPLATE, clip, generators))
         tuning = Tuning(learner, clip, settings, training, 0, CPU, RUNTIME)
         found.append(accuracy(tuning, torch.tensor(tuned(tuning, generators).arrays["pixels"])))
     right, by_chance, untuned = *found, accuracy(tuning, learner.initial["pixels"][0])

@@ -9,6 +9,7 @@ from stages.interpretation.nearest_tokens import vocabulary_of
 from stages.interpretation.token_table import nearest_tokens_table
 from stages.prompts import adversarial
 from stages.prompts.generators import tuning_generators, twin_generator
+from stages.prompts.learners import Task
 from stages.prompts.text import TextTower
 from stages.runtime.params import AdvVlp, Moapt, load_params
 from stages.storage.prompts import PromptFile
@@ -89,7 +90,7 @@ def test_an_initial_value_is_that_of_its_seed(clip, tower, classes):
 def test_an_initial_value_of_an_adversarial_method_is_what_its_tuning_starts_from(clip, block):
     settings, names = block.model_dump(), ["dress", "bag", "coat"]
     generators = tuning_generators(7, settings["tuning_seeds"])
-    expected = adversarial.learner_of(settings, names, "a photo of a {}.", clip, generators).initial["context"]
+    expected = adversarial.learner_of(Task(settings, names, "a photo of a {}.", clip, generators)).initial["context"]
     assert torch.equal(started(settings, clip), expected)
 
 

@@ -12,7 +12,7 @@ from stages.models.logits import cosine_logits
 from stages.prompts.context import handwritten
 from stages.prompts.fit import Tuned, fit, write_tuned
 from stages.prompts.generators import tuning_generators
-from stages.prompts.learners import Learner, learner_of
+from stages.prompts.learners import Learner, Task, learner_of
 from stages.prompts.text import TextTower
 from stages.runtime.params import load_params
 from stages.storage.embeddings import Bank
@@ -29,7 +29,7 @@ LABELS = np.arange(90) % 3
 
 @pytest.fixture
 def learner(clip) -> Learner:
-    return learner_of(SETTINGS, NAMES, TEMPLATE, clip, tuning_generators(0, 2))
+    return learner_of(Task(SETTINGS, NAMES, TEMPLATE, clip, tuning_generators(0, 2)))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from stages.report import style
 from stages.report.accuracy_figure import accuracy_figure, draw_threats
 from stages.report.assessment_figure import assessment_figure
 from stages.report.confusion_figure import most_missed, shares_of
-from stages.report.drift_figure import map_of, mean_of_others, rounded
+from stages.report.drift_figure import draw_map, map_of, mean_of_others, rounded
 from stages.report.eps_figure import draw as draw_eps
 from stages.report.eps_figure import eps_figure
 from stages.report.figures import interpretation_pictures, mean_drift, nearer_than_random
@@ -285,6 +285,13 @@ def test_a_map_is_read_by_label_not_by_name():
     np.testing.assert_allclose(cosines, [[1, 2 / 3, 1 / 3], [2 / 3, 1, 2 / 3], [1 / 3, 2 / 3, 1]])
     assert mean_of_others(cosines) == pytest.approx(5 / 9)
     assert [rounded(cosine) for cosine in (-0.001, 0.456)] == ["0.00", "0.46"]
+
+
+@pytest.mark.parametrize(("classes", "named", "numbered"), [(10, 10, 90), (40, 40, 0), (41, 0, 0)])
+def test_a_map_has_the_names_and_numbers_that_can_be_read(classes, named, numbered):
+    panel = Figure().subplots()
+    draw_map(panel, np.eye(classes), [f"class {label}" for label in range(classes)], lowest=0)
+    assert (len(panel.get_yticklabels()), len(panel.texts)) == (named, numbered)
 
 
 def test_the_share_of_the_variance_is_of_squared_distances():

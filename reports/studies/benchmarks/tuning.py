@@ -19,6 +19,7 @@ from stages.crafting.adversarial import Tuning
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.prompts.adversarial import learner_of
+from stages.prompts.learners import Task
 from stages.runtime.params import AdvVp, load_params
 from stages.storage.images import Images
 
@@ -58,7 +59,7 @@ def tuning_of(clip: Clip, images: Images, device: torch.device) -> Tuning:
     settings = AdvVp(
         kind="adv_vp", eps=[255 * EPS], steps=STEPS, step_ratio=RATIO, tuning_seeds=1, epochs=1, batch_size=len(images)
     ).model_dump()
-    learner = learner_of(settings, NAMES, "a photo of a {}.", clip, [torch.Generator().manual_seed(0)])
+    learner = learner_of(Task(settings, NAMES, "a photo of a {}.", clip, [torch.Generator().manual_seed(0)]))
     runtime = load_params().runtime.model_copy(update={"workers": 1})
     return Tuning(learner, clip, settings, images, 0, device, runtime)
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.models.clip import Clip
+from stages.prompts.learners import Task
 
 Arrays = dict[str, np.ndarray]
 Encoder = Callable[..., Tensor]
@@ -47,22 +47,13 @@ class Learner(Protocol):
         """
 
 
-def learner_of(
-    settings: dict[str, Any], class_names: list[str], template: str, clip: Clip, generators: list[torch.Generator]
-) -> Learner:
-    """Load the learner of a method.
-
-    Args:
-        settings: Those of `Method.settings`; `kind` names the module.
-        class_names: K names.
-        template: The hand-written prompt of the data set, `{}` standing for the class name.
-        clip: The towers.
-        generators: One source of randomness for each of the S tuning seeds.
+def learner_of(task: Task) -> Learner:
+    """Load the learner of a task.
 
     Raises:
         ValueError: If a prompt does not fit the model.
     """
-    return import_module(f"{__name__}.{settings['kind']}").Learner(settings, class_names, template, clip, generators)
+    return import_module(f"{__name__}.{task.settings['kind']}").Learner(task)
 
 
 @torch.no_grad()

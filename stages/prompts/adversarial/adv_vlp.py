@@ -1,12 +1,9 @@
 """A pixel prompt and context vectors, tuned together: adversarial visual and language prompting."""
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from stages.models.clip import Clip
 from stages.prompts.adversarial import Encoder, adv_vp, adv_vpt, apt
+from stages.prompts.learners import Task
 
 
 class Learner:
@@ -15,16 +12,9 @@ class Learner:
     of_images: type[adv_vp.Learner] | type[adv_vpt.Learner] = adv_vp.Learner
     on_images: tuple[str, ...] = adv_vp.Learner.on_images
 
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        class_names: list[str],
-        template: str,
-        clip: Clip,
-        generators: list[torch.Generator],
-    ) -> None:
-        self._image = self.of_images(settings, class_names, template, clip, generators)
-        self._text = apt.Learner(settings, class_names, template, clip, generators)
+    def __init__(self, task: Task) -> None:
+        self._image = self.of_images(task)
+        self._text = apt.Learner(task)
         self.initial = self._image.initial | self._text.initial
         self.template, self.note = self._text.template, self._text.note
 

@@ -1,14 +1,10 @@
 """A pixel prompt under hand-written text: adversarial visual prompting."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from stages.models.clip import Clip
 from stages.prompts.adversarial import Encoder
-from stages.prompts.context import handwritten
-from stages.prompts.text import TextTower
+from stages.prompts.learners import Task
 
 
 class Learner:
@@ -20,19 +16,11 @@ class Learner:
     on_images = ("pixels",)
     note = ""
 
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        class_names: list[str],
-        template: str,
-        clip: Clip,
-        generators: list[torch.Generator],
-    ) -> None:
-        with torch.no_grad():
-            self._hand_written = handwritten(template, class_names, TextTower(clip.model, clip.tokenizer))[0]
-        self._mask = frame_mask(settings["frame"], clip.image_size).to(self._hand_written)  # (H, W)
-        self.initial = {"pixels": self._mask.new_zeros(len(generators), 3, *self._mask.shape)}
-        self.template = template
+    def __init__(self, task: Task) -> None:
+        self._hand_written = task.handwritten()[0]
+        self._mask = frame_mask(task.settings["frame"], task.clip.image_size).to(self._hand_written)  # (H, W)
+        self.initial = {"pixels": self._mask.new_zeros(len(task.generators), 3, *self._mask.shape)}
+        self.template = task.template
 
     def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
         """Return the hand-written text features."""

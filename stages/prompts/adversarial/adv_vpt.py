@@ -1,15 +1,12 @@
 """Token prompts beside the patches, under hand-written text: adversarial visual prompt tuning."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from stages.models.clip import Clip
 from stages.models.image_tower import token_prompts_fit
 from stages.prompts.adversarial import Encoder
-from stages.prompts.context import handwritten
-from stages.prompts.text import TextTower
+from stages.prompts.learners import Task
 
 
 class Learner:
@@ -21,20 +18,12 @@ class Learner:
     on_images = ("tokens",)
     note = ""
 
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        class_names: list[str],
-        template: str,
-        clip: Clip,
-        generators: list[torch.Generator],
-    ) -> None:
-        shape = token_shape(clip, settings["tokens"], settings["depth"])
-        with torch.no_grad():
-            self._hand_written = handwritten(template, class_names, TextTower(clip.model, clip.tokenizer))[0]
-        drawn = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-        self.initial = {"tokens": settings["token_std"] * drawn.to(self._hand_written)}
-        self.template = template
+    def __init__(self, task: Task) -> None:
+        shape = token_shape(task.clip, task.settings["tokens"], task.settings["depth"])
+        self._hand_written = task.handwritten()[0]
+        drawn = torch.stack([torch.randn(shape, generator=generator) for generator in task.generators])
+        self.initial = {"tokens": task.settings["token_std"] * drawn.to(self._hand_written)}
+        self.template = task.template
 
     def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
         """Return the hand-written text features."""

@@ -1,13 +1,9 @@
 """Context vectors alone, the attack renewed in every batch: APT."""
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from stages.models.clip import Clip
 from stages.prompts.adversarial import Encoder
-from stages.prompts.learners import context
+from stages.prompts.learners import Task, context
 
 
 class Learner:
@@ -18,15 +14,8 @@ class Learner:
 
     on_images = ()
 
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        class_names: list[str],
-        template: str,
-        clip: Clip,
-        generators: list[torch.Generator],
-    ) -> None:
-        self._context = context.Learner(settings, class_names, template, clip, generators)
+    def __init__(self, task: Task) -> None:
+        self._context = context.Learner(task)
         self.initial = {"context": self._context.initial}
         self.template, self.note = self._context.template, self._context.note
 

@@ -1,14 +1,11 @@
 """Token prompts in both towers, those of the text projected from those of the image: FAP."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from stages.models.clip import Clip
 from stages.prompts.adversarial import adv_vpt
 from stages.prompts.context import arrangement, assemble, readable
-from stages.prompts.text import TextTower
+from stages.prompts.learners import Task
 
 
 class Learner(adv_vpt.Learner):
@@ -20,27 +17,20 @@ class Learner(adv_vpt.Learner):
     Source: FAP (Zhou et al. 2024), sec. 3; there the first layer is projected from the text to the image.
     """
 
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        class_names: list[str],
-        template: str,
-        clip: Clip,
-        generators: list[torch.Generator],
-    ) -> None:
-        super().__init__(settings, class_names, template, clip, generators)
-        self._tower = TextTower(clip.model, clip.tokenizer)
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._tower = task.tower
         if not self._tower.is_fast:
             raise ValueError("kind: fap needs the standard text tower of open_clip; use adv_vlpt with this model")
-        most, depth, tokens = self._tower.depth, settings["depth"], settings["tokens"]
+        most, depth, tokens = self._tower.depth, task.settings["depth"], task.settings["tokens"]
         if depth is not None and depth > most:
             raise ValueError(f"depth: {depth}; the text tower has {most} blocks: 1 to {most}, or null for all of both")
         self._prompts = assemble(
-            class_names, self._tower, context_length=tokens, class_position="end", class_specific=False
+            task.class_names, self._tower, context_length=tokens, class_position="end", class_specific=False
         )
         image_tokens = self.initial["tokens"][:, :most]
         shape = (image_tokens.shape[1], image_tokens.shape[-1], self._tower.width)
-        drawn = torch.stack([torch.rand(shape, generator=generator) for generator in generators])
+        drawn = torch.stack([torch.rand(shape, generator=generator) for generator in task.generators])
         bound = shape[1] ** -0.5  # that of torch's linear layers
         self.initial = {"tokens": image_tokens, "projection": bound * (2 * drawn - 1).to(image_tokens)}
         self.template = readable(arrangement(tokens, "end"))

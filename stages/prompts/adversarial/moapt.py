@@ -1,14 +1,12 @@
 """Several short contexts, mixed for each image by a router: MoAPT."""
 
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from stages.models.clip import Clip
 from stages.prompts.adversarial import apt
-from stages.prompts.context import handwritten
-from stages.prompts.text import TextTower
+from stages.prompts.learners import Task
 
 
 class Learner(apt.Learner):
@@ -20,24 +18,16 @@ class Learner(apt.Learner):
     Source: after MoAPT (arXiv 2505.17509), of whose router the abstract alone could be read: here it is linear.
     """
 
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        class_names: list[str],
-        template: str,
-        clip: Clip,
-        generators: list[torch.Generator],
-    ) -> None:
-        count = settings["contexts"]
-        repeated = [generator for generator in generators for _ in range(count)]
-        super().__init__(settings, class_names, template, clip, repeated)
+    def __init__(self, task: Task) -> None:
+        count = task.settings["contexts"]
+        repeated = [generator for generator in task.generators for _ in range(count)]
+        super().__init__(replace(task, generators=repeated))
         drawn = self.initial["context"]  # (S·R, M, D_token) or (S·R, K, M, D_token)
-        with torch.no_grad():
-            width = handwritten("{}", class_names, TextTower(clip.model, clip.tokenizer)).shape[-1]
-        router = torch.stack([torch.randn(count, width, generator=generator) for generator in generators])
+        width = task.handwritten().shape[-1]
+        router = torch.stack([torch.randn(count, width, generator=generator) for generator in task.generators])
         self.initial = {
             "context": drawn.unflatten(0, (-1, count)).movedim(1, -3).flatten(-3, -2),
-            "router": settings["init_std"] * router.to(drawn),
+            "router": task.settings["init_std"] * router.to(drawn),
         }
 
     def text_features(self, parameters: dict[str, Tensor]) -> Tensor:

@@ -1,5 +1,6 @@
 """Parameters that a method learns: one module for each `kind` of a method's block, with a class `Learner`."""
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor
 
 from stages.models.clip import Clip
+from stages.prompts.context import handwritten
+from stages.prompts.text import TextTower
 
 
 class Learner(Protocol):
@@ -29,19 +32,39 @@ class Learner(Protocol):
         """Return what goes into the prompt file beside text features, by the names of its attributes."""
 
 
-def learner_of(
-    settings: dict[str, Any], class_names: list[str], template: str, clip: Clip, generators: list[torch.Generator]
-) -> Learner:
-    """Load the learner of a method.
+@dataclass(frozen=True)
+class Task:
+    """What a learner learns, and for which classes.
 
-    Args:
-        settings: Those of `Method.settings`; `kind` names the module.
+    Attributes:
+        settings: Those of `Method.settings`; `kind` names the module of the learner.
         class_names: K names.
         template: The hand-written prompt of the data set, `{}` standing for the class name.
-        clip: Whose text tower.
+        clip: The towers.
         generators: One source of randomness for each of the S tuning seeds.
+    """
+
+    settings: dict[str, Any]
+    class_names: list[str]
+    template: str
+    clip: Clip
+    generators: list[torch.Generator]
+
+    @property
+    def tower(self) -> TextTower:
+        """Return the text tower."""
+        return TextTower(self.clip.model, self.clip.tokenizer)
+
+    @torch.no_grad()
+    def handwritten(self) -> Tensor:
+        """Return the text features (1, K, D), unit norm, of the hand-written prompt."""
+        return handwritten(self.template, self.class_names, self.tower)
+
+
+def learner_of(task: Task) -> Learner:
+    """Load the learner of a task.
 
     Raises:
         ValueError: If the text tower cannot take a prompt of these classes.
     """
-    return import_module(f"{__name__}.{settings['kind']}").Learner(settings, class_names, template, clip, generators)
+    return import_module(f"{__name__}.{task.settings['kind']}").Learner(task)

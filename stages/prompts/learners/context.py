@@ -1,13 +1,9 @@
 """Context vectors in front of, behind or around the class names: CoOp and AdvPT."""
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from stages.models.clip import Clip
 from stages.prompts.context import arrangement, assemble, initial_context, readable
-from stages.prompts.text import TextTower
+from stages.prompts.learners import Task
 
 
 class Learner:
@@ -16,26 +12,19 @@ class Learner:
     Source: CoOp (Zhou et al. 2022), sec. 3.2.
     """
 
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        class_names: list[str],
-        template: str,
-        clip: Clip,
-        generators: list[torch.Generator],
-    ) -> None:
-        self._tower = TextTower(clip.model, clip.tokenizer)
-        layout = {name: settings[name] for name in ("context_length", "class_position", "class_specific")}
-        self._prompts = assemble(class_names, self._tower, **layout)
+    def __init__(self, task: Task) -> None:
+        self._tower = task.tower
+        layout = {name: task.settings[name] for name in ("context_length", "class_position", "class_specific")}
+        self._prompts = assemble(task.class_names, self._tower, **layout)
         self.initial = initial_context(
             self._tower,
-            context_length=settings["context_length"],
-            words=settings["init_words"],
-            std=settings["init_std"],
-            classes=len(class_names) if settings["class_specific"] else None,
-            generators=generators,
+            context_length=task.settings["context_length"],
+            words=task.settings["init_words"],
+            std=task.settings["init_std"],
+            classes=len(task.class_names) if task.settings["class_specific"] else None,
+            generators=task.generators,
         )
-        self.template = readable(arrangement(settings["context_length"], settings["class_position"]))
+        self.template = readable(arrangement(task.settings["context_length"], task.settings["class_position"]))
         slow = ", slowly: the blocks of this text tower are not open_clip's standard ones"
         self.note = "" if self._tower.is_fast else slow
 
