@@ -36,6 +36,7 @@ from stages.models.image_tower import token_prompts_fit
 from stages.prompts.adversarial import Encoder, learner_of
 from stages.prompts.adversarial.adv_vp import Learner as PixelPrompt
 from stages.prompts.generators import tuning_generators
+from stages.prompts.learners import Task
 from stages.runtime.params import AdvVlp, AdvVp, AdvVpt, Apt, Params, Suite, load_params
 from stages.storage.images import Images, read_shard
 from stages.storage.parquet import checksum_of
@@ -75,8 +76,8 @@ class FreeText(PixelPrompt):
 
     on_images: tuple[str, ...] = ()  # type: ignore[assignment]
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
         self.initial = {"text": self._hand_written[None].clone()}
 
     def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
@@ -93,8 +94,8 @@ class FreeTextAndPrompt(FreeText):
 
     on_images = ("pixels",)
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
         self.initial["pixels"] = self._mask.new_zeros(1, 3, *self._mask.shape)
 
     encode_image = PixelPrompt.encode_image
@@ -244,8 +245,8 @@ class Laboratory:
 
     def hand_written(self, clip: Clip) -> Victim:
         """Return the hand-written prompt."""
-        arguments = (self.card.class_names, self.card.template, clip, tuning_generators(0, 1))
-        return Victim(clip, PixelPrompt({"frame": None}, *arguments).text_features({}), clip.logit_scale)
+        task = Task({}, self.card.class_names, self.card.template, clip, [])
+        return Victim(clip, task.handwritten()[0], clip.logit_scale)
 
     def tuned(self, variant: Variant, clip: Clip, factor: float, images: Images) -> Victim:
         """Return what was tuned on images."""
@@ -256,8 +257,8 @@ class Laboratory:
         keys = {key: value for key, value in block.items() if block["kind"] != "apt" or key != "lr"}
         settings = KINDS[block["kind"]].model_validate(keys).model_dump() | {"text_lr": TEXT_LR}
         generators = tuning_generators(0, 1)
-        make = variant.learner or learner_of
-        learner = make(settings, self.card.class_names, self.card.template, clip, generators)
+        task = Task(settings, self.card.class_names, self.card.template, clip, generators)
+        learner = (variant.learner or learner_of)(task)
         order = np.random.default_rng(0).permutation(len(images))
         part = images.take(np.sort(order[: round(variant.share * len(images))]))
         if variant.shuffled:

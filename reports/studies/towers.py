@@ -12,19 +12,16 @@ the pixel prompt is tuned at both, as in the default.
 
 import argparse
 import subprocess
-from contextlib import chdir
 from io import StringIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pandas as pd
 
-from stages.entries.pack import pack
+from reports.studies.experiments import checked_out, found, git, pack_entries
 from stages.entries.record import ENTRIES
 from stages.models.clip import weights_digest
 from stages.runtime.params import Params, load_params
-from stages.submit import everything
 
 RESULTS = Path("reports/towers.csv")
 PIXEL_PROMPT = "kind: adv_vp, steps: 2, clean_fraction: 0.25, temperature: 2.0, epochs: 10"
@@ -89,18 +86,14 @@ def overrides(model: str, tower: Tower, params: Params) -> list[str]:
     ]
 
 
-def git(*arguments: str) -> str:
-    """Return what git prints."""
-    return subprocess.check_output(["git", *arguments], text=True)
-
-
 def experiment(model: str, tower: Tower) -> str:
     """Return the git reference of a model's experiment, which is run if it does not exist."""
     name = f"towers-{model}"
-    if not git("for-each-ref", f"refs/exps/*/*/{name}", "--format=%(refname)"):
+    if not found(name):
         arguments = [word for change in overrides(model, tower, load_params()) for word in ("-S", change)]
         subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *arguments], check=True)
-    (ref,) = git("for-each-ref", f"refs/exps/*/*/{name}", "--format=%(refname)").split()
+    ref = found(name)
+    assert ref
     return ref
 
 
@@ -111,38 +104,14 @@ def accuracies(model: str, ref: str) -> pd.DataFrame:
     return accuracy
 
 
-def pack_entries(ref: str, out: Path) -> None:
-    """Pack every method of an experiment, in a clone with its parameters and outputs, without running a stage.
-
-    The entries name the commit that the experiment started from: its code and, but for the parameters that the record
-    states, its parameters.
-    """
-    made_at = {
-        "commit": git("rev-parse", f"{ref}^").strip(),
-        "date": git("log", "-1", "--format=%cs", f"{ref}^").strip(),
-    }
-    source, out = Path.cwd(), out.resolve()
-    cache = subprocess.check_output(["dvc", "cache", "dir"], text=True).strip()
-    with TemporaryDirectory() as folder, chdir(folder):
-        git("clone", "--quiet", "--shared", "--no-checkout", str(source), ".")
-        git("fetch", "--quiet", "origin", ref)
-        git("checkout", "--quiet", "--detach", "FETCH_HEAD")
-        subprocess.run(["dvc", "cache", "dir", "--quiet", "--local", cache], check=True)
-        subprocess.run(["dvc", "checkout"], check=True, stdout=subprocess.DEVNULL)
-        params = load_params()
-        for place, entry in everything(params).items():
-            record = pack(place, out / entry.name, params, made_at=made_at, preset=None, most=ENTRY_IMAGES)
-            print(f"wrote {out / entry.name}, suite {record['suite']}, n = {record['data']['n']}", flush=True)
-
-
-def write_table(model: str, found: pd.DataFrame) -> None:
+def write_table(model: str, lines: pd.DataFrame) -> None:
     """Replace the lines of one model in the table."""
     if RESULTS.exists():
         earlier = pd.read_csv(RESULTS)
-        found = pd.concat([earlier[earlier["model"] != model], found])
-    found["model"] = pd.Categorical(found["model"], list(MODELS))
-    found.sort_values("model", kind="stable").to_csv(RESULTS, index=False, lineterminator="\n")
-    print(found[found["model"] == model].to_string(index=False), flush=True)
+        lines = pd.concat([earlier[earlier["model"] != model], lines])
+    lines["model"] = pd.Categorical(lines["model"], list(MODELS))
+    lines.sort_values("model", kind="stable").to_csv(RESULTS, index=False, lineterminator="\n")
+    print(lines[lines["model"] == model].to_string(index=False), flush=True)
 
 
 def main() -> None:
@@ -157,7 +126,9 @@ def main() -> None:
     for model in options.models or (OF_ENTRIES if options.entries else allowed):
         ref = experiment(model, MODELS[model])
         if options.entries:
-            pack_entries(ref, ENTRIES)
+            out = ENTRIES.resolve()
+            with checked_out(ref):
+                pack_entries(out, images=ENTRY_IMAGES)
         else:
             write_table(model, accuracies(model, ref))
 

@@ -1,0 +1,165 @@
+"""Test-time defences beside what they cost: `python -m reports.studies.test_time EXPERIMENT`.
+
+The experiment, by its name, is that of docs/experiments.md. Writes reports/test_time.csv, one row for each method, and
+reports/test_time.png; with `--entries` its defended methods are packed as entries of the leaderboard, too. Accuracies
+are shares of the images that the adaptive threat attacks. `time` is that of a prediction, in those of the hand-written
+prompt: medians of alternating runs in this process. `acts on` is the share of images on which a gated defence acts;
+`falls to` counts the images that each attack of the suite got.
+"""
+
+import argparse
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from reports.studies.experiments import checked_out, found, pack_entries
+from stages.attacks.noise import ImageNoise
+from stages.defences.inner import Closed
+from stages.defences.victim import Victim
+from stages.entries.record import ENTRIES
+from stages.evaluation.cost import count_cost
+from stages.evaluation.image_features import embed_through
+from stages.evaluation.load import victim_of
+from stages.evaluation.study import read_method
+from stages.models.clip import load_clip
+from stages.models.device import to_tensor
+from stages.report.inputs import methods_of, read_study
+from stages.report.statistics import wilson
+from stages.report.style import GRID, as_png, percent_axis
+from stages.report.vocabulary import Method
+from stages.runtime.params import Params, load_params
+from stages.storage.images import Images, read_all_images
+from stages.storage.layout import oblivious_images
+
+DATASET, STUDY = "fashion", "all"
+THREATS = {"clean": "clean", "oblivious": "pgd_eps4", "adaptive": "worst_eps4"}
+SUITE = "suite_eps4"
+TIMINGS = 3
+ENTRY_IMAGES = 100
+OUT = Path("reports/test_time.csv")
+FIGURE = OUT.with_suffix(".png")
+UNTUNED = "crops"  # prefix of the ensembles that are drawn as the line of reference
+
+
+def rows_of(params: Params) -> list[dict[str, Any]]:
+    """Return the rows of the table, in the order of the methods."""
+    study = read_study(DATASET, STUDY, params)
+    clip = load_clip(**params.model.model_dump(), device=torch.device("cpu"))
+    victims = {
+        one.name: victim_of(read_method(DATASET, STUDY, params.methods.find(one.group, one.name), params), clip, seed=0)
+        for one in methods_of(params, STUDY)
+    }
+    judged = study.predictions[SUITE]
+    ids = sorted(judged["id"].unique())
+    shown = {name: images_of(THREATS[name], ids) for name in ("clean", "oblivious")}
+    times = times_of(victims, shown["clean"], params)
+    rows = []
+    for method in study.methods:
+        own = judged[(judged["method"] == method.name) & (judged["seed"] == 0)]
+        victim = victims[method.name]
+        rows.append(
+            {"method": method.name, "label": method.label, "n": len(ids)}
+            | accuracies(study.predictions, method, ids)
+            | count_cost(victim)
+            | {"time": times[method.name]}
+            | {f"acts on {name}": share_open(victim, images, params) for name, images in shown.items()}
+            | {
+                "falls to": ", ".join(
+                    f"{attack} {count}" for attack, count in own["attack"][~own["correct"]].value_counts().items()
+                )
+            }
+        )
+    return rows
+
+
+def images_of(threat: str, ids: list[str]) -> Images:
+    """Return the stored images of a threat with these ids."""
+    images = read_all_images(oblivious_images(DATASET, threat))
+    return images.take(np.flatnonzero(np.isin(images.ids, ids)))
+
+
+def accuracies(predictions: dict[str, pd.DataFrame], method: Method, ids: list[str]) -> dict[str, float]:
+    """Return what the first tuning seed keeps of these images, with 95 % Wilson intervals."""
+    kept: dict[str, float] = {}
+    for name, threat in THREATS.items():
+        table = predictions[threat]
+        right = table[(table["method"] == method.name) & (table["seed"] == 0) & table["id"].isin(ids)]["correct"]
+        low, high = wilson(right.mean(), len(right))
+        kept |= {name: right.mean(), f"{name} low": float(low), f"{name} high": float(high)}
+    return kept
+
+
+def times_of(victims: dict[str, Victim], images: Images, params: Params) -> dict[str, float]:
+    """Return how long predictions take, all draws included, in those of the first method."""
+    seconds: dict[str, list[float]] = {name: [] for name in victims}
+    for _ in range(TIMINGS):
+        for name, victim in victims.items():
+            start = perf_counter()
+            embed_through(victim, images, seed=params.seed, device=torch.device("cpu"), runtime=params.runtime)
+            seconds[name].append(perf_counter() - start)
+    plain = median(next(iter(seconds.values())))
+    return {name: median(runs) / plain for name, runs in seconds.items()}
+
+
+def share_open(victim: Victim, images: Images, params: Params) -> float | None:
+    """Return the share of images on which a gated defence acts, in one draw; None of other methods."""
+    if not victim.is_gated:
+        return None
+    gate = Closed()
+    with torch.no_grad():
+        victim(
+            to_tensor(images.pixels, torch.device("cpu")),
+            ImageNoise(params.seed, [f"defence/0/{id}" for id in images.ids]),
+            gate,
+        )
+    return (gate.distance < 0).float().mean().item()
+
+
+@as_png
+def figure_of(table: pd.DataFrame) -> Figure:
+    """Draw what each method keeps against the forward and backward passes of a prediction."""
+    figure = Figure(figsize=(8.4, 5), layout="constrained")
+    panel = figure.subplots()
+    passes = table["forwards"] + table["backwards"]
+    for x, row in zip(passes, table.itertuples(), strict=True):
+        panel.plot([x, x], [row.adaptive, row.oblivious], color="#999999", linewidth=1, zorder=1)
+    panel.scatter(passes, table["oblivious"], s=22, facecolor="white", edgecolor="#0072B2", label="oblivious", zorder=2)
+    panel.scatter(passes, table["adaptive"], s=22, color="#D55E00", label="adaptive", zorder=2)
+    crops = table["method"].str.startswith(UNTUNED)
+    line = [(x, y) for x, y in zip(passes[crops], table["adaptive"][crops], strict=True)]
+    panel.plot(*zip(*sorted(line), strict=True), color="#555555", linestyle="--", label="untuned crops", zorder=1)
+    for x, row in zip(passes, table.itertuples(), strict=True):
+        panel.annotate(row.label, (x, row.adaptive), xytext=(5, -3), textcoords="offset points", fontsize=7)
+    panel.set(xscale="log", xlabel="passes of the image tower for a prediction", ylabel="accuracy in %")
+    panel.grid(**GRID)
+    percent_axis(panel, "y")
+    panel.legend(loc="lower right")
+    return figure
+
+
+def main() -> None:
+    """Measure, write, draw, pack."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("experiment", help="its name")
+    parser.add_argument("--entries", action="store_true", help=f"pack the defended methods, to {ENTRIES}/")
+    options = parser.parse_args()
+    if not (ref := found(options.experiment)):
+        parser.error(f"no experiment called {options.experiment}; `dvc exp show` lists them")
+    out = ENTRIES.resolve()
+    with checked_out(ref):
+        table = pd.DataFrame(rows_of(load_params()))
+        if options.entries:
+            pack_entries(out, images=ENTRY_IMAGES, group="defended")
+    table.round(4).to_csv(OUT, index=False)
+    FIGURE.write_bytes(figure_of(table))
+    print(f"wrote {OUT}, {FIGURE}: {len(table)} methods")
+
+
+if __name__ == "__main__":
+    main()
