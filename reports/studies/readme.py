@@ -121,8 +121,11 @@ def results(read: Read) -> str:
     classes = read_csv(read, "reports/classes.csv").query("dataset == @DATASET")
     shown = {name: cell if name == "adaptive_eps4" else marked for name in COLUMNS}  # the other subset is the same
     rows = [
-        [one.label, *(show(found, found.lines[name, one.name]) for name, show in shown.items())]
-        + [price(classes, one) or "-"]
+        [
+            one.label,
+            *(show(found, found.lines[name, one.name]) for name, show in shown.items()),
+            price(classes, one) or "-",
+        ]
         for one in found.methods
     ]
     heads = [f"{text}, n = {size(found, found.lines[name, REFERENCE])}" for name, text in COLUMNS.items()]

@@ -35,7 +35,8 @@ from stages.report.style import GRID, as_png, percent_axis
 from stages.report.vocabulary import Method
 from stages.runtime.params import Params, load_params
 from stages.storage.images import Images, read_all_images
-from stages.storage.layout import oblivious_images
+from stages.storage.layout import oblivious_images, predictions_file
+from stages.storage.parquet import read_footer
 
 DATASET, STUDY = "fashion", "all"
 THREATS = {"clean": "clean", "oblivious": "pgd_eps4", "adaptive": "worst_eps4"}
@@ -64,7 +65,7 @@ def rows_of(params: Params) -> list[dict[str, Any]]:
         own = judged[(judged["method"] == method.name) & (judged["seed"] == 0)]
         victim = victims[method.name]
         rows.append(
-            {"method": method.name, "label": method.label, "n": len(ids)}
+            {"method": method.name, "label": method.label, "suite": suite_of(method), "n": len(ids)}
             | accuracies(study.predictions, method, ids)
             | count_cost(victim)
             | {"time": times[method.name]}
@@ -76,6 +77,12 @@ def rows_of(params: Params) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def suite_of(method: Method) -> int:
+    """Return the version of the suite that attacked a method."""
+    _, made_by = read_footer(predictions_file(DATASET, STUDY, method.group, method.name, SUITE))
+    return made_by["images"]["suite"]
 
 
 def images_of(threat: str, ids: list[str]) -> Images:
