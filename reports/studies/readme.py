@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pandas as pd
 
 from reports.studies.benchmarks.measuring import shown
+from stages.report.comparison import Comparison
 from stages.report.inputs import methods_of
 from stages.report.tables import Accuracy, Results, results_from
 from stages.report.threats import threats_of
@@ -57,6 +60,9 @@ ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments o
 VARIED = "tiny-clip"  # the model of most variants of the pixel prompt
 # columns of the tables `adversarial`, `photo-tokens` and `test-time`
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
+SEEDS = {
+    "pixel_seeds": "tiny-clip",
+}
 PHOTO_TOKENS = ("clean", "suite_eps1", "suite_eps2")
 TEST_TIME = ("clean", "pgd_eps4", "suite_eps4", "worst_eps4")
 # rows of the table `threats`: threat in reports/experiments/threats.csv, its name in the table
@@ -97,10 +103,11 @@ def read_csv(read: Read, path: str) -> pd.DataFrame:
     return pd.read_csv(StringIO(read(path)))
 
 
-def p_value(p: float) -> str:
-    """Return a p-value in words, with `noise` if a test at 5 % cannot tell the difference from it."""
-    value = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    return value if p < 0.05 else f"noise ({value})"
+def verdict(ours: pd.Series, reference: pd.Series, p: float) -> str:
+    """Return the p-value of a difference in words, with `noise` where the report calls it so."""
+    line, other = (cast(Accuracy, SimpleNamespace(**one[["accuracy", "std"]])) for one in (ours, reference))
+    found = Comparison(line, other, "", p)
+    return f"noise ({found.reason})" if found.effect == "noise" else found.reason
 
 
 def study(read: Read) -> Results:
@@ -130,7 +137,10 @@ def results(read: Read) -> str:
     ]
     heads = [f"{text}, n = {size(found, found.lines[name, REFERENCE])}" for name, text in COLUMNS.items()]
     notes = ["±: standard deviation over tuning seeds; an adaptive attack goes through the first seed."]
-    notes += [f"{NOISE}: within noise of {found.reference.label} (McNemar on every seed, Holm-corrected, 5 %)."]
+    notes += [
+        f"{NOISE}: within noise of {found.reference.label}: p >= 0.05 (McNemar on every seed, Holm-corrected), or a "
+        "difference of at most twice the spread over seeds."
+    ]
     notes += [f"Price: classes that lose {100 * PRICE:.0f} points or more on clean images.", footnote(found)]
     return table(["method", *heads, "price by class"], rows) + "\n" + " ".join(filter(None, notes)) + "\n"
 
@@ -168,7 +178,9 @@ def refreshed(read: Read) -> str:
     for name, threat in REFRESHED:
         lines = experiment(read, name).loc[threat]
         reference, ours = lines.loc[REFERENCE], lines.loc["advpt_refreshed"]
-        gain = f"{100 * (ours['accuracy'] - reference['accuracy']):+.1f}, {p_value(ours['p_zero_shot'])}"
+        gain = (
+            f"{100 * (ours['accuracy'] - reference['accuracy']):+.1f}, {verdict(ours, reference, ours['p_zero_shot'])}"
+        )
         what = f"{ELSEWHERE[name]}, {OLDER[threat]}" if name in ELSEWHERE else OLDER[threat]
         numbers = [spread(line["accuracy"], line["std"]) for line in (reference, lines.loc["advpt"], ours)]
         rows.append([what, str(ours["n"]), str(ours["seeds"]), *numbers, gain])
@@ -199,6 +211,18 @@ def by_method(read: Read, name: str, columns: Sequence[str]) -> str:
     return table(["method", *head], rows)
 
 
+def seeds(read: Read) -> str:
+    """Return what pixel prompts of three seeds keep under AutoAttack, on two cuts of the data and on a second model."""
+    rows = []
+    for name, about in SEEDS.items():
+        lines = experiment(read, name)
+        for method in lines.loc["clean"].index:
+            found = (lines.loc[(threat, method)] for threat in ADVERSARIAL if (threat, method) in lines.index)
+            rows.append([about, method, *(spread(line["accuracy"], line["std"]) for line in found)])
+    width = max(map(len, rows))
+    return table(["", "method", *ADVERSARIAL], (row + [""] * (width - len(row)) for row in rows))
+
+
 def towers(read: Read) -> str:
     """Return accuracies of all methods on other models and data, at the eps of each."""
     lines = read_csv(read, "reports/towers.csv")
@@ -209,8 +233,9 @@ def towers(read: Read) -> str:
         radius = eps[of_model.index].dropna().iloc[0]
         for method in of_model["method"].unique():
             cells = [spread(*found.loc[(threat, method), ["accuracy", "std"]]) for threat in ("clean", "pgd")]
-            attacked = found.loc[("suite", method)]
-            against = "" if pd.isna(attacked["p_reference"]) else p_value(attacked["p_reference"])
+            attacked, reference = found.loc[("suite", method)], found.loc[("suite", REFERENCE)]
+            p = attacked["p_reference"]
+            against = "" if pd.isna(p) else verdict(attacked, reference, p)
             rows.append([model, radius, method, *cells, percent(attacked["accuracy"]), against])
     head = [
         "model",
@@ -309,7 +334,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "refreshed": refreshed,
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
         "towers": towers,
-        "seeds": partial(by_method, name="pixel_seeds", columns=ADVERSARIAL),
+        "seeds": seeds,
         "breaking": breaking,
         "photo-tokens": partial(by_method, name="photo_tokens", columns=PHOTO_TOKENS),
         "pixel-prompt": partial(pixel_prompt, default_model=True),
