@@ -39,7 +39,7 @@ from stages.storage.provenance import key_of, require, with_versions
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What the rounds attack and tune on.
+    """Images and embeddings that the rounds attack and tune on.
 
     Attributes:
         images: Folder of the clean training images.

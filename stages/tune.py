@@ -30,7 +30,7 @@ GROUPS = ("tune_clean", "tune_bank")
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a method is tuned on.
+    """Embeddings that a method is tuned on.
 
     Attributes:
         bank: Embeddings of N images, as they are tuned on: attacked, or clean; labelled by position in the study.

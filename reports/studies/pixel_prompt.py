@@ -1,4 +1,4 @@
-"""What decides how much a pixel prompt gains: `python -m reports.studies.pixel_prompt MODEL DATASET EPS`.
+"""Variants of a pixel prompt, to find what decides: `python -m reports.studies.pixel_prompt MODEL DATASET EPS`.
 
 It writes reports/pixel_prompt.csv, one line for each variant and model; lines that are there are not measured again.
 Every variant is tuned on the data set's training images but a quarter, and judged on that quarter: no test image is
@@ -125,7 +125,7 @@ def in_black(pixels: np.ndarray) -> np.ndarray:
 
 
 class Variant(NamedTuple):
-    """What differs from the prompt of BLOCK.
+    """Differences from the prompt of BLOCK.
 
     Attributes:
         block: Keys of the block.

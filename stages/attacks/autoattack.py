@@ -26,7 +26,7 @@ _ALONE = threading.Lock()  # the package seeds the global generators
 
 
 def attacks_for(version: str, classes: int) -> tuple[str, ...]:
-    """Which attacks of `ATTACKS[version]` take part, in their order.
+    """Return the attacks of `ATTACKS[version]` that take part, in their order.
 
     The targeted DLR loss of apgd-t divides by a difference to the fourth largest logit: below four classes it is out.
 

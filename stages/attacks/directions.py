@@ -1,4 +1,4 @@
-"""What PGD follows instead of the bare gradient."""
+"""Directions that PGD follows instead of the bare gradient."""
 
 import torch
 import torch.nn.functional as F

@@ -43,7 +43,7 @@ class LinfBall:
         return torch.clamp(rounded, clean - limit, clean + limit).clamp(0, 255).to(torch.uint8)
 
     def contains(self, stored: Tensor, images: Tensor) -> bool:
-        """Whether stored 8-bit images (N, C, H, W) lie in the ball around images in [0, 1], exactly, in integers."""
+        """Return whether 8-bit images (N, C, H, W) lie in the ball around images in [0, 1], in exact integers."""
         clean, limit = self._eight_bit(images)
         return bool(((stored.int() - clean).abs() <= limit).all())
 

@@ -1,4 +1,4 @@
-"""What an attack maximises: each function here returns a map from images (N, C, H, W) to values (N,)."""
+"""Objectives of attacks: each function here returns a map from images (N, C, H, W) to values (N,) to be maximised."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Which wrong classes a targeted attack should aim at."""
+"""Wrong classes for targeted attacks to aim at."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What prompts of the group `adversarial` minimise on attacked images, and what these attacks maximise."""
+"""Losses that prompts of the group `adversarial` minimise on attacked images, and that these attacks maximise."""
 
 from typing import Any, Protocol
 

@@ -1,4 +1,4 @@
-"""What the files of a data set say: which image belongs to which split and class."""
+"""Splits and classes of images, as the files of a data set state them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Source:
-    """How to get one data set and how to read it.
+    """A data set: functions that fetch it and read it.
 
     Attributes:
         template: The hand-written prompt, `{}` standing for the class name (CoOp's for the data set).

@@ -26,7 +26,7 @@ class Split:
 
 
 class Splits(NamedTuple):
-    """What the lists of a data set say: K class names, where the splits come from, and the splits."""
+    """The lists of a data set: K class names, where the splits come from, and the splits."""
 
     class_names: list[str]
     told: str

@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
     @property
     def table(self) -> tuple[Any, ...]:
-        """What rows of one table share, the newest suite first."""
+        """Return what rows of one table share, the newest suite first."""
         data, model = self.record["data"], self.record["model"]
         title = study_title(data["dataset"], data["study"])
         tower = model.get("visual_weights") or ""

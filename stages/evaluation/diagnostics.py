@@ -208,7 +208,7 @@ class Diagnostics:
 
     @property
     def right(self) -> np.ndarray:
-        """Whether each clean image is classified correctly (N,)."""
+        """Return whether each clean image is classified correctly (N,)."""
         return self.clean_logits.argmax(1) == self.shard.labels
 
     def hits(self, shard: Images) -> np.ndarray:

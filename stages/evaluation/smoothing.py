@@ -16,7 +16,7 @@ ABSTAIN = -1
 
 
 class Certificate(NamedTuple):
-    """What is certified of N images.
+    """Certified predictions of N images.
 
     Attributes:
         predictions: Classes (N,); ABSTAIN where none is certified.

@@ -1,1 +1,1 @@
-"""What tuned context vectors are near, and where text features have moved."""
+"""Tokens that tuned context vectors are near, and moves of text features."""

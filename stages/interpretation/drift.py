@@ -11,7 +11,7 @@ SMALLEST = 1e-12  # a length below which a move has no direction
 
 @dataclass(frozen=True)
 class Drift:
-    """How the text features of K classes moved.
+    """Moves of the text features of K classes.
 
     Attributes:
         cosine: Between each feature before and after (K,).

@@ -1,4 +1,4 @@
-"""How near attacked images stay to their clean form in the embedding, with an image prompt and without it."""
+"""Distance of attacked images from their clean form in the embedding, with an image prompt and without it."""
 
 import numpy as np
 import pyarrow as pa

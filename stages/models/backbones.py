@@ -27,7 +27,7 @@ SMALL = 32  # pixels; a torchvision model that takes no images as small as this 
 
 
 class Input(NamedTuple):
-    """What a network wants to see: mean and std of each channel, height and width, and whether no other will do."""
+    """The input of a network: mean and std of each channel, height and width, and whether no other will do."""
 
     mean: Sequence[float]
     std: Sequence[float]

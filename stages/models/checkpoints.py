@@ -78,7 +78,7 @@ def unreadable(error: Exception) -> str:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is an archive of `torch.jit.save`, such as OpenAI published its models in."""
+    """Return whether a file is an archive of `torch.jit.save`, such as OpenAI published its models in."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

@@ -190,7 +190,7 @@ def weights_digest(name: str, pretrained: str | None) -> str:
 
 
 def brief(error: Exception) -> str:
-    """What an error says, cut: the weights of another model have hundreds of wrong keys and shapes."""
+    """Return an error's message, cut: the weights of another model have hundreds of wrong keys and shapes."""
     lines = (str(error) or repr(error)).splitlines()
     cut = [line if len(line) <= 300 else f"{line[:300]} ..." for line in lines[:12]]
     return "\n".join([*cut, f"... {len(lines) - 12} more lines"] if len(lines) > 12 else cut)

@@ -1,4 +1,4 @@
-"""Where to compute, and how stored pixels get there."""
+"""The device to compute on, and the way of stored pixels to it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def has_bf16_units(device: torch.device) -> bool:
-    """Whether a device multiplies bf16 matrices much faster than fp32 ones: GPUs since Ampere, CPUs with AMX."""
+    """Return whether bf16 matrices are multiplied much faster than fp32 ones: on GPUs since Ampere, CPUs with AMX."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
@@ -70,7 +70,7 @@ def graphed(function: Callable[[Tensor], T], example: Tensor) -> tuple[Callable[
 
 
 def largest_batch(encode: Callable[[Tensor], Tensor], image: Tensor, *, workers: int) -> int:
-    """How many images a batch may have, at least 1: half of the free memory holds the gradients of all workers.
+    """Return the largest batch, at least 1: half of the free memory holds the gradients of all workers.
 
     What two images keep for the way back, less what one keeps, is an image's share; weights are kept once.
 

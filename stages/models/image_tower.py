@@ -33,7 +33,7 @@ def optimize_for_input_gradients(visual: Any) -> bool:
 
 
 def is_standard(block: nn.Module) -> bool:
-    """Whether a block is open_clip's default one: torch's own attention, queries, keys and values in one matrix."""
+    """Return whether a block is open_clip's default one: torch's attention, queries, keys and values in one matrix."""
     attention = getattr(block, "attn", None)
     return isinstance(attention, nn.MultiheadAttention) and attention.in_proj_weight is not None
 
@@ -85,7 +85,7 @@ def with_prompts(tokens: Tensor, prompts: Tensor, own: int) -> Tensor:
 
 
 def token_prompts_fit(visual: Any) -> bool:
-    """Whether an image tower that was rearranged here takes token prompts: open_clip's standard ViT does."""
+    """Return whether an image tower that was rearranged here takes token prompts, as open_clip's standard ViT does."""
     return isinstance(getattr(visual, "transformer", None), MatrixTransformer)
 
 
@@ -126,7 +126,7 @@ def projections_of(attention: nn.MultiheadAttention) -> Projections:
 
 
 def attend_from_first(projections: Projections, tokens: Tensor) -> Tensor:
-    """What the first token of each image sees in all of them, by way of the smaller matrices.
+    """Return what the first token of each image sees in all of them, by way of the smaller matrices.
 
     Args:
         projections: Weights of the attention.

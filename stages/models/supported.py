@@ -1,4 +1,4 @@
-"""Which models can be defended: square images, a text tower under which a learnable context fits, no chance."""
+"""Models that can be defended: square images, a text tower under which a learnable context fits, no chance."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ SAME = 1e-4  # of the largest logit: how far two calls may be apart
 
 
 class Refusal(NamedTuple):
-    """Why a model is refused: the kinds of reasons, in words that fit any model, and the message of the error."""
+    """A refusal of a model: the kinds of reasons, in words that fit any model, and the message of the error."""
 
     kinds: tuple[str, ...]
     message: str

@@ -1,4 +1,4 @@
-"""Where a model's configuration and weights lie or come from, and the digest that stands for them."""
+"""Places and sources of a model's configuration and weights, and the digest that stands for them."""
 
 import codecs
 import difflib

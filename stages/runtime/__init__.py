@@ -1,1 +1,1 @@
-"""How a stage runs: parameters, command line, engines."""
+"""The running of a stage: parameters, command line, engines."""

@@ -14,7 +14,7 @@ from stages.storage.provenance import Provenance
 
 @dataclass(frozen=True)
 class WorkerFacts:
-    """What a stage has to know about its workers.
+    """Facts about its workers that a stage has to know.
 
     Attributes:
         device: Kind of device on which they compute.

@@ -85,7 +85,7 @@ class Block(BaseModel):
 
 
 class Runtime(Block):
-    """How to run; changes no result."""
+    """Settings of a run; they change no result."""
 
     device: Literal["auto", "cpu", "cuda"]
     batch_size: Count
@@ -125,14 +125,14 @@ class Model(Block):
 
 
 class Fetch(Block):
-    """How raw images are listed and checked."""
+    """Rules by which raw images are listed and checked."""
 
     held_out: Annotated[float, Field(gt=0, lt=1)]
     overlap_limit: Share
 
 
 class Data(Block):
-    """Which images take part."""
+    """Images that take part."""
 
     shots: Count | Literal["all"]
     test_images: Count | Literal["all"]
@@ -141,13 +141,13 @@ class Data(Block):
 
 
 class Attack(Block):
-    """What every L-infinity attack has."""
+    """Keys of every L-infinity attack."""
 
     eps: Annotated[Eps, AfterValidator(in_255ths)]
 
 
 class Stepped(Attack):
-    """What every attack by gradient steps has."""
+    """Keys of every attack by gradient steps."""
 
     steps: Count
     step_ratio: Positive
@@ -191,7 +191,7 @@ class Reverse(Block):
 
 
 def kind_of_surrogate(values: Any) -> str:
-    """Which of the two kinds of surrogate a block describes, by its name."""
+    """Return which of the two kinds of surrogate a block describes, by its name."""
     name = values.get("name") if isinstance(values, dict) else getattr(values, "name", None)
     return "backbone" if isinstance(name, str) and ":" in name else "small_cnn"
 
@@ -351,7 +351,7 @@ Defence = Annotated[ImageProcessing | TestTime, Field(discriminator="kind")]
 
 
 class Adaptive(Attack):
-    """What every attack through the method under test has; `samples` are draws of a random defence for each step."""
+    """Keys of every attack through the method under test; `samples` are draws of a random defence for each step."""
 
     images: Count | Literal["all"]
     tuning_seeds: Count
@@ -396,7 +396,7 @@ AdaptiveAttack = PromptPgd | Suite | AutoAttack | Square
 
 
 class Assess(Block):
-    """How the evaluation itself is attacked."""
+    """Attacks on the evaluation itself."""
 
     method: Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
     images: Count | Literal["all"]
@@ -450,7 +450,7 @@ class Tune(Context):
 
 
 class MethodBlock(Block):
-    """What the block of every method may have: its name in the report, and the method that it is compared with."""
+    """Keys that the block of every method may have: its name in the report, and the method that it is compared with."""
 
     label: Annotated[str, Field(min_length=1)] | None = None
     baseline: str | None = None
@@ -715,7 +715,7 @@ class Methods(Block):
 
 
 class Transfers(Block):
-    """Which contexts are re-attached to the class names of which data sets: each source to each target."""
+    """Contexts that are attached again to the class names of other data sets: each source to each target."""
 
     sources: list[str]
     targets: list[str]

@@ -55,7 +55,7 @@ class PromptFile:
 
     @property
     def has_image_prompt(self) -> bool:
-        """Whether image features depend on the prompts."""
+        """Return whether image features depend on the prompts."""
         return self.pixels is not None or self.tokens is not None
 
 

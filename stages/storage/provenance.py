@@ -1,4 +1,4 @@
-"""What made an artefact: a flat dictionary that travels in the artefact's own metadata."""
+"""Facts on what made an artefact: a flat dictionary that travels in the artefact's own metadata."""
 
 import hashlib
 from importlib.metadata import version

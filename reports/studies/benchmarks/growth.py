@@ -56,7 +56,7 @@ print(json.dumps([done.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss
 
 
 class Used(NamedTuple):
-    """What processes took: CPU seconds in all, and the peak memory in MB of the largest."""
+    """Use of processes: CPU seconds in all, and the peak memory in MB of the largest."""
 
     seconds: float
     megabytes: float

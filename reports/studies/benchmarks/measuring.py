@@ -1,4 +1,4 @@
-"""How the benchmarks measure: alternating, medians, beside the matrix peak; what they say about the machine."""
+"""Measuring of the benchmarks: alternating, medians, beside the matrix peak, with facts about the machine."""
 
 import multiprocessing
 import os
@@ -41,7 +41,7 @@ def timed(way: Way, device: torch.device) -> float:
 
 
 def in_own_process(work: Callable, *arguments: object) -> Any:
-    """What `work` returns, run in a new process, so that its peak of memory is its own."""
+    """Return what `work` returns, run in a new process, so that its peak of memory is its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
 
@@ -69,7 +69,7 @@ def flops(way: Way) -> int:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Where and when."""
+    """Return where and when."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
         "device": f"{name}, {torch.get_num_threads()} thread" if device.type == "cpu" else name,

@@ -34,7 +34,7 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What a learner learns, and for which classes.
+    """Settings, classes and model of a learner.
 
     Attributes:
         settings: Those of `Method.settings`; `kind` names the module of the learner.
