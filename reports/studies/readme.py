@@ -62,6 +62,7 @@ VARIED = "tiny-clip"  # the model of most variants of the pixel prompt
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
 SEEDS = {
     "pixel_seeds": "tiny-clip",
+    "pixel_seeds_second": "tiny-clip, second cut",
 }
 PHOTO_TOKENS = ("clean", "suite_eps1", "suite_eps2")
 TEST_TIME = ("clean", "pgd_eps4", "suite_eps4", "worst_eps4")
