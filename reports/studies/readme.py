@@ -63,6 +63,7 @@ ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_e
 SEEDS = {
     "pixel_seeds": "tiny-clip",
     "pixel_seeds_second": "tiny-clip, second cut",
+    "pixel_seeds_vit": "tiny-vit",
 }
 PHOTO_TOKENS = ("clean", "suite_eps1", "suite_eps2")
 TEST_TIME = ("clean", "pgd_eps4", "suite_eps4", "worst_eps4")
