@@ -2,16 +2,18 @@
 
     python -m stages.preset fap --embedded
 
-A tool, no stage: it calls `dvc exp run`. presets/README.md says what each preset needs.
+A tool, no stage: it calls `dvc exp run --temp`, which changes neither params.yaml nor anything else of the workspace.
+presets/README.md says what each preset needs.
 """
 
 import argparse
 import subprocess
 import sys
+from datetime import datetime
+from pathlib import Path
 
-from stages.entries.presets import compared, read_metrics, read_preset
+from stages.entries.presets import changed_params, compared, read_metrics, read_preset
 from stages.runtime.cli import errors_as_messages
-from stages.runtime.params import load_params
 from stages.runtime.startup import resume_garbage_collection
 
 
@@ -25,13 +27,18 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with errors_as_messages(parser.prog):
         preset = read_preset(options.name)
-    changes = [*preset.changes(embedded=options.embedded), *options.changes]
-    command = [sys.executable, "-m", "dvc", "exp", "run", *(word for change in changes for word in ("-S", change))]
+        changes = [*preset.changes(embedded=options.embedded), *options.changes]
+        params = changed_params(Path("params.yaml"), changes)
+        preset.check(params)
+    experiment = f"{options.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", experiment]
+    command += [word for change in changes for word in ("-S", change)]
     if status := subprocess.run(command, check=False).returncode:  # noqa: S603 - no shell takes part
         sys.exit(status)
-    print(f"\n{preset.paper}, robust accuracy in %")
-    print(compared(preset, read_metrics(), load_params().datasets).to_string())
+    print(f"\n{preset.paper}, robust accuracy in %, with 95 % intervals")
+    print(compared(preset, read_metrics(experiment), params.datasets).to_string())
     print(f"Theirs: {preset.published.place}.\nHere {preset.differs}.")
+    print(f"`dvc exp apply {experiment}` brings its report into the workspace.")
 
 
 if __name__ == "__main__":

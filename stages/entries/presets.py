@@ -1,14 +1,20 @@
 """Presets: the setting of a paper as changes to params.yaml, and the number that the paper reports."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
+from dvc.utils.hydra import apply_overrides
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from stages.report.wording import percent
+from stages.runtime.params import Params, load_params
 from stages.storage.layout import REPORTS
 
 PRESETS = Path("presets")
@@ -54,6 +60,18 @@ class Preset(BaseModel):
         """Return all changes to params.yaml."""
         return [*self.overrides, *(self.embedded if embedded else self.at_scale)]
 
+    def check(self, params: Params) -> None:
+        """Check that the method and both threats are still there.
+
+        Raises:
+            ValueError: If one of them is missing.
+        """
+        params.methods.find(*self.method.split("/"))
+        threats = {*params.oblivious, *params.adaptive}
+        for name in (self.their_attack, self.our_attack):
+            if name not in threats:
+                raise ValueError(f"threat {name!r}: the preset compares it; no change by -S may remove it")
+
 
 def read_preset(name: str, folder: Path = PRESETS) -> Preset:
     """Read a preset.
@@ -71,6 +89,22 @@ def read_preset(name: str, folder: Path = PRESETS) -> Preset:
         raise ValueError(f"{path}: no preset: {error}") from error
 
 
+def changed_params(path: Path, changes: list[str]) -> Params:
+    """Return the parameters of a file after changes, as `dvc exp run -S` would make them; the file stays as it is.
+
+    Raises:
+        ValueError: If a change is not valid, or its result is not.
+    """
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        shutil.copy(path, copy)
+        try:
+            apply_overrides(copy, changes)
+        except ValueError as error:
+            raise ValueError(f"-S: {error.__cause__ or error}") from error
+        return load_params(copy)
+
+
 def compared(preset: Preset, metrics: dict[str, Any], datasets: list[str]) -> pd.DataFrame:
     """Return three robust accuracies in percent for each data set, and their means.
 
@@ -80,31 +114,42 @@ def compared(preset: Preset, metrics: dict[str, Any], datasets: list[str]) -> pd
         datasets: Names of the data sets.
 
     Returns:
-        Columns: theirs (in the last line alone), ours under their attack, ours under the suite; where an oblivious
-        threat has the suite's eps, the last is the pointwise worst of both.
+        Columns: theirs (in the last line alone), ours under their attack, ours under the suite. Where several threats
+        have the suite's eps, such as their attack, the last is the pointwise worst of all of them. Ours have a Wilson
+        interval and the number of images; the means have none.
     """
     _, method = preset.method.split("/")
     columns = {"ours, their attack": preset.their_attack, "ours, suite": preset.our_attack}
-    table = pd.DataFrame(
-        {
-            title: {name: accuracy_of(metrics[name], threat, method) for name in datasets}
-            for title, threat in columns.items()
-        }
-    )
-    table.loc["mean"] = table.mean()
+    found = {
+        title: {name: numbers_of(metrics[name], threat, method) for name in datasets}
+        for title, threat in columns.items()
+    }
+    table = pd.DataFrame({title: {name: cell(line) for name, line in lines.items()} for title, lines in found.items()})
+    table.loc["mean"] = [percent(mean(line["accuracy"] for line in lines.values())) for lines in found.values()]
     stated = preset.published.accuracy
-    table.insert(0, "theirs", ["", *[""] * (len(datasets) - 1), "unknown" if stated is None else percent(stated)])
-    return table.map(lambda value: value if isinstance(value, str) else percent(value))
+    table.insert(0, "theirs", [*[""] * len(datasets), "unknown" if stated is None else percent(stated)])
+    return table
 
 
-def accuracy_of(metrics: dict[str, Any], threat: str, method: str) -> float:
-    """Return an accuracy; in place of the suite's that of the pointwise worst of its eps, where there is one."""
+def numbers_of(metrics: dict[str, Any], threat: str, method: str) -> dict[str, Any]:
+    """Return the numbers of a threat; in place of the suite's those of the pointwise worst of its eps, if any."""
     eps = threat.rpartition("_eps")[2]
     if threat.startswith("suite_") and f"worst_eps{eps}" in metrics:
         threat = f"worst_eps{eps}"
-    return metrics[threat][method]["accuracy"]
+    return metrics[threat][method]
 
 
-def read_metrics() -> dict[str, Any]:
-    """Read what `plot` has written."""
-    return json.loads((REPORTS / "metrics.json").read_text(encoding="utf-8"))
+def cell(line: dict[str, Any]) -> str:
+    """Return an accuracy with its interval and its number of images."""
+    return f"{percent(line['accuracy'])} ({percent(line['low'])}-{percent(line['high'])}, n = {line['n']})"
+
+
+def read_metrics(experiment: str) -> dict[str, Any]:
+    """Return what `plot` has written in an experiment."""
+    ref = git("for-each-ref", f"refs/exps/*/*/{experiment}", "--format=%(refname)").strip()
+    return json.loads(git("show", f"{ref}:{REPORTS}/metrics.json"))
+
+
+def git(*words: str) -> str:
+    """Return what git prints."""
+    return subprocess.check_output(["git", *words], text=True)  # noqa: S603, S607 - words of our own

@@ -1,45 +1,96 @@
-"""Presets: changes that params.yaml takes, and three numbers side by side."""
+"""Presets: changes that params.yaml takes, three numbers side by side, and a run of each on a miniature."""
 
+import itertools
+import json
 import shutil
 
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from stages.entries.presets import PRESETS, compared, read_preset
-from stages.runtime.params import load_params
+from stages.datasets.catalogue import CATALOGUE
+from stages.entries.presets import PRESETS, changed_params, compared, read_preset
+from stages.runtime.params import Params, load_params
+from tests.datasets.miniatures import MINIATURES
 from tests.imports import ROOT
+from tests.micro import Project, micro_project, yaml
 
 NAMES = sorted(path.stem for path in (ROOT / PRESETS).glob("*.yaml"))
+KINDS = list(itertools.product(NAMES, (False, True)))  # a preset, and whether on what the repository holds
 
 
-@pytest.mark.parametrize("embedded", [False, True])
-@pytest.mark.parametrize("name", NAMES)
-def test_params_yaml_takes_the_changes_of_a_preset_twice(name, embedded, tmp_path):
-    preset, path = read_preset(name, ROOT / PRESETS), tmp_path / "params.yaml"
-    shutil.copy(ROOT / "params.yaml", path)
-    for _ in range(2):  # a run leaves its changes there
-        apply_overrides(path, preset.changes(embedded=embedded))
-    params = load_params(path)
-    assert params.methods.find(*preset.method.split("/"))
+def changes(name: str, embedded: bool) -> list[str]:
+    return read_preset(name, ROOT / PRESETS).changes(embedded=embedded)
+
+
+def decisive(name: str, params: Params) -> tuple:
+    """Return all that the two numbers of a preset depend on."""
+    preset = read_preset(name, ROOT / PRESETS)
+    threats, method = {**params.oblivious, **params.adaptive}, params.methods.find(*preset.method.split("/"))
+    tuning = (params.attack, params.tune) if method.group == "tune_bank" else ()
+    general = (params.datasets, params.model, params.data, params.seed)
+    return general, tuning, method, threats[preset.their_attack], threats[preset.our_attack]
+
+
+@pytest.mark.parametrize(("name", "embedded"), KINDS)
+def test_params_yaml_takes_the_changes_of_a_preset(name, embedded):
+    before = (ROOT / "params.yaml").read_bytes()
+    preset, params = read_preset(name, ROOT / PRESETS), changed_params(ROOT / "params.yaml", changes(name, embedded))
+    preset.check(params)
     attacks = {**params.oblivious, **params.adaptive}
     assert attacks[preset.their_attack].eps == attacks[preset.our_attack].eps
     assert params.adaptive[preset.our_attack].method == "suite"
-    assert (params.datasets == ["fashion"]) is embedded
+    assert (params.datasets == ["fashion"]) is embedded and set(params.datasets) <= set(CATALOGUE)
+    if params.model.name == "local-dir:data/embedded/tiny-clip":
+        assert params.model == load_params(ROOT / "params.yaml").model
+    assert (ROOT / "params.yaml").read_bytes() == before
+
+
+def test_no_preset_depends_on_what_another_one_has_left_in_params_yaml(tmp_path):
+    path, original = tmp_path / "params.json", json.dumps(yaml.load(ROOT / "params.yaml"))
+
+    def after(*overrides: str) -> Params:
+        path.write_text(original)
+        apply_overrides(path, list(overrides))
+        return load_params(path)
+
+    alone = {kind: decisive(kind[0], after(*changes(*kind))) for kind in KINDS}
+    for first, then in itertools.product(KINDS, KINDS):
+        both = after(*changes(*first), *changes(*then))
+        assert decisive(then[0], both) == alone[then], (first, then)
+
+
+def line(accuracy: float, low: float, high: float) -> dict:
+    return {"fap": {"accuracy": accuracy, "low": low, "high": high, "n": 200}}
 
 
 def test_three_numbers_by_hand():
     preset = read_preset("fap", ROOT / PRESETS)
     metrics = {
-        "a": {"fap_pgd_eps1": {"fap": {"accuracy": 0.4}}, "suite_eps1": {"fap": {"accuracy": 0.2}}},
+        "a": {"fap_pgd_eps1": line(0.4, 0.33, 0.47), "suite_eps1": line(0.2, 0.15, 0.26)},
         "b": {
-            "fap_pgd_eps1": {"fap": {"accuracy": 0.6}},
-            "suite_eps1": {"fap": {"accuracy": 0.3}},
-            "worst_eps1": {"fap": {"accuracy": 0.1}},
+            "fap_pgd_eps1": line(0.6, 0.53, 0.67),
+            "suite_eps1": line(0.3, 0.24, 0.37),
+            "worst_eps1": line(0.1, 0.07, 0.15),
         },
     }
     table = compared(preset, metrics, ["a", "b"])
     assert table.loc["mean"].tolist() == ["34.6", "50.0", "15.0"]
-    assert table.loc["b"].tolist() == ["", "60.0", "10.0"]
+    assert table.loc["b"].tolist() == ["", "60.0 (53.0-67.0, n = 200)", "10.0 (7.0-15.0, n = 200)"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("~adaptive.suite_eps1", "threat 'suite_eps1': the preset compares it"),
+        ("~oblivious.nothing", "-S: .*nothing"),
+        ("attack.eps=0.5", "attack.eps: the unit is 1/255"),
+        ("~methods.adversarial.fap", "no adversarial/fap"),
+    ],
+)
+def test_a_change_that_the_comparison_cannot_bear_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        params = changed_params(ROOT / "params.yaml", [*changes("fap", False), change])
+        read_preset("fap", ROOT / PRESETS).check(params)
 
 
 def test_a_preset_that_is_not_there(tmp_path):
@@ -48,3 +99,51 @@ def test_a_preset_that_is_not_there(tmp_path):
     (tmp_path / "bad.yaml").write_text("paper: 1")
     with pytest.raises(ValueError, match="no preset"):
         read_preset("bad", tmp_path)
+
+
+# each preset on another one of its data sets
+MINIATURE_OF = {
+    "advpt": "flowers102",
+    "apt": "dtd",
+    "csr": "sun397",
+    "fap": "oxford_pets",
+    "r_tpt": "fgvc_aircraft",
+    "ttc": "food101",
+}
+SHORT = {  # one step and one epoch
+    "advpt": ["methods.tune_bank.advpt_paper.epochs=2", "attack.steps=1", "oblivious.advpt_pgd_eps16.steps=1"],
+    "apt": ["methods.adversarial.apt.epochs=2", "methods.adversarial.apt.steps=1", "adaptive.apt_pgd_eps4.steps=1"],
+    "csr": ["oblivious.csr_pgd_eps4.steps=1"],
+    "fap": ["methods.adversarial.fap.epochs=2", "methods.adversarial.fap.steps=1", "adaptive.fap_pgd_eps1.steps=1"],
+    "r_tpt": ["oblivious.r_tpt_pgd_eps1.steps=1", "methods.defended.zero_shot_r_tpt.defence.views=2"],
+    "ttc": ["oblivious.ttc_pgd_eps1.steps=1"],
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, environment) -> Project:
+    """A micro project with the presets and with miniatures of their data sets."""
+    project = micro_project(tmp_path_factory.mktemp("project") / "presets", environment)
+    for name in ("presets", "data/embedded/tiny-tecoa"):
+        shutil.copytree(ROOT / name, project.folder / name)
+    for name in MINIATURE_OF.values():
+        MINIATURES[name].build(project.folder / "data/raw" / name)
+    pixels = {"pixels": {"kind": "adv_vp", "eps": [4], "epochs": 1, "steps": 1, "tuning_seeds": 1}}
+    project.change(oblivious={}, adaptive={}, methods__adversarial=pixels)
+    project.run("git", "add", ".")
+    project.run("git", "commit", "-qm", "presets")
+    return project
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_runs_on_a_miniature_and_leaves_the_workspace_as_it_was(project, name):
+    preset, dataset = read_preset(name, ROOT / PRESETS), MINIATURE_OF[name]
+    assert dataset in changed_params(ROOT / "params.yaml", changes(name, False)).datasets
+    short = [*SHORT[name], *(f"adaptive.{preset.our_attack}.{key}=1" for key in ("steps", "restarts", "targets"))]
+    words = [word for change in (f"datasets=[{dataset}]", *short) for word in ("-S", change)]
+    printed = project.run("python", "-m", "stages.preset", name, "--embedded", *words)
+    images = len(MINIATURES[dataset].test)
+    (row,) = [line for line in printed.splitlines() if line.startswith(dataset)]
+    assert row.count(f"n = {images})") == 2, row
+    assert project.run("git", "status", "--porcelain") == ""
