@@ -3,12 +3,16 @@
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+import torch
 from dvc.utils.hydra import apply_overrides
+from safetensors.torch import load_file, save_file
 
 from stages.datasets.catalogue import CATALOGUE
 from stages.entries.presets import PRESETS, changed_params, compared, read_preset
+from stages.models.clip import weights_digest
 from stages.runtime.params import Params, load_params
 from tests.datasets.miniatures import MINIATURES
 from tests.imports import ROOT
@@ -40,8 +44,8 @@ def test_params_yaml_takes_the_changes_of_a_preset(name, embedded):
     assert attacks[preset.their_attack].eps == attacks[preset.our_attack].eps
     assert params.adaptive[preset.our_attack].method == "suite"
     assert (params.datasets == ["fashion"]) is embedded and set(params.datasets) <= set(CATALOGUE)
-    if params.model.name == "local-dir:data/embedded/tiny-clip":
-        assert params.model == load_params(ROOT / "params.yaml").model
+    if embedded:
+        assert params.model.sha256 == weights_digest(f"local-dir:{ROOT / params.model.name.partition(':')[2]}", None)
     assert (ROOT / "params.yaml").read_bytes() == before
 
 
@@ -112,12 +116,21 @@ MINIATURE_OF = {
 }
 SHORT = {  # one step and one epoch
     "advpt": ["methods.tune_bank.advpt_paper.epochs=2", "attack.steps=1", "oblivious.advpt_pgd_eps16.steps=1"],
-    "apt": ["methods.adversarial.apt.epochs=2", "methods.adversarial.apt.steps=1", "adaptive.apt_pgd_eps4.steps=1"],
+    "apt": ["++methods.adversarial.apt.epochs=2", "methods.adversarial.apt.steps=1", "adaptive.apt_pgd_eps4.steps=1"],
     "csr": ["oblivious.csr_pgd_eps4.steps=1"],
     "fap": ["methods.adversarial.fap.epochs=2", "methods.adversarial.fap.steps=1", "adaptive.fap_pgd_eps1.steps=1"],
     "r_tpt": ["oblivious.r_tpt_pgd_eps1.steps=1", "methods.defended.zero_shot_r_tpt.defence.views=2"],
     "ttc": ["oblivious.ttc_pgd_eps1.steps=1"],
 }
+
+
+def teach_all_words(path: Path) -> None:
+    """Give an embedded model, which knows the words of its own data, embeddings of all others."""
+    tensors = load_file(path)
+    embeddings = tensors["token_embedding.weight"]
+    drawn = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(0)).to(embeddings)
+    unknown = (embeddings == 0).all(-1, keepdim=True)
+    save_file({**tensors, "token_embedding.weight": torch.where(unknown, 0.02 * drawn, embeddings)}, path)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +141,9 @@ def project(tmp_path_factory, environment) -> Project:
         shutil.copytree(ROOT / name, project.folder / name)
     for name in MINIATURE_OF.values():
         MINIATURES[name].build(project.folder / "data/raw" / name)
-    pixels = {"pixels": {"kind": "adv_vp", "eps": [4], "epochs": 1, "steps": 1, "tuning_seeds": 1}}
+    for path in project.folder.glob("data/embedded/tiny-*/open_clip_model.safetensors"):
+        teach_all_words(path)
+    pixels = {"pixels": {"kind": "adv_vp", "eps": [4], "epochs": 1, "steps": 1, "tuning_seeds": 1, "lr": 0.5}}
     project.change(oblivious={}, adaptive={}, methods__adversarial=pixels)
     project.run("git", "add", ".")
     project.run("git", "commit", "-qm", "presets")
@@ -140,8 +155,11 @@ def project(tmp_path_factory, environment) -> Project:
 def test_a_preset_runs_on_a_miniature_and_leaves_the_workspace_as_it_was(project, name):
     preset, dataset = read_preset(name, ROOT / PRESETS), MINIATURE_OF[name]
     assert dataset in changed_params(ROOT / "params.yaml", changes(name, False)).datasets
-    short = [*SHORT[name], *(f"adaptive.{preset.our_attack}.{key}=1" for key in ("steps", "restarts", "targets"))]
-    words = [word for change in (f"datasets=[{dataset}]", *short) for word in ("-S", change)]
+    model = project.folder / changed_params(ROOT / "params.yaml", changes(name, True)).model.name.partition(":")[2]
+    digest = weights_digest(f"local-dir:{model}", None)
+    few = (f"adaptive.{preset.our_attack}.{key}=1" for key in ("steps", "restarts", "targets"))
+    short = [f"datasets=[{dataset}]", f"model.sha256={digest}", *SHORT[name], *few]
+    words = [word for change in short for word in ("-S", change)]
     printed = project.run("python", "-m", "stages.preset", name, "--embedded", *words)
     images = len(MINIATURES[dataset].test)
     (row,) = [line for line in printed.splitlines() if line.startswith(dataset)]

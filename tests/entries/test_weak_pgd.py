@@ -1,4 +1,7 @@
-"""PGD whose step equals its eps, as FAP and others evaluate with it, is weaker than APGD at the same eps."""
+"""PGD whose step equals its eps, as FAP and others evaluate with it, is not the strongest attack at this eps.
+
+One image that it leaves and APGD fools is the proof; how often that happens is not measured here.
+"""
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ from stages.storage.images import Images
 from tests.imports import ROOT
 from tests.victims import CPU
 
-EPS, LEFT = 1, 4  # images closest to being fooled by PGD; APGD on all that PGD leaves takes a minute
+EPS = 1
 
 
 def margins(victim: Victim, images: Images) -> np.ndarray:
@@ -33,13 +36,13 @@ def attacked(attack: Attack, images: Images) -> Images:
     return craft_shard(attack, images, ball=LinfBall(EPS / 255), seed=0, device=CPU, batching=batching)
 
 
-def test_pgd_whose_step_equals_its_eps_leaves_images_that_apgd_fools():
+def test_pgd_whose_step_equals_its_eps_leaves_an_image_that_apgd_fools():
     victim = load_victim(ROOT / ENTRIES / "fashion-tiny-clip-zero_shot", device="cpu")
     images = draw("fashion", "all", 100, seed=0)
     block = {"method": "pgd", "objective": "cross_entropy", "eps": EPS, "steps": 100, "step_ratio": 100, "restarts": 1}
     pgd = pgd_attack(PromptPgd.model_validate({**block, "images": "all", "tuning_seeds": 1}), victim)
     left = margins(victim, attacked(pgd, images))
-    closest = np.argsort(np.where(left > 0, left, np.inf))[:LEFT]
-    assert (left[closest] > 0).all()
+    closest = np.where(left > 0, left, np.inf).argmin(keepdims=True)
+    assert left[closest] > 0
     apgd = package_attack(victim, eps=EPS, version="fast", seed=0)
-    assert (margins(victim, attacked(apgd, images.take(np.sort(closest)))) < 0).any()
+    assert margins(victim, attacked(apgd, images.take(closest))) < 0
