@@ -114,7 +114,7 @@ MINIATURE_OF = {
     "r_tpt": "fgvc_aircraft",
     "ttc": "food101",
 }
-SHORT = {  # one step and one epoch
+SHORT = {  # one step, and one epoch after that of the warm-up
     "advpt": ["methods.tune_bank.advpt_paper.epochs=2", "attack.steps=1", "oblivious.advpt_pgd_eps16.steps=1"],
     "apt": ["++methods.adversarial.apt.epochs=2", "methods.adversarial.apt.steps=1", "adaptive.apt_pgd_eps4.steps=1"],
     "csr": ["oblivious.csr_pgd_eps4.steps=1"],
@@ -157,8 +157,10 @@ def test_a_preset_runs_on_a_miniature_and_leaves_the_workspace_as_it_was(project
     assert dataset in changed_params(ROOT / "params.yaml", changes(name, False)).datasets
     model = project.folder / changed_params(ROOT / "params.yaml", changes(name, True)).model.name.partition(":")[2]
     digest = weights_digest(f"local-dir:{model}", None)
-    few = (f"adaptive.{preset.our_attack}.{key}=1" for key in ("steps", "restarts", "targets"))
+    few = (f"adaptive.{preset.our_attack}.{key}=1" for key in ("steps", "restarts", "targets", "samples"))
     short = [f"datasets=[{dataset}]", f"model.sha256={digest}", *SHORT[name], *few]
+    if not preset.method.startswith("defended"):  # else every group is needed
+        short += ["~methods.refresh.advpt_refreshed", "~methods.adversarial.pixels"]
     words = [word for change in short for word in ("-S", change)]
     printed = project.run("python", "-m", "stages.preset", name, "--embedded", *words)
     images = len(MINIATURES[dataset].test)
