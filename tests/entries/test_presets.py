@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from stages.datasets.catalogue import CATALOGUE
 from stages.entries.presets import PRESETS, changed_params, compared, read_preset
 from stages.models.clip import weights_digest
+from stages.preset import main
 from stages.runtime.params import Params, load_params
 from tests.datasets.miniatures import MINIATURES
 from tests.imports import ROOT
@@ -91,10 +92,11 @@ def test_three_numbers_by_hand():
         ("~methods.adversarial.fap", "no adversarial/fap"),
     ],
 )
-def test_a_change_that_the_comparison_cannot_bear_is_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        params = changed_params(ROOT / "params.yaml", [*changes("fap", False), change])
-        read_preset("fap", ROOT / PRESETS).check(params)
+def test_a_change_that_the_comparison_cannot_bear_is_refused_before_dvc_starts(change, message, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("subprocess.run", None)
+    with pytest.raises(SystemExit, match=message):
+        main(["fap", "-S", change])
 
 
 def test_a_preset_that_is_not_there(tmp_path):
