@@ -110,13 +110,15 @@ def no_images(raw: Path) -> bool:
         ValueError: If a link leads to another folder, out of the raw folder or nowhere.
     """
     if raw.is_symlink() and not raw.exists():
-        raise ValueError(f"{raw}: a link to {raw.readlink()}, which is missing; mount or make it, or remove the link")
+        raise ValueError(
+            f"{raw}: a link to {raw.readlink()}, missing or in a circle; mount or make it, or remove the link"
+        )
     files = list(files_below(raw)) if raw.is_dir() else []
     faults = []
     for path in filter(Path.is_symlink, files):
         try:
             if not path_of(raw, path.relative_to(raw).as_posix()).exists():
-                faults.append(f"{path}: cannot be read (a link to {path.readlink()}, which is missing)")
+                faults.append(f"{path}: cannot be read (a link to {path.readlink()}, missing or in a circle)")
         except ValueError as error:
             faults.append(str(error))
     if faults:

@@ -88,7 +88,7 @@ def items_in(raw: Path, split: str, folders: list[str]) -> list[Item]:
             raise ValueError(f"{path}: {folder!r} is missing from {raw / 'train'}; every class needs images to tune on")
         if not (found := entries(path)):
             raise ValueError(f"{path}: no images; each class needs at least one")
-        if nested := [entry.path for entry in found if entry.is_dir()]:
+        if nested := [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]:
             raise ValueError(f"{nested[0]}: a folder inside a class; only images are allowed there")
         items += [Item(f"{split}/{folder}/{entry.name}", folders.index(name)) for entry in found]
     if not items:

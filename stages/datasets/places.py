@@ -30,7 +30,7 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
             entries = sorted((entry for entry in found if not passed_over(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise ValueError(f"{folder}: cannot be read ({error.strerror})") from error
-    linked = [entry.path for entry in entries if entry.is_symlink() and entry.is_dir()]
+    linked = [entry.path for entry in entries if entry.is_symlink() and Path(entry).is_dir()]  # a circle is no folder
     if linked:
         among = f" (one of {len(linked)} such links in {folder})" if linked[1:] else ""
         raise ValueError(
@@ -44,9 +44,9 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files in a folder at any depth that count, those of each folder sorted, before those of its folders."""
     entries = entries_of(folder)
-    yield from (Path(entry.path) for entry in entries if not entry.is_dir())
+    yield from (Path(entry.path) for entry in entries if not entry.is_dir(follow_symlinks=False))
     for entry in entries:
-        if entry.is_dir():
+        if entry.is_dir(follow_symlinks=False):
             yield from files_below(Path(entry.path))
 
 
@@ -84,7 +84,7 @@ def place(raw: Path, *candidates: str) -> Path:
 
 def folders_in(folder: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted."""
-    return [entry.name for entry in entries_of(folder) if entry.is_dir()]
+    return [entry.name for entry in entries_of(folder) if entry.is_dir(follow_symlinks=False)]
 
 
 def images_in(folder: Path) -> list[str]:

@@ -50,6 +50,13 @@ def test_a_link_to_a_folder_is_refused_by_name_wherever_it_leads(folder, look, t
             look(folder)
 
 
+def test_a_link_in_a_circle_is_a_file_like_one_to_nowhere(folder):
+    for name in ("loop", "a/loop.jpg"):
+        (folder / name).symlink_to((folder / name).name)
+    assert [path.relative_to(folder).as_posix() for path in files_at(folder)][:3] == ["loop", "z.txt", "a/1.jpg"]
+    assert folders_in(folder) == ["a"] and images_in(folder / "a") == ["1.jpg", "loop.jpg"]
+
+
 def test_a_linked_folder_in_a_hidden_one_is_not_looked_at(folder):
     (folder / ".git" / "link").symlink_to("..")
     assert len(list(files_below(folder))) == 4
