@@ -64,7 +64,7 @@ def test_one_run_names_all_bad_files_and_what_is_passed_over(mine):
         main("mine")
     lines = str(caught.value).split("\n")
     assert all(sum(f"/cat/{name}: " in line for line in lines) == 1 for name in BAD)
-    assert any("train/dog/empty.jpg: no whole image" in line for line in lines)
+    assert any("train/dog/empty.jpg: no whole image (empty); allowed are " in line for line in lines)
     assert lines[-2:] == ["1 passed over, hidden or left behind by the system:", "  train/dog/Thumbs.db"]
     assert not (mine.parents[1] / "index/mine.parquet").exists()
 

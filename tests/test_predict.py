@@ -222,7 +222,7 @@ def test_another_model_in_the_parameters_is_said_and_changes_nothing(tmp_path, p
         (("nowhere/at/all", "photos"), "nowhere/at/all/prompts.safetensors: missing"),
         ((ADVPT, "nowhere"), "nowhere: missing; an image file or a folder"),
         ((ADVPT, "empty"), "empty: no files in this folder"),
-        ((ADVPT, "mixed"), "mixed/notes.txt: no whole image"),
+        ((ADVPT, "mixed"), "mixed/notes.txt: no image; allowed are JPEG, PNG, "),
         ((ADVPT, "half.png"), "half.png: no whole image"),
         ((ADVPT, "tiny.png"), "tiny.png: 8 x 8 pixels; each side needs at least 16"),
         ((ADVPT, "photos", "--top", "0"), "--top: 0; at least 1"),
@@ -281,7 +281,7 @@ def test_as_a_program_it_ends_with_1_and_without_a_traceback(tmp_path, prompts, 
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
     assert done.returncode == 1 and r"\u732b.png" in done.stdout and "Ankle boot" in done.stdout
-    assert done.stderr.startswith("python -m stages.predict: error: ") and "no whole image" in done.stderr
+    assert done.stderr.startswith("python -m stages.predict: error: ") and "png: no image; allowed" in done.stderr
     assert "Traceback" not in done.stderr
 
 

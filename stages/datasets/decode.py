@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 # Pillow warns without naming a file: of lost pixels, which are an error in the end, and of metadata that is not used
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -63,7 +63,9 @@ def require_regular(path: Path) -> None:
     """Raise an OSError for what would fail at once, wait for ever, as a pipe does, or fill the memory when read."""
     if not path.is_file():
         raise FileNotFoundError("missing, or no ordinary file")
-    if (size := path.stat().st_size) > LARGEST_FILE:
+    if not (size := path.stat().st_size):
+        raise OSError("empty")
+    if size > LARGEST_FILE:
         raise OSError(f"{size} bytes; at most {LARGEST_FILE} are allowed")
 
 
@@ -81,6 +83,7 @@ def decode(path: Path) -> Image.Image:
             pixels, side, aspect and kind of pixel; the message names the file, what was found and what is allowed.
     """
     assert not ImageFile.LOAD_TRUNCATED_IMAGES, "a library makes Pillow accept damaged images"
+    allowed = f"allowed are {', '.join(FORMATS)} of at most {LARGEST} pixels"
     try:
         require_regular(path)
         # mapped, so that however much a damaged header has Pillow read, no more memory is taken than the file has bytes
@@ -92,9 +95,10 @@ def decode(path: Path) -> Image.Image:
             if not (fault := fault_of(image)):
                 image.load()
                 return to_rgb(upright(image))
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: no image; {allowed}") from error
     except Exception as error:  # Pillow raises many kinds for damaged files
-        allowed = f"{', '.join(FORMATS)} of at most {LARGEST} pixels"
-        raise ValueError(f"{path}: no whole image ({error}); allowed are {allowed}") from error
+        raise ValueError(f"{path}: no whole image ({error}); {allowed}") from error
     raise ValueError(f"{path}: {fault}")
 
 

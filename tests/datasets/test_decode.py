@@ -54,9 +54,11 @@ def pixels(tmp_path, content: bytes, name="image.jpg") -> np.ndarray:
 DEEP = np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE) * 257
 
 REFUSED = {
-    "zero bytes": (b"", "no whole image .*; allowed are JPEG, PNG"),
-    "text": (b"I am a photograph.\n" * 40, "no whole image"),
-    "a web page": (b"<!DOCTYPE html><html></html>", "no whole image"),
+    "zero bytes": (b"", r"no whole image \(empty\); allowed are JPEG, PNG"),
+    "text": (b"I am a photograph.\n" * 40, "no image; allowed are JPEG, PNG, .* of at most 64000000 pixels$"),
+    "a web page": (b"<!DOCTYPE html><html></html>", "no image; allowed"),
+    "SVG": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "no image; allowed"),
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "no image; allowed"),
     "half a JPEG": (encoded(RGB, "JPEG", quality=100)[:-600], "no whole image .*truncated"),
     "a JPEG without its last byte": (encoded(BLOCKS, "JPEG")[:-1], "no whole image .*truncated"),
     "half a PNG": (encoded(RGB)[:-200], "no whole image .*truncated"),
@@ -82,9 +84,9 @@ REFUSED = {
     "one transparent 16-bit colour": (png(16, 16, 16, 2, bytes(1536), bytes(6)), "one transparent colour .*RGB;16B"),
     "15 pixels wide": (encoded(RGB[:, :15]), "15 x 16 pixels; each side needs at least 16"),
     "aspect": (encoded(np.zeros((16, 321), np.uint8)), "321 x 16 pixels; an aspect of at most 20:1"),
-    "JPEG 2000": (encoded(BLOCKS, "JPEG2000"), "no whole image"),
-    "icon": (encoded(BLOCKS, "ICO"), "no whole image"),
-    "PostScript": (encoded(BLOCKS, "EPS"), "no whole image"),
+    "JPEG 2000": (encoded(BLOCKS, "JPEG2000"), "no image; allowed"),
+    "icon": (encoded(BLOCKS, "ICO"), "no image; allowed"),
+    "PostScript": (encoded(BLOCKS, "EPS"), "no image; allowed"),
 }
 
 
