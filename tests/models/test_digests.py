@@ -18,7 +18,8 @@ from tests.imports import ROOT
 from tests.models.random_models import KINDS, random_model, save_random
 
 CPU = torch.device("cpu")
-TINY = Path("data/embedded/tiny-clip")
+EMBEDDED = Path("data/embedded")
+TINY = EMBEDDED / "tiny-clip"
 DOCS_COMMAND = re.search(
     "<!-- digest -->\n```bash\n(.*?)```", (ROOT / "docs/reproducibility.md").read_text("utf-8"), re.DOTALL
 )[1]
@@ -62,6 +63,11 @@ def test_the_command_of_the_docs_prints_the_digest_whatever_lies_beside(tmp_path
     (tmp_path / "here").symlink_to(folder)
     assert shell(DOCS_COMMAND.replace("FOLDER", str(tmp_path / "here"))) == digest
     load_clip(f"local-dir:{folder}", pretrained=None, sha256=digest, device=CPU)
+
+
+@pytest.mark.parametrize("folder", sorted(EMBEDDED.glob("*-*")), ids=lambda folder: folder.name)
+def test_the_command_of_the_docs_prints_the_digest_of_each_embedded_model(folder):
+    assert shell(DOCS_COMMAND.replace("FOLDER", str(folder))) == digest_of(folder)
 
 
 @pytest.mark.parametrize("kind", ["folder", "folder with a table elsewhere", "file"])
