@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from stages.datasets.decode import decode
-from stages.datasets.places import files_at
+from stages.datasets.places import collecting, files_at, shortened
 from stages.evaluation.predict import load_methods, predict_image
 from stages.report.terminal import as_json, as_table
 from stages.runtime.cli import errors_as_messages, visible
@@ -39,11 +39,15 @@ def predict(prompts: Path, images: list[Path], *, json: bool, top: int, seed: in
     """Classify image by image.
 
     Raises:
-        ValueError: If prompts, model or an image are missing or do not fit; what was printed before stands.
+        ValueError: If prompts or model are missing or do not fit, or, after the others were classified, some images.
     """
     if top < 1:
         raise ValueError(f"--top: {top}; at least 1 class is allowed")
-    paths = [path for place in images for path in files_at(place)]
+    paths: list[Path] = []
+    faults: list[str] = []
+    for place in images:
+        with collecting(faults):
+            paths += files_at(place)
     params = load_params()
     methods = load_methods(prompts, params, seed=seed)
     clip = methods[0].victim.clip
@@ -55,8 +59,11 @@ def predict(prompts: Path, images: list[Path], *, json: bool, top: int, seed: in
         print(visible(note), file=sys.stderr)
     formatted = as_json if json else as_table
     for path in paths:
-        image = decode(path)
-        print(formatted(path, image.size, clip.image_size, predict_image(image, methods, top=top)))
+        with collecting(faults):
+            image = decode(path)
+            print(formatted(path, image.size, clip.image_size, predict_image(image, methods, top=top)))
+    if faults:
+        raise ValueError(f"{len(faults)} files or folders cannot be classified:\n{shortened(faults)}")
 
 
 if __name__ == "__main__":

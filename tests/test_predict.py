@@ -241,6 +241,23 @@ def test_whatever_does_not_fit_is_one_message(tmp_path, prompts, photos, argumen
     assert message in failure(*places, capsys=capsys)
 
 
+def test_all_bad_files_are_named_at_the_end_and_the_others_classified(tmp_path, prompts, photos, capsys):
+    (photos / "notes.txt").write_text("I am no photograph.")
+    (photos / "deeper/empty.png").touch()
+    (photos / "loop").symlink_to("loop")
+    told = failure(tmp_path / ADVPT, photos, tmp_path / "nowhere", photos / "b.png", "--json", capsys=capsys)
+    classified = [json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()]
+    assert classified == [str(photos / name) for name in ("b.png", "deeper/a.bmp", "b.png")]
+    assert "4 files or folders cannot be classified:" in told
+    for fault in (
+        "nowhere: missing; an image file or a folder",
+        "loop: no whole image (missing, or no ordinary file)",
+        "notes.txt: no image; allowed are",
+        "empty.png: no whole image (empty)",
+    ):
+        assert fault in told
+
+
 def test_a_damaged_file_of_prompts_is_refused(tmp_path, prompts, photos, capsys):
     path = tmp_path / ADVPT / "prompts.safetensors"
     content = bytearray(path.read_bytes())

@@ -3,6 +3,7 @@
 import numpy as np
 
 from stages.datasets.index import Index
+from stages.datasets.places import collecting, shortened
 
 FEWEST_FOR_DLR = 4  # classes: the targeted DLR divides by a difference between the third and fourth largest logit
 
@@ -22,16 +23,20 @@ def check_index(index: Index, *, classes: int, overlap_limit: float, strict: boo
 
     Raises:
         ValueError: If a label is out of range, a class has no training image although others have, too many test
-            images are training images too, or (strict) an image lies under two classes; the message names an example.
+            images are training images too, or (strict) an image lies under two classes; the message names the images.
     """
     train = np.asarray(index.splits) == "train"
     require_labels(index, train, classes)
     _, first, content = np.unique(np.asarray(index.digests), return_index=True, return_inverse=True)
-    return [
-        *overlap(index, train, content, limit=overlap_limit),
-        *two_classes(index, first[content], strict=strict),
-        *few_classes(classes),
-    ]
+    notes = few_classes(classes)
+    faults: list[str] = []
+    with collecting(faults):
+        notes = two_classes(index, first[content], strict=strict) + notes
+    with collecting(faults):
+        notes = overlap(index, train, content, limit=overlap_limit) + notes
+    if faults:
+        raise ValueError("\n".join(faults))
+    return notes
 
 
 def require_labels(index: Index, train: np.ndarray, classes: int) -> None:
@@ -54,10 +59,10 @@ def overlap(index: Index, train: np.ndarray, content: np.ndarray, *, limit: floa
         return []
     count = f"{shared.size} of {np.sum(~train)} test images are training images too"
     if shared.size > limit * np.sum(~train):
-        twin = np.flatnonzero(train & (content == content[shared[0]]))[0]
+        twins = {content[place]: index.ids[place] for place in np.flatnonzero(train)[::-1]}  # the first of each
+        pairs = [f"{index.ids[place]} = {twins[content[place]]}" for place in shared]
         raise ValueError(
-            f"{count}, such as {index.ids[shared[0]]} (= {index.ids[twin]}); "
-            f"fetch.overlap_limit allows a share of {limit:g}: remove them from one split"
+            f"{count}; fetch.overlap_limit allows a share of {limit:g}: remove them from one split\n{shortened(pairs)}"
         )
     return [count]
 
@@ -67,13 +72,11 @@ def two_classes(index: Index, twins: np.ndarray, *, strict: bool) -> list[str]:
     clashes = np.flatnonzero(index.labels != index.labels[twins])
     if not clashes.size:
         return []
-    count, clash = np.unique(twins[clashes]).size, clashes[0]
+    count = f"images that lie under more than one class: {np.unique(twins[clashes]).size}"
     if strict:
-        raise ValueError(
-            f"{index.ids[twins[clash]]} and {index.ids[clash]} are the same image under two classes; one class is "
-            f"allowed: remove one of them ({count} such images in all)"
-        )
-    return [f"images that lie under more than one class: {count}"]
+        pairs = [f"{index.ids[place]} = {index.ids[twins[place]]}" for place in clashes]
+        raise ValueError(f"{count}; one class is allowed: remove one of each pair\n{shortened(pairs)}")
+    return [count]
 
 
 def few_classes(classes: int) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from stages.datasets.decode import path_of, read_content
 from stages.datasets.listing import Item, Listing, Source
-from stages.datasets.places import by_composed, composed, entries_of
+from stages.datasets.places import by_composed, collecting, composed, entries_of, shortened
 
 TEMPLATE = "a photo of a {}."
 LAYOUT = "train/<class>/* and test/<class>/*, or one of them alone"
@@ -46,15 +46,19 @@ def list_folder(raw: Path, *, held_out: float) -> Listing:
     """List the images; labels follow the sorted names (NFC) of the folders in train, without train of those in test.
 
     Raises:
-        ValueError: If a folder is missing, empty or not expected, or no share can be held out.
+        ValueError: If files or folders are missing, empty or not expected, all of which are named, or no share can be
+            held out.
     """
     found = [entry.name for entry in entries(raw)]
-    if unknown := [name for name in found if name not in ALLOWED]:
-        raise ValueError(f"{raw / unknown[0]}: not expected; allowed are {', '.join(ALLOWED)}")
+    faults = [f"{raw / name}: not expected; allowed are {', '.join(ALLOWED)}" for name in found if name not in ALLOWED]
     splits = [name for name in ("train", "test") if name in found] or ["train"]
-    folders = list(classes_in(raw / splits[0]))
-    names = display_names(raw / splits[0], folders)
-    items = {split: items_in(raw, split, folders) for split in splits}
+    with collecting(faults):
+        folders = list(classes_in(raw / splits[0]))
+        items = {split: items_in(raw, split, folders, faults) for split in splits}
+        names = display_names(raw / splits[0], folders)
+    if faults:
+        remedy = f"allowed are {LAYOUT}; mend or remove them, then run `dvc repro`"
+        raise ValueError(f"{raw}: {len(faults)} files or folders do not fit; {remedy}\n{shortened(faults)}")
     if "test" in splits:
         told = f"the user's folder{'s' * (len(splits) - 1)} {' and '.join(splits)}"
         return Listing(names, items.get("train", []), items["test"], splits=told)
@@ -79,20 +83,22 @@ def classes_in(split: Path) -> dict[str, str]:
     return by_composed((entry.name for entry in entries(split)), split)
 
 
-def items_in(raw: Path, split: str, folders: list[str]) -> list[Item]:
-    """List the images of one split; refuse a class that is unknown or empty, and a folder inside a class."""
+def items_in(raw: Path, split: str, folders: list[str], faults: list[str]) -> list[Item]:
+    """List the images of one split; add each class that is unknown or empty, and each folder inside one, to faults."""
     items = []
-    for name, folder in classes_in(raw / split).items():
+    if not (classes := classes_in(raw / split)):
+        faults.append(f"{raw / split}: no class folders; allowed are {LAYOUT}")
+    for name, folder in classes.items():
         path = raw / split / folder
         if name not in folders:
-            raise ValueError(f"{path}: {folder!r} is missing from {raw / 'train'}; every class needs images to tune on")
-        if not (found := entries(path)):
-            raise ValueError(f"{path}: no images; each class needs at least one")
-        if nested := [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]:
-            raise ValueError(f"{nested[0]}: a folder inside a class; only images are allowed there")
-        items += [Item(f"{split}/{folder}/{entry.name}", folders.index(name)) for entry in found]
-    if not items:
-        raise ValueError(f"{raw / split}: no class folders; allowed are {LAYOUT}")
+            faults.append(f"{path}: {folder!r} is missing from {raw / 'train'}; every class needs images to tune on")
+            continue
+        with collecting(faults):
+            if not (found := entries(path)):
+                raise ValueError(f"{path}: no images; each class needs at least one")
+            nested = [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
+            faults += [f"{place}: a folder inside a class; only images are allowed there" for place in nested]
+            items += [Item(f"{split}/{folder}/{entry.name}", folders.index(name)) for entry in found]
     return items
 
 
@@ -109,14 +115,18 @@ def hold_out(raw: Path, items: list[Item], share: float) -> tuple[list[Item], li
             f"fetch.held_out: {share!r}; more than 0 and less than 1 is allowed, or a folder {raw / 'test'}"
         )
     held: set[Item] = set()
+    few = []
     for _, of_class in groupby(items, key=lambda item: item.label):
         digests = {item: digest_of(raw, item.id) for item in of_class}
         contents = sorted(set(digests.values()))
         if len(contents) < 2:
-            folder = (raw / next(iter(digests)).id).parent
-            raise ValueError(f"{folder}: 1 image; holding out a share needs at least 2 different ones in each class")
+            few.append(str((raw / next(iter(digests)).id).parent))
         count = min(max(1, round(share * len(contents))), len(contents) - 1)
         held |= {item for item, digest in digests.items() if digest < contents[count]}
+    if few:
+        raise ValueError(
+            f"{raw}: holding out a share needs at least 2 different images in each class; 1 is in\n{shortened(few)}"
+        )
     return [item for item in items if item not in held], [item for item in items if item in held]
 
 
@@ -131,10 +141,10 @@ def digest_of(raw: Path, id: str) -> bytes:
 def display_names(split: Path, folders: list[str]) -> list[str]:
     """Name the classes whose folders (NFC) lie in a split, by `classes.json` where it does."""
     _, names = read_naming(split.parent)
-    if unknown := [folder for folder in names if folder not in folders]:
-        there = ", ".join(folders)
+    if unknown := [repr(folder) for folder in names if folder not in folders]:
         raise ValueError(
-            f"{split.parent / 'classes.json'}: no folder {unknown[0]!r} in {split.name}; there are: {there}"
+            f"{split.parent / 'classes.json'}: no folder {', '.join(unknown)} in {split.name}; there are: "
+            f"{', '.join(folders)}"
         )
     return [names.get(folder, folder) for folder in folders]
 

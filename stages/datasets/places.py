@@ -6,6 +6,7 @@ Names are compared in one Unicode form (NFC): a letter and its accent may be one
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LEFTOVERS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")  # of Windows and macOS; in lower case
@@ -94,6 +95,15 @@ def images_in(folder: Path) -> list[str]:
     if not (names := [entry.name for entry in entries_of(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES)]):
         raise ValueError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return names
+
+
+@contextmanager
+def collecting(faults: list[str]) -> Iterator[None]:
+    """Add the message of a ValueError inside the block to the faults, so that one run names all of them."""
+    try:
+        yield
+    except ValueError as error:
+        faults.append(str(error))
 
 
 def shortened(lines: list[str]) -> str:

@@ -33,11 +33,11 @@ def test_nothing_is_said_of_what_is_fine(rows):
     [
         (
             [*CLEAN, AGAIN],
-            r"1 of 5 test images are training images too, such as test/again \(= train/2\); .*allows a share of 0:",
+            r"1 of 5 test images are training images too; .*allows a share of 0: .*\n  test/again = train/2$",
         ),
         (
             [*CLEAN, ("train/other", "train", 3, "train1")],
-            r"train/1 and train/other are the same image under two classes; .*1 such images in all",
+            r"images that lie under more than one class: 1; one class is allowed: .*\n  train/other = train/1$",
         ),
         ([*CLEAN, ("test/x", "test", 4, "x")], "test/x: label 4; allowed are 0 to 3"),
         ([*CLEAN, ("test/x", "test", -1, "x")], "test/x: label -1; allowed are 0 to 3"),
@@ -45,9 +45,23 @@ def test_nothing_is_said_of_what_is_fine(rows):
     ],
     ids=["overlap", "two classes", "too large", "negative", "missing from train"],
 )
-def test_an_error_names_an_example_and_what_is_allowed(rows, message):
+def test_an_error_names_the_images_and_what_is_allowed(rows, message):
     with pytest.raises(ValueError, match=message):
         check(rows)
+
+
+def test_one_error_names_all_doubles_in_whatever_way_they_are_wrong():
+    others = [("train/x", "train", 0, "train3"), ("train/y", "train", 3, "test1"), ("test/z", "test", 2, "train2")]
+    with pytest.raises(ValueError, match="training images too; ") as caught:
+        check([*CLEAN, *others])
+    pairs = [line.strip() for line in str(caught.value).split("\n") if line.startswith("  ")]
+    assert sorted(pairs) == ["test/1 = train/y", "test/z = train/2", "train/x = train/3", "train/y = test/1"]
+
+
+def test_a_long_list_of_doubles_is_cut():
+    others = [(f"train/{index}/again", "train", 3, f"train{index % 3}") for index in range(25)]
+    with pytest.raises(ValueError, match=r"more than one class: 3; (.|\n)*  train/19/again = train/1\n  and 5 more$"):
+        check([*CLEAN, *others])
 
 
 def test_the_share_of_the_test_images_counts_and_the_limit_itself_is_allowed():
