@@ -83,7 +83,7 @@ def require_listening(address: str) -> None:
 def folder_of_sessions() -> Path:
     """Return the folder for files of a cluster that starts here: in the user's temporary folder, if sockets fit there.
 
-    The temporary folder of a batch job often has too long a name.
+    The temporary folder of a batch job often has too long a name. RAY_TMPDIR, where it is set, is taken and no other.
 
     Raises:
         ValueError: If no folder will do.
@@ -92,15 +92,17 @@ def folder_of_sessions() -> Path:
         default = [tempfile.gettempdir()]
     except FileNotFoundError:  # nowhere can a file be made
         default = []
-    wanted = [os.environ[name] for name in ("RAY_TMPDIR",) if os.environ.get(name)]
-    for parent in map(Path, (*wanted, *default, "/tmp", "/var/tmp", "/dev/shm")):
+    wanted = os.environ.get("RAY_TMPDIR")
+    for parent in map(Path, [wanted] if wanted else [*default, "/tmp", "/var/tmp", "/dev/shm"]):
         folder = parent.absolute() / "ray"
         fits = len(os.fsencode(folder / SOCKET)) <= LONGEST_SOCKET
         if fits and os.access(folder if folder.exists() else parent, os.W_OK | os.X_OK):
             return folder
+    place = f" at RAY_TMPDIR = {wanted}" if wanted else ""
+    longest = LONGEST_SOCKET - len("/ray/") - len(SOCKET)
     raise ValueError(
-        "runtime.engine: Ray finds no folder for its files; set RAY_TMPDIR to one that can be written to, whose path "
-        f"has at most {LONGEST_SOCKET - len('/ray/') - len(SOCKET)} bytes"
+        f"runtime.engine: Ray finds no folder for its files{place}; set RAY_TMPDIR to one that is there and can be "
+        f"written to, whose path has at most {longest} bytes"
     )
 
 

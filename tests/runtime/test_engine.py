@@ -170,13 +170,22 @@ def test_sessions_go_where_their_sockets_fit_and_files_can_be_made(monkeypatch, 
         assert ray_cluster.folder_of_sessions() == Path("/tmp/ray")
         monkeypatch.setattr(tempfile, "tempdir", short)
         assert ray_cluster.folder_of_sessions() == Path(short) / "ray"
-        monkeypatch.setenv("RAY_TMPDIR", "/proc/nowhere")
+        monkeypatch.setattr(tempfile, "tempdir", "/")
+        monkeypatch.setenv("RAY_TMPDIR", short)
         assert ray_cluster.folder_of_sessions() == Path(short) / "ray"
         assert len(str(Path(short) / "ray" / ray_cluster.SOCKET)) < ray_cluster.LONGEST_SOCKET
         monkeypatch.setattr(ray_cluster.os, "access", lambda *_: False)
         with pytest.raises(
-            ValueError, match=r"set RAY_TMPDIR to one that can be written to, whose path has at most \d\d"
+            ValueError, match=r"set RAY_TMPDIR to one that is there and can be written to, whose path has at most \d\d "
         ):
             ray_cluster.folder_of_sessions()
     finally:
         Path(short).rmdir()
+
+
+@pytest.mark.parametrize("folder", ["/nonexistent", "/proc/nowhere", f"/tmp/{'long' * 30}", "README.md"])
+def test_a_folder_for_sessions_that_will_not_do_is_refused_by_name(monkeypatch, folder):
+    ray_cluster = pytest.importorskip("stages.runtime.ray_cluster")
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    with pytest.raises(ValueError, match=f"no folder for its files at RAY_TMPDIR = {folder}; set RAY_TMPDIR to one"):
+        ray_cluster.folder_of_sessions()
