@@ -891,6 +891,8 @@ def describe(fault: ErrorDetails) -> str:
     allowed = fault["msg"].removeprefix("Value error, ")
     if fault["input"] is None:
         allowed = EMPTY.get(fault["type"], allowed)
+    if fault["type"] == "too_short":
+        allowed = f"too few; write at least {fault['ctx']['min_length']} there, as the committed params.yaml does"
     return f"{key or 'top level'}: {allowed}{got}"
 
 
