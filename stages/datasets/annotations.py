@@ -27,14 +27,14 @@ def naming(path: Path) -> Iterator[None]:
 def read_lines(path: Path, parse: Callable[[str], T]) -> list[T]:
     """Parse each line, stripped and in NFC, that is not empty."""
     with naming(path):
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
         return [parse(composed(line.strip())) for line in lines if line.strip()]
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     with naming(path):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def read_mat(path: Path, name: str) -> np.ndarray:

@@ -155,8 +155,8 @@ def read_naming(raw: Path) -> tuple[str, dict[str, str]]:
     if not path.exists():
         return TEMPLATE, {}
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no readable JSON: {error}") from error
     if not isinstance(found, dict) or set(found) - {"template", "names"}:
         raise ValueError(f'{path}: {found!r:.80}; an object with the keys "template" and "names" is allowed')

@@ -78,6 +78,7 @@ def test_test_images_alone_are_listed_by_their_own_classes_named_by_classes_json
     ("naming", "message"),
     [
         ("{", "no readable JSON"),
+        ("[" * 100_000, "no readable JSON"),
         ([], "an object with the keys"),
         ({"name": {}}, '"template" and "names"'),
         ({"template": "a bird."}, r"template 'a bird\.'; text with exactly one {}"),
@@ -94,6 +95,11 @@ def test_a_wrong_classes_json_is_named(raw, naming, message):
     build(raw, naming=naming)
     with pytest.raises(ValueError, match=rf"classes\.json: .*{message}"):
         folder_source(raw, held_out=0.2).list_images(raw)
+
+
+def test_a_byte_order_mark_before_classes_json_is_passed_over(raw):
+    build(raw, naming="\ufeff" + json.dumps({"names": {"jay": "Häher"}}))
+    assert listed(raw).class_names == ["Häher", "wren"]
 
 
 def hidden_only(raw):
