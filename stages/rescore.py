@@ -2,27 +2,16 @@
 
     python -m stages.rescore entries/fashion-tiny-clip-advpt
 
-Its numbers must be those that the entry states. A tool, no stage.
+The same check as `python -m stages.verify`, with its exit statuses. A tool, no stage.
 """
 
-from pathlib import Path
-
-from stages.entries.rescore import rescore
-from stages.report.wording import percent
-from stages.runtime.cli import command
-from stages.runtime.params import load_params
+from stages.entries import checking
 
 
-def main(entry: str) -> str:
+def main(arguments: list[str] | None = None) -> None:
     """Print the numbers of an entry, which its images give again."""
-    record = rescore(Path(entry), runtime=load_params().runtime)
-    for result in record["results"]:
-        shares = {name: result[name] for name in ("clean", "oblivious", "adaptive") if result[name]}
-        print(
-            f"eps {result['eps']:g}:", ", ".join(f"{name} {percent(one['accuracy'])}" for name, one in shares.items())
-        )
-    return f"the stored images give the stated numbers, n = {record['data']['n']}"
+    checking.main("rescore", __doc__.split("\n\n")[0], arguments)
 
 
 if __name__ == "__main__":
-    command(main)
+    main()

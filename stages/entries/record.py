@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
 
+from stages.crafting.suite import VERSION
 from stages.report.statistics import DIGITS, wilson
+from stages.storage.memory import is_out_of_memory
 from stages.storage.parquet import checksum_of, read_table, write_table
 
 ENTRY, OUTCOMES, PROMPTS = "entry.json", "outcomes.parquet", "prompts.safetensors"
@@ -26,21 +32,67 @@ COLUMNS = (
     pa.field("eps", pa.float64()),
     pa.field("fell_to", pa.string()),
 )
+REMEDY = "pack the entry again, or ask its author"
 Record = dict[str, Any]
 
 
+class UncheckedError(ValueError):
+    """Say that something is missing here without which an entry can neither be confirmed nor refused."""
+
+
+@contextmanager
+def needed_here() -> Iterator[None]:
+    """Turn an error about what is no part of an entry, such as its model, into `UncheckedError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise UncheckedError(f"cannot be checked here: {error}") from error
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while an entry is read inside into a ValueError, without advice about the pipeline.
+
+    Raises:
+        ValueError: If the entry is bad.
+        UncheckedError: If it cannot be checked here.
+    """
+    try:
+        yield
+    except UncheckedError:
+        raise
+    except ValueError as error:
+        raise ValueError(re.sub("; [^;]*`dvc repro`.*", f"; {REMEDY}", str(error))) from error
+    except Exception as error:  # the files of a stranger can be wrong in more ways than anyone foresees
+        if is_out_of_memory(error):
+            raise UncheckedError(f"cannot be checked here: out of memory ({error})") from error
+        raise ValueError(f"{path}: could not be read: {error!r}; {REMEDY}") from error
+
+
 @cache
-def validator() -> Draft202012Validator:
-    """Return what checks a record against the schema."""
-    return Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+def validator() -> Any:
+    """Return what checks a record against the schema, in which 3.0 is no integer."""
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return extend(Draft202012Validator, type_checker=types)(schema, format_checker=FormatChecker(["date"]))
 
 
 def read_entry(folder: Path) -> Record:
     """Read the record of an entry and compare the digests of all of its files.
 
     Raises:
-        ValueError: If the record is missing, is no JSON, does not fit the schema, or a file is missing, is one too many
-            or has another digest.
+        ValueError: If a file is missing, is one too many or has another digest; or see `read_record`.
+    """
+    record = read_record(folder)
+    check_files(folder, record["files"])
+    return record
+
+
+def read_record(folder: Path) -> Record:
+    """Read the record of an entry.
+
+    Raises:
+        ValueError: If it is missing, is no JSON, does not fit the schema, or names a suite that does not exist yet.
     """
     path = folder / ENTRY
     if not path.is_file() or path.is_symlink():
@@ -48,18 +100,34 @@ def read_entry(folder: Path) -> Record:
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path}: {path.stat().st_size} bytes; at most {LARGEST} are allowed")
     try:
-        record = json.loads(path.read_bytes(), parse_constant=refuse_constant)
+        record = json.loads(path.read_bytes(), parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
+        json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair, which no file can hold
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: no valid JSON ({error}); pack the entry again") from error
+        raise ValueError(f"{path}: no valid JSON ({error}); {REMEDY}") from error
     if (fault := best_match(validator().iter_errors(record))) is not None:
         raise ValueError(f"{path}: {fault.json_path}: {fault.message[:300]}; see {SCHEMA.name}")
-    check_files(folder, record["files"])
+    if record["suite"] > VERSION:
+        raise ValueError(f"{path}: suite {record['suite']}; the newest one here is {VERSION}: update the project")
     return record
 
 
 def refuse_constant(name: str) -> None:
     """Refuse what Python reads but JSON does not have: NaN and infinities."""
     raise ValueError(f"{name} is no number")
+
+
+def refuse_duplicates(pairs: list[tuple[str, Any]]) -> Record:
+    """Refuse a key that stands twice in one object, of which Python would keep the last one."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return record
+
+
+def parts_of_name(model: Record) -> list[str]:
+    """Return a model's name, its tag or file of weights, and the file of its image tower, without folders."""
+    parts = model["name"].removeprefix("local-dir:"), model["pretrained"], model.get("visual_weights")
+    return [part.rstrip("/").rpartition("/")[2] for part in parts if part]
 
 
 def check_files(folder: Path, stated: dict[str, str]) -> None:

@@ -1,49 +1,72 @@
 """Classify the stored images of an entry again, through the method that is packed with them; nothing is attacked."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from stages.entries.drawn import digest_of, draw
+from stages.datasets import embedded
+from stages.entries.drawn import digest_of, draw, facts_of
+from stages.entries.prompts import check_arrays, check_block, check_prompts, check_threats
 from stages.entries.record import (
     CLEAN,
     ENTRY,
     PROMPTS,
     WITHSTOOD,
     Record,
+    UncheckedError,
     accuracies_of,
+    needed_here,
     read_entry,
     read_outcomes,
 )
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import load_model, victim_of
-from stages.evaluation.study import predictions_table
+from stages.evaluation.study import predictions_table, study_labels
 from stages.models.clip import Clip
 from stages.models.device import choose_device
-from stages.runtime.params import Runtime
-from stages.storage.images import Images, read_all_images
-from stages.storage.prompts import OPTIONAL, PromptFile, load_prompts
-from stages.storage.provenance import require
+from stages.runtime.params import Model, Runtime
+from stages.storage.images import Images, read_images, rows_of, shard_paths
+from stages.storage.parquet import read_footer
+from stages.storage.prompts import load_prompts
 
 
-def rescore(folder: Path, *, runtime: Runtime) -> Record:
+def rescore(folder: Path, *, runtime: Runtime, fetch: bool = False) -> Record:
     """Check an entry and return its record, whose numbers its own images and prompts give.
+
+    Args:
+        folder: The entry.
+        runtime: How to run.
+        fetch: Whether a model that is not here may be downloaded.
 
     Raises:
         ValueError: If anything does not hold; the message says what.
+        UncheckedError: If its model or the clean images are not here.
     """
-    record = read_entry(folder)
-    outcomes = read_outcomes(folder, record)
+    record, path = read_entry(folder), folder / PROMPTS
+    for result in record["results"]:
+        check_threats(folder / ENTRY, result)
+    outcomes, prompts = read_outcomes(folder, record), load_prompts(path)
     data, method = record["data"], record["method"]
-    clean = draw(data["dataset"], data["study"], data["n"], seed=data["seed"])
+    check_block(Model, {**record["model"], "precision": "fp32"}, f"{folder / ENTRY}: model")
+    with needed_here():
+        names, sha256 = facts_of(data["dataset"])
+        class_names = [names[label] for label in study_labels(data["study"], len(names))]
+    if data["sha256"] != sha256:
+        refuse_data(
+            data["dataset"], f"{folder}: data.sha256 is {data['sha256']}; that of the data set here is {sha256}"
+        )
+    check_prompts(path, prompts, record, class_names)
+    with needed_here():
+        device = choose_device(runtime.device)
+        clip = model_of(record["model"], path, device, fetch=fetch)
+        clean = draw(data["dataset"], data["study"], data["n"], seed=data["seed"], fit=clip.fit)
+    check_arrays(path, prompts, clip)
     check_drawn(folder, record, outcomes, clean)
-    attacked = {eps: read_fallen(folder, eps, rows, clean) for eps, rows in outcomes.groupby("eps")}
-    prompts = load_prompts(folder / PROMPTS)
-    check_prompts(folder / PROMPTS, prompts, record)
-    device = choose_device(runtime.device)
-    clip = load_model(record["model"], folder / PROMPTS, device)
-    check_shapes(folder / PROMPTS, prompts, clip, clean)
+    attacked = read_attacked(folder, record, outcomes, clean)
     together = join([clean, *attacked.values()])
     victim = victim_of(prompts, clip, seed=method["tuning_seed"])
     bank = embed_through(victim, together, seed=data["seed"], device=device, runtime=runtime)
@@ -58,8 +81,41 @@ def rescore(folder: Path, *, runtime: Runtime) -> Record:
     return record
 
 
+def model_of(model: Record, path: Path, device: torch.device, *, fetch: bool) -> Clip:
+    """Load the model of an entry; unless `fetch` is set, only what is on this disk.
+
+    Raises:
+        ValueError: If it is not here or has another digest.
+    """
+    tower = model.get("visual_weights")
+    if tower is not None and not Path(tower).is_file():
+        raise ValueError(f"{path}: made with the image tower {tower}, which is not here")
+    hub: Any = importlib.import_module("huggingface_hub.constants")  # read at every request
+    before = hub.HF_HUB_OFFLINE
+    try:
+        hub.HF_HUB_OFFLINE = before or not fetch
+        return load_model(model, path, device)
+    except ValueError as error:
+        if fetch or model["name"].startswith("local-dir:"):
+            raise
+        raise ValueError(f"{error} Nothing was downloaded; `--fetch` allows it") from error
+    finally:
+        hub.HF_HUB_OFFLINE = before
+
+
+def refuse_data(dataset: str, message: str) -> None:
+    """Refuse other data than here: an embedded data set never changes, the pipeline's may be another one than meant."""
+    raise ValueError(message) if dataset in embedded.SHA256 else UncheckedError(f"cannot be checked here: {message}")
+
+
 def check_drawn(folder: Path, record: Record, outcomes: pd.DataFrame, clean: Images) -> None:
     """Refuse images that are not the class-balanced draw of the seed, and labels that are not the data set's."""
+    if digest_of(clean) != record["data"]["images_sha256"]:
+        refuse_data(
+            record["data"]["dataset"],
+            f"{folder}: made with other clean images than those here, whose sha256 is {digest_of(clean)}: another size "
+            "of image, another draw, or another version of the data set",
+        )
     labels = dict(zip(clean.ids, clean.labels.tolist(), strict=True))
     for eps, rows in outcomes.groupby("eps"):
         others = set(rows["id"]) - set(labels)
@@ -74,11 +130,17 @@ def check_drawn(folder: Path, record: Record, outcomes: pd.DataFrame, clean: Ima
                     f"{folder}: image {line.id!r} has label {line.label}, in {record['data']['dataset']} it has "
                     f"{labels[line.id]}"
                 )
-    if digest_of(clean) != record["data"]["images_sha256"]:
-        raise ValueError(
-            f"{folder}: made with other clean images than those here, whose sha256 is {digest_of(clean)}: another size "
-            "of image, or another version of the data set"
-        )
+
+
+def read_attacked(folder: Path, record: Record, outcomes: pd.DataFrame, clean: Images) -> dict[float, Images]:
+    """Read the attacked images of each eps; refuse those of an eps that has no results."""
+    attacked = {eps: read_fallen(folder, eps, rows, clean) for eps, rows in outcomes.groupby("eps")}
+    used = {f"images/eps{eps:g}" for eps, images in attacked.items() if len(images)}
+    for name in record["files"]:
+        place = name.rpartition("/")[0]
+        if place and place not in used:
+            raise ValueError(f"{folder / place}: nothing fell at such an eps; remove it")
+    return attacked
 
 
 def read_fallen(folder: Path, eps: float, rows: pd.DataFrame, clean: Images) -> Images:
@@ -91,7 +153,7 @@ def read_fallen(folder: Path, eps: float, rows: pd.DataFrame, clean: Images) -> 
         clean: The clean images, by ascending id.
     """
     place = folder / "images" / f"eps{eps:g}"
-    images = read_all_images(place) if place.exists() else clean.take(slice(0))
+    images = join([clean.take(slice(0)), *(read_shards(place, clean) if place.exists() else ())])
     stated = set(rows.loc[~rows["fell_to"].isin((WITHSTOOD, CLEAN)), "id"])
     if len(set(images.ids)) < len(images):
         raise ValueError(f"{place}: an image is there twice")
@@ -106,9 +168,7 @@ def read_fallen(folder: Path, eps: float, rows: pd.DataFrame, clean: Images) -> 
             f"{place}: image {images.ids[wrong]!r} has label {images.labels[wrong]}, in the data set it has "
             f"{originals.labels[wrong]}"
         )
-    if images.pixels.shape != originals.pixels.shape:
-        raise ValueError(f"{place}: images of {images.pixels.shape[1:]}, the clean ones are {clean.pixels.shape[1:]}")
-    distance = np.abs(images.pixels.astype(int) - originals.pixels).reshape(len(images), -1).max(1, initial=0)
+    distance = np.abs(images.pixels.astype(int) - originals.pixels).max(axis=(1, 2, 3), initial=0)
     if (distance > eps).any():
         wrong = int(distance.argmax())
         raise ValueError(
@@ -118,33 +178,17 @@ def read_fallen(folder: Path, eps: float, rows: pd.DataFrame, clean: Images) -> 
     return images
 
 
-def check_prompts(path: Path, prompts: PromptFile, record: Record) -> None:
-    """Refuse prompts of another method, model or data set than the record's, and numbers that are none."""
-    made_by, method, data = prompts.provenance, record["method"], record["data"]
-    require(made_by, path, model=record["model"], dataset=data["dataset"], dataset_sha256=data["sha256"])
-    require(made_by, path, study=data["study"], method=method["name"])
-    require(made_by.get("tuned", made_by), path, block=method["block"])
-    arrays = {"text_features": prompts.text_features, **{name: getattr(prompts, name) for name in OPTIONAL}}
-    for name, array in arrays.items():
-        if array is not None and not np.isfinite(array).all():
-            raise ValueError(f"{path}: {name} holds NaN or inf")
-    if not np.isfinite(prompts.logit_scale):
-        raise ValueError(f"{path}: logit_scale is {prompts.logit_scale}")
-
-
-def check_shapes(path: Path, prompts: PromptFile, clip: Clip, clean: Images) -> None:
-    """Refuse prompts that do not fit the model or have no such classes or tuning seed."""
-    count, classes, *_ = shape = prompts.text_features.shape
-    if len(shape) != 3 or classes != len(prompts.class_names) or classes <= clean.labels.max():
-        raise ValueError(f"{path}: text_features {shape} do not fit {len(prompts.class_names)} class names")
-    size = clip.image_size
-    if clean.pixels.shape[1:] != (size, size, 3):
-        raise ValueError(f"{path}: its model takes images of {size} px, the clean ones are {clean.pixels.shape[1:]}")
-    fitting = {"logit_bias": (count, classes), "pixels": (count, 3, size, size)}
-    for name, expected in fitting.items():
-        array = getattr(prompts, name)
-        if array is not None and array.shape != expected:
-            raise ValueError(f"{path}: {name} {array.shape}; {expected} is needed")
+def read_shards(place: Path, clean: Images) -> list[Images]:
+    """Read the shards of a folder; refuse images of another shape than the clean ones, and a shard without any."""
+    shape = list(clean.pixels.shape[1:])
+    for path in shard_paths(place):
+        if (found := read_footer(path)[1]) != {"shape": shape}:
+            raise ValueError(
+                f"{path}: made with {found!s:.100}; images of shape {shape}, as the clean ones, are needed"
+            )
+        if not rows_of(path):
+            raise ValueError(f"{path}: an empty shard; remove it")
+    return list(read_images(place))
 
 
 def check_outcomes(
@@ -168,10 +212,7 @@ def check_outcomes(
 
 def check_accuracies(folder: Path, result: Record, rows: pd.DataFrame) -> None:
     """Refuse accuracies that the outcomes of their eps do not give."""
-    strongest = result["strongest_oblivious"]
-    if strongest is not None and result["threats"].get(strongest, {}).get("knowledge") != "oblivious":
-        raise ValueError(f"{folder / ENTRY}: eps {result['eps']:g}: {strongest!r} is no oblivious threat of this eps")
-    for column, found in accuracies_of(rows["fell_to"], strongest).items():
+    for column, found in accuracies_of(rows["fell_to"], result["strongest_oblivious"]).items():
         stated = result[column]
         if stated != found:
             better = stated and found and stated["accuracy"] > found["accuracy"]

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from stages.entries.record import ENTRIES, ENTRY, OUTCOMES, read_outcomes, write_outcomes
+from stages.entries.record import ENTRIES, ENTRY, OUTCOMES, PROMPTS, read_outcomes, write_outcomes
 from stages.storage.images import Images, read_all_images, write_images
 from stages.storage.parquet import checksum_of
+from stages.storage.prompts import PromptFile, load_prompts, save_prompts
 from tests.imports import ROOT
 
 EPS = 4
@@ -19,9 +21,9 @@ EPS = 4
 class Copy:
     """A copy of the entry of one method of the default."""
 
-    def __init__(self, folder: Path, method: str = "advpt") -> None:
+    def __init__(self, folder: Path, method: str = "advpt", *, model: str = "tiny-clip") -> None:
         self.folder = folder
-        shutil.copytree(ROOT / ENTRIES / f"fashion-tiny-clip-{method}", folder)
+        shutil.copytree(ROOT / ENTRIES / f"fashion-{model}-{method}", folder)
         self.record = json.loads((folder / ENTRY).read_text())
         self.outcomes = read_outcomes(folder, self.record)
         self.images_folder = folder / f"images/eps{EPS}"
@@ -49,6 +51,17 @@ class Copy:
         """The outcomes of the images that fell to an attack at EPS."""
         rows = self.outcomes[self.outcomes["eps"] == EPS]
         return rows[~rows["fell_to"].isin(["", "clean"])]
+
+    @property
+    def prompts(self) -> PromptFile:
+        """The prompts."""
+        return load_prompts(self.folder / PROMPTS)
+
+    def remake(self, *, provenance: dict | None = None, **changes: object) -> None:
+        """Store the prompts with some attributes changed, and with some keys of their provenance."""
+        prompts = self.prompts
+        provenance = {**prompts.provenance, **(provenance or {})}
+        save_prompts(self.folder / PROMPTS, replace(prompts, **{"provenance": provenance, **changes}))
 
     def sign(self) -> Path:
         """Write the record with digests of the files as they are."""

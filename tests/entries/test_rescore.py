@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from stages.entries import drawn
-from stages.entries.record import ENTRIES, ENTRY, PROMPTS
+from stages.entries.record import ENTRIES, ENTRY, PROMPTS, accuracies_of
 from stages.entries.rescore import rescore
 from stages.runtime.params import Runtime
-from stages.storage.prompts import load_prompts, save_prompts
-from tests.entries.changed import Copy, without
+from stages.storage.images import write_images
+from stages.storage.notes import write_note
+from stages.storage.parquet import checksum_of, read_table, write_table
+from tests.entries.changed import EPS, Copy, without
 from tests.imports import ROOT
 
 RUNTIME = Runtime(device="cpu", batch_size=64, workers=1, engine="local", actor_cpus=1)
@@ -34,11 +36,134 @@ def test_every_committed_entry_is_good(folder):
     assert rescore(folder, runtime=RUNTIME)["results"]
 
 
-def test_embedded_data_gives_the_clean_images_without_the_pipeline(copy, monkeypatch, tmp_path):
-    monkeypatch.setattr(drawn, "clean_images", lambda dataset, split: tmp_path / "nowhere")
+def test_embedded_data_gives_the_clean_images_whatever_the_pipeline_has(copy, monkeypatch, tmp_path):
+    few = drawn.draw("fashion", "all", 20, seed=0)  # as `data.test_images` leaves them
+    write_images(tmp_path / "few", [few], {})
+    monkeypatch.setattr(drawn, "clean_images", lambda dataset, split: tmp_path / "few")
     assert rescore(copy.sign(), runtime=RUNTIME)
+    monkeypatch.setattr(drawn, "clean_images", lambda dataset, split: tmp_path / "nowhere")
     with pytest.raises(ValueError, match="dvc repro extract"):
         drawn.draw("flowers102", "all", 10, seed=0)
+
+
+def test_embedded_images_are_brought_to_the_size_of_the_model():
+    larger = drawn.draw("fashion", "all", 10, seed=0, fit=lambda image: np.asarray(image.resize((64, 64))))
+    assert larger.pixels.shape == (10, 64, 64, 3)
+    assert larger.ids == drawn.draw("fashion", "all", 10, seed=0).ids
+
+
+def test_a_method_that_no_attack_fools(copy):
+    shutil.rmtree(copy.images_folder)
+    for id in copy.fallen()["id"]:
+        copy.fell_to(id, "")
+    rows = copy.outcomes.loc[copy.outcomes["eps"] == EPS, "fell_to"]
+    copy.result.update(accuracies_of(rows, copy.result["strongest_oblivious"]))
+    copy.sign()
+    rescored = next(one for one in rescore(copy.folder, runtime=RUNTIME)["results"] if one["eps"] == EPS)
+    assert rescored["adaptive"] == rescored["oblivious"] == rescored["clean"]
+
+
+def adaptive(copy):
+    return next(one for one in copy.result["threats"].values() if one["knowledge"] == "adaptive")
+
+
+def pgd(copy):
+    attack = adaptive(copy)["attack"]
+    for key in ("targets", "queries"):
+        del attack[key]
+    attack |= {"method": "pgd", "objective": "margin", "step_ratio": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda copy: adaptive(copy).update(knowledge="oblivious"), "'suite'"),
+        (lambda copy: copy.result["threats"].pop("adaptive_eps4"), "no adaptive threat is of the method suite"),
+        (pgd, "no adaptive threat is of the method suite"),
+        (lambda copy: adaptive(copy).update(attack={}), "Unable to extract tag"),
+        (lambda copy: adaptive(copy)["attack"].update(steps=0), "steps: .*greater than or equal to 1"),
+        (lambda copy: adaptive(copy)["attack"].update(eps=1.0), "is an attack of eps 1"),
+        (lambda copy: copy.record.update(suite=999), "suite 999; the newest one here is"),
+        (lambda copy: copy.record.update(suite=10**400), "the newest one here is"),
+    ],
+)
+def test_an_adaptive_number_needs_the_suite(copy, change, message):
+    change(copy)
+    refused(copy, message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_names": None}, "class names None"),
+        ({"class_names": list("abcdefghij")[::-1]}, "those of the data set are"),
+        ({"class_names": list(range(10))}, "those of the data set are"),
+        ({"text_features": np.zeros((0, 10, 128), np.float32)}, "has tuning seeds from 0 to -1"),
+        ({"text_features": np.full((1, 10, 64), 0.125, np.float32)}, r"\(1, 10, 128\) is needed"),
+        ({"text_features": np.ones((1, 10, 128), np.float32)}, "not of unit norm"),
+        ({"pixels": np.zeros((3, 3, 32, 32))}, "pixels of float64"),
+        ({"logit_bias": np.zeros(10, np.float32)}, r"\(3, 10\) is needed"),
+        ({"tokens": np.zeros((3, 1, 1, 8), np.float32)}, "takes no token prompts"),
+        ({"router": np.zeros((3, 2, 128), np.float32)}, "belong together"),
+        ({"context": np.zeros((3, 0, 64), np.float32)}, r"\(3, any, 64\) is needed"),
+        ({"logit_scale": 0.0}, "logit_scale is 0"),
+        ({"provenance": {"tuned": "x"}}, "provenance: tuned: "),
+        ({"provenance": {"behind": "x"}}, "provenance: behind: "),
+        ({"provenance": {"block": None}}, "provenance: block: "),
+        ({"provenance": {"block": []}}, "provenance: block: "),
+        ({"provenance": {"tuned": {"block": {}}}}, "exclude each other"),
+        ({"provenance": {"attack": {}}}, "group tune_bank: its provenance has no attack"),
+    ],
+)
+def test_prompts_that_do_not_fit(copy, changes, message):
+    copy.remake(**changes)
+    refused(copy, message)
+
+
+def test_tokens_deeper_than_the_image_tower(tmp_path):
+    copy = Copy(tmp_path / "entry", "zero_shot", model="tiny-vit")
+    copy.remake(tokens=np.zeros((1, 99, 1, 128), np.float32))
+    refused(copy, "tokens of 99 blocks; the image tower has")
+
+
+@pytest.mark.parametrize("group", ["tune_clean", "zero_shot", "refresh"])
+def test_a_group_that_is_not_the_prompts_own(copy, group):
+    copy.record["method"]["group"] = group
+    refused(copy, f"group {group}: ")
+
+
+@pytest.mark.parametrize("seed", [3, 99, 10**30])
+def test_a_tuning_seed_that_the_prompts_do_not_have(copy, seed):
+    copy.record["method"]["tuning_seed"] = seed
+    refused(copy, f"seed: {seed}; .* has tuning seeds from 0 to 2")
+
+
+def test_another_version_of_the_data_set(copy):
+    copy.record["data"]["sha256"] = "0" * 64
+    copy.remake(provenance={"dataset_sha256": "0" * 64})
+    refused(copy, "that of the data set here is 2a1001fd")
+
+
+def test_attacked_images_of_an_eps_without_results(copy):
+    shutil.copytree(copy.images_folder, copy.folder / "images/eps77")
+    refused(copy, "nothing fell at such an eps")
+
+
+@pytest.mark.parametrize("shape", [[32, 96], "abc", [-32, 32, -3], None])
+def test_a_shard_of_another_shape(copy, shape):
+    path = copy.images_folder / "00000.parquet"
+    table, _ = read_table(path)
+    write_table(path, [table], {"shape": shape})
+    manifest, checksums = path.with_name("manifest.json"), map(checksum_of, sorted(path.parent.glob("*.parquet")))
+    write_note(manifest, {"shards": list(checksums), "provenance": {}})
+    refused(copy, r"images of shape \[32, 32, 3\]")
+
+
+def test_an_empty_shard(copy):
+    images = copy.images
+    shutil.rmtree(copy.images_folder)
+    write_images(copy.images_folder, [images, images.take(slice(0))], {})
+    refused(copy, "an empty shard")
 
 
 def test_images_outside_the_ball(copy):
@@ -121,16 +246,15 @@ def test_another_model(copy):
 
 
 def test_prompts_that_hold_nan(copy):
-    prompts = load_prompts(copy.folder / PROMPTS)
-    prompts.text_features[0, 0, 0] = np.nan
-    save_prompts(copy.folder / PROMPTS, prompts)
+    features = copy.prompts.text_features.copy()
+    features[0, 0, 0] = np.nan
+    copy.remake(text_features=features)
     refused(copy, "text_features holds NaN")
 
 
 def test_prompts_of_another_shape(copy):
-    prompts = load_prompts(copy.folder / PROMPTS)
-    save_prompts(copy.folder / PROMPTS, replace(prompts, text_features=prompts.text_features[:, :3]))
-    refused(copy, "do not fit 10 class names")
+    copy.remake(text_features=copy.prompts.text_features[:, :3])
+    refused(copy, r"\(3, 3, 128\); float32 \(3, 10, 128\) is needed")
 
 
 def test_a_file_that_changed_after_packing(copy):
@@ -169,14 +293,25 @@ def test_a_link(copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record["result"]["adaptive"].update(accuracy=float("nan")), "NaN is no number"),
-        (lambda record: record["result"]["adaptive"].update(accuracy=1.5), "maximum of 1"),
-        (lambda record: record["method"].pop("label"), "'label' is a required property"),
-        (lambda record: record["files"].update({"../prompts.safetensors": "0" * 64}), "does not match"),
+        (lambda copy: copy.result["adaptive"].update(accuracy=float("nan")), "NaN is no number"),
+        (lambda copy: copy.result["adaptive"].update(accuracy=1.5), "maximum of 1"),
+        (lambda copy: copy.record["method"].pop("label"), "'label' is a required property"),
+        (lambda copy: copy.record["files"].update({"../prompts.safetensors": "0" * 64}), "does not match"),
+        (lambda copy: copy.record["data"].update(n=200.0), "200.0 is not of type 'integer'"),
+        (lambda copy: copy.record["method"].update(tuning_seed=0.0), "0.0 is not of type 'integer'"),
+        (lambda copy: copy.record["method"].update(label="\ud800"), "no valid JSON"),
+        (lambda copy: copy.record.update(date="9999-99-99"), "is not a 'date'"),
     ],
 )
 def test_a_record_that_does_not_fit_the_schema(copy, change, message):
-    change({**copy.record, "result": copy.result})
+    change(copy)
     (copy.folder / ENTRY).write_text(json.dumps(copy.record))
     with pytest.raises(ValueError, match=message):
+        rescore(copy.folder, runtime=RUNTIME)
+
+
+def test_a_key_that_stands_twice(copy):
+    path = copy.folder / ENTRY
+    path.write_text(path.read_text().replace('"suite":', '"suite": 1, "suite":', 1))
+    with pytest.raises(ValueError, match="a key stands twice"):
         rescore(copy.folder, runtime=RUNTIME)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import tarfile
 import zipfile
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import verify
+from stages import rescore, verify
 from stages.entries.archive import unpacked
 from stages.entries.record import ENTRIES
 from tests.entries.changed import Copy
@@ -18,9 +19,9 @@ from tests.imports import ROOT
 ENTRY = ROOT / ENTRIES / "fashion-tiny-clip-advpt"
 
 
-def status(*arguments):
+def status(*arguments, main=verify.main):
     with pytest.raises(SystemExit) as end:
-        verify.main([str(argument) for argument in arguments])
+        main([str(argument) for argument in arguments])
     return end.value.code
 
 
@@ -45,6 +46,66 @@ def test_statuses(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["valid"] is False
     assert status(tmp_path / "nowhere") == 2
     assert status() == 2
+    os.mkfifo(tmp_path / "fifo")
+    assert status(tmp_path / "fifo") == 2
+
+
+def test_rescore_has_the_same_statuses_and_json(tmp_path, capsys):
+    assert status(ENTRY, "--json", main=rescore.main) == 0
+    assert json.loads(capsys.readouterr().out)["record"]["method"]["name"] == "advpt"
+    copy = Copy(tmp_path / "entry")
+    copy.result["adaptive"]["accuracy"] = 0.9
+    assert status(copy.sign(), main=rescore.main) == 1
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "local-dir:data/embedded/nowhere"},
+        {"name": "hf-hub:nobody/nothing"},
+        {"name": "ViT-B-32", "pretrained": "openai"},
+        {"visual_weights": "nowhere.pt", "visual_sha256": "0" * 64},
+        {"sha256": "0" * 64},
+    ],
+    ids=str,
+)
+def test_a_model_that_is_not_here_is_not_called_a_forgery_and_not_fetched(tmp_path, capsys, monkeypatch, model):
+    asked = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **_: asked.append(arguments))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    copy = Copy(tmp_path / "entry")
+    copy.record["model"] |= model
+    copy.remake(provenance={"model": copy.record["model"]})
+    assert status(copy.sign(), "--json") == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["valid"] is None and "cannot be checked here" in found["error"]
+    assert ("--fetch" in found["error"]) == ("name" in model and "nowhere" not in model["name"]) and not asked
+
+
+def test_images_that_are_not_here(tmp_path, capsys):
+    copy = Copy(tmp_path / "entry")
+    copy.record["data"]["dataset"] = "flowers102"
+    copy.remake(provenance={"dataset": "flowers102"})
+    assert status(copy.sign()) == 3
+    assert "cannot be checked here" in capsys.readouterr().err
+
+
+def test_outside_the_project(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert status(ENTRY, "--json") == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["valid"] is None and "run from the top folder" in found["error"]
+
+
+def test_what_nobody_foresaw_is_one_message_without_advice_about_the_pipeline(tmp_path, capsys, monkeypatch):
+    copy = Copy(tmp_path / "entry")
+    (copy.images_folder / "00000.parquet").write_bytes(b"")
+    assert status(copy.sign(), "--json") == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "it is empty; pack the entry again, or ask its author" in error and "dvc" not in error
+    monkeypatch.setattr("stages.entries.checking.rescore", lambda *arguments, **options: [][0])
+    assert status(ENTRY, "--json") == 1
+    assert "could not be read: IndexError" in json.loads(capsys.readouterr().out)["error"]
 
 
 @pytest.mark.parametrize(

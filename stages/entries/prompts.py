@@ -1,0 +1,128 @@
+"""Check the prompts of an entry: what they say of their making, and their arrays."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from stages.entries.record import Record
+from stages.evaluation.load import blank_feature, require_seed
+from stages.models.clip import Clip
+from stages.models.image_tower import token_prompts_fit
+from stages.prompts.text import TextTower
+from stages.runtime.params import Methods, Params, describe
+from stages.storage.prompts import OPTIONAL, PromptFile
+from stages.storage.provenance import require
+
+Shape = tuple[int | None, ...]
+UNIT = 1e-3  # how far the norm of a text feature may be from 1
+
+
+class Made(BaseModel):
+    """The part of a provenance that decides how prompts classify: of what was tuned, or of what stands behind."""
+
+    model_config = ConfigDict(strict=True)
+    block: dict[str, Any] = Field(default_factory=dict)
+    attack: dict[str, Any] = Field(default_factory=dict)
+    tuned: "Made | None" = None
+    behind: "Made | None" = None
+
+
+def check_block(kind: Any, value: Any, where: str) -> None:
+    """Refuse a block that params.yaml could not have; `kind` is the type of it there."""
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {describe(error.errors()[0])}") from error
+
+
+def check_threats(path: Path, result: Record) -> None:
+    """Refuse the threats of an eps whose attacks are none, are of another eps, or none of which is an adaptive suite.
+
+    Args:
+        path: The record's file.
+        result: The results at one eps.
+    """
+    where = f"{path}: eps {result['eps']:g}"
+    for name, threat in result["threats"].items():
+        kind = Params.model_fields[threat["knowledge"]].annotation
+        check_block(kind, {name: threat["attack"]}, where)
+        if threat["attack"]["eps"] != result["eps"]:
+            raise ValueError(f"{where}: {name!r} is an attack of eps {threat['attack']['eps']:g}")
+    if ("adaptive", "suite") not in [(one["knowledge"], one["attack"]["method"]) for one in result["threats"].values()]:
+        raise ValueError(
+            f"{where}: no adaptive threat is of the method suite, without which no number is an adaptive one"
+        )
+    strongest = result["strongest_oblivious"]
+    if strongest is not None and result["threats"].get(strongest, {}).get("knowledge") != "oblivious":
+        raise ValueError(f"{where}: {strongest!r} is no oblivious threat of this eps")
+
+
+def check_prompts(path: Path, prompts: PromptFile, record: Record, class_names: list[str]) -> None:
+    """Refuse prompts of another method, model, data set or other classes than the record's."""
+    method, data = record["method"], record["data"]
+    check_block(Made, prompts.provenance, f"{path}: provenance")
+    require(prompts.provenance, path, model=record["model"], dataset=data["dataset"], dataset_sha256=data["sha256"])
+    require(prompts.provenance, path, study=data["study"], method=method["name"])
+    made = Made.model_validate(prompts.provenance)
+    if made.tuned and made.block:
+        raise ValueError(f"{path}: provenance: block and tuned exclude each other")
+    made = made.tuned or made
+    require(made.model_dump(), path, block=method["block"])
+    group = method["group"]
+    check_block(Methods.model_fields[group].annotation, {method["name"]: made.block}, f"{path}: group {group}")
+    if group.startswith("tune_") and bool(made.attack) != (group == "tune_bank"):
+        raise ValueError(f"{path}: group {group}: its provenance has {'an' if made.attack else 'no'} attack")
+    if prompts.class_names != class_names:
+        raise ValueError(f"{path}: class names {prompts.class_names!s:.200}; those of the data set are {class_names}")
+    require_seed(prompts, path, method["tuning_seed"])
+
+
+def check_arrays(path: Path, prompts: PromptFile, clip: Clip) -> None:
+    """Refuse arrays that do not fit the model or each other, and numbers that are none."""
+    if (prompts.router is None) != (prompts.experts is None):
+        raise ValueError(f"{path}: router and experts belong together")
+    allowed = shapes_of(prompts, clip)
+    for name in ("text_features", *OPTIONAL):
+        if (array := getattr(prompts, name)) is None:
+            continue
+        if name not in allowed:
+            raise ValueError(f"{path}: {name}: the image tower of its model takes no token prompts")
+        if array.dtype != np.float32 or not fits(array.shape, allowed[name]):
+            shape = ", ".join("any" if count is None else str(count) for count in allowed[name])
+            raise ValueError(f"{path}: {name} of {array.dtype} {array.shape}; float32 ({shape}) is needed")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{path}: {name} holds NaN or inf")
+        if name in ("text_features", "experts") and (abs(np.linalg.norm(array, axis=-1) - 1) > UNIT).any():
+            raise ValueError(f"{path}: {name} are not of unit norm")
+    if prompts.tokens is not None and prompts.tokens.shape[1] > (depth := len(clip.model.visual.transformer.resblocks)):
+        raise ValueError(f"{path}: tokens of {prompts.tokens.shape[1]} blocks; the image tower has {depth}")
+    if not 0 < prompts.logit_scale < np.inf:
+        raise ValueError(f"{path}: logit_scale is {prompts.logit_scale}")
+
+
+def shapes_of(prompts: PromptFile, clip: Clip) -> dict[str, Shape]:
+    """Return the shape that each array of prompts may have with a model; None is any length but 0."""
+    seeds, classes, size = len(prompts.text_features), len(prompts.class_names), clip.image_size
+    width, text_width = len(blank_feature(clip)), TextTower(clip.model, clip.tokenizer).width
+    is_shared = prompts.context is None or prompts.context.ndim == 3
+    shapes: dict[str, Shape] = {
+        "text_features": (seeds, classes, width),
+        "context": (seeds, None, text_width) if is_shared else (seeds, classes, None, text_width),
+        "logit_bias": (seeds, classes),
+        "pixels": (seeds, 3, size, size),
+        "router": (seeds, None, width),
+        "experts": (seeds, None if prompts.router is None else prompts.router.shape[1], classes, width),
+    }
+    if token_prompts_fit(clip.model.visual):
+        token_width = clip.model.visual.class_embedding.shape[-1]
+        shapes |= {"tokens": (seeds, None, None, token_width), "projection": (seeds, None, token_width, text_width)}
+    return shapes
+
+
+def fits(shape: tuple[int, ...], allowed: Shape) -> bool:
+    """Return whether an array has an allowed shape."""
+    return len(shape) == len(allowed) and all(
+        count > 0 and wanted in (count, None) for count, wanted in zip(shape, allowed, strict=True)
+    )
