@@ -1,4 +1,7 @@
-"""leaderboard: entries/ -> reports/leaderboard.html and reports/leaderboard.csv. A tool, no stage."""
+"""leaderboard: entries/ -> reports/leaderboard.html and reports/leaderboard.csv, after rescoring every entry.
+
+The board of another folder is written beside that folder. A tool, no stage.
+"""
 
 from pathlib import Path
 
@@ -14,16 +17,15 @@ from stages.storage.layout import REPORTS
 
 def main(entries: str = str(ENTRIES)) -> str:
     """Write the board of all entries of a folder."""
-    params, bounds = load_params(), REPORTS / "certified.csv"
-    certified = {}
-    if bounds.is_file() and params.model.sha256:
-        certified = certified_bounds(pd.read_csv(bounds), params.model.sha256, params.datasets[0])
-    tables = tables_of(read_rows(Path(entries), certified))
+    folder, bounds = Path(entries).resolve(), REPORTS / "certified.csv"
+    out = REPORTS / "leaderboard" if folder == ENTRIES.resolve() else folder
+    certified = certified_bounds(pd.read_csv(bounds)) if bounds.is_file() else {}
+    tables = tables_of(read_rows(folder, certified, runtime=load_params().runtime))
     html = board_html(tables, front_figure(newest(tables)))
-    for name, text in {"leaderboard.csv": board_csv(tables), "leaderboard.html": html}.items():
-        with replacing(REPORTS / name) as temporary:
+    for ending, text in {"csv": board_csv(tables), "html": html}.items():
+        with replacing(out.with_name(f"{out.name}.{ending}")) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
-    return f"wrote {REPORTS}/leaderboard.html and .csv, {sum(len(table.rows) for table in tables)} rows"
+    return f"wrote {out}.html and .csv, {sum(len(table.rows) for table in tables)} rows"
 
 
 if __name__ == "__main__":

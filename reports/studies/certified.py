@@ -5,6 +5,8 @@ class-balanced draw of test images of the default data set. A ball of eps in L-i
 eps · sqrt(3 · H · W), at 32 pixels 0.87 for eps 4/255: smaller radii certify nothing at the eps of the attacks.
 """
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import torch
@@ -15,7 +17,7 @@ from stages.evaluation.subset import subset_of
 from stages.models.device import to_tensor
 from stages.runtime.params import load_params
 from stages.storage.images import read_images
-from stages.storage.layout import clean_images, method_folder
+from stages.storage.layout import clean_images, prompts_file
 
 METHODS = ("zero_shot/zero_shot", "refresh/advpt_refreshed", "adversarial/pixel_prompt")
 IMAGES, SELECTION, DRAWS, ALPHA = 100, 100, 1000, 0.001
@@ -34,8 +36,9 @@ def main() -> pd.DataFrame:
     labels = np.concatenate([part.labels for part in parts])
     lines = []
     for method in METHODS:
+        path = prompts_file(dataset, "all", *method.split("/"))
         # without the check of its input: noisy images leave [0, 1]
-        victim = load_victim(method_folder(dataset, "all", *method.split("/")), device="cpu").undefended()
+        victim = load_victim(path, device="cpu").undefended()
         for sigma in SIGMAS:
             generator = torch.Generator().manual_seed(params.seed)
             found = certify(
@@ -51,7 +54,8 @@ def main() -> pd.DataFrame:
             shares = dict(
                 zip((f"L2 {radius:g}" for radius in RADII), certified_accuracy(found, labels, RADII), strict=True)
             )
-            lines.append({"method": method.split("/")[1], "sigma": sigma, "n": len(labels), **shares})
+            line = {"method": method.split("/")[1], "sigma": sigma, "n": len(labels), **shares}
+            lines.append(line | {"prompts_sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
             print(lines[-1], flush=True)
     return pd.DataFrame(lines)
 

@@ -12,15 +12,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from stages.entries.record import Record, read_entry
+from stages.entries.record import PROMPTS, Record, parts_of_name, refusing
+from stages.entries.rescore import rescore
 from stages.evaluation.study import study_title
 from stages.report import wording
 from stages.report.page import TEMPLATES
 from stages.report.style import GRID, LABELS, as_png, drawable, percent_axis
+from stages.runtime.params import Runtime
 
 INCHES, PER_ROW = 4.1, 2  # of a panel of the figure, panels beside each other
 SIGMA = 0.1  # noise level of the certified bounds, the same for every method
-Certified = dict[tuple[str, str, str], str]  # model's sha256, data set, method -> bound in words
+Certified = dict[str, str]  # sha256 of a file of prompts -> bound in words
 
 
 class Row(NamedTuple):
@@ -39,6 +41,11 @@ class Row(NamedTuple):
     certified: str
 
     @property
+    def images(self) -> int:
+        """Number of images."""
+        return self.record["data"]["n"]
+
+    @property
     def gap(self) -> float | None:
         """Accuracy that the method loses once the attacker knows it; None without an oblivious threat."""
         oblivious = self.result["oblivious"]
@@ -49,24 +56,23 @@ class Row(NamedTuple):
         """Return what rows of one table share, the newest suite first."""
         data, model = self.record["data"], self.record["model"]
         title = study_title(data["dataset"], data["study"])
-        tower = model.get("visual_weights") or ""
         return (
             -self.record["suite"],
-            model["name"],
-            tower,
+            " + ".join(parts_of_name(model)),
             model["sha256"],
-            title,
+            model.get("visual_sha256") or "",
+            title if data["seed"] == 0 else f"{title}, draw {data['seed']}",
             self.result["norm"],
             self.result["eps"],
         )
 
 
 class Table(NamedTuple):
-    """Rows that may be compared, the most robust first.
+    """Rows that may be compared, the most robust first; those of fewer images than others come last.
 
     Attributes:
         model: Name of the model.
-        data: Data set and study.
+        data: Data set and study, and the seed of the draw if it is another one than 0.
         norm: Of the perturbation.
         eps: In 1/255.
         suite: Version of the suite.
@@ -88,18 +94,26 @@ class Table(NamedTuple):
         return f"{self.eps:g}/255"
 
     @property
+    def images(self) -> int:
+        """The largest number of images of a row."""
+        return max(row.images for row in self.rows)
+
+    @property
     def title(self) -> str:
         """The table's heading."""
         return f"{self.model}, {self.data}, {'L∞' if self.norm == 'linf' else self.norm}, eps {self.radius}"
 
 
-def read_rows(folder: Path, certified: Certified) -> list[Row]:
-    """Read all entries of a folder; a ValueError names one whose schema or digests are wrong."""
+def read_rows(folder: Path, certified: Certified, *, runtime: Runtime) -> list[Row]:
+    """Rescore all entries of a folder; a ValueError names one that is bad or cannot be checked here."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; one with a folder for each entry is needed")
     rows = []
     for path in sorted(path for path in folder.iterdir() if path.is_dir()):
-        record = read_entry(path)
-        key = record["model"]["sha256"], record["data"]["dataset"], record["method"]["name"]
-        rows += [Row(path.name, record, result, certified.get(key, "")) for result in record["results"]]
+        with refusing(path):
+            record = rescore(path, runtime=runtime)
+        bound = certified.get(record["files"][PROMPTS], "")
+        rows += [Row(path.name, record, result, bound) for result in record["results"]]
     if not rows:
         raise ValueError(f"{folder}: no entry there; `python -m stages.submit --all` makes them")
     return rows
@@ -110,9 +124,10 @@ def tables_of(rows: list[Row]) -> list[Table]:
     newest = max(row.record["suite"] for row in rows)
     tables = []
     for key, group in groupby(sorted(rows, key=lambda row: (row.table, row.entry)), lambda row: row.table):
-        suite, name, tower, _, title, norm, eps = key
-        model = name.removeprefix("local-dir:").rpartition("/")[2] + (f" + {tower.rpartition('/')[2]}" if tower else "")
-        best_first = sorted(group, key=lambda row: -row.result["adaptive"]["accuracy"])
+        suite, model, _, _, title, norm, eps = key
+        members = list(group)
+        most = max(row.images for row in members)
+        best_first = sorted(members, key=lambda row: (row.images < most, -row.result["adaptive"]["accuracy"]))
         tables.append(Table(model, title, norm, eps, -suite, -suite == newest, best_first))
     return tables
 
@@ -125,12 +140,12 @@ def newest(tables: list[Table]) -> list[Table]:
     return list(found.values())
 
 
-def certified_bounds(found: pd.DataFrame, model: str, dataset: str) -> Certified:
+def certified_bounds(found: pd.DataFrame) -> Certified:
     """Return the certified accuracies of reports/certified.csv at SIGMA, in words, without radii at which all are 0."""
     found = found[found["sigma"] == SIGMA]
     radii = [name for name in found.columns if name.startswith("L2 ") and name != "L2 0" and found[name].any()]
     return {
-        (model, dataset, line["method"]): "; ".join(f"{radius}: {wording.percent(line[radius])}" for radius in radii)
+        line["prompts_sha256"]: "; ".join(f"{radius}: {wording.percent(line[radius])}" for radius in radii)
         for _, line in found.iterrows()
     }
 
@@ -162,7 +177,8 @@ def front_figure(tables: list[Table]) -> Figure:
     worst = min(row.result["clean"]["low"] for table in tables for row in table.rows)
     for panel, table in zip(panels, tables, strict=False):
         points = [(row.result["clean"], row.result["adaptive"]) for row in table.rows]
-        front = front_of([(clean["accuracy"], adaptive["accuracy"]) for clean, adaptive in points])
+        compared = [point for row, point in zip(table.rows, points, strict=True) if row.images == table.images]
+        front = front_of([(clean["accuracy"], adaptive["accuracy"]) for clean, adaptive in compared])
         panel.plot(*zip(*front, strict=True), color="#b8bfc7", linewidth=1.2, zorder=1)
         for clean, adaptive in points:
             panel.hlines(adaptive["accuracy"], clean["low"], clean["high"], color="#0072B2", linewidth=0.8)

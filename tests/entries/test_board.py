@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 import subprocess
 from html import escape, unescape
 from io import StringIO
@@ -10,9 +11,11 @@ from io import StringIO
 import pandas as pd
 import pytest
 
+from stages import leaderboard
 from stages.entries.board import Row, board_csv, board_html, certified_bounds, front_figure, front_of, newest, tables_of
 from stages.entries.record import ENTRIES, read_entry
 from tests.browser import CHROMIUM, NOWHERE, OPTIONS
+from tests.entries.changed import Copy
 from tests.imports import ROOT
 from tests.report.test_in_a_browser import WIDTHS, asked_for, looked_at
 
@@ -38,9 +41,12 @@ addEventListener('load', () => {
 """
 
 
-def row(label: str, adaptive: float, *, suite: int = 2, eps: float = 4, clean: float = 0.9, model: str = "m") -> Row:
+def row(
+    label: str, adaptive: float, *, suite: int = 2, eps: float = 4, clean: float = 0.9, model: str = "m", **data: int
+) -> Row:
     record = copy.deepcopy(RECORD)
     record["method"]["label"], record["suite"], record["model"]["name"] = label, suite, model
+    record["data"] |= data
     result = copy.deepcopy(record["results"][0]) | {"eps": eps}
     result["adaptive"], result["clean"] = (
         {"accuracy": share, "low": max(0, share - 0.1), "high": min(1, share + 0.1)} for share in (adaptive, clean)
@@ -78,6 +84,26 @@ def test_models_have_tables_of_their_own():
     assert len(tables_of([row("a", 0.3), row("b", 0.4, model="n")])) == 2
 
 
+def test_a_heading_names_weights_and_image_tower():
+    one = row("a", 0.3, model="ViT-B-32")
+    one.record["model"] |= {"pretrained": "openai", "visual_weights": "data/towers/fare.pt", "visual_sha256": "0"}
+    assert [table.model for table in tables_of([one, row("b", 0.3, model="ViT-B-32")])] == [
+        "ViT-B-32",
+        "ViT-B-32 + openai + fare.pt",
+    ]
+
+
+def test_a_row_of_fewer_images_is_marked_and_behind():
+    tables = tables_of([row("few", 0.9, n=10), row("many", 0.3, n=200), row("other draw", 0.9, n=200, seed=7)])
+    assert [[one.record["method"]["label"] for one in table.rows] for table in tables] == [
+        ["many", "few"],
+        ["other draw"],
+    ]
+    page = board_html(tables, front_figure(newest(tables)))
+    assert page.count("n = 10: fewer images than the others") == page.count("fewer images than the others</small>") == 1
+    assert "fashion, draw 7, L∞" in page
+
+
 def test_a_table_is_drawn_until_a_newer_suite_has_the_same():
     drawn = newest(tables_of([*ROWS, row("other model", 0.3, suite=1, model="n")]))
     assert [(table.model, table.eps, table.suite) for table in drawn] == [("m", 4, 2), ("m", 8, 2), ("n", 4, 1)]
@@ -89,10 +115,36 @@ def test_the_front_by_hand():
 
 def test_one_noise_level_gives_the_certified_bound_and_the_page_names_it(html):
     found = pd.DataFrame(
-        {"method": "m", "sigma": [0.25, 0.1], "L2 0": [0.5, 0.4], "L2 0.1": [0.3, 0.2], "L2 0.5": [0.1, 0.0]}
+        {"prompts_sha256": "0", "sigma": [0.25, 0.1], "L2 0": [0.5, 0.4], "L2 0.1": [0.3, 0.2], "L2 0.5": [0.1, 0.0]}
     )
-    assert certified_bounds(found, "sha", "data") == {("sha", "data", "m"): "L2 0.1: 20.0"}
+    assert certified_bounds(found) == {"0": "L2 0.1: 20.0"}
     assert "certified, σ = 0.1</th>" in html
+
+
+def test_another_folder_is_rescored_and_its_board_is_written_beside_it(tmp_path):
+    before = (ROOT / "reports/leaderboard.csv").read_bytes()
+    good = Copy(tmp_path / "mine/good", "zero_shot")
+    shutil.copytree(good.folder, tmp_path / "mine/twin")
+    leaderboard.main(str(tmp_path / "mine"))
+    found = pd.read_csv(tmp_path / "mine.csv")
+    assert set(found["entry"]) == {"good", "twin"} and found["certified"].eq("L2 0.1: 43.0; L2 0.2: 35.0").all()
+    assert (tmp_path / "mine.html").is_file() and (ROOT / "reports/leaderboard.csv").read_bytes() == before
+
+    bad = Copy(tmp_path / "mine/bad")
+    bad.result["adaptive"]["accuracy"] = 0.9
+    bad.sign()
+    with pytest.raises(ValueError, match=r"mine/bad.*allow no more than"):
+        leaderboard.main(str(tmp_path / "mine"))
+    for wrong in (tmp_path / "nowhere", tmp_path / "mine.csv"):
+        with pytest.raises(ValueError, match="no such folder"):
+            leaderboard.main(str(wrong))
+
+
+def test_a_bound_belongs_to_the_prompts_that_were_certified():
+    certified = pd.read_csv(ROOT / "reports/certified.csv")
+    for name, sha256 in zip(certified["method"], certified["prompts_sha256"], strict=True):
+        record = read_entry(ROOT / ENTRIES / f"fashion-tiny-clip-{name}")
+        assert record["files"]["prompts.safetensors"] == sha256
 
 
 def test_the_committed_board_is_that_of_the_committed_entries():
