@@ -8,10 +8,11 @@ the attacked images that the method fell to.
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from stages.entries.pack import PLACE, git_facts, pack
-from stages.entries.record import ENTRIES
+from stages.entries.record import ENTRIES, parts_of_name
 from stages.report.inputs import methods_of
 from stages.runtime.cli import errors_as_messages
 from stages.runtime.params import Params, load_params
@@ -44,7 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def everything(params: Params) -> dict[PLACE, Path]:
     """Return all methods of the first data set with all of its classes, and the folders of their entries."""
-    tower, dataset = params.model.name.rpartition("/")[2].lower(), params.datasets[0]
+    dataset, model = params.datasets[0], params.model.model_dump()
+    tower = re.sub("[^a-z0-9_.-]", "-", "-".join(parts_of_name(model)).lower())
     methods = methods_of(params, "all")
     return {(dataset, "all", one.group, one.name): ENTRIES / f"{dataset}-{tower}-{one.name}" for one in methods}
 

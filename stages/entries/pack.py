@@ -15,11 +15,14 @@ from stages.entries.record import (
     WITHSTOOD,
     Record,
     accuracies_of,
+    read_record,
     write_outcomes,
     write_record,
 )
 from stages.entries.rescore import rescore
+from stages.evaluation.load import load_model
 from stages.evaluation.study import read_method
+from stages.models.device import choose_device
 from stages.report.inputs import cost_of, methods_of, read_pixels, read_predictions
 from stages.report.threats import threats_of
 from stages.report.vocabulary import Method, Threat
@@ -68,18 +71,21 @@ def pack(
         ValueError: If outputs are missing or were made with other parameters, or `out` is something else.
     """
     dataset, study, group, name = place
-    if out.exists() and not (out / ENTRY).is_file():
-        raise ValueError(f"{out}: exists and is no entry; name a folder that does not exist yet")
+    if params.data.validation:
+        raise ValueError(f"data.validation: {params.data.validation}; an entry is about test images: 0 is allowed")
     prompts = read_method(dataset, study, params.methods.find(group, name), params)
+    require_replaceable(out, prompts.provenance["model"])
     method = next(one for one in methods_of(params, study) if (one.group, one.name) == (group, name))
     threats = [threat for threat in threats_of(params.oblivious, params.adaptive) if not threat.is_worst]
-    correct = correct_by_threat(dataset, study, method, threats)
     adaptive = [threat for threat in threats if threat.knowledge == "adaptive"]
-    suites = [threat.name for threat in adaptive if threat.attack["method"] == "suite"]
-    if not suites:
-        raise ValueError("params.yaml has no adaptive threat of the method suite, which an entry needs")
+    suites = {threat.name: threat.eps for threat in adaptive if threat.attack["method"] == "suite"}
+    all_eps = sorted({threat.eps for threat in adaptive})
+    if not suites or set(all_eps) - set(suites.values()):
+        raise ValueError(f"params.yaml needs an adaptive threat of the method suite at every eps of: {all_eps}")
+    correct = correct_by_threat(dataset, study, method, threats)
     count = min(int(correct[threat.name].notna().sum()) for threat in adaptive)
-    clean = draw(dataset, study, min(count, most or count), seed=params.seed)
+    model = load_model(prompts.provenance["model"], prompts_file(*place), choose_device(params.runtime.device))
+    clean = draw(dataset, study, min(count, most or count), seed=params.seed, fit=model.fit)
     correct = correct.loc[clean.ids]
     assert correct.notna().all(axis=None), "smaller draws lie in larger ones"
     correct = correct.astype(bool)
@@ -91,7 +97,7 @@ def pack(
         folder.mkdir(parents=True)
         shutil.copyfile(prompts_file(*place), folder / PROMPTS)
         results, outcomes = [], []
-        for eps in sorted({threat.eps for threat in adaptive}):
+        for eps in all_eps:
             of_eps = [threat for threat in threats if threat.eps == eps]
             strongest = strongest_oblivious(of_eps, correct)
             fell_to = fallen(of_eps, correct, strongest)
@@ -131,6 +137,18 @@ def pack(
         }
         write_record(folder, record)
         return rescore(folder, runtime=params.runtime)
+
+
+def require_replaceable(out: Path, model: Record) -> None:
+    """Refuse to overwrite what is no entry, or the entry of another model."""
+    if not out.exists():
+        return
+    if not (out / ENTRY).is_file():
+        raise ValueError(f"{out}: exists and is no entry; name a folder that does not exist yet")
+    older = read_record(out)["model"]
+    digests = [(one["sha256"], one.get("visual_sha256")) for one in (older, model)]
+    if digests[0] != digests[1]:
+        raise ValueError(f"{out}: the entry of another model, {older}; name another folder, or remove it")
 
 
 def correct_by_threat(dataset: str, study: str, method: Method, threats: list[Threat]) -> pd.DataFrame:

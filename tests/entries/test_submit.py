@@ -7,6 +7,8 @@ import sys
 import pandas as pd
 
 from stages.entries.record import OUTCOMES
+from stages.runtime.params import load_params
+from stages.submit import everything
 from tests.imports import ROOT
 from tests.micro import METHODS, PIXELS
 
@@ -36,11 +38,41 @@ def test_a_preset_becomes_an_entry(project):
     everything, fewer = (pd.read_parquet(project.folder / name / OUTCOMES) for name in ("packed", "small"))
     pd.testing.assert_frame_equal(fewer, everything[everything["id"].isin(fewer["id"])].reset_index(drop=True))
 
+    (project.folder / "small/entry.json").write_text(
+        json.dumps(record | {"model": {**record["model"], "sha256": "0" * 64}})
+    )
+    assert "entry of another model" in project.fails(PYTHON, "-m", "stages.submit", method, "small")
     (project.folder / "mine").mkdir()
     assert "is no entry" in project.fails(PYTHON, "-m", "stages.submit", method, "mine")
     assert "there are: zero_shot/zero_shot" in project.fails(PYTHON, "-m", "stages.submit", f"{method}x", "new")
     assert "usage" in project.fails(PYTHON, "-m", "stages.submit", "advpt", "new", code=2)
+    project.change(data__validation=0.1)
+    assert "0 is allowed" in project.fails(PYTHON, "-m", "stages.submit", method, "new")
     assert not any((project.folder / "mine").iterdir()) and not (project.folder / "new").exists()
+
+
+def test_every_eps_needs_the_suite(project):
+    project.change(adaptive__weak={"method": "pgd", "objective": "margin", "eps": 8, "steps": 1, "step_ratio": 1.0,
+                                   "restarts": 1, "images": 10, "tuning_seeds": 1})  # fmt: skip
+    printed = project.fails(PYTHON, "-m", "stages.submit", "fashion/all/zero_shot/zero_shot", "new")
+    assert "needs an adaptive threat of the method suite at every eps of: [4.0, 8.0]" in printed
+
+
+def test_models_have_folders_of_their_own():
+    params = load_params()
+    changes = [
+        {},
+        {"name": "ViT-B-32", "pretrained": "openai"},
+        {"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"},
+        {"name": "ViT-B-32", "pretrained": "openai", "visual_weights": "data/robust tower.pt"},
+    ]
+    made = [everything(params.model_copy(update={"model": params.model.model_copy(update=one)})) for one in changes]
+    assert [str(folders["fashion", "all", "tune_clean", "coop"]) for folders in made] == [
+        "entries/fashion-tiny-clip-coop",
+        "entries/fashion-vit-b-32-openai-coop",
+        "entries/fashion-vit-b-32-laion2b_s34b_b79k-coop",
+        "entries/fashion-vit-b-32-openai-robust-tower.pt-coop",
+    ]
 
 
 def test_an_experiment_becomes_entries_of_the_commit_that_it_started_from(project):
