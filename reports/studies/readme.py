@@ -58,7 +58,7 @@ REFRESHED = (
 )
 ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments on other data or another model
 VARIED = "tiny-clip"  # the model of most variants of the pixel prompt
-# columns of the tables `adversarial`, `photo-tokens` and `test-time`
+# columns of the tables `adversarial` and `photo-tokens`
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
 SEEDS = {
     "pixel_seeds": "tiny-clip",
@@ -66,7 +66,6 @@ SEEDS = {
     "pixel_seeds_vit": "tiny-vit",
 }
 PHOTO_TOKENS = ("clean", "suite_eps1", "suite_eps2")
-TEST_TIME = ("clean", "pgd_eps4", "suite_eps4", "worst_eps4")
 # rows of the table `threats`: threat in reports/experiments/threats.csv, its name in the table
 THREATS = {
     "adaptive_eps4": "the suite, eps 4",
@@ -276,6 +275,19 @@ def breaking(read: Read) -> str:
     return table(head, rows)
 
 
+def test_time(read: Read) -> str:
+    """Return what test-time defences keep, with 95 % intervals, and what a prediction costs, the most robust first."""
+    lines = read_csv(read, "reports/test_time.csv").sort_values("adaptive", ascending=False, kind="stable")
+    rows = []
+    for _, line in lines.iterrows():
+        share, low, high = (percent(line[name]) for name in ("adaptive", "adaptive low", "adaptive high"))
+        kept = [percent(line["clean"]), percent(line["oblivious"]), f"{share} ({low}-{high})"]
+        gap = f"{100 * (line['oblivious'] - line['adaptive']):.1f}"
+        rows.append([line["label"], *kept, gap, f"{line['forwards']} + {line['backwards']}", f"{line['time']:.1f}"])
+    head = ["method", "clean", "oblivious", "adaptive", "gap", "passes", "time"]
+    return table(head, rows)
+
+
 def certified(read: Read) -> str:
     """Return what randomised smoothing certifies: the share of images by L2 radius."""
     lines = read_csv(read, "reports/certified.csv")
@@ -342,7 +354,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "pixel-prompt": partial(pixel_prompt, default_model=True),
         "pixel-prompt-elsewhere": partial(pixel_prompt, default_model=False),
         "certified": certified,
-        "test-time": partial(by_method, name="test_time", columns=TEST_TIME),
+        "test-time": test_time,
     },
     "docs/models-and-data.md": {"supported": supported},
     "docs/performance.md": {"benchmarks": benchmarks},

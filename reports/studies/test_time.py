@@ -130,23 +130,24 @@ def share_open(victim: Victim, images: Images, params: Params) -> float | None:
 
 @as_png
 def figure_of(table: pd.DataFrame) -> Figure:
-    """Draw what each method keeps against the forward and backward passes of a prediction."""
-    figure = Figure(figsize=(8.4, 5), layout="constrained")
+    """Draw what each method keeps against both attackers, beside the untuned crops that cost about as much."""
+    table = table.assign(passes=table["forwards"] + table["backwards"]).sort_values("adaptive", ignore_index=True)
+    figure = Figure(figsize=(8.4, 0.27 * len(table) + 1.1), layout="constrained")
     panel = figure.subplots()
-    passes = table["forwards"] + table["backwards"]
-    for x, row in zip(passes, table.itertuples(), strict=True):
-        panel.plot([x, x], [row.adaptive, row.oblivious], color="#999999", linewidth=1, zorder=1)
-    panel.scatter(passes, table["oblivious"], s=22, facecolor="white", edgecolor="#0072B2", label="oblivious", zorder=2)
-    panel.scatter(passes, table["adaptive"], s=22, color="#D55E00", label="adaptive", zorder=2)
-    crops = table["method"].str.startswith(UNTUNED)
-    line = [(x, y) for x, y in zip(passes[crops], table["adaptive"][crops], strict=True)]
-    panel.plot(*zip(*sorted(line), strict=True), color="#555555", linestyle="--", label="untuned crops", zorder=1)
-    for x, row in zip(passes, table.itertuples(), strict=True):
-        panel.annotate(row.label, (x, row.adaptive), xytext=(5, -3), textcoords="offset points", fontsize=7)
-    panel.set(xscale="log", xlabel="passes of the image tower for a prediction", ylabel="accuracy in %")
-    panel.grid(**GRID)
-    percent_axis(panel, "y")
-    panel.legend(loc="lower right")
+    rows = table.index
+    panel.hlines(rows, table["adaptive"], table["oblivious"], color="#999999", linewidth=1)
+    panel.plot(table["oblivious"], rows, "o", color="#0072B2", markerfacecolor="white", label="oblivious, eps 4")
+    panel.plot(table["adaptive"], rows, "o", color="#D55E00", label="adaptive, eps 4")
+    crops = table[table["method"].str.startswith(UNTUNED)].set_index("passes")["adaptive"]
+    costly = table[table["passes"] >= crops.index.min()]
+    alike = [crops.iloc[np.abs(np.log(crops.index / passes)).argmin()] for passes in costly["passes"]]
+    panel.plot(alike, costly.index, "|", color="#333333", markersize=11, label="untuned crops of about the same cost")
+    names = [f"{row.label}, {row.passes} pass{'es' * (row.passes > 1)}" for row in table.itertuples()]
+    panel.set_yticks(rows, names)
+    panel.set(xlabel="accuracy in %")
+    panel.grid(axis="x", **GRID)
+    percent_axis(panel, "x")
+    figure.legend(loc="outside upper right", ncols=3)
     return figure
 
 
