@@ -803,6 +803,11 @@ class Params(Block):
     def _attacks_on_random_defences(self) -> "Params":
         """Refuse attacks that assume the same logits at every call where a method's defence is random."""
         random = [name for name, block in self.methods.defended.items() if isinstance(block.defence, RANDOM)]
+        if self.assess.method in {f"defended/{name}" for name in random}:
+            raise ValueError(
+                f"assess.method: {self.assess.method} has a random defence, whose logits are not the same at every "
+                "call; another method is allowed; judge this one by suite with samples > 1"
+            )
         for name, threat in self.adaptive.items():
             if isinstance(threat, PromptPgd | Suite):
                 continue

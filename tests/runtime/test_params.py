@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.runtime.params import load_params
+from stages.runtime.params import TEST_TIME, load_params
 
 yaml = YAML(typ="safe")
 yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...
@@ -260,6 +260,32 @@ def test_a_random_defence_is_attacked_by_pgd_or_the_suite(tmp_path, name):
         load_params(path)
         return
     with pytest.raises(ValueError, match=rf"adaptive\.threat(\.samples)?: {message}"):
+        load_params(path)
+
+
+KINDS = {
+    "jpeg": {"quality": 75},
+    "bits": {"bits": 3},
+    "median": {"size": 3},
+    "gaussian": {"sigma": 1.0},
+    "total_variation": {"weight": 0.1},
+    "wavelet": {"sigma": 0.02},
+    "resize_pad": {"smallest": 0.8},
+    "tte": {"shift": 2},
+} | {kind: {} for kind in TEST_TIME - {"tte"}}
+RANDOM_KINDS = {"resize_pad", "random_noise", "view_ensemble", "ttc", "r_tpt"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_random_defence_is_not_assessed(tmp_path, kind):
+    """Its checks compare logits of several calls, and AutoAttack and Square are among them."""
+    methods = COMMITTED["methods"] | {"defended": {"weak": behind(kind=kind, **KINDS[kind])}}
+    assess = COMMITTED["assess"] | {"method": "defended/weak"}
+    path = written(tmp_path, COMMITTED | {"methods": methods, "assess": assess})
+    if kind not in RANDOM_KINDS:
+        load_params(path)
+        return
+    with pytest.raises(ValueError, match=r"assess\.method: defended/weak has a random defence.*suite with samples > 1"):
         load_params(path)
 
 
