@@ -7,7 +7,7 @@ of a shard. stages/report/assessment.py says which outcomes pass.
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -128,7 +128,11 @@ class Diagnostics:
             yield self.correct("undefended", self.attacked(attack, eps=at_eps), eps=at_eps, steps=most)
 
     def gradients(self) -> Iterator[Measured]:
-        """Find images without any gradient, or whose gate has none, and those on which PGD does not raise its loss."""
+        """Find images without any gradient, or whose gate has none, and those on which PGD never raises its loss.
+
+        The loss counts after each step, in every way of differentiating the defence: where a gate opens or a step of
+        the defence turns, it may fall again, although the gradient was right.
+        """
         images, labels = to_tensor(self.shard.pixels, self.device), torch.tensor(self.shard.labels, device=self.device)
         objective = cross_entropy(self.victim, labels)
         ball, step_size, steps = steps_of(self.settings.at_eps, FEW_STEPS, STEP_RATIO)
@@ -136,12 +140,16 @@ class Diagnostics:
         start = pgd(objective, images, ball=ball, step_size=0.0, steps=1, noise=noise).requires_grad_()
         before = objective(start)
         (gradient,) = torch.autograd.grad(before.sum(), start)
-        end = pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start.detach())
-        with torch.no_grad():
-            stays = ~(objective(end) > before).cpu().numpy()
+        rises = torch.zeros_like(before, dtype=torch.bool)
+        for inner in self.victim.ways:
+            ascended, points = cross_entropy(partial(self.victim, inner=inner), labels), start.detach()
+            for _ in range(steps):
+                points = pgd(ascended, images, ball=ball, step_size=step_size, steps=1, noise=noise, start=points)
+                with torch.no_grad():
+                    rises |= objective(points) > before
         without = (gradient == 0).flatten(1).all(1).cpu().numpy()
         yield Measured("zero_gradients", "pgd", self.settings.at_eps, 1, without)
-        yield Measured("loss_stays", "pgd", self.settings.at_eps, FEW_STEPS, stays)
+        yield Measured("loss_stays", "pgd", self.settings.at_eps, FEW_STEPS, ~rises.cpu().numpy())
         if self.victim.is_gated:
             yield Measured("zero_gate_gradients", "pgd", self.settings.at_eps, 1, self.gates_without_gradient(start))
 

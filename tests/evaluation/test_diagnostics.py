@@ -13,6 +13,7 @@ from stages.defences.bpda import exact, straight_through
 from stages.defences.clipure import clipure_cos
 from stages.defences.compression import bits
 from stages.defences.defence import Defence
+from stages.defences.inner import Unrolled
 from stages.defences.test_time import TestTime
 from stages.evaluation.diagnostics import Diagnostics, outcomes_table
 from stages.report.assessment import checks_of, curve
@@ -57,6 +58,13 @@ def gate(images, model, inner, *, cut):
     return model.logits(torch.where(is_open[:, None, None, None], 0.9 * images + 0.05, images))
 
 
+def insistent(images, model, inner):
+    """Triple the logits once two are close to each other: along an attack the loss rises, and falls at that point."""
+    logits = model.logits(images)
+    first, second = logits.topk(2).values.unbind(1)
+    return torch.where(inner.is_open(first - second - 2.5)[:, None], 3 * logits, logits)
+
+
 def coupled(images):
     """Sees the mean of the batch."""
     return honest(images - images.mean(0))
@@ -74,6 +82,11 @@ def reverses(images):
     return 2 * images.detach() - images
 
 
+def misleading(images, model, inner):
+    """Let the gradient point there only for an attacker who unrolls steps."""
+    return model.logits(images if isinstance(inner, Unrolled) else reverses(images))
+
+
 @pytest.fixture
 def shard():
     """Forty images: a class's pattern on grey, from hardly to well visible, in noise."""
@@ -83,7 +96,7 @@ def shard():
     return Images([f"test/{index}" for index in range(40)], labels, pixels.round().astype(np.uint8))
 
 
-def outcomes(victim, shard, folder, *, autoattack_images=10):
+def diagnostics(victim, shard, *, autoattack_images=10):
     settings = Assess(
         method="tune_bank/advpt",
         images="all",
@@ -93,8 +106,11 @@ def outcomes(victim, shard, folder, *, autoattack_images=10):
         autoattack_images=10,
         queries=200,
     )
-    assessor = Diagnostics(victim, shard, settings, 0, torch.device("cpu"), Batching(2, 2), autoattack_images)
-    return outcomes_table(shard.ids, list(assessor.measurements(folder)))
+    return Diagnostics(victim, shard, settings, 0, torch.device("cpu"), Batching(2, 2), autoattack_images)
+
+
+def outcomes(victim, shard, folder, **options):
+    return outcomes_table(shard.ids, list(diagnostics(victim, shard, **options).measurements(folder)))
 
 
 def statuses(victim, shard, folder):
@@ -119,6 +135,7 @@ HONEST = {
     "plain": Toy(honest),
     "processed": Toy(honest, Defence(partial(bits, bits=5), straight_through)),
     "gated": Toy(honest, test_time=TestTime(partial(gate, cut=False), is_gated=True)),
+    "loss that falls where a gate opens": Toy(honest, test_time=TestTime(insistent, is_gated=True)),
 }
 
 
@@ -127,6 +144,16 @@ def test_an_honest_model_passes_every_check(victim, shard, tmp_path):
     found = statuses(HONEST[victim], shard, tmp_path)
     assert {name: status for name, status in found.items() if status != "pass"} == {}
     assert len(found) == 14 + HONEST[victim].is_defended + HONEST[victim].is_gated
+
+
+@pytest.mark.parametrize(
+    ("victim", "count"),
+    [(Toy(honest, Defence(reverses, exact)), 40), (Toy(honest, test_time=TestTime(misleading)), 0)],
+    ids=["no way", "one of two ways"],
+)
+def test_the_loss_stays_where_it_rises_in_no_way_of_differentiating_the_defence(shard, victim, count):
+    (stays,) = [one.outcomes for one in diagnostics(victim, shard).gradients() if one.measure == "loss_stays"]
+    assert stays.sum() == count
 
 
 MASKING = "PGD through the defence is no weaker than PGD without it"
