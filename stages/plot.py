@@ -9,7 +9,14 @@ from functools import partial
 import pandas as pd
 
 from stages.evaluation.study import study_title
-from stages.report.assessment import Check, assessment_table, checks_of, checks_of_results, checks_of_suite
+from stages.report.assessment import (
+    Check,
+    assessment_table,
+    checks_of,
+    checks_of_others,
+    checks_of_results,
+    checks_of_suite,
+)
 from stages.report.classes import classes_table
 from stages.report.comparison import is_noise
 from stages.report.facts import Facts, facts_table
@@ -119,6 +126,7 @@ def checks_on(study: Study, measured: pd.DataFrame, method: Method) -> list[Chec
         *checks_of(measured),
         *checks_of_suite(measured, *about, method=method),
         *checks_of_results(*about, surrogates, method=method),
+        *checks_of_others(*about, [other for other in study.methods if other != method]),
     ]
 
 

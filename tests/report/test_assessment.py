@@ -4,7 +4,16 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from stages.report.assessment import MASKED, Check, checks_of, checks_of_results, checks_of_suite, curve, graded
+from stages.report.assessment import (
+    MASKED,
+    Check,
+    checks_of,
+    checks_of_others,
+    checks_of_results,
+    checks_of_suite,
+    curve,
+    graded,
+)
 from stages.report.vocabulary import CLEAN, Threat
 from tests.report.studies import ADVPT, COOP, SIGNS, measured
 
@@ -143,6 +152,21 @@ def test_a_subset_is_compared_with_the_same_images_not_with_all_of_them():
     assert (check.status, check.found) == ("pass", "60.0% against 70.0% on the same 300 images")
     hard = [True] * 60 + [False] * 240 + [True] * 440 + [False] * 260  # 20 % of the subset, 50 % of all
     assert check_of({0: hard}, {0: [True] * 120 + [False] * 180}).status == "fail"
+
+
+def test_adaptive_attacks_may_be_weaker_on_no_method():
+    """Of each method the worst comparison is shown, under the name of the method."""
+    right = [(CLEAN, [True], [True]), (WEAK, [False], [True]), (STRONG, [True], [False])]
+    predictions = {
+        threat.name: pd.concat([predicted(threat, {0: 40 * first}), predicted(threat, {0: 40 * second}, COOP)])
+        for threat, first, second in right
+    }
+    first, second = checks_of_others(predictions, [WEAK, STRONG], [ADVPT, COOP])
+    assert first.name == f"{ADVPT.label}: adaptive threats are no weaker than oblivious ones" != second.name
+    assert first.status == "fail" and second.status == "pass"
+    assert first.found.startswith("s is no weaker than weak: 100.0% against 0.0% on the same 40 images; give the adap")
+    assert second.found == "s is no weaker than weak: 0.0% against 100.0% on the same 40 images"
+    assert checks_of_others(predictions, [WEAK], [ADVPT, COOP]) == []
 
 
 def test_tuning_seeds_that_both_attack_count_as_one_image():
