@@ -45,7 +45,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         about = {"title": study_title(dataset, study), "method": method, "threat": threat}
         for seed in range(len(prompts.text_features)):
             victim = victim_of(prompts, clip, seed=seed)
-            if seed == 0 or prompts.has_image_prompt or victim.test_time:
+            if seed == 0 or prompts.has_image_prompt or not victim.has_features:
                 embed = partial(embed_through, victim, seed=params.seed)
                 shards = (part_of(shard, labels) for shard in read_images(folder))
                 banks = [embed(shard, device=device, runtime=params.runtime) for shard in shards]

@@ -46,10 +46,6 @@ class Defence:
             self.calls += 1
         return self.backward(partial(self.function, noise=noise))(images)
 
-    def of_ids(self, images: Tensor, ids: list[str], *, seed: int) -> Tensor:
-        """Process images for evaluation: no attacker draws from these streams of chance."""
-        return self(images, ImageNoise(seed, [f"defence/{id}" for id in ids]))
-
 
 def defence_of(block: DefenceBlock) -> Defence:
     """Return the defence that a block of params.yaml describes, such as `{kind: jpeg, quality: 75}`.

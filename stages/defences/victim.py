@@ -70,6 +70,11 @@ class Victim(nn.Module):
         return self.defence is not None or self.test_time is not None
 
     @property
+    def has_features(self) -> bool:
+        """Return whether each image has one image feature: not behind a random or a test-time defence."""
+        return self.test_time is None and not self.is_random
+
+    @property
     def ways(self) -> list[Inner]:
         """Return how an attacker may differentiate it."""
         return self.test_time.ways if self.test_time else [CONSTANT]

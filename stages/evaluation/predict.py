@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from PIL import Image
 
-from stages.attacks.noise import ImageNoise
 from stages.datasets.places import composed
 from stages.defences.victim import Victim
+from stages.evaluation.image_features import vote
 from stages.evaluation.load import FILE, load_model, prompts_file, require_seed, victim_of
 from stages.models.device import choose_device, to_tensor
 from stages.runtime.params import Params
@@ -96,15 +95,18 @@ def reference_of(path: Path) -> Path | None:
     return min(path.absolute().parents[2].glob(f"{ZERO_SHOT}/*/{FILE}"), default=None)
 
 
-@torch.no_grad()
 def predict_image(image: Image.Image, methods: list[LoadedMethod], *, top: int) -> list[PromptPrediction]:
-    """Classify an RGB image of any size with each method; all classes if there are fewer than `top`."""
+    """Classify an RGB image of any size with each method; all classes if there are fewer than `top`.
+
+    The probabilities of a random method are the shares of its draws that vote for each class.
+    """
     clip = methods[0].victim.clip
     images = to_tensor(clip.fit(image)[None], next(clip.parameters()).device)
     predictions = []
     for name, seed, label, class_names, victim in methods:
-        logits = victim(images, ImageNoise(0, ["image"]))  # of a random defence the same draw, whatever came before
-        best = logits[0].double().softmax(-1).topk(min(top, len(class_names)))
+        (logits,) = vote(victim, images, ["image"], seed=0).double()  # the same draws, whatever came before
+        probabilities = logits / logits.sum() if victim.is_random else logits.softmax(-1)
+        best = probabilities.topk(min(top, len(class_names)))
         classes = [class_names[index] for index in best.indices.tolist()]
         predictions.append(PromptPrediction(name, seed, label, classes, best.values.tolist()))
     return predictions

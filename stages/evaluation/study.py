@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from stages.datasets.halves import HALVES, labels_of
 from stages.models.logits import exact_logits, exact_routed_logits, predictions_and_margins
-from stages.runtime.params import TEST_TIME, Method, Params
+from stages.runtime.params import WITHOUT_FEATURES, Method, Params
 from stages.storage.embeddings import Bank
 from stages.storage.layout import prompts_file
 from stages.storage.prompts import PromptFile, load_prompts
@@ -61,8 +61,8 @@ def predictions_table(bank: Bank, prompts: PromptFile, *, title: str, threat: st
     """Classify each embedding with one method, as one tuning seed left it.
 
     Args:
-        bank: N embeddings of images of the study's classes, labelled by position among these; the logits of a test-time
-            defence.
+        bank: N embeddings of images of the study's classes, labelled by position among these; their logits where they
+            have no features.
         prompts: The method's.
         title: The study's.
         threat: What the images went through.
@@ -72,7 +72,7 @@ def predictions_table(bank: Bank, prompts: PromptFile, *, title: str, threat: st
     Returns:
         N rows: id, dataset (the study's title), threat, method, seed, label, prediction, correct, margin.
     """
-    if is_test_time(prompts.provenance):  # there are no features: `embed_through` has made logits
+    if defence_of(prompts.provenance) in WITHOUT_FEATURES:  # `embed_through` has made logits
         logits = bank.embeddings.astype(np.float64)
         return rows_of_logits(logits, bank, title=title, threat=threat, method=method, seed=seed)
     bias = np.float32(0) if prompts.logit_bias is None else prompts.logit_bias[seed]
@@ -108,9 +108,9 @@ def rows_of_logits(logits: np.ndarray, bank: Bank, *, title: str, threat: str, m
     return pa.table(columns)
 
 
-def is_test_time(provenance: Provenance) -> bool:
-    """Return whether a method stands behind a defence that calls the classifier itself."""
-    return provenance.get("block", {}).get("defence", {}).get("kind") in TEST_TIME
+def defence_of(provenance: Provenance) -> str | None:
+    """Return the kind of defence that a method stands behind, if there is one."""
+    return provenance.get("block", {}).get("defence", {}).get("kind")
 
 
 def accuracy_of(tables: Sequence[pa.Table]) -> float:

@@ -6,6 +6,7 @@ belongs in another room, whose changes make a stage run again.
 
 import os
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
@@ -345,8 +346,16 @@ class ClipureCos(Block):
 
 
 TestTime = RandomNoise | Tte | ViewEnsemble | AntiAdversary | Ttc | RTpt | Csr | Et3 | ClipureCos
-TEST_TIME = frozenset(get_args(block.model_fields["kind"].annotation)[0] for block in get_args(TestTime))
 RANDOM = (ResizePad, RandomNoise, ViewEnsemble, Ttc, RTpt)
+
+
+def kinds_of(blocks: Iterable[type[Block]]) -> frozenset[str]:
+    """Return the kinds of defences that these blocks describe."""
+    return frozenset(get_args(block.model_fields["kind"].annotation)[0] for block in blocks)
+
+
+TEST_TIME = kinds_of(get_args(TestTime))
+WITHOUT_FEATURES = TEST_TIME | kinds_of(RANDOM)  # behind them an image has logits, but no image feature of its own
 Defence = Annotated[ImageProcessing | TestTime, Field(discriminator="kind")]
 
 

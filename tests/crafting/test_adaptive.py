@@ -64,7 +64,8 @@ def test_the_attack_through_a_defence_beats_the_one_that_ignores_it(clip, shard,
     knowing, ignoring = random_victim(clip, defence=defence), random_victim(clip)
 
     def logits_of(images):
-        return ignoring(defence.of_ids(to_tensor(images.pixels, CPU), images.ids, seed=0))
+        noise = ImageNoise(0, images.ids).beside("defence")
+        return ignoring(defence(to_tensor(images.pixels, CPU), noise))
 
     shard = replace(shard, labels=logits_of(shard).argmax(-1).numpy())
     moved = [attacked(adaptive_attack(settings, one, seed=0), shard, 4) for one in (knowing, ignoring)]

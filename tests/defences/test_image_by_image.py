@@ -38,7 +38,7 @@ def block(request):
 def defence(block):
     """Maps images and their names to images; what chance an image meets depends on its name alone."""
     defence = defence_of(block)
-    return lambda images, names: defence.of_ids(images, list(map(str, names)), seed=0)
+    return lambda images, names: defence(images, ImageNoise(0, list(map(str, names))))
 
 
 @pytest.fixture
@@ -97,11 +97,11 @@ def test_an_attacker_gets_a_gradient_through_every_defence(block, images):
 
 
 def test_chance_is_of_the_noise_that_is_given(images):
-    """An attacker's noise, evaluation's noise and a victim's own noise are three different streams."""
+    """Each noise that is given, as by an attacker or by evaluation, and a victim's own are different streams."""
     defence = defence_of(ResizePad(kind="resize_pad", smallest=0.5))
     ids = list("abcdef")
     given, again = (defence(images, ImageNoise(0, ids)) for _ in range(2))
-    evaluated = [defence.of_ids(images, ids, seed=0) for _ in range(2)]
+    evaluated = [defence(images, ImageNoise(0, ids).beside("defence")) for _ in range(2)]
     own = [defence(images), defence(images)]
     assert torch.equal(given, again) and torch.equal(*evaluated)
     assert not any(map(torch.equal, [given, given, evaluated[0], own[0]], [evaluated[0], own[0], own[0], own[1]]))
