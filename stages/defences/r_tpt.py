@@ -38,7 +38,7 @@ def r_tpt(
         smallest: Smallest side of a crop as a share of S.
         confident: Share of views, those of the lowest entropy, whose entropy is minimised; 0.1 in the paper.
         lr: Of AdamW; 0.005 in the paper.
-        neighbours: 20 in the paper; at most views - 1.
+        neighbours: 20 in the paper; less than views.
         temperature: 0.01 in the paper.
 
     Returns:
@@ -51,7 +51,7 @@ def r_tpt(
     context = tuned_context(features.detach(), model, wording, chosen=ceil(confident * views), lr=lr)
     with torch.no_grad():
         text_features = wording.text_features(context)
-    weights = (agreement(features, min(neighbours, views - 1)) / temperature).softmax(1)  # (N, V)
+    weights = (agreement(features, neighbours) / temperature).softmax(1)  # (N, V)
     return model.combine(model.classify(features, text_features), weights)
 
 

@@ -17,7 +17,7 @@ from stages.models.device import choose_device
 from stages.prompts.context import assemble, initial_context
 from stages.prompts.text import TextTower
 from stages.runtime.params import Defence as DefenceBlock
-from stages.runtime.params import ImageProcessing, Model
+from stages.runtime.params import ImageProcessing, Model, Tte
 from stages.storage.prompts import PromptFile, load_prompts
 from stages.storage.provenance import Provenance
 
@@ -70,7 +70,11 @@ def check_images(victim: Victim, arguments: tuple[Tensor, ...]) -> None:
 
 
 def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
-    """Return the classifier of one tuning seed on the device of the towers, behind the defence of its provenance."""
+    """Return the classifier of one tuning seed on the device of the towers, behind the defence of its provenance.
+
+    Raises:
+        ValueError: If the defence does not fit the method or the model.
+    """
     device = next(clip.parameters()).device
     own: dict[str, Any] = {
         name: torch.tensor(arrays[seed], device=device)
@@ -84,6 +88,8 @@ def victim_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Victim:
         return victim()
     if isinstance(block, ImageProcessing):
         return victim(defence=defence_of(block))
+    if isinstance(block, Tte) and block.shift >= clip.image_size:
+        raise ValueError(f"defence tte: shift {block.shift}; less than the image's side, {clip.image_size}, is allowed")
     wording = partial(wording_of, prompts, clip, seed=seed)
     return victim(test_time=test_time_of(block, blank=partial(blank_feature, clip), wording=wording))
 

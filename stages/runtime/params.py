@@ -316,6 +316,13 @@ class RTpt(Block):
     neighbours: Count = 20
     temperature: Positive = 0.01
 
+    @model_validator(mode="after")
+    def _enough_views(self) -> "RTpt":
+        """Refuse more neighbours than a view can have."""
+        if self.neighbours >= self.views:
+            raise ValueError(f"neighbours ({self.neighbours}) has to be less than views ({self.views})")
+        return self
+
 
 class Csr(Block):
     """Steps towards the features of a low-pass image; `radius` in cycles per image, `eps` and `step_size` in 1/255."""
@@ -805,6 +812,14 @@ class Params(Block):
                 raise ValueError(f"methods.{group}.{name}.baseline: no other method {block.baseline!r}; {there(names)}")
             if isinstance(block, Defended) and block.method not in plain:
                 raise ValueError(f"methods.{group}.{name}.method: no undefended {block.method!r}; {there(plain)}")
+            if isinstance(block, Defended) and isinstance(block.defence, RTpt):
+                behind = next(method for method in self.methods.all() if method.name == block.method)
+                settings = behind.settings(self.tune)
+                if settings.get("class_specific") or settings.get("kind") == "moapt":
+                    raise ValueError(
+                        f"methods.{group}.{name}.method: r_tpt tunes one context, but {block.method!r} has several; a "
+                        "method with a shared context, or with none, is allowed"
+                    )
         self.methods.find(*self.assess.method.split("/"))
         return self
 

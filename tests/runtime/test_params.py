@@ -136,6 +136,14 @@ REFUSED = {
     "baseline": ("methods.tune_bank.advpt.baseline", "cop", r"advpt\.baseline: no other method 'cop'; there are: zero"),
     "own baseline": ("methods.tune_bank.advpt.baseline", "advpt", "no other method 'advpt'"),
     "defended by nobody": (DEFENDED, behind(kind="bits", bits=3) | {"method": "cop"}, "no undefended 'cop'"),
+    "r_tpt behind contexts of classes": (
+        DEFENDED,
+        behind(kind="r_tpt") | {"method": "advpt_refreshed"},
+        r"weak\.method: r_tpt tunes one context, but 'advpt_refreshed' has several; a method with a shared",
+    ),
+    "r_tpt with few views": (
+        DEFENDED, behind(kind="r_tpt", views=20), r"weak\.defence: neighbours \(20\) has to be less than views \(20\)"
+    ),
     "defended without a group": (
         "methods",
         {**COMMITTED["methods"], "adversarial": {}, "defended": {"weak": behind(kind="bits", bits=3)}},
@@ -237,6 +245,29 @@ def test_contexts_of_adversarial_methods_move_if_they_are_shared(tmp_path, kind)
     load_params(params(class_specific=False))
     with pytest.raises(ValueError, match=r"methods\.adversarial\.tuned: transfer and base_to_new need other classes"):
         load_params(params(class_specific=True))
+
+
+@pytest.mark.parametrize(
+    ("group", "method", "allowed"),
+    [
+        ("adversarial", attacked("moapt"), False),
+        ("adversarial", attacked("apt", class_specific=True), False),
+        ("adversarial", attacked("apt"), True),
+        ("adversarial", attacked("adv_vp"), True),
+        ("tune_bank", {"class_specific": True}, False),
+        ("tune_bank", {}, True),
+    ],
+)
+def test_r_tpt_stands_before_one_context_or_none(tmp_path, group, method, allowed):
+    methods = copy.deepcopy(COMMITTED["methods"])
+    methods[group]["tuned"] = method
+    methods["defended"]["weak"] = behind(kind="r_tpt") | {"method": "tuned"}
+    path = written(tmp_path, COMMITTED | {"methods": methods})
+    if allowed:
+        load_params(path)
+        return
+    with pytest.raises(ValueError, match="r_tpt tunes one context, but 'tuned' has several"):
+        load_params(path)
 
 
 RANDOM_DEFENCE = {
