@@ -15,13 +15,17 @@ from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import Batching
 from stages.crafting.shards import craft_shard
 from stages.crafting.suite import suite_attack
+from stages.defences.defence import defence_of
 from stages.defences.inner import Apart
 from stages.defences.test_time import FUNCTIONS, TestTime, test_time_of
 from stages.defences.undefended import Wording
 from stages.defences.victim import Victim
-from stages.evaluation.image_features import vote_through
-from stages.runtime.params import TEST_TIME, Defence, PromptPgd, Suite, load_params
+from stages.evaluation.image_features import embed_through, vote_through
+from stages.evaluation.study import predictions_table
+from stages.models.device import to_tensor
+from stages.runtime.params import TEST_TIME, Defence, Jpeg, PromptPgd, ResizePad, Suite, load_params
 from stages.storage.images import Images
+from stages.storage.prompts import PromptFile
 from tests.victims import CPU, attacked, random_victim
 
 BLOCKS = {
@@ -88,6 +92,14 @@ def test_it_is_random_if_two_calls_differ(clip, images, kind):
     assert torch.equal(first, second) is not victim.is_random
 
 
+def test_what_an_attacker_may_do_to_each_kind(clip, kind):
+    victim = behind(clip, kind)
+    takes_steps = kind in ("anti_adversary", "ttc", "csr", "et3", "clipure_cos")
+    assert [way.name for way in victim.ways] == ["", "unrolled/"][: 1 + takes_steps]
+    assert victim.is_gated is (kind in ("ttc", "csr"))
+    assert victim.is_random is (kind in ("random_noise", "view_ensemble", "ttc", "r_tpt"))
+
+
 def test_every_way_gives_the_same_logits_and_a_gradient(clip, images, kind):
     victim = behind(clip, kind)
     found = []
@@ -123,6 +135,37 @@ def test_votes_do_not_depend_on_batches(clip, shard, kind):
     if victim.is_random:
         votes = (few.embeddings * 5).round()
         assert (votes.sum(1) == 5).all(), "five draws vote"
+
+
+def tossed(images, model, noise):
+    """Answer class 0 or class 1, as often, and class 2 never."""
+    return F.one_hot((noise.uniform((1,))[:, 0] < 0.5).long(), 3) * 5.0
+
+
+def test_each_vote_is_another_draw(clip, shard):
+    victim, runtime = random_victim(clip, test_time=TestTime(tossed)), load_params().runtime
+    found = vote_through(victim, shard, seed=0, device=CPU, runtime=runtime).embeddings
+    draws = [[f"defence/{draw}/{id}" for id in shard.ids] for draw in range(5)]
+    expected = torch.stack([tossed(None, None, ImageNoise(0, ids)).argmax(1) for ids in draws])  # (5, N)
+    votes = torch.stack([(expected == label).sum(0) for label in range(3)], 1).numpy()
+    np.testing.assert_array_equal((found * 5).round(), votes)
+    assert (votes.max(1) < 5).sum() > len(shard) / 2 and set(found.argmax(1)) == {0, 1}
+
+
+@pytest.mark.parametrize("block", [ResizePad(kind="resize_pad", smallest=0.5), Jpeg(kind="jpeg", quality=50), None])
+def test_image_processing_is_voted_on_if_it_is_random(clip, shard, block):
+    """Then there are logits in place of features, of which the table of predictions has to know."""
+    victim, runtime = random_victim(clip, defence=block and defence_of(block)), load_params().runtime
+    bank = embed_through(victim, shard, seed=0, device=CPU, runtime=runtime)
+    made_by = {"block": {"defence": block.model_dump()}} if block else {}
+    prompts = PromptFile(victim.text_features[None].numpy(), victim.logit_scale, list("abc"), "{}", made_by)
+    found = predictions_table(bank, prompts, title="", threat="", method="", seed=0)["prediction"].to_numpy()
+    images = to_tensor(shard.pixels, CPU)
+    streams = [ImageNoise(0, [f"defence/{draw}/{id}" for id in shard.ids]) for draw in range(5)]
+    votes = F.one_hot(torch.stack([victim(images, noise).argmax(1) for noise in streams]), 3).sum(0)
+    surest = votes.max(1).values > 2  # the majority of five
+    assert surest.all() or victim.is_random
+    np.testing.assert_array_equal(found[surest], votes.argmax(1)[surest])
 
 
 @pytest.mark.parametrize("kind", ["random_noise", "anti_adversary", "clipure_cos"])
@@ -216,3 +259,24 @@ def test_behind_a_random_defence_each_step_is_one_draw_and_momentum_averages_the
     monkeypatch.setattr(suite, "MOMENTUM", 0.0)
     single_steps = climb()
     assert with_momentum > 1.2 * single_steps > 0
+
+
+def test_square_sees_the_mean_of_several_draws(clip, shard):
+    draws = []
+
+    def never_fooled(images, model, noise):
+        draws.append(images.requires_grad)
+        along = (images * noise.uniform((3, 32, 32))).flatten(1).mean(1)
+        return torch.stack([torch.full_like(along, 100), along, -along], dim=1)
+
+    def queries(**changed: int) -> int:
+        """Draws without a gradient, but for those that decide whether an image is fooled after one of ten rounds."""
+        draws.clear()
+        victim = random_victim(clip, test_time=TestTime(never_fooled))
+        grey = replace(shard, labels=np.zeros(len(shard), np.int64))
+        attacked(suite_attack(SUITE.model_copy(update=changed), victim), grey, 4)
+        return draws.count(False) - (10 * suite.DRAWS if changed["queries"] else 0)
+
+    without = queries(queries=0, samples=1)
+    one, three = (queries(queries=20, samples=samples) - without for samples in (1, 3))
+    assert (one, three) == (30, 90)  # 20 queries, and the start of each round

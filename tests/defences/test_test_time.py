@@ -62,6 +62,14 @@ class Chosen:
         return drawn * (high - low) + low
 
 
+class Counting(Chosen):
+    """Hands out other numbers in every call."""
+
+    def uniform(self, shape, *, low=0.0, high=1.0):
+        self.seed += 1
+        return super().uniform(shape, low=low, high=high)
+
+
 def test_random_noise_adds_what_is_drawn(images, model):
     expected = model.logits(images + Chosen().uniform((3, S, S), low=-4 / 255, high=4 / 255))
     torch.testing.assert_close(random_noise(images, model, Chosen(), eps=4), expected)
@@ -96,8 +104,10 @@ def test_a_crop_is_a_window_of_the_image():
 
 
 def test_the_ensemble_averages_its_views(images, model):
-    one = model.logits(random_crop(images, Chosen(), smallest=0.6))
-    torch.testing.assert_close(view_ensemble(images, model, Chosen(), views=3, smallest=0.6), one)
+    noise = Counting()
+    views = [model.logits(random_crop(images, noise, smallest=0.6)) for _ in range(3)]
+    found = view_ensemble(images, model, Counting(), views=3, smallest=0.6)
+    torch.testing.assert_close(found, (views[0] + views[1] + views[2]) / 3)
 
 
 @pytest.mark.parametrize("inner", WAYS, ids=["constant", "unrolled"])
@@ -208,15 +218,15 @@ def test_clipure_is_the_identity_where_it_jumps_to_and_fro(images, model, texts,
 
 
 def test_r_tpt_against_a_plain_loop(images, model, texts):
-    """Image by image, view by view; the first step of AdamW is a decay and lr times the sign of the gradient."""
+    """Image by image, view by view; the first step of AdamW is a decay and, nearly, lr times the gradient's sign."""
     turn = draw(D, D, seed=7)
     start = draw(2, D, seed=8)
 
     def text_features(contexts):
         return F.normalize(texts + contexts.mean(-2, keepdim=True) @ turn, dim=-1)
 
-    views, lr, neighbours, temperature = 6, 0.005, 2, 0.3
-    crops = [random_crop(images, Chosen(), smallest=0.5)] * (views - 1)
+    views, lr, neighbours, temperature, noise = 6, 0.005, 2, 0.3, Counting()
+    crops = [random_crop(images, noise, smallest=0.5) for _ in range(views - 1)]
     expected = []
     for index in range(N):
         features = torch.stack([model.encode(view)[index] for view in [images, *crops]])
@@ -224,7 +234,7 @@ def test_r_tpt_against_a_plain_loop(images, model, texts):
         p = (features @ text_features(context[None])[0].T).softmax(-1)
         entropy = -(p * p.log()).sum(-1)
         entropy.sort().values[:2].mean().backward()
-        context = context.detach() * (1 - lr * 0.01) - lr * context.grad.sign()
+        context = context.detach() * (1 - lr * 0.01) - lr * context.grad / (context.grad.abs() + 1e-8)
         unit = F.normalize(features, dim=-1)
         nearness = torch.stack(
             [torch.cat([unit[:i], unit[i + 1 :]]).mv(unit[i]).sort().values[-neighbours:].mean() for i in range(views)]
@@ -233,7 +243,7 @@ def test_r_tpt_against_a_plain_loop(images, model, texts):
         expected.append(((nearness / temperature).softmax(0)[:, None] * logits).sum(0))
     wording = Wording(start, text_features)
     settings = {"confident": 0.3, "lr": lr, "neighbours": neighbours, "temperature": temperature}
-    found = r_tpt(images, model, Chosen(), wording=wording, views=views, smallest=0.5, **settings)
+    found = r_tpt(images, model, Counting(), wording=wording, views=views, smallest=0.5, **settings)
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-5, atol=1e-5)
 
 

@@ -20,6 +20,7 @@ import stages
 from stages.datasets.embedded import FOLDER, images_of, read_rows
 from stages.defences.defence import defence_of
 from stages.defences.victim import Victim
+from stages.evaluation.load import blank_feature, wording_of
 from stages.runtime.params import Jpeg, ResizePad, load_params
 from stages.storage.prompts import PromptFile, save_prompts
 from tests.imports import ROOT
@@ -185,6 +186,35 @@ def test_each_image_of_a_batch_has_chance_of_its_own(rows, clip):
     victim = random_victim(clip, defence=defence_of(RESIZE_PAD))
     same = victim(rows[0][:1].expand(8, -1, -1, -1))
     assert len(same.unique(dim=0)) > 4
+
+
+def test_the_blank_text_is_a_prompt_without_a_class_name(clip, plain):
+    (expected,) = plain.encode_text(open_clip.get_tokenizer(NAME)(["a photo of a ."]), normalize=True)
+    torch.testing.assert_close(blank_feature(clip), expected)
+
+
+@pytest.mark.parametrize(
+    ("position", "words", "caption"),
+    [(None, None, "a photo of a {}."), ("end", "a photo of a", "a photo of a {}."),
+     ("front", "from a fashion shop", "{} from a fashion shop.")],
+)  # fmt: skip
+def test_the_context_that_r_tpt_tunes_is_the_method_s_own(rows, clip, plain, prompts, position, words, caption):
+    """At its place in the prompt, and of its seed; without one it is that of the usual words."""
+    made_by = {**prompts.provenance, "behind": {"block": {"class_position": position} if position else {}}}
+    context = None
+    if words:
+        (tokens,) = open_clip.get_tokenizer(NAME)([words])
+        vectors = plain.token_embedding(tokens[1 : 1 + len(words.split())])
+        context = torch.stack([vectors.flip(0), vectors]).numpy()
+    wording = wording_of(replace(prompts, context=context, provenance=made_by), clip, seed=1)
+    expected = plain.encode_text(open_clip.get_tokenizer(NAME)([caption.format(name) for name in rows[2]]), True)
+    torch.testing.assert_close(wording.text_features(wording.context[None])[0], expected)
+
+
+def test_tte_that_leaves_nothing_of_an_image_is_refused(save, prompts):
+    block = {"defence": {"kind": "tte", "shift": 32}}
+    with pytest.raises(ValueError, match="defence tte: shift 32; less than the image's side, 32, is allowed"):
+        stages.load_victim(save(provenance={**prompts.provenance, "block": block}))
 
 
 def state_of(victim: Victim) -> dict[str, torch.Tensor]:
