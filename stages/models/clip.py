@@ -16,7 +16,7 @@ from stages.models.device import has_bf16_units
 from stages.models.image_tower import encode_with_tokens, optimize_for_input_gradients
 from stages.models.supported import check_configuration, check_end, check_repeats
 from stages.models.visual_weights import lay_over, read_image_tower
-from stages.models.weights import LOCAL, describe_model, find_source, local_name, read_configuration
+from stages.models.weights import CONFIGURATION, LOCAL, describe_model, find_source, local_name, read_configuration
 from stages.runtime.startup import import_open_clip, import_timm
 from stages.storage.memory import is_out_of_memory
 
@@ -162,6 +162,7 @@ def load_clip(
     except Exception as error:  # open_clip, safetensors and torch raise a dozen kinds for a damaged or foreign file
         if is_out_of_memory(error):
             raise
+        require_buildable(here)
         reason = misfit(source.file) or brief(error)
         raise ValueError(f"model: {described} cannot be loaded from {source.file}: {reason}") from error
     check_end(name, configuration, tokenizer.eot_token_id)
@@ -178,6 +179,28 @@ def load_clip(
     clip = Clip(model, tokenizer, fingerprint, precision=precision)
     check_repeats(name, clip.model, clip.trial_logits)
     return clip
+
+
+def require_buildable(here: str) -> None:
+    """Refuse a configuration, by the `local_name` of its model, of which open_clip makes no model without weights.
+
+    Raises:
+        ValueError: If there is none; the message names the file and what open_clip says.
+    """
+    if not here.startswith(LOCAL):  # open_clip's own configurations are whole
+        return
+    open_clip = import_open_clip()
+    try:
+        open_clip.get_tokenizer(here)
+        open_clip.create_model(here, load_weights=False)
+    except Exception as error:  # a value of the wrong type fails wherever it is used first
+        if is_out_of_memory(error):
+            raise
+        file = Path(here.removeprefix(LOCAL)) / CONFIGURATION
+        raise ValueError(
+            f"model.name: open_clip cannot build the model that {file} describes: {brief(error)}; correct its values, "
+            "none of which has to do with the weights"
+        ) from error
 
 
 def weights_digest(name: str, pretrained: str | None) -> str:

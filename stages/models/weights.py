@@ -90,7 +90,8 @@ def files_of(folder: Path, configuration: dict, weights: Path | None) -> list[Pa
     They are configuration, weights, and the tokenizer's table of merges, if the configuration names one. A README,
     hidden files, lock files and weights in other formats do not count.
     """
-    merges = (configuration["text_cfg"].get("tokenizer_kwargs") or {}).get("bpe_path")
+    settings = configuration["text_cfg"].get("tokenizer_kwargs")
+    merges = settings.get("bpe_path") if isinstance(settings, dict) else None
     table = [Path(merges)] if isinstance(merges, str) and Path(merges).is_file() else []
     return [folder / CONFIGURATION, *([weights] if weights else []), *table]
 

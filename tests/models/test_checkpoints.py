@@ -222,6 +222,30 @@ def test_a_configuration_of_something_else_is_named(tmp_path, content, message):
         load_clip(f"local-dir:{tmp_path}", pretrained=None, sha256="0", device=CPU)
 
 
+@pytest.mark.parametrize(
+    ("block", "key", "value"),
+    [
+        (None, "embed_dim", None),
+        ("vision_cfg", "layers", None),
+        ("vision_cfg", "width", "big"),
+        ("text_cfg", "heads", []),
+        ("text_cfg", "vocab_size", None),
+        ("text_cfg", "tokenizer_kwargs", "big"),
+        ("text_cfg", "tokenizer_kwargs", {"bpe_path": "missing.txt.gz"}),
+    ],
+)
+def test_values_of_which_no_model_can_be_built_are_not_blamed_on_the_weights(tmp_path, block, key, value):
+    save_random(tmp_path, "vit_b_32")
+    file = tmp_path / "open_clip_config.json"
+    configuration = json.loads(file.read_text())
+    model = configuration["model_cfg"]
+    (model[block] if block else model)[key] = value
+    file.write_text(json.dumps(configuration))
+    name = f"local-dir:{tmp_path}"
+    with pytest.raises(ValueError, match=rf"^model\.name: open_clip cannot build the model that {file} describes: "):
+        load_clip(name, pretrained=None, sha256=weights_digest(name, None), device=CPU)
+
+
 @pytest.mark.parametrize("kind", ["vit_b_32", "custom_text"])
 @pytest.mark.parametrize("tower", ["vision_cfg", "text_cfg"])
 def test_tokens_beside_features_are_refused_by_name(tmp_path, kind, tower):
