@@ -61,7 +61,8 @@ def tuned_context(features: Tensor, model: Undefended, wording: Wording, *, chos
     optimizer = torch.optim.AdamW([context], lr=lr)
     with torch.enable_grad():
         log_p = model.classify(features, wording.text_features(context)).log_softmax(-1)
-        surest = -(log_p.exp() * log_p).sum(-1).sort(1).values[:, :chosen]  # entropies (N, chosen)
+        entropies = -(log_p.exp() * log_p).sum(-1)  # (N, V)
+        surest = entropies.sort(1).values[:, :chosen]
         # the sum over images: Adam's steps are entry by entry, so no image touches another
         (context.grad,) = torch.autograd.grad(surest.mean(1).sum(), context)
     optimizer.step()
