@@ -160,8 +160,10 @@ def test_chance_of_a_defence_does_not_hang_on_what_came_before(tmp_path, prompts
         tmp_path / ADVPT / "prompts.safetensors",
         replace(prompts, provenance={**prompts.provenance, "block": block}),
     )
-    one, two = answers(tmp_path / ADVPT, photos / "b.png", photos / "b.png", capsys=capsys)
+    one, two = answers(tmp_path / ADVPT, photos / "b.png", photos / "b.png", "--top", 10, capsys=capsys)
     assert one == two
+    votes = 5 * np.array(one["predictions"][-1]["probabilities"])  # five draws; ties are broken by thousandths
+    assert votes.round().sum() == 5 and np.abs(votes - votes.round()).max() < 0.01
 
 
 def test_without_hand_written_prompts_beside_them_the_tuned_ones_stand_alone(tmp_path, prompts, photos, capsys):
