@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 import torch
 
-from reports.studies import breaking, readme, supported
+from reports.studies import breaking, readme, supported, test_time
 from stages.attacks.noise import ImageNoise
 from stages.defences.victim import Victim
 from stages.models.clip import load_clip
 from stages.models.supported import check_configuration
+from stages.report.vocabulary import Method
 from stages.runtime.params import load_params
 from stages.runtime.startup import import_open_clip
 
@@ -108,3 +109,15 @@ def test_opening_shut_relus_raises_what_they_cut_off_and_leaves_the_victim_alone
     )
     assert torch.all(cut_off(attacked) > cut_off(images))
     assert torch.equal(victim(images), before)
+
+
+def test_under_attack_an_image_counts_that_is_right_clean_and_attacked():
+    """Of two images the defence mends one that was wrong clean; a third one is not among those that are judged."""
+    right = {"clean": [True, False, True], "pgd_eps4": [True, True, True], "worst_eps4": [False, True, True]}
+    predictions = {
+        threat: pd.DataFrame({"id": ["a", "b", "c"], "method": "tte", "seed": 0, "threat": threat, "correct": correct})
+        for threat, correct in right.items()
+    }
+    found = test_time.accuracies(predictions, Method("tte", "TTE"), ["a", "b"])
+    assert [found[name] for name in ("clean", "oblivious", "adaptive")] == [0.5, 0.5, 0.0]
+    assert found["clean low"] < 0.5 < found["clean high"]

@@ -2,9 +2,10 @@
 
 The experiment, by its name, is that of docs/experiments.md. Writes reports/test_time.csv, one row for each method, and
 reports/test_time.png; with `--entries` its defended methods are packed as entries of the leaderboard, too. Accuracies
-are shares of the images that the adaptive threat attacks. `time` is that of a prediction, in those of the hand-written
-prompt: medians of alternating runs in this process. `acts on` is the share of images on which a gated defence acts;
-`falls to` counts the images that each attack of the suite got.
+are shares of the images that the adaptive threat attacks, under attack of those that are right clean and attacked.
+`time` is that of a prediction, in those of the hand-written prompt: medians of alternating runs in this process. `acts
+on` is the share of images on which a gated defence acts; `falls to` counts the images that each attack of the suite
+got.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from stages.evaluation.study import read_method
 from stages.models.clip import load_clip
 from stages.models.device import to_tensor
 from stages.report.inputs import methods_of, read_study
-from stages.report.statistics import wilson
+from stages.report.statistics import robust_rows, wilson
 from stages.report.style import GRID, as_png, percent_axis
 from stages.report.vocabulary import Method
 from stages.runtime.params import Params, load_params
@@ -95,8 +96,8 @@ def accuracies(predictions: dict[str, pd.DataFrame], method: Method, ids: list[s
     """Return what the first tuning seed keeps of these images, with 95 % Wilson intervals."""
     kept: dict[str, float] = {}
     for name, threat in THREATS.items():
-        table = predictions[threat]
-        right = table[(table["method"] == method.name) & (table["seed"] == 0) & table["id"].isin(ids)]["correct"]
+        table = robust_rows(predictions["clean"], predictions[threat])
+        right = table[(table["method"] == method.name) & (table["seed"] == 0) & table["id"].isin(ids)]["robust"]
         low, high = wilson(right.mean(), len(right))
         kept |= {name: right.mean(), f"{name} low": float(low), f"{name} high": float(high)}
     return kept
