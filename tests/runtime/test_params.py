@@ -303,7 +303,7 @@ KINDS = {
     "wavelet": {"sigma": 0.02},
     "resize_pad": {"smallest": 0.8},
     "tte": {"shift": 2},
-} | {kind: {} for kind in TEST_TIME - {"tte"}}
+} | {kind: {} for kind in sorted(TEST_TIME - {"tte"})}
 RANDOM_KINDS = {"resize_pad", "random_noise", "view_ensemble", "ttc", "r_tpt"}
 
 
