@@ -1,6 +1,7 @@
 """A preset, run on the micro project, then packed as an entry and verified, by the commands of a user."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -24,6 +25,7 @@ def test_a_preset_becomes_an_entry(project):
     _, *lines = printed.partition("theirs")[2].splitlines()
     assert lines[0].startswith("fashion") and lines[1].startswith("mean") and "66.3" in lines[1]
 
+    project.run("dvc", "exp", "apply", re.search(r"`dvc exp apply (\S+)`", printed)[1])
     method = "fashion/all/defended/zero_shot_csr"
     printed = project.run(PYTHON, "-m", "stages.submit", method, "packed", "--preset", "csr")
     assert "wrote packed, n = 10" in printed
@@ -81,8 +83,14 @@ def test_an_experiment_becomes_entries_of_the_commit_that_it_started_from(projec
     project.run("git", "commit", "-qam", "experiment")
     project.run("git", "update-ref", ref, "HEAD")
     project.run("git", "reset", "-q", "--hard", started)
-    code = f"import pathlib; from reports.studies import towers; towers.pack_entries('{ref}', pathlib.Path('made'))"
-    project.run("env", f"PYTHONPATH={ROOT}", PYTHON, "-c", code)
+    lines = [
+        "from pathlib import Path",
+        "from reports.studies.experiments import checked_out, found, pack_entries",
+        "out = Path('made').resolve()",
+        f"with checked_out(found('{ref.rpartition('/')[2]}')):",
+        "    pack_entries(out, images=100)",
+    ]
+    project.run("env", f"PYTHONPATH={ROOT}", PYTHON, "-c", "\n".join(lines))
     names = {path.name for path in (project.folder / "made").iterdir()}
     assert names == {f"fashion-tiny-clip-{name}" for _, name in METHODS}
     record = json.loads(project.run(PYTHON, "-m", "stages.verify", "made/fashion-tiny-clip-advpt", "--json"))["record"]
