@@ -121,7 +121,11 @@ SHORT = {  # one step, and one epoch after that of the warm-up
     "apt": ["++methods.adversarial.apt.epochs=2", "methods.adversarial.apt.steps=1", "adaptive.apt_pgd_eps4.steps=1"],
     "csr": ["oblivious.csr_pgd_eps4.steps=1"],
     "fap": ["methods.adversarial.fap.epochs=2", "methods.adversarial.fap.steps=1", "adaptive.fap_pgd_eps1.steps=1"],
-    "r_tpt": ["oblivious.r_tpt_pgd_eps1.steps=1", "methods.defended.zero_shot_r_tpt.defence.views=2"],
+    "r_tpt": [
+        "oblivious.r_tpt_pgd_eps1.steps=1",
+        "methods.defended.zero_shot_r_tpt.defence.views=2",
+        "methods.defended.zero_shot_r_tpt.defence.neighbours=1",
+    ],
     "ttc": ["oblivious.ttc_pgd_eps1.steps=1"],
 }
 
