@@ -1,4 +1,5 @@
-"""Judge every method on plain and robust towers: `python -m reports.studies.towers` writes reports/towers.csv.
+"""Judge every method on plain and robust towers: `python -m reports.studies.towers` writes reports/towers.csv
+and, of clean images, class by class, reports/towers_classes.csv.
 
     python -m reports.studies.towers --entries
 
@@ -23,7 +24,7 @@ from stages.entries.record import ENTRIES
 from stages.models.clip import weights_digest
 from stages.runtime.params import Params, load_params
 
-RESULTS = Path("reports/towers.csv")
+RESULTS, CLASSES = Path("reports/towers.csv"), Path("reports/towers_classes.csv")
 PIXEL_PROMPT = "kind: adv_vp, steps: 2, clean_fraction: 0.25, temperature: 2.0, epochs: 10"
 ENTRY_IMAGES = 100  # of the images under adaptive attack, so that a committed entry stays small
 LR = {"fashion": 0.03, "photos": 0.01}  # as in reports/studies/pixel_prompt.py
@@ -77,6 +78,8 @@ def overrides(model: str, tower: Tower, params: Params) -> list[str]:
         *(f"~adaptive.{name}" for name in params.adaptive),
         f"+adaptive.suite={{method: suite, eps: {eps}, steps: 32, restarts: 2, targets: 2, images: {tower.images}, "
         "tuning_seeds: 1}",
+        f"+adaptive.autoattack={{method: autoattack, version: fast, eps: {eps}, images: {tower.images}, "
+        "tuning_seeds: 3, batch_size: 250}",
         f"assess.at_eps={eps}",
         f"assess.eps=[{eps}, 64]",  # `assess` is not of this table: the fewest images
         "assess.steps=[5, 10]",
@@ -97,25 +100,23 @@ def experiment(model: str, tower: Tower) -> str:
     return ref
 
 
-def accuracies(model: str, ref: str) -> pd.DataFrame:
-    """Return the accuracies of one model's experiment."""
-    accuracy = pd.read_csv(StringIO(git("show", f"{ref}:reports/accuracy.csv")))
-    accuracy.insert(0, "model", model)
-    return accuracy
+def table_of(ref: str, path: str) -> pd.DataFrame:
+    """Return a table of one experiment's reports."""
+    return pd.read_csv(StringIO(git("show", f"{ref}:{path}")))
 
 
-def write_table(model: str, lines: pd.DataFrame) -> None:
-    """Replace the lines of one model in the table."""
-    if RESULTS.exists():
-        earlier = pd.read_csv(RESULTS)
+def write_table(results: Path, model: str, lines: pd.DataFrame) -> None:
+    """Replace the lines of one model in a table."""
+    lines.insert(0, "model", model)
+    if results.exists():
+        earlier = pd.read_csv(results)
         lines = pd.concat([earlier[earlier["model"] != model], lines])
     lines["model"] = pd.Categorical(lines["model"], list(MODELS))
-    lines.sort_values("model", kind="stable").to_csv(RESULTS, index=False, lineterminator="\n")
-    print(lines[lines["model"] == model].to_string(index=False), flush=True)
+    lines.sort_values("model", kind="stable").to_csv(results, index=False, lineterminator="\n")
 
 
 def main() -> None:
-    """Run what is missing; write one table, after each model, or entries."""
+    """Run what is missing; write the tables, after each model, or entries."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)}; by default all, of entries {OF_ENTRIES}")
     parser.add_argument("--entries", action="store_true", help=f"write {ENTRIES}/ instead of {RESULTS}")
@@ -130,7 +131,10 @@ def main() -> None:
             with checked_out(ref):
                 pack_entries(out, images=ENTRY_IMAGES)
         else:
-            write_table(model, accuracies(model, ref))
+            accuracy, classes = table_of(ref, "reports/accuracy.csv"), table_of(ref, "reports/classes.csv")
+            print(accuracy.to_string(index=False), flush=True)
+            write_table(RESULTS, model, accuracy)
+            write_table(CLASSES, model, classes[classes["threat"] == "clean"])
 
 
 if __name__ == "__main__":
