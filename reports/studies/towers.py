@@ -77,9 +77,7 @@ def overrides(model: str, tower: Tower, params: Params) -> list[str]:
         f"+oblivious.pgd={{{label_free}, eps: {eps}}}",
         *(f"~adaptive.{name}" for name in params.adaptive),
         f"+adaptive.suite={{method: suite, eps: {eps}, steps: 32, restarts: 2, targets: 2, images: {tower.images}, "
-        "tuning_seeds: 1}",
-        f"+adaptive.autoattack={{method: autoattack, version: fast, eps: {eps}, images: {tower.images}, "
-        "tuning_seeds: 3, batch_size: 250}",
+        "tuning_seeds: 3}",
         f"assess.at_eps={eps}",
         f"assess.eps=[{eps}, 64]",  # `assess` is not of this table: the fewest images
         "assess.steps=[5, 10]",
