@@ -4,27 +4,36 @@ For methods that change the image side, by a defence or an image prompt: their i
 model.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
+from stages.crafting.model import load_model
 from stages.datasets.card import read_card
 from stages.evaluation.cost import count_cost
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
-from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
+from stages.evaluation.study import (
+    accuracy_of,
+    defence_of,
+    predictions_table,
+    read_method,
+    study_labels,
+    study_title,
+)
 from stages.evaluation.subset import part_of
-from stages.models.clip import load_clip
-from stages.models.device import choose_device
 from stages.runtime.cli import command
-from stages.runtime.params import load_params
-from stages.storage.files import replacing, require_writable
-from stages.storage.images import images_provenance, read_images
-from stages.storage.layout import oblivious_images, predictions_file
+from stages.runtime.engine import WorkerFacts, engine
+from stages.runtime.params import WITHOUT_FEATURES, Params, load_params
+from stages.storage.embeddings import read_bank, write_bank
+from stages.storage.files import require_writable, resuming, whole
+from stages.storage.images import Images, images_provenance, shard_paths, together
+from stages.storage.layout import oblivious_images, predictions_file, prompts_file
 from stages.storage.parquet import write_table
-from stages.storage.provenance import require, with_versions
+from stages.storage.prompts import PromptFile
+from stages.storage.provenance import key_of, require, with_versions
+from stages.storage.tensors import checksum_of
 
 
 def main(dataset: str, study: str, group: str, method: str) -> str:
@@ -36,36 +45,60 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     labels = study_labels(study, len(card.class_names))
     same = {"dataset_sha256": card.sha256}
     prompts = read_method(dataset, study, params.methods.find(group, method), params, **same)
-    device = choose_device(params.runtime.device)
-    clip = load_clip(**params.model.model_dump(), device=device)
-    require(prompts.provenance, out, model=clip.fingerprint)
-
-    def predictions(folder: Path, threat: str) -> Iterator[pa.Table]:
-        """Yield the rows of one threat; seeds that see the same features share them."""
-        about = {"title": study_title(dataset, study), "method": method, "threat": threat}
-        for seed in range(len(prompts.text_features)):
-            victim = victim_of(prompts, clip, seed=seed)
-            if seed == 0 or prompts.has_image_prompt or not victim.has_features:
-                embed = partial(embed_through, victim, seed=params.seed)
-                shards = (part_of(shard, labels) for shard in read_images(folder))
-                banks = [embed(shard, device=device, runtime=params.runtime) for shard in shards]
-            yield from (predictions_table(bank, prompts, seed=seed, **about) for bank in banks)
-
-    made_by, tables = {}, {}
-    for threat, attack in {"clean": None, **params.oblivious}.items():
-        folder = oblivious_images(dataset, threat)
-        made_by[threat] = images_provenance(folder)
-        expected = {"attack": attack.model_dump()} if attack else {}
+    folders = {threat: oblivious_images(dataset, threat) for threat in ("clean", *params.oblivious)}
+    made_by = {threat: images_provenance(folder) for threat, folder in folders.items()}
+    for threat, folder in folders.items():
+        expected = {"attack": params.oblivious[threat].model_dump()} if threat in params.oblivious else {}
         require(made_by[threat], folder, dataset=dataset, split="test", seed=params.seed, **same, **expected)
-        tables[threat] = [*predictions(folder, threat)]
-    cost = count_cost(victim_of(prompts, clip, seed=0))
-    with replacing(out) as temporary:
-        every = [table for of_threat in tables.values() for table in of_threat]
-        write_table(temporary, every, with_versions(images=made_by, method=prompts.provenance, cost=cost))
+    features_differ = prompts.has_image_prompt or defence_of(prompts.provenance) in WITHOUT_FEATURES
+    tables: dict[str, list[pa.Table]] = {threat: [] for threat in folders}
+    written = []
+    with engine(params, EvaluationWorker, prompts, labels, shards=len(shard_paths(folders["clean"]))) as run:
+        require(prompts.provenance, out, model=run.facts.model)
+        cost = run.call(EvaluationWorker.cost)
+        inputs = [checksum_of(prompts_file(dataset, study, group, method))]
+        with resuming(out, key_of(prompts.provenance, inputs, device=run.facts.device)) as pieces:
+            for threat, folder in folders.items():
+                about = {"title": study_title(dataset, study), "method": method, "threat": threat}
+                for seed in range(len(prompts.text_features)):
+                    if seed == 0 or features_differ:  # seeds that see the same features share them
+                        embed = partial(EvaluationWorker.embed, seed=seed)
+                        shards = pieces / f"shards/{threat}/seed-{seed}"
+                        written.append(run.map(embed, folder, shards, what=f"embed {method} {threat}"))
+                    banks = (read_bank(path)[0] for path in written[-1].paths)
+                    tables[threat] += [predictions_table(bank, prompts, seed=seed, **about) for bank in banks]
+            with whole(pieces / out.name) as temporary:
+                every = [table for of_threat in tables.values() for table in of_threat]
+                write_table(temporary, every, with_versions(images=made_by, method=prompts.provenance, cost=cost))
     accuracies = ", ".join(f"{threat} {accuracy_of(of_threat):.3f}" for threat, of_threat in tables.items())
     passes = f"{cost['forwards']} forward and {cost['backwards']} backward passes of the image tower"
     passes += f" and {cost['text']} of the text tower" if cost["text"] else ""
-    return f"wrote {out}, {passes} per prediction, accuracy on these images: {accuracies}"
+    return f"wrote {out}, {together(written)}, {passes} per prediction, accuracy on these images: {accuracies}"
+
+
+class EvaluationWorker:
+    """Embeds shards through a method; a worker (stages/runtime/engine.py).
+
+    Args:
+        params: The parameters.
+        prompts: The method.
+        labels: The classes of the study.
+    """
+
+    def __init__(self, params: Params, prompts: PromptFile, labels: range) -> None:
+        self._clip, self._device = load_model(params)
+        self._prompts, self._labels, self._seed, self._runtime = prompts, labels, params.seed, params.runtime
+        self.facts = WorkerFacts(self._device.type, self._clip.fingerprint)
+
+    def embed(self, path: Path, shard_index: int, shard: Images, *, seed: int) -> None:
+        """Embed the images of the study in a shard as the method sees them that one tuning seed left."""
+        victim, part = victim_of(self._prompts, self._clip, seed=seed), part_of(shard, self._labels)
+        bank = embed_through(victim, part, seed=self._seed, device=self._device, runtime=self._runtime)
+        write_bank(path, [bank], {})
+
+    def cost(self) -> dict[str, int]:
+        """Return the passes that a prediction takes, see `count_cost`."""
+        return count_cost(victim_of(self._prompts, self._clip, seed=0))
 
 
 if __name__ == "__main__":

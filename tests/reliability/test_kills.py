@@ -23,6 +23,7 @@ STAGES = [
     ("adversarial", "fashion", "all", "adv_vlp"),
     ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
     ("attack_oblivious", "fashion", "pgd_eps8"),
+    ("evaluate_images", "fashion", "all", "adversarial", "adv_vlp"),
     ("assess", "fashion"),
     ("extract", "fashion"),
 ]

@@ -35,6 +35,7 @@ STAGES = [
     ("refresh", "fashion", "all", "advpt_refreshed"),
     ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive_eps4"),
     ("assess", "fashion"),
+    ("evaluate_images", "fashion", "all", "adversarial", "adv_vlp"),
 ]
 
 
