@@ -117,6 +117,8 @@ def blank_feature(clip: Clip) -> Tensor:
 def wording_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Wording:
     """Return the prompt whose context a defence tunes: the method's shared context, or the words "a photo of a".
 
+    The context of `fap` is its text tokens of the first block; those of deeper blocks stay as they are.
+
     Raises:
         ValueError: If the method has a context for each class, or several that are mixed.
     """
@@ -124,7 +126,10 @@ def wording_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Wording:
         raise ValueError("defence r_tpt: the method mixes contexts; one context, or none, is allowed")
     tower = TextTower(clip.model, clip.tokenizer)
     device = next(clip.parameters()).device
-    if prompts.context is None:
+    deeper: list[Tensor] = []
+    if prompts.tokens is not None and prompts.projection is not None:
+        context, *deeper = torch.tensor(prompts.tokens[seed] @ prompts.projection[seed], device=device)
+    elif prompts.context is None:
         count = len(tower.tokens(WORDS))
         generators = [torch.Generator()]  # none is drawn from
         context = initial_context(
@@ -138,7 +143,11 @@ def wording_of(prompts: PromptFile, clip: Clip, *, seed: int) -> Wording:
     assembled = assemble(
         prompts.class_names, tower, context_length=len(context), class_position=position, class_specific=False
     )
-    return Wording(context, lambda contexts: assembled.text_features(contexts, tower))
+
+    def text_features(contexts: Tensor) -> Tensor:
+        return assembled.text_features(contexts, tower, [layer.expand(len(contexts), -1, -1) for layer in deeper])
+
+    return Wording(context, text_features)
 
 
 def prompts_file(path: Path) -> Path:
