@@ -19,6 +19,7 @@ from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 from ruamel.yaml import YAML
 
 from reports.studies import readme
+from stages.entries.presets import PRESETS, read_preset
 from stages.runtime.params import load_params
 from stages.storage.layout import prompts_file
 from stages.storage.prompts import PromptFile, save_prompts
@@ -28,6 +29,8 @@ DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")),
+    "presets/README.md",
+    "data/embedded/README.md",
 ]
 NEEDS = "# needs "  # opens the comment above a command that needs what is not in the repository
 OURS = {"fashion", "fashion_second"}
@@ -215,6 +218,21 @@ def test_modules_that_are_run_exist_and_take_these_arguments(command):
     parameters = inspect.signature(importlib.import_module(name).main).parameters.values()
     needed = [one for one in parameters if one.default is one.empty]
     assert len(needed) <= len(arguments) <= len(parameters)
+
+
+@pytest.mark.parametrize("command", [one for one in commands_of("python") if one.words[1] != "-m"], ids=str)
+def test_scripts_that_are_run_exist(command):
+    assert (ROOT / command.words[1]).is_file()
+
+
+@pytest.mark.parametrize("command", commands_of("python", "-m", "stages.preset"), ids=str)
+def test_presets_that_are_run_exist(command):
+    assert read_preset(command.words[3], ROOT / PRESETS)
+
+
+def test_the_table_of_presets_is_that_of_their_files():
+    rows = re.findall(r"^\| `([a-z_]+)` \|", text_of("presets/README.md").split("## Cost")[0], re.MULTILINE)
+    assert sorted(rows) == sorted(path.stem for path in (ROOT / PRESETS).glob("*.yaml"))
 
 
 @pytest.mark.parametrize("command", commands_of("dvc", "repro"), ids=str)
