@@ -11,10 +11,10 @@ import argparse
 import re
 from pathlib import Path
 
+from stages.entries.checking import add_json, reporting
 from stages.entries.pack import PLACE, git_facts, pack
-from stages.entries.record import ENTRIES, parts_of_name
+from stages.entries.record import ENTRIES, Record, parts_of_name
 from stages.report.inputs import methods_of
-from stages.runtime.cli import errors_as_messages
 from stages.runtime.params import Params, load_params
 from stages.runtime.startup import resume_garbage_collection
 
@@ -28,19 +28,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--all", action="store_true", help=f"every method of params.yaml, to {ENTRIES}/")
     parser.add_argument("--preset", help="name of the preset that the method belongs to")
     parser.add_argument("--images", type=int, help="at most so many of the images under adaptive attack, a draw")
+    add_json(parser)
     options = parser.parse_args(arguments)
     if options.images is not None and options.images < 1:
         parser.error(f"--images {options.images}: at least one is needed")
     place = tuple((options.method or "").split("/"))
     if options.all == bool(options.method) or (options.method and (options.out is None or len(place) != 4)):
         parser.error("give <data set>/<study>/<group>/<method> and a folder, or --all")
-    with errors_as_messages(parser.prog):
+    written: list[Record] = []
+    with reporting(parser.prog, {"entries": written}, as_json=options.json):
         params, made_at = load_params(), git_facts()
         chosen = everything(params) if options.all else {place: options.out}
         for method, out in chosen.items():
             record = pack(method, out, params, made_at=made_at, preset=options.preset, most=options.images)
-            found = ", ".join(f"eps {one['eps']:g} {one['adaptive']['accuracy']:.3f}" for one in record["results"])
-            print(f"wrote {out}, n = {record['data']['n']}, adaptive worst: {found}", flush=True)
+            written.append({"entry": str(out), "record": record})
+            if not options.json:
+                found = ", ".join(f"eps {one['eps']:g} {one['adaptive']['accuracy']:.3f}" for one in record["results"])
+                print(f"wrote {out}, n = {record['data']['n']}, adaptive worst: {found}", flush=True)
 
 
 def everything(params: Params) -> dict[PLACE, Path]:

@@ -2,6 +2,7 @@
 
 import lzma
 import re
+import shutil
 import tarfile
 import zipfile
 import zlib
@@ -14,7 +15,7 @@ from typing import IO, NamedTuple
 
 from stages.entries.record import ENTRY
 
-LARGEST = 2_000_000_000  # bytes, unpacked
+LARGEST, MOST = 2_000_000_000, 10_000  # bytes and files, unpacked
 NAME = re.compile(r"(?!\.)[A-Za-z0-9_.+-]{1,100}")  # of a file or a folder
 DEEPEST = 5
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError,
@@ -49,8 +50,9 @@ def unpacked(path: Path) -> Iterator[Path]:
                 with tarfile.open(path) as archive:
                     unpack(members_of_tar(archive), folder)
         except DAMAGED as error:
+            about = str(error).partition(":\n")[0]  # tarfile lists the formats that it has tried
             raise ValueError(
-                f"{path}: damaged, or no archive of an entry ({error}); a folder, .zip or .tar.gz is"
+                f"{path}: damaged, or no archive of an entry ({about}); a folder, .zip or .tar.gz is"
             ) from error
         found = [place.parent for place in (folder / ENTRY, *sorted(folder.glob(f"*/{ENTRY}"))) if place.is_file()]
         if len(found) != 1:
@@ -78,6 +80,8 @@ def members_of_tar(archive: tarfile.TarFile) -> list[Member]:
 
 def unpack(members: list[Member], folder: Path) -> None:
     """Write the files of an archive below a folder after checking all names and sizes."""
+    if len(members) > MOST:
+        raise ValueError(f"the archive holds {len(members)} files; at most {MOST} are allowed")
     names = [member.name for member in members]
     for name in names:
         parts = PurePosixPath(name).parts
@@ -92,4 +96,4 @@ def unpack(members: list[Member], folder: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         assert source is not None  # it is a regular file
         with source, place.open("wb") as target:
-            target.write(source.read(member.size))
+            shutil.copyfileobj(source, target)

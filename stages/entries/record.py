@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,18 +13,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema.exceptions import ValidationError as SchemaError
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
 from stages.crafting.suite import VERSION
 from stages.report.statistics import DIGITS, wilson
 from stages.storage.memory import is_out_of_memory
-from stages.storage.parquet import checksum_of, read_table, write_table
+from stages.storage.parquet import checksum_of, opened, read_table, write_table
 
 ENTRY, OUTCOMES, PROMPTS = "entry.json", "outcomes.parquet", "prompts.safetensors"
 SCHEMA = Path(__file__).parent / "entry.schema.json"
 ENTRIES = Path("entries")  # folder of the committed entries
 LARGEST = 1_000_000  # bytes of entry.json
+LONGEST = 1000  # characters of a message, in which names and values of a stranger stand
 WITHSTOOD, CLEAN = "", "clean"  # in `fell_to`; any other value is the name of a threat
 COLUMNS = (
     pa.field("id", pa.string()),
@@ -59,22 +61,35 @@ def refusing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except UncheckedError:
-        raise
+    except UncheckedError as error:
+        raise UncheckedError(shortened(str(error))) from error
     except ValueError as error:
-        raise ValueError(re.sub("; [^;]*`dvc repro`.*", f"; {REMEDY}", str(error))) from error
+        raise ValueError(shortened(re.sub("; [^;]*`dvc repro`.*", f"; {REMEDY}", str(error)))) from error
     except Exception as error:  # the files of a stranger can be wrong in more ways than anyone foresees
         if is_out_of_memory(error):
             raise UncheckedError(f"cannot be checked here: out of memory ({error})") from error
-        raise ValueError(f"{path}: could not be read: {error!r}; {REMEDY}") from error
+        raise ValueError(f"{path}: could not be read: {shortened(repr(error))}; {REMEDY}") from error
+
+
+def shortened(message: str) -> str:
+    """Return a message without the middle of it if it is long."""
+    half = LONGEST // 2
+    return message if len(message) <= LONGEST else f"{message[:half]} [...] {message[-half:]}"
 
 
 @cache
 def validator() -> Any:
-    """Return what checks a record against the schema, in which 3.0 is no integer."""
+    """Return what checks a record against the schema, in which 3.0 is no integer, and `$` not before a line's end."""
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    return extend(Draft202012Validator, type_checker=types)(schema, format_checker=FormatChecker(["date"]))
+    kind = extend(Draft202012Validator, {"pattern": whole_pattern}, type_checker=types)
+    return kind(schema, format_checker=FormatChecker(["date"]))
+
+
+def whole_pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[SchemaError]:
+    """Yield a fault unless the whole of a text matches; Python's `$` also matches in front of a last line break."""
+    if isinstance(value, str) and not re.fullmatch(pattern, value):
+        yield SchemaError(f"{value!r} does not match {pattern!r}")
 
 
 def read_entry(folder: Path) -> Record:
@@ -152,7 +167,8 @@ def digests_of(folder: Path) -> dict[str, str]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ValueError(f"{path}: no regular file; an entry has files and folders only")
         if path.is_file() and name != ENTRY:
-            digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb") as file:
+                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
 
 
@@ -179,6 +195,7 @@ def write_outcomes(folder: Path, outcomes: pd.DataFrame) -> None:
 def read_outcomes(folder: Path, record: Record) -> pd.DataFrame:
     """Read the outcomes; refuse those of other eps, of an image twice, or of a threat that the record does not have."""
     path = folder / OUTCOMES
+    require_rows(path, COLUMNS, record["data"]["n"] * len(record["results"]))
     table, _ = read_table(path, *COLUMNS)
     if checksum_of(path) != record["outcomes_sha256"]:
         raise ValueError(f"{path}: its rows are not those whose digest {ENTRY} states")
@@ -197,6 +214,20 @@ def read_outcomes(folder: Path, record: Record) -> pd.DataFrame:
         if len(ids) != record["data"]["n"]:
             raise ValueError(f"{path}: eps {eps:g}: {len(ids)} images, n = {record['data']['n']} is stated")
     return outcomes
+
+
+def require_rows(path: Path, columns: Sequence[pa.Field], most: int) -> int:
+    """Return the number of rows of a table; refuse other columns and too many rows: a small file can hold billions."""
+    with opened(path) as file:
+        found, rows = file.schema_arrow, file.metadata.num_rows
+    if not found.equals(pa.schema(columns)):
+        about = [f"{field.name} of {field.type}" for field in found]
+        raise ValueError(
+            f"{path}: columns {about}; {[f'{field.name} of {field.type}' for field in columns]} are needed"
+        )
+    if rows > most:
+        raise ValueError(f"{path}: {rows} rows; {ENTRY} allows at most {most}")
+    return rows
 
 
 def accuracies_of(fell_to: pd.Series, strongest_oblivious: str | None) -> Record:

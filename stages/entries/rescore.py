@@ -1,11 +1,13 @@
 """Classify the stored images of an entry again, through the method that is packed with them; nothing is attacked."""
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from stages.datasets import embedded
@@ -22,6 +24,7 @@ from stages.entries.record import (
     needed_here,
     read_entry,
     read_outcomes,
+    require_rows,
 )
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import load_model, victim_of
@@ -29,7 +32,7 @@ from stages.evaluation.study import predictions_table, study_labels
 from stages.models.clip import Clip
 from stages.models.device import choose_device
 from stages.runtime.params import Model, Runtime
-from stages.storage.images import Images, read_images, rows_of, shard_paths
+from stages.storage.images import COLUMNS, Images, read_images, shard_paths
 from stages.storage.parquet import read_footer
 from stages.storage.prompts import load_prompts
 
@@ -88,7 +91,7 @@ def model_of(model: Record, path: Path, device: torch.device, *, fetch: bool) ->
         ValueError: If it is not here or has another digest.
     """
     tower = model.get("visual_weights")
-    if tower is not None and not Path(tower).is_file():
+    if tower is not None and not os.path.isfile(tower):  # noqa: PTH113 - pathlib raises on long ones
         raise ValueError(f"{path}: made with the image tower {tower}, which is not here")
     hub: Any = importlib.import_module("huggingface_hub.constants")  # read at every request
     before = hub.HF_HUB_OFFLINE
@@ -153,8 +156,8 @@ def read_fallen(folder: Path, eps: float, rows: pd.DataFrame, clean: Images) -> 
         clean: The clean images, by ascending id.
     """
     place = folder / "images" / f"eps{eps:g}"
-    images = join([clean.take(slice(0)), *(read_shards(place, clean) if place.exists() else ())])
     stated = set(rows.loc[~rows["fell_to"].isin((WITHSTOOD, CLEAN)), "id"])
+    images = join([clean.take(slice(0)), *(read_shards(place, clean) if place.exists() else ())])
     if len(set(images.ids)) < len(images):
         raise ValueError(f"{place}: an image is there twice")
     if more := set(images.ids) - stated:
@@ -179,15 +182,21 @@ def read_fallen(folder: Path, eps: float, rows: pd.DataFrame, clean: Images) -> 
 
 
 def read_shards(place: Path, clean: Images) -> list[Images]:
-    """Read the shards of a folder; refuse images of another shape than the clean ones, and a shard without any."""
-    shape = list(clean.pixels.shape[1:])
+    """Read the shards of a folder; refuse images of another shape than the clean ones, and a shard without any.
+
+    More images than clean ones are refused before they are read.
+    """
+    shape, left = list(clean.pixels.shape[1:]), len(clean)
+    columns = (*COLUMNS[:2], pa.field("image", pa.binary(clean.pixels[0].size)))
     for path in shard_paths(place):
         if (found := read_footer(path)[1]) != {"shape": shape}:
             raise ValueError(
                 f"{path}: made with {found!s:.100}; images of shape {shape}, as the clean ones, are needed"
             )
-        if not rows_of(path):
+        rows = require_rows(path, columns, left)
+        if not rows:
             raise ValueError(f"{path}: an empty shard; remove it")
+        left -= rows
     return list(read_images(place))
 
 

@@ -125,7 +125,11 @@ def test_another_folder_is_rescored_and_its_board_is_written_beside_it(tmp_path)
     before = (ROOT / "reports/leaderboard.csv").read_bytes()
     good = Copy(tmp_path / "mine/good", "zero_shot")
     shutil.copytree(good.folder, tmp_path / "mine/twin")
-    leaderboard.main(str(tmp_path / "mine"))
+    assert leaderboard.write_board(tmp_path / "mine") == {
+        "html": str(tmp_path / "mine.html"),
+        "csv": str(tmp_path / "mine.csv"),
+        "rows": 4,
+    }
     found = pd.read_csv(tmp_path / "mine.csv")
     assert set(found["entry"]) == {"good", "twin"} and found["certified"].eq("L2 0.1: 43.0; L2 0.2: 35.0").all()
     assert (tmp_path / "mine.html").is_file() and (ROOT / "reports/leaderboard.csv").read_bytes() == before
@@ -134,10 +138,7 @@ def test_another_folder_is_rescored_and_its_board_is_written_beside_it(tmp_path)
     bad.result["adaptive"]["accuracy"] = 0.9
     bad.sign()
     with pytest.raises(ValueError, match=r"mine/bad.*allow no more than"):
-        leaderboard.main(str(tmp_path / "mine"))
-    for wrong in (tmp_path / "nowhere", tmp_path / "mine.csv"):
-        with pytest.raises(ValueError, match="no such folder"):
-            leaderboard.main(str(wrong))
+        leaderboard.write_board(tmp_path / "mine")
 
 
 def test_a_bound_belongs_to_the_prompts_that_were_certified():

@@ -5,10 +5,13 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from stages.entries import drawn
-from stages.entries.record import ENTRIES, ENTRY, PROMPTS, accuracies_of
+from stages.entries.pack import require_replaceable
+from stages.entries.record import ENTRIES, ENTRY, PROMPTS, UncheckedError, accuracies_of, read_entry
 from stages.entries.rescore import rescore
 from stages.runtime.params import Runtime
 from stages.storage.images import write_images
@@ -159,6 +162,37 @@ def test_a_shard_of_another_shape(copy, shape):
     refused(copy, r"images of shape \[32, 32, 3\]")
 
 
+def sign_shard(copy, table):
+    """Store a table as the only shard at EPS."""
+    shutil.rmtree(copy.images_folder)
+    path = copy.images_folder / "00000.parquet"
+    write_table(path, [table], {"shape": [32, 32, 3]})
+    write_note(path.with_name("manifest.json"), {"shards": [checksum_of(path)], "provenance": {}})
+
+
+@pytest.mark.parametrize("rows", [201, 100_000])
+def test_more_rows_than_images_are_refused_unread(copy, monkeypatch, rows):
+    zeros = pa.Array.from_buffers(pa.binary(3072), rows, [None, pa.py_buffer(bytes(3072 * rows))])
+    sign_shard(copy, pa.table({"id": pa.repeat("a", rows), "label": pa.repeat(0, rows), "image": zeros}))
+    assert (copy.images_folder / "00000.parquet").stat().st_size < 3000
+    monkeypatch.setattr("stages.entries.rescore.read_images", None)
+    refused(copy, f"00000.parquet: {rows} rows; entry.json allows at most 200")
+
+
+def test_more_outcomes_than_images_are_refused_unread(copy, monkeypatch):
+    copy.outcomes = pd.concat([copy.outcomes] * 3, ignore_index=True)
+    copy.sign()
+    monkeypatch.setattr("stages.entries.record.read_table", None)
+    with pytest.raises(ValueError, match=r"outcomes.parquet: 1200 rows; entry.json allows at most 400"):
+        rescore(copy.folder, runtime=RUNTIME)
+
+
+def test_a_shard_with_another_column(copy):
+    table, _ = read_table(copy.images_folder / "00000.parquet")
+    sign_shard(copy, table.append_column("more", pa.repeat("x" * 1000, len(table))))
+    refused(copy, r"'image of fixed_size_binary\[3072\]', 'more of string'\]; .* are needed")
+
+
 def test_an_empty_shard(copy):
     images = copy.images
     shutil.rmtree(copy.images_folder)
@@ -301,6 +335,10 @@ def test_a_link(copy):
         (lambda copy: copy.record["method"].update(tuning_seed=0.0), "0.0 is not of type 'integer'"),
         (lambda copy: copy.record["method"].update(label="\ud800"), "no valid JSON"),
         (lambda copy: copy.record.update(date="9999-99-99"), "is not a 'date'"),
+        (lambda copy: copy.record["method"].update(name="advpt\n"), "does not match"),
+        (lambda copy: copy.record["files"].update({"outcomes.parquet\n": "0" * 64}), "does not match"),
+        (lambda copy: copy.record["data"].update(n=10**12), "maximum of 1000000"),
+        (lambda copy: copy.record.update(commit="0" * 2_000_000), "at most 1000000 are allowed"),
     ],
 )
 def test_a_record_that_does_not_fit_the_schema(copy, change, message):
@@ -308,6 +346,68 @@ def test_a_record_that_does_not_fit_the_schema(copy, change, message):
     (copy.folder / ENTRY).write_text(json.dumps(copy.record))
     with pytest.raises(ValueError, match=message):
         rescore(copy.folder, runtime=RUNTIME)
+
+
+def test_brackets_in_brackets(copy):
+    (copy.folder / ENTRY).write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(ValueError, match=r"no valid JSON \(maximum recursion depth exceeded"):
+        rescore(copy.folder, runtime=RUNTIME)
+
+
+def rename(block, old, new):
+    block[new] = block.pop(old)
+
+
+def set_block(copy, **changes):
+    """Change the block of the method in the record and in the prompts."""
+    copy.record["method"]["block"] |= changes
+    copy.remake(provenance={"block": copy.record["method"]["block"]})
+
+
+def rename_rate(copy):
+    rename(copy.record["method"]["block"], "lr", "learning_rate")
+    set_block(copy)
+
+
+def drop_rounds(copy):
+    del copy.record["method"]["block"]["rounds"]
+    set_block(copy)
+
+
+OF_ANOTHER_VERSION = {
+    "a key of a method was renamed": ("advpt", rename_rate, "advpt: unknown key 'learning_rate'"),
+    "a key of a method was added": ("advpt_refreshed", drop_rounds, "rounds: Field required"),
+    "a key of an attack was renamed": (
+        "advpt",
+        lambda copy: rename(adaptive(copy)["attack"], "steps", "iterations"),
+        "unknown key 'iterations'",
+    ),
+    "a defence is not there": (
+        "csr",
+        lambda copy: set_block(copy, defence={"kind": "later"}),
+        "csr.defence: Input tag 'later'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_ANOTHER_VERSION)
+def test_an_entry_with_other_keys_is_readable_and_neither_good_nor_bad(tmp_path, name):
+    method, change, message = OF_ANOTHER_VERSION[name]
+    copy = Copy(tmp_path / "entry", method)
+    change(copy)
+    with pytest.raises(UncheckedError, match=f"{message}.*at the commit that entry.json states"):
+        rescore(copy.sign(), runtime=RUNTIME)
+    assert read_entry(copy.folder) == copy.record
+    require_replaceable(copy.folder, copy.record["model"])
+
+
+def test_a_value_that_is_not_allowed_is_bad_beside_a_key_of_another_version(tmp_path):
+    copy = Copy(tmp_path / "entry", "advpt_refreshed")
+    del copy.record["method"]["block"]["rounds"]
+    set_block(copy, lr=-1.0)
+    with pytest.raises(ValueError, match="lr: Input should be greater than 0") as error:
+        rescore(copy.sign(), runtime=RUNTIME)
+    assert not isinstance(error.value, UncheckedError)
 
 
 def test_a_key_that_stands_twice(copy):

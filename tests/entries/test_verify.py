@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import tarfile
 import zipfile
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import rescore, verify
+from stages import verify
 from stages.entries.archive import unpacked
 from stages.entries.record import ENTRIES
 from tests.entries.changed import Copy
@@ -19,9 +18,9 @@ from tests.imports import ROOT
 ENTRY = ROOT / ENTRIES / "fashion-tiny-clip-advpt"
 
 
-def status(*arguments, main=verify.main):
+def status(*arguments):
     with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
+        verify.main([str(argument) for argument in arguments])
     return end.value.code
 
 
@@ -33,29 +32,6 @@ def test_a_good_archive(tmp_path, capsys, kind, inside):
     assert status(archive, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["valid"] and found["record"]["method"]["name"] == "advpt"
-
-
-def test_statuses(tmp_path, capsys):
-    assert status(ENTRY) == 0
-    copy = Copy(tmp_path / "entry")
-    copy.result["adaptive"]["accuracy"] = 0.9
-    assert status(copy.sign()) == 1
-    captured = capsys.readouterr()
-    assert "allow no more than" in captured.err and "Traceback" not in captured.err
-    assert status(copy.folder, "--json") == 1
-    assert json.loads(capsys.readouterr().out)["valid"] is False
-    assert status(tmp_path / "nowhere") == 2
-    assert status() == 2
-    os.mkfifo(tmp_path / "fifo")
-    assert status(tmp_path / "fifo") == 2
-
-
-def test_rescore_has_the_same_statuses_and_json(tmp_path, capsys):
-    assert status(ENTRY, "--json", main=rescore.main) == 0
-    assert json.loads(capsys.readouterr().out)["record"]["method"]["name"] == "advpt"
-    copy = Copy(tmp_path / "entry")
-    copy.result["adaptive"]["accuracy"] = 0.9
-    assert status(copy.sign(), main=rescore.main) == 1
 
 
 @pytest.mark.parametrize(
@@ -145,6 +121,32 @@ def test_a_truncated_archive(tmp_path, kind, share):
     whole = Path(shutil.make_archive(str(tmp_path / "entry"), kind, ENTRY)).read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     assert status(path) == 1
+
+
+def test_an_archive_of_too_many_files(tmp_path):
+    path = archive_of({f"images/{number}": b"" for number in range(10_001)}, tmp_path / "entry.zip")
+    with pytest.raises(ValueError, match="10001 files; at most 10000"), unpacked(path):
+        pass
+
+
+def test_a_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr("stages.entries.archive.LARGEST", 10_000)
+    path = archive_of({"a": bytes(6_000), "b": bytes(6_000)}, tmp_path / "entry.zip")
+    with pytest.raises(ValueError, match="12000 bytes; at most 10000"), unpacked(path):
+        pass
+
+
+def test_no_archive_is_one_line(tmp_path, capsys):
+    (tmp_path / "text").write_text("hello")
+    assert status(tmp_path / "text") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no archive of an entry (file could not be opened successfully)" in line
+
+
+def test_a_long_name_makes_no_long_message(tmp_path, capsys):
+    assert status(archive_of({"a" * 60_000: b""}, tmp_path / "entry.zip"), "--json") == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert len(error) < 1100 and error.endswith("a name like images/eps4/00000.parquet is allowed")
 
 
 def test_an_archive_without_an_entry(tmp_path):
