@@ -72,31 +72,17 @@ class Check(NamedTuple):
 
 
 def graded(name: str, count: int, of: int, allowed: float, found: str, remedy: str) -> Check:
-    """Return a check of how many images something is wrong with.
-
-    Args:
-        name: What must hold.
-        count: Images with which something is wrong.
-        of: Images that were looked at.
-        allowed: Share of such images that is allowed.
-        found: What was measured, in words.
-        remedy: What to do if it does not hold.
-    """
+    """Return a check of how many images, `count` of `of`, something is wrong with; a share of them is allowed."""
     chance = bdtrc(count - 1, of, allowed) if count else 1.0  # of as many or more
     status = "fail" if chance <= FAIL else "warn" if chance <= WARN else "pass"
     return Check(name, status, found if status == "pass" else f"{found}; {remedy}")
 
 
 def no_weaker(name: str, strong: pd.Series, weak: pd.Series, remedy: str, found: str = "") -> Check:
-    """Check that one attack leaves no more images correct than another, by the sign test of paired images.
+    """Check that the first attack leaves no more images correct than the other, by the sign test of paired images.
 
-    Args:
-        name: What must hold.
-        strong: Whether each image (id) is correct after the attack that must not be weaker; several tuning seeds of an
-            image are averaged.
-        weak: The same after the other attack; images that only one of both attacks do not count.
-        remedy: What to do if it does not hold.
-        found: What was measured, in words; "" for the two accuracies.
+    Both are given by whether each image (id) is correct after them; several tuning seeds of an image are averaged, and
+    images that only one of both attacks do not count.
     """
     both = pd.concat([strong, weak], axis=1, join="inner", keys=["strong", "weak"]).dropna().astype(float)
     assert len(both), f"{name}: no image in common"
@@ -156,7 +142,7 @@ def checks_of_eps(measured: pd.DataFrame) -> list[Check]:
 
 def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
     """Check that no other attack is stronger than gradients, and that no attack helps the method."""
-    after = {name: found.iloc[:, -1] for name in ATTACKS if len((found := correct_after(measured, name, "steps")).T)}
+    after = after_each(measured)
     clean, pgd = correct_after(measured, "none", "steps")[0], after["pgd"]
     gain = (pgd & ~after["square"]).sum()
     found = f"{gain / len(pgd):.1%} of images resist PGD but not Square"
@@ -177,26 +163,16 @@ def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
 def checks_of_suite(
     measured: pd.DataFrame, predictions: Predictions, threats: list[Threat], *, method: Method
 ) -> list[Check]:
-    """Compare the reported suite of the same eps with the attacks of `assess`, on the images that both attack.
-
-    Args:
-        measured: As for `checks_of`: of the first tuning seed.
-        predictions: Of one data set.
-        threats: All threats of that data set.
-        method: The method that is assessed.
-    """
-    suites = [one for one in threats if one.attack.get("method") == "suite" and one.eps == at_eps(measured)]
-    checks = []
-    for threat in suites:
-        suite = correct_images(predictions[threat.name], method).xs(0, level="seed")
-        for attack, label in ATTACKS.items():
-            found = correct_after(measured, attack, "steps")
-            if attack != "pgd" and len(found.T):
-                name = f"{threat.name} is no weaker than {label}"
-                checks.append(
-                    no_weaker(name, suite, found.iloc[:, -1], "give the suite more steps, restarts or queries")
-                )
-    return checks
+    """Compare the reported suite of the same eps with the attacks of `assess` on the first tuning seed."""
+    remedy = "give the suite more steps, restarts or queries"
+    suites = [one.name for one in threats if one.attack.get("method") == "suite" and one.eps == at_eps(measured)]
+    correct = {name: correct_images(predictions[name], method).xs(0, level="seed") for name in suites}
+    return [
+        no_weaker(f"{name} is no weaker than {ATTACKS[attack]}", suite, after, remedy)
+        for name, suite in correct.items()
+        for attack, after in after_each(measured).items()
+        if attack != "pgd"
+    ]
 
 
 def checks_of_results(
@@ -205,24 +181,16 @@ def checks_of_results(
     """Compare the reported numbers of a method with each other.
 
     No attack may leave more images correct than are so clean; an oblivious one that does so is a warning if there is an
-    adaptive one of its eps to rely on.
-
-    Args:
-        predictions: Of one data set.
-        threats: All threats of that data set.
-        surrogates: Of each transfer attack: threat, clean_accuracy, robust_accuracy.
-        method: The method that is assessed.
+    adaptive one of its eps to rely on. No surrogate may withstand its own transfer attack.
     """
     single = [one for one in threats if one.attack and not one.is_worst]
-    correct = {one: correct_images(predictions[one], method) for one in predictions}
     checks = checks_of_knowledge(predictions, threats, method=method)
     known = {one.eps for one in single if one.knowledge == "adaptive"}
     helped = []
     for threat in single:
-        remedy = (
-            f"the method answers {threat.name} itself, maybe at the price of clean images: read its adaptive accuracy"
-        )
-        check = no_weaker("no threat helps", correct[threat.name], correct[CLEAN.name], remedy)
+        answers = f"the method answers {threat.name} itself, maybe at the price of clean images"
+        attacked, clean = (correct_images(predictions[one.name], method) for one in (threat, CLEAN))
+        check = no_weaker("no threat helps", attacked, clean, f"{answers}: read its adaptive accuracy")
         is_answered = threat.knowledge == "oblivious" and threat.eps in known and check.status == "fail"
         helped.append(check._replace(status="warn") if is_answered else check)
     checks += [worst_of(helped)] if helped else []
@@ -258,13 +226,12 @@ def checks_of_knowledge(predictions: Predictions, threats: list[Threat], *, meth
 
 def checks_of_others(predictions: Predictions, threats: list[Threat], methods: list[Method]) -> list[Check]:
     """Return one check of each method, the worst of `checks_of_knowledge`; none without threats to compare."""
-    checks = []
-    for method in methods:
-        if found := checks_of_knowledge(predictions, threats, method=method):
-            worst = worst_of(found)
-            name = f"{method.label}: adaptive threats are no weaker than oblivious ones"
-            checks.append(Check(name, worst.status, f"{worst.name}: {worst.found}"))
-    return checks
+    found = {method.label: checks_of_knowledge(predictions, threats, method=method) for method in methods}
+    worst = {label: worst_of(checks) for label, checks in found.items() if checks}
+    return [
+        Check(f"{label}: adaptive threats are no weaker than oblivious ones", one.status, f"{one.name}: {one.found}")
+        for label, one in worst.items()
+    ]
 
 
 def correct_images(rows: pd.DataFrame, method: Method, column: str = "correct") -> pd.Series:
@@ -273,16 +240,10 @@ def correct_images(rows: pd.DataFrame, method: Method, column: str = "correct") 
 
 
 def correct_after(measured: pd.DataFrame, attack: str, along: str) -> pd.DataFrame:
-    """Return whether each image is correct after an attack.
+    """Return whether each image (row) is correct after an attack at each eps or number of steps (column, ascending).
 
-    Args:
-        measured: As for `checks_of`.
-        attack: `none`, or the name of an attack.
-        along: `eps`, at the number of steps that all eps have, from 0 for the clean images; or `steps`, at the eps of
-            comparisons.
-
-    Returns:
-        A row for each image (id), a column for each eps or number of steps, ascending; none if it was not tried.
+    Along `eps`, all have the same number of steps, and 0 is the clean images; along `steps`, all have the eps of
+    comparisons. There is no column if the attack was not tried.
     """
     lines = measured[measured["measure"] == "correct"]
     of_attack = lines[lines["attack"] == attack]
@@ -293,6 +254,12 @@ def correct_after(measured: pd.DataFrame, attack: str, along: str) -> pd.DataFra
         of_all = of_attack[of_attack["steps"].isin(elsewhere["steps"])]
         chosen = pd.concat([lines[lines["attack"] == "none"], of_all])
     return chosen.pivot(index="id", columns=along, values="outcome")
+
+
+def after_each(measured: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return whether each image is correct after the most steps of each attack that was tried."""
+    found = {attack: correct_after(measured, attack, "steps") for attack in ATTACKS}
+    return {attack: correct.iloc[:, -1] for attack, correct in found.items() if len(correct.T)}
 
 
 def curve(measured: pd.DataFrame, attack: str, along: str) -> pd.Series:

@@ -75,8 +75,7 @@ def against_reference(study: Results, line: Accuracy) -> Comparison | None:
 def against_baseline(study: Results, line: Accuracy) -> Comparison | None:
     """Compare a method with its baseline, if it has one beside the reference."""
     (method,) = (method for method in study.methods if method.name == line.method)
-    baseline = baseline_of(method, study.methods)
-    if baseline is None:
+    if not (baseline := baseline_of(method, study.methods)):
         return None
     return Comparison(line, study.lines[line.threat, baseline.name], baseline.label, line.p_baseline)
 

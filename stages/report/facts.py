@@ -14,17 +14,11 @@ class Facts:
 
 
 def facts_table(title: str, items: dict[str, dict[str, Any]]) -> Facts:
-    """Return a row for every value that all items share, and a row for each item with its other values.
-
-    Args:
-        title: Above the table.
-        items: Nested facts by the name of their item.
-    """
+    """Return a row for every value that all of several items share, and a row for each item with its other values."""
     flattened = {name: flat(facts) for name, facts in items.items()}
-    every = list(flattened.values())
-    shared = {key: value for key, value in every[0].items() if all(key in one and one[key] == value for one in every)}
-    if len(every) == 1:
-        shared = {}
+    first, *others = flattened.values()
+    shared = {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
+    shared = shared if others else {}
     rows = [(key, written(value)) for key, value in shared.items()]
     for name, facts in flattened.items():
         rows.append((name, values({key: value for key, value in facts.items() if key not in shared})))

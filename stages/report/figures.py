@@ -79,9 +79,9 @@ def interpretation_notes(interpretation: Interpretation, methods: list[Method]) 
 def interpretation_tables(interpretation: Interpretation) -> dict[str, pd.DataFrame]:
     """Return the tables `nearest_tokens` and `text_feature_drift` of all data sets, each as one."""
     return {
-        name: pd.concat({dataset: tables[name] for dataset, tables in interpretation.items()}, names=["dataset"])
-        .reset_index(level="dataset")
-        .reset_index(drop=True)
+        name: pd.concat(
+            {dataset: tables[name] for dataset, tables in interpretation.items()}, names=["dataset"]
+        ).reset_index(level="dataset")
         for name in ("nearest_tokens", "text_feature_drift")
     }
 

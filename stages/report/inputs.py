@@ -81,11 +81,7 @@ def assessed_method(params: Params) -> Method:
 
 
 def read_study(dataset: str, name: str, params: Params) -> Study:
-    """Read what was found in one study.
-
-    Raises:
-        ValueError: If a file is missing or damaged, or a method or an attack was made with other parameters.
-    """
+    """Read what was found in one study; a ValueError names a file that is missing, damaged or of another run."""
     methods, threats = methods_of(params, name), threats_of(params.oblivious, params.adaptive)
     methods = [one._replace(cost=cost_of(dataset, name, one)) for one in methods]
     provenances: dict[str, Provenance] = {}
@@ -115,11 +111,7 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
 
 
 def read_predictions(dataset: str, study: str, method: Method, threats: list[Threat]) -> Predictions:
-    """Read the predictions of one method.
-
-    Raises:
-        ValueError: If a file is missing or damaged, or the attack of a threat was another one.
-    """
+    """Read the predictions of one method; a ValueError names a file that is missing, damaged or of another run."""
     place = (dataset, study, method.group, method.name)
     path = layout.predictions_file(*place, "oblivious")
     table, provenance = read_table(path)
@@ -143,11 +135,8 @@ def cost_of(dataset: str, study: str, method: Method) -> str:
     """
     _, provenance = read_footer(layout.predictions_file(dataset, study, method.group, method.name, "oblivious"))
     cost = provenance.get("cost", {"forwards": 1, "backwards": 0})
-    passes = [
-        f"{count} {name}" + ("" if count == 1 else "s")
-        for name in ("forward", "backward")
-        if (count := cost[f"{name}s"])
-    ]
+    counts = {name: cost[f"{name}s"] for name in ("forward", "backward")}
+    passes = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
     if text := cost.get("text"):
         passes.append(f"{text} of text")
     defence = provenance.get("method", {}).get("block", {}).get("defence")
@@ -175,12 +164,7 @@ def read_surrogates(dataset: str, threats: list[Threat]) -> list[dict]:
 def read_pixels(dataset: str, method: Method, threat: Threat, ids: list[str], *, study: str = "all") -> np.ndarray:
     """Read the images of the given ids, in their order (N, H, W, 3), one shard at a time.
 
-    Args:
-        dataset: Its name.
-        method: The method that adaptive images were crafted through, in its first tuning seed.
-        threat: Any but a pointwise worst.
-        ids: N of them.
-        study: Name of the study.
+    Those of an adaptive threat were crafted through the first tuning seed of the method; a pointwise worst has none.
     """
     if threat.knowledge == "adaptive":
         folder = layout.adaptive_images(dataset, study, method.group, method.name, threat.name) / "seed-0"

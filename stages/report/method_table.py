@@ -10,15 +10,7 @@ from stages.report.wording import price, size
 
 
 class Row(NamedTuple):
-    """One method at one eps.
-
-    Attributes:
-        method: The method.
-        clean: Its accuracy without attack.
-        oblivious: That under the strongest oblivious threat of the eps, if there is one.
-        adaptive: That under the strongest adaptive threat of the eps, if there is one.
-        price: Classes that lose much without attack.
-    """
+    """One method at one eps: its accuracies without attack and under the strongest oblivious and adaptive threats."""
 
     method: Method
     clean: Accuracy
@@ -65,16 +57,10 @@ def method_tables(study: Results, classes: pd.DataFrame) -> list[MethodTable]:
     """Return one table for each eps."""
     made = []
     for eps in sorted({threat.eps for threat in study.threats if threat.attack}) or [0.0]:
-        rows = [
-            Row(
-                method=one,
-                clean=study.line(CLEAN, one),
-                oblivious=study.strongest(one, "oblivious").get(eps),
-                adaptive=study.strongest(one, "adaptive").get(eps),
-                price=price(classes, one),
-            )
-            for one in study.methods
-        ]
+        rows = []
+        for one in study.methods:
+            oblivious, adaptive = (study.strongest(one, kind).get(eps) for kind in ("oblivious", "adaptive"))
+            rows.append(Row(one, study.line(CLEAN, one), oblivious, adaptive, price(classes, one)))
         rows.sort(key=lambda row: -row.adaptive.accuracy if row.adaptive else 1)
         made.append(MethodTable(study, eps, rows))
     return made

@@ -12,6 +12,7 @@ from stages.report.page import TEMPLATES
 from stages.report.tables import Accuracy, Results
 from stages.report.vocabulary import Method
 from stages.report.wording import footnote, percent, size, spread
+from stages.runtime.cli import visible
 from stages.storage.layout import method_folder
 
 MOST_NAMES = 20  # of classes
@@ -20,13 +21,7 @@ ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)  # of which GitHub ma
 
 
 def model_card(study: Study, results: Results, sentences: list[str]) -> str:
-    """Return the whole card of the prompts of one study.
-
-    Args:
-        study: The study.
-        results: Its accuracies.
-        sentences: What they show; plain text.
-    """
+    """Return the whole card of the prompts of one study, with its accuracies and sentences on them (plain text)."""
     environment = Environment(  # noqa: S701 - Markdown, not HTML: every value passes through `finalize`
         loader=FileSystemLoader(TEMPLATES),
         trim_blocks=True,
@@ -83,13 +78,5 @@ def markdown(text: str) -> str:
     A backslash goes before each sign that could mean something, `&`, `<` and `>` become HTML entities, and whatever
     cannot be seen is written as Python writes it.
     """
-    return ADDRESS.sub(r"\\\g<0>", "".join(map(literal, text)))
-
-
-def literal(character: str) -> str:
-    """Return one character of such a text."""
-    if character in "&<>":
-        return escape(character)
-    if not character.isprintable():
-        return character.encode("unicode_escape").decode()  # a backslash and a letter, which mean nothing
-    return f"\\{character}" if character in punctuation and character not in PLAIN else character
+    signs = {sign: escape(sign) if sign in "&<>" else f"\\{sign}" for sign in punctuation if sign not in PLAIN}
+    return ADDRESS.sub(r"\\\g<0>", "".join(signs.get(sign, visible(sign)) for sign in text))

@@ -11,13 +11,7 @@ from stages.report.wording import SUBSET, percent
 
 
 class Overview(NamedTuple):
-    """Accuracies of the same methods and threats in several studies.
-
-    Attributes:
-        title: The title of its table.
-        studies: The studies.
-        accuracies: Fractions by threat and method (rows) and study (columns), a mean in the last column.
-    """
+    """Accuracies of the same methods and threats (rows) in several studies (columns, a mean in the last one)."""
 
     title: str
     studies: list[Results]
@@ -26,15 +20,9 @@ class Overview(NamedTuple):
     def rows(self, threat: Threat) -> list[tuple[str, list[tuple[str, bool]]]]:
         """Return the label of each method, and in each column its accuracy and whether that is the best."""
         part = (100 * self.accuracies.loc[threat.name]).round(1)
-        best = part == part.max()
+        best = part.max()
         return [
-            (
-                one.label,
-                [
-                    (percent(value / 100), top)
-                    for value, top in zip(part.loc[one.name], best.loc[one.name], strict=True)
-                ],
-            )
+            (one.label, [(percent(value / 100), value == best[name]) for name, value in part.loc[one.name].items()])
             for one in self.studies[0].methods
         ]
 

@@ -49,11 +49,7 @@ def accuracies(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def clean_accuracies(rows: pd.DataFrame) -> pd.Series:
-    """Return the clean accuracy of each method on the images and with the tuning seeds of these rows.
-
-    Args:
-        rows: method, seed, correct_clean, as `robust_rows` makes them.
-    """
+    """Return the clean accuracy of each method on the images and with the tuning seeds of these `robust_rows`."""
     per_seed = rows.astype({"correct_clean": float}).groupby(["method", "seed"])["correct_clean"].mean()
     return per_seed.groupby("method").mean().round(DIGITS)
 

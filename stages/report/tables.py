@@ -102,10 +102,8 @@ def results_of(title: str, predictions: Predictions, methods: list[Method], thre
         clean, oblivious = clean_accuracies(robust[threat.name]), oblivious_accuracies(robust, threat, threats)
         for line in accuracies(robust[threat.name]).itertuples(index=False):
             about = (title, threat.name, threat.knowledge, *line, float(clean[line.method]))
-            tested = [
-                p.get((threat.name, line.method, other.name), NAN) if other else NAN
-                for other in compared_with[line.method]
-            ]
+            others = (other.name if other else "" for other in compared_with[line.method])
+            tested = (p.get((threat.name, line.method, other), NAN) for other in others)
             lines[threat.name, line.method] = Accuracy(*(*about, *tested, oblivious.get(line.method, NAN)))
     return Results(title, methods, threats, lines)
 
@@ -128,21 +126,19 @@ def metrics_of(studies: list[Results]) -> dict[str, Any]:
     """Return the results nested dataset.threat.method; an undefined std is None, p is against the reference."""
     names = ("accuracy", "n", "low", "high", "std", "seeds", "clean_accuracy")
     nested: dict[str, Any] = {}
-    for study in studies:
-        for (threat, method), line in study.lines.items():
-            values = {name: getattr(line, name) for name in names} | {"std": None if pd.isna(line.std) else line.std}
-            tested = {} if pd.isna(line.p_reference) else {"p": line.p_reference}
-            nested.setdefault(study.title, {}).setdefault(threat, {})[method] = values | tested
+    for line in (line for study in studies for line in study.lines.values()):
+        values = {name: getattr(line, name) for name in names} | {"std": None if pd.isna(line.std) else line.std}
+        tested = {} if pd.isna(line.p_reference) else {"p": line.p_reference}
+        nested.setdefault(line.dataset, {}).setdefault(line.threat, {})[line.method] = values | tested
     return nested
 
 
 def summary_of(studies: list[Results]) -> dict[str, Any]:
     """Return what `dvc exp show` and `dvc metrics diff` compare: accuracies alone, nested dataset.threat.method."""
-    metrics = metrics_of(studies)
-    return {
-        title: {threat: {method: line["accuracy"] for method, line in lines.items()} for threat, lines in of.items()}
-        for title, of in metrics.items()
-    }
+    nested: dict[str, Any] = {}
+    for line in (line for study in studies for line in study.lines.values()):
+        nested.setdefault(line.dataset, {}).setdefault(line.threat, {})[line.method] = line.accuracy
+    return nested
 
 
 def tuning_table(curves: pd.DataFrame) -> pd.DataFrame:
@@ -153,10 +149,6 @@ def tuning_table(curves: pd.DataFrame) -> pd.DataFrame:
 
 def confusion_table(rows: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
     """Count how often each class was predicted for each, under the threat of the rows.
-
-    Args:
-        rows: dataset, threat, method, seed, label, prediction.
-        class_names: K names, by label.
 
     Returns:
         dataset, threat, method, actual, predicted, count. The count is the mean over the tuning seeds, so that the
