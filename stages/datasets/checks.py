@@ -9,33 +9,26 @@ FEWEST_FOR_DLR = 4  # classes: the targeted DLR divides by a difference between 
 
 
 def check_index(index: Index, *, classes: int, overlap_limit: float, strict: bool) -> list[str]:
-    """Compare all images of a data set with each other, by the digests of their contents.
-
-    Args:
-        index: All images.
-        classes: Number K of classes.
-        overlap_limit: Largest allowed share of the test images that are training images too.
-        strict: Whether an image under two classes is an error, as in the user's own folder, or only noted, as in
-            published data sets that are known to hold some.
-
-    Returns:
-        Notes for the report, one sentence each; often none.
+    """Compare all images of a data set with each other, by the digests of their contents; return notes on them.
 
     Raises:
-        ValueError: If a label is out of range, a class has no training image although others have, too many test
-            images are training images too, or (strict) an image lies under two classes; the message names the images.
+        ValueError: If a label is out of range, a class has no training image although others have, a larger share of
+            the test images than `overlap_limit` are training images too, or (strict, as for the user's own folder) an
+            image lies under two classes; the message names the images.
     """
     train = np.asarray(index.splits) == "train"
     require_labels(index, train, classes)
     _, first, content = np.unique(np.asarray(index.digests), return_index=True, return_inverse=True)
-    notes = few_classes(classes)
+    notes: list[str] = []
     faults: list[str] = []
     with collecting(faults):
-        notes = two_classes(index, first[content], strict=strict) + notes
+        notes += overlap(index, train, content, limit=overlap_limit)
     with collecting(faults):
-        notes = overlap(index, train, content, limit=overlap_limit) + notes
+        notes += two_classes(index, first[content], strict=strict)
     if faults:
         raise ValueError("\n".join(faults))
+    if classes < FEWEST_FOR_DLR:
+        notes.append(f"{classes} classes: attacks on the targeted DLR loss need {FEWEST_FOR_DLR} and are left out")
     return notes
 
 
@@ -77,10 +70,3 @@ def two_classes(index: Index, twins: np.ndarray, *, strict: bool) -> list[str]:
         pairs = [f"{index.ids[place]} = {index.ids[twins[place]]}" for place in clashes]
         raise ValueError(f"{count}; one class is allowed: remove one of each pair\n{shortened(pairs)}")
     return [count]
-
-
-def few_classes(classes: int) -> list[str]:
-    """Say what is left out when there are fewer classes than the targeted DLR loss needs."""
-    if classes >= FEWEST_FOR_DLR:
-        return []
-    return [f"{classes} classes: attacks on the targeted DLR loss need {FEWEST_FOR_DLR} and are left out"]

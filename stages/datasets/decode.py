@@ -37,11 +37,7 @@ def open_files(raw: Path) -> Callable[[str], Image.Image]:
 
 
 def path_of(raw: Path, id: str) -> Path:
-    """Return the file of an id.
-
-    Raises:
-        ValueError: If it lies outside the raw folder, by `..` or through a link that does not end in a cache of DVC.
-    """
+    """Return the file of an id; refuse one outside the raw folder, unless a link leads to it in a cache of DVC."""
     path = raw / id
     real = Path(os.path.realpath(path))  # unlike `resolve`, no error for links in a circle
     if real.is_relative_to(os.path.realpath(raw)) or (path.is_symlink() and IN_CACHE.fullmatch(real.as_posix())):
@@ -70,13 +66,9 @@ def require_regular(path: Path) -> None:
 
 
 def decode(path: Path) -> Image.Image:
-    """Decode one image file; its content decides the format, not its name. Safe to call from several threads.
+    """Decode an image file to 8-bit RGB, upright, transparency laid on white, without metadata; from any thread.
 
-    Args:
-        path: The file.
-
-    Returns:
-        8-bit RGB, upright, transparency laid on white, without metadata.
+    Its content decides the format, not its name.
 
     Raises:
         ValueError: If the file cannot be read, is damaged, or is not one still image of an allowed format, number of

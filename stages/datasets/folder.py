@@ -45,9 +45,7 @@ def refuse(raw: Path) -> None:
 def list_folder(raw: Path, *, held_out: float) -> Listing:
     """List the images; labels follow the sorted names (NFC) of the folders in train, without train of those in test.
 
-    Raises:
-        ValueError: If files or folders are missing, empty or not expected, all of which are named, or no share can be
-            held out.
+    A ValueError names all files and folders that are missing, empty or not expected.
     """
     found = [entry.name for entry in entries(raw)]
     faults = [f"{raw / name}: not expected; allowed are {', '.join(ALLOWED)}" for name in found if name not in ALLOWED]
@@ -105,10 +103,8 @@ def items_in(raw: Path, split: str, folders: list[str], faults: list[str]) -> li
 def hold_out(raw: Path, items: list[Item], share: float) -> tuple[list[Item], list[Item]]:
     """Hold out a share of the different contents of each class, rounded, but at least one, and one stays.
 
-    They are those with the smallest sha256, whatever the files are called; a class lies together in `items`.
-
-    Returns:
-        Items that stay, items held out.
+    They are those with the smallest sha256, whatever the files are called; a class lies together in `items`. Items that
+    stay are returned first.
     """
     if not 0 < share < 1:
         raise ValueError(

@@ -99,13 +99,9 @@ def index_of(listing: Listing, digests: list[bytes]) -> Index:
 
 
 def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: int) -> Index:
-    """Return the images of one split that take part; refuse to take more than there are.
+    """Return the images of one split that take part, a balanced draw; refuse to take more than there are.
 
-    Args:
-        part: One split of a data set.
-        shots: Training images of each class, or `all`.
-        test_images: Number of test images, a balanced draw, or `all`.
-        seed: Of the choice; every method gets the same images.
+    `shots` are training images of each class, `test_images` their number in all, either may be `all`.
     """
     count = shots if part.splits[0] == "train" else test_images
     if isinstance(count, str):
