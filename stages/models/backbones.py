@@ -183,23 +183,20 @@ def known(kind: str) -> list[str]:
     return models.list_models(module=models)
 
 
-class Found(NamedTuple):
-    """Weights: the tag, where they have one, their file, and its sha256; three times None for random ones."""
+def choose(
+    pretrained: Pretrained, tags: list[str], described: str, fetch: Callable[[str], Path]
+) -> tuple[str | None, Path | None, str | None]:
+    """Return the tag of weights, where they have one, their file, and its sha256; three times None for random ones.
 
-    tag: str | None
-    file: Path | None
-    digest: str | None
-
-
-def choose(pretrained: Pretrained, tags: list[str], described: str, fetch: Callable[[str], Path]) -> Found:
-    """Finds weights: the first tag is the default, and a tag wins over a file of its name."""
+    The first tag is the default, and a tag wins over a file of its name.
+    """
     if pretrained is None:
-        return Found(None, None, None)
+        return None, None, None
     tag = tags[0] if pretrained is True and tags else pretrained
     if tag in tags:
-        return Found(tag, file := fetch(tag), file_digest(file))
+        return tag, (file := fetch(tag)), file_digest(file)
     if isinstance(pretrained, str) and Path(pretrained).is_file():
-        return Found(None, file := Path(pretrained), file_digest(file))
+        return None, (file := Path(pretrained)), file_digest(file)
     raise ValueError(
         f"surrogate: {described}: {pretrained!r} is neither a file nor a tag; tags: {', '.join(tags) or 'none'}"
     )
@@ -241,9 +238,7 @@ def load_own(network: nn.Module, file: Path, *, classifier: set[str]) -> None:
 def building(described: str, file: Path | None = None) -> Iterator[None]:
     """Make random weights repeatable inside the block, and turn whatever a library raises into one ValueError.
 
-    Args:
-        described: The model in words.
-        file: Weights of open_clip's, which the error then looks into.
+    It looks into the file, of weights of open_clip's.
     """
     try:
         with torch.random.fork_rng(devices=[]), without_compiler():

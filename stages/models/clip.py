@@ -182,11 +182,7 @@ def load_clip(
 
 
 def require_buildable(here: str) -> None:
-    """Refuse a configuration, by the `local_name` of its model, of which open_clip makes no model without weights.
-
-    Raises:
-        ValueError: If there is none; the message names the file and what open_clip says.
-    """
+    """Refuse a configuration, by the `local_name` of its model, of which open_clip makes no model without weights."""
     if not here.startswith(LOCAL):  # open_clip's own configurations are whole
         return
     open_clip = import_open_clip()

@@ -6,13 +6,14 @@ both against open_clip.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from stages.models.fuse import fold_batch_norm
 from stages.runtime.startup import import_open_clip
 
 
@@ -30,6 +31,18 @@ def optimize_for_input_gradients(visual: Any) -> bool:
         visual.transformer = MatrixTransformer(visual.transformer.resblocks, reads_first=reads_first)
         return True
     return False
+
+
+def fold_batch_norm(resnet: nn.Module) -> None:
+    """Fold each batch norm of a ModifiedResNet in eval mode into the convolution before it: a fifth less work."""
+    for module in resnet.modules():
+        names = list(module._modules)
+        pairs = [(name, name.replace("conv", "bn")) for name in names if name.startswith("conv")]
+        for first, second in pairwise(names) if isinstance(module, nn.Sequential) else pairs:
+            convolution, norm = getattr(module, first), getattr(module, second, None)
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, second, nn.Identity())
 
 
 def is_standard(block: nn.Module) -> bool:
@@ -126,15 +139,7 @@ def projections_of(attention: nn.MultiheadAttention) -> Projections:
 
 
 def attend_from_first(projections: Projections, tokens: Tensor) -> Tensor:
-    """Return what the first token of each image sees in all of them, by way of the smaller matrices.
-
-    Args:
-        projections: Weights of the attention.
-        tokens: (N, T, W).
-
-    Returns:
-        (N, W_out).
-    """
+    """Return what the first of tokens (N, T, W) sees in all of them (N, W_out), by way of the smaller matrices."""
     query = F.linear(tokens[:, 0], *projections.query).unflatten(1, (projections.heads, -1))  # (N, heads, d)
     query = query * query.shape[-1] ** -0.5
     see = see_few if tokens.shape[1] < projections.heads else see_many

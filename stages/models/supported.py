@@ -16,11 +16,7 @@ class Refusal(NamedTuple):
 
 
 def check_configuration(name: str, configuration: dict) -> None:
-    """Refuses a model by its configuration alone, before weights are fetched or anything is computed.
-
-    Raises:
-        ValueError: If there is a `refusal_of` it.
-    """
+    """Refuse a model by its configuration alone, before weights are fetched or anything is computed."""
     if refusal := refusal_of(name, configuration):
         raise ValueError(refusal.message)
 
@@ -30,69 +26,48 @@ def refusal_of(name: str, configuration: dict) -> Refusal | None:
 
     No learnable context fits into the text tower, a tower gives more than features, or images are not square. A logit
     bias (`init_logit_bias`) is welcome: it is the same for all classes, so no softmax sees it.
-
-    Args:
-        name: For the message.
-        configuration: The `model_cfg` of open_clip.
     """
     text, vision = configuration.get("text_cfg", {}), configuration.get("vision_cfg", {})
     if found := reasons_of(text):
-        message = (
-            f"no learnable context fits into the text tower of {name}: it {', it '.join(found.values())}. "
-            "What fits is open_clip's own causal text tower with its own tokenizer, such as that of ViT-B-16"
+        return Refusal(
+            tuple(found),
+            f"model.name: no learnable context fits into the text tower of {name}: it {', it '.join(found.values())}. "
+            "What fits is open_clip's own causal text tower with its own tokenizer, such as that of ViT-B-16",
         )
-        return Refusal(tuple(found), f"model.name: {message}")
     if chatty := [key for key, tower in {"vision_cfg": vision, "text_cfg": text}.items() if tower.get("output_tokens")]:
-        message = (
-            f"the {chatty[0]} of {name} has output_tokens: true, so that open_clip gives tokens beside features; "
-            "false is allowed, with the same weights"
+        return Refusal(
+            ("tokens beside features",),
+            f"model.name: the {chatty[0]} of {name} has output_tokens: true, so that open_clip gives tokens beside "
+            "features; false is allowed, with the same weights",
         )
-        return Refusal(("tokens beside features",), f"model.name: {message}")
     size = vision.get("image_size", 224)
-    sides = [size] if isinstance(size, int) else size
-    if not isinstance(sides, list | tuple) or len(set(sides)) != 1:
-        told = "x".join(map(str, sides)) if isinstance(sides, list | tuple) else sides
-        message = f"{name} takes images of {told} pixels; only square ones are allowed"
-        return Refusal(("images that are not square",), f"model.name: {message}")
+    sides = size if isinstance(size, list | tuple) else [size]
+    if len(set(sides)) != 1 or not isinstance(sides[0], int):
+        told = f"model.name: {name} takes images of {'x'.join(map(str, sides))} pixels; only square ones are allowed"
+        return Refusal(("images that are not square",), told)
     return None
 
 
 def reasons_of(text: dict) -> dict[str, str]:
-    """Return why no learnable context fits into a text tower, by kind.
-
-    Args:
-        text: The `text_cfg` of open_clip.
-    """
+    """Return why no learnable context fits into the text tower of this configuration, by kind."""
     pool = text.get("pool_type", "argmax")
     model, tokenizer = text.get("hf_model_name"), text.get("hf_tokenizer_name")
+    at_class, elsewhere = text.get("embed_cls"), pool not in ("argmax", "eos")
+    place = f"reads its feature at the place {pool!r}, not at the end of the text"
     reasons = [
-        ("text tower of transformers", f"is the Hugging Face model {model}", model),
-        ("no causal mask", "is not causal", text.get("no_causal_mask")),
-        (
-            "feature at a class token (CoCa)",
-            "reads its feature at a class token behind the text",
-            text.get("embed_cls"),
-        ),
-        (
-            "feature not at the end of the text",
-            f"reads its feature at the place {pool!r}, not at the end of the text",
-            pool not in ("argmax", "eos"),
-        ),
-        ("tokenizer of transformers", f"has the Hugging Face tokenizer {tokenizer}", tokenizer),
+        (model, "text tower of transformers", f"is the Hugging Face model {model}"),
+        (text.get("no_causal_mask"), "no causal mask", "is not causal"),
+        (at_class, "feature at a class token (CoCa)", "reads its feature at a class token behind the text"),
+        (elsewhere, "feature not at the end of the text", place),
+        (tokenizer, "tokenizer of transformers", f"has the Hugging Face tokenizer {tokenizer}"),
     ]
-    return {kind: told for kind, told, holds in reasons if holds}
+    return {kind: told for holds, kind, told in reasons if holds}
 
 
 def check_end(name: str, configuration: dict, end: int) -> None:
-    """Refuses a text tower that reads its feature at another token than the one its tokenizer ends a text with.
+    """Refuse a text tower that reads its feature at another token than the one its tokenizer ends a text with.
 
-    Args:
-        name: For the error.
-        configuration: The `model_cfg` of open_clip.
-        end: The tokenizer's end of text.
-
-    Raises:
-        ValueError: If the two differ; with `argmax`, the end of text is the highest token and nothing is stated.
+    With `argmax`, the end of text is the highest token and nothing is stated.
     """
     text = configuration["text_cfg"]
     stated = text.get("eos_id", 2)  # open_clip's default
@@ -101,15 +76,9 @@ def check_end(name: str, configuration: dict, end: int) -> None:
 
 
 def check_repeats(name: str, model: nn.Module, logits_of: Callable[[], Tensor]) -> None:
-    """Refuses a model that is not at rest: what it says of an image would depend on chance or on its neighbours.
+    """Refuse a model in training mode, or whose logits of the same images and texts differ between two calls.
 
-    Args:
-        name: For the error.
-        model: The model.
-        logits_of: Its logits, always of the same images and texts.
-
-    Raises:
-        ValueError: If a module is in training mode, or two calls give different logits.
+    What it says of an image would depend on chance or on its neighbours.
     """
     if training := [key for key, module in model.named_modules() if module.training]:
         raise ValueError(f"model.name: {name} is in training mode ({training[-1]}); only eval mode is allowed")

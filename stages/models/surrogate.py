@@ -31,7 +31,7 @@ class SmallCnn(nn.Sequential):
                     nn.init.zeros_(layer.bias)
 
 
-Shards = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
+Shards = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]  # pixels (n, H, W, 3), uint8, with labels (n,)
 SHUFFLED = 1000  # images that are shuffled together, whatever the sizes of the shards
 
 
@@ -46,20 +46,9 @@ def fit_surrogate(
     seed: int,
     device: torch.device,
 ) -> SmallCnn:
-    """Train a SmallCnn: AdamW, one-cycle schedule, random flips; every 1000 images are shuffled.
+    """Train a SmallCnn and freeze it: AdamW, one-cycle schedule up to `lr`, random flips, every 1000 images shuffled.
 
-    Args:
-        shards: Called once an epoch and once before; yields pixels (n, H, W, 3), uint8, with labels (n,).
-        classes: Number K of classes.
-        width: Channels of the first convolution.
-        epochs: Passes over the images.
-        batch_size: Images in a step.
-        lr: Highest learning rate.
-        seed: Of weights, order and flips.
-        device: Where to train.
-
-    Returns:
-        The network in eval mode, frozen.
+    The shards are read once an epoch and once before; the seed is that of weights, order and flips.
     """
     generator = torch.Generator().manual_seed(seed)
     network = SmallCnn(width, classes, generator=generator).to(device)
@@ -84,14 +73,12 @@ def blocks(shards: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np
     """Yield the images of shards of any sizes in blocks of SHUFFLED images, the last one smaller."""
     held: list[tuple[np.ndarray, np.ndarray]] = []
     for shard in shards:
-        held.append(shard)
-        while sum(len(labels) for _, labels in held) >= SHUFFLED:
-            pixels, labels = (np.concatenate(arrays) for arrays in zip(*held, strict=True))
+        pixels, labels = (np.concatenate(arrays) for arrays in zip(*held, shard, strict=True))
+        while len(labels) >= SHUFFLED:
             yield pixels[:SHUFFLED], labels[:SHUFFLED]
-            held = [(pixels[SHUFFLED:], labels[SHUFFLED:])]
-    if sum(len(labels) for _, labels in held):
-        pixels, labels = (np.concatenate(arrays) for arrays in zip(*held, strict=True))
-        yield pixels, labels
+            pixels, labels = pixels[SHUFFLED:], labels[SHUFFLED:]
+        held = [(pixels, labels)]
+    yield from (block for block in held if len(block[1]))
 
 
 @torch.inference_mode()

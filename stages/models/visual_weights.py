@@ -41,10 +41,8 @@ def read_image_tower(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
 def image_tower_of(content: Any) -> dict[str, Tensor]:
     """Return the weights of the image tower in a checkpoint, without what their names begin with.
 
-    The state of an optimizer and single numbers beside the tower are no part of a model.
-
-    Raises:
-        ValueError: If there is no image tower, or anything beside it, such as a text tower or a visual prompt.
+    The state of an optimizer and single numbers beside the tower are no part of a model; a text tower or a visual
+    prompt is refused.
     """
     parts = {place: part for place, part in parts_of(content) if any(weight.ndim for weight in part.values())}
     save = "save `model.visual.state_dict()` as a file of its own"
@@ -78,28 +76,23 @@ def without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def lay_over(visual: nn.Module, weights: dict[str, Tensor], *, name: str) -> None:
     """Replace all weights of a model's image tower, in its own precision.
 
-    Args:
-        visual: The image tower.
-        weights: By name, of the same names and shapes.
-        name: The model's, for the error.
-
     Raises:
         ValueError: If a weight is missing, unexpected, of another shape, or quantized; all of them are named.
     """
     wanted = visual.state_dict()
-    both = wanted.keys() & weights.keys()
+    both = {key: (weight, weights[key]) for key, weight in wanted.items() if key in weights}
     wrong = {
         "missing": [key for key in wanted if key not in weights],
         "unexpected": [key for key in weights if key not in wanted],
         "of another shape": [
-            f"{key} {tuple(weights[key].shape)} instead of {tuple(wanted[key].shape)}"
-            for key in wanted
-            if key in both and weights[key].shape != wanted[key].shape
+            f"{key} {tuple(other.shape)} instead of {tuple(own.shape)}"
+            for key, (own, other) in both.items()
+            if own.shape != other.shape
         ],
         "quantized": [
-            f"{key} {weights[key].dtype}"
-            for key in wanted
-            if key in both and wanted[key].is_floating_point() and not weights[key].is_floating_point()
+            f"{key} {other.dtype}"
+            for key, (own, other) in both.items()
+            if own.is_floating_point() and not other.is_floating_point()
         ],
     }
     if any(wrong.values()):
