@@ -59,7 +59,7 @@ class Engine(Protocol):
     def map(
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
     ) -> Written:
-        """Write one file for each shard of a folder, named by the shard's checksum; files that exist already are kept.
+        """Write a file for each shard of `source`, named by its checksum, to `folder`; files that are there are kept.
 
         Args:
             function: Writes one of the files.
@@ -67,12 +67,6 @@ class Engine(Protocol):
             folder: Folder of the files.
             what: Name of the work, for the progress bar.
             chosen: Indices of the shards to work on, ascending; None for all.
-
-        Returns:
-            The number of rows of these files, and how many of the files were kept.
-
-        Raises:
-            ValueError: If a shard is missing, damaged or of another run, or if the function raises it.
         """
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:

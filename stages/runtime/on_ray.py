@@ -51,17 +51,11 @@ class SentFolder:
 
 
 class Task(NamedTuple):
-    """A call of `Actor.run`.
+    """A call of `Actor.run`."""
 
-    Attributes:
-        name: Of the task, for error messages.
-        arguments: Returns the arguments; called when an actor is free, so that few shards are in memory.
-        position: Of the file that is made, in its folder.
-    """
-
-    name: str
-    arguments: Callable[[], tuple[Any, ...]]
-    position: int = 0
+    name: str  # for error messages
+    arguments: Callable[[], tuple[Any, ...]]  # called when an actor is free, so that few shards are in memory
+    position: int = 0  # of the file that is made, in its folder
 
 
 class Actor:
@@ -70,18 +64,10 @@ class Actor:
     def start(
         self, root: Path, make_worker: Callable[..., Worker], *arguments: Any
     ) -> tuple[str, WorkerFacts, Provenance]:
-        """Load the worker.
+        """Load the worker in the project's folder.
 
-        Args:
-            root: The project's folder.
-            make_worker: Called with the arguments.
-            arguments: What can be pickled; a `SentFolder` becomes a path.
-
-        Returns:
-            The machine's name, the worker's facts, and all that has to be the same for every worker (`key_of`).
-
-        Raises:
-            ValueError: If the worker cannot be loaded; the message names the machine unless the user is at fault.
+        Return the machine's name, the worker's facts, and all that has to be the same for every worker (`key_of`). A
+        ValueError names the machine unless the user is at fault.
         """
         try:
             os.chdir(root)
@@ -124,11 +110,7 @@ def received(arguments: Sequence[Any]) -> Iterator[list[Any]]:
 
 @contextmanager
 def cluster(params: Params, make_worker: Callable[..., Worker], *arguments: Any, shards: int) -> Iterator["OnRay"]:
-    """Connect to the cluster of RAY_ADDRESS, or start one on this machine, and start actors there.
-
-    Raises:
-        ValueError: If there is no such cluster or no place in it, or if a worker cannot be loaded.
-    """
+    """Connect to the cluster of RAY_ADDRESS, or start one on this machine, and start actors there."""
     connect()
     try:
         yield OnRay(params, make_worker, *arguments, shards=shards)
@@ -194,11 +176,7 @@ class OnRay:
         return result
 
     def _results(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
-        """Yield each task with its result, as soon as there is one.
-
-        Raises:
-            ValueError: If a task raised one, or if one actor after the other has died of it.
-        """
+        """Yield each task with its result, as soon as there is one; refuse one that actor after actor dies of."""
         waiting, deaths = deque(tasks), Counter[str]()
         running: dict[ray.ObjectRef, tuple[Any, Task]] = {}  # in the order in which they were given
         while waiting or running:
@@ -240,11 +218,7 @@ class OnRay:
         self._start()
 
     def _first_answer(self, running: dict[ray.ObjectRef, Any]) -> ray.ObjectRef | None:
-        """Wait for one answer of an actor and return its reference; None if it was about a start, or there was none.
-
-        Raises:
-            ValueError: If a worker cannot be loaded, or is not like the others.
-        """
+        """Wait for one answer of an actor and return its reference; None if it was about a start, or there was none."""
         ready, _ = ray.wait([*running, *self._starting], timeout=PATIENCE)
         if not ready and not self._actors:
             print("waiting for a worker of the Ray cluster: is it full?", file=sys.stderr)
@@ -269,11 +243,7 @@ class OnRay:
 
 
 def sent(arguments: Sequence[Any]) -> tuple[Any, ...]:
-    """Replace each folder of shards by its content in Ray's object store.
-
-    Raises:
-        ValueError: If a shard is damaged or of another run.
-    """
+    """Replace each folder of shards by its content in Ray's object store."""
 
     def send(folder: Path) -> SentFolder:
         for _ in read_images(folder):
@@ -284,12 +254,7 @@ def sent(arguments: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def answer(reference: ray.ObjectRef) -> Any:
-    """Return what a call of an actor returned.
-
-    Raises:
-        ValueError: If the call raised one, or if the actor's process cannot be set up.
-        RayActorError: If the actor died.
-    """
+    """Return what a call of an actor returned; raise a ValueError of the call, or of a process that cannot start."""
     try:
         return ray.get(reference)
     except RayTaskError as error:

@@ -443,6 +443,13 @@ class Context(Block):
     init_std: Positive
 
 
+def warm_up_ends(block: Any) -> Any:
+    """Refuse a warm-up after which nothing would be tuned."""
+    if block.warmup_epochs >= block.epochs:
+        raise ValueError(f"warmup_epochs ({block.warmup_epochs}) has to be less than epochs ({block.epochs})")
+    return block
+
+
 class Tune(Context):
     """The context and its tuning."""
 
@@ -457,12 +464,7 @@ class Tune(Context):
     warmup_epochs: Annotated[int, Field(ge=0)]
     warmup_lr: Positive
 
-    @model_validator(mode="after")
-    def _warm_up_ends(self) -> "Tune":
-        """Else nothing would be tuned."""
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) has to be less than epochs ({self.epochs})")
-        return self
+    _warm_up_ends = model_validator(mode="after")(warm_up_ends)
 
 
 class MethodBlock(Block):
@@ -499,10 +501,7 @@ class Tuned(Overrides):
     `kind` names the module of stages/prompts/learners that says what is tuned.
     """
 
-    kind: Literal[
-        "context",
-        "bias",
-    ] = "context"
+    kind: Literal["context", "bias"] = "context"
 
     @property
     def unused(self) -> set[str]:
@@ -521,11 +520,7 @@ class Tuned(Overrides):
         return self.kind == "context" and not self.tune(defaults).class_specific
 
     def tune(self, defaults: Tune) -> Tune:
-        """Return the block `tune` with what this method changes of it.
-
-        Raises:
-            ValueError: If the two do not go together.
-        """
+        """Return the block `tune` with what this method changes of it; refuse what does not go together."""
         changes = self.model_dump(include=self.model_fields_set & set(Tune.model_fields))
         return Tune(**{**defaults.model_dump(), **changes})
 
@@ -562,12 +557,7 @@ class Adversarial(MethodBlock):
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     warmup_lr: Positive = 0.00001
 
-    @model_validator(mode="after")
-    def _warm_up_ends(self) -> "Adversarial":
-        """Else nothing would be tuned."""
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) has to be less than epochs ({self.epochs})")
-        return self
+    _warm_up_ends = model_validator(mode="after")(warm_up_ends)
 
 
 class PixelPrompt(Block):
@@ -718,16 +708,11 @@ class Methods(Block):
         return [Method(group, name, block) for group, blocks in groups.items() for name, block in blocks.items()]
 
     def find(self, group: str, name: str) -> Method:
-        """Return one method.
-
-        Raises:
-            ValueError: If there is none of that name; the message lists those that there are.
-        """
-        for method in self.all():
-            if (method.group, method.name) == (group, name):
-                return method
-        known = ", ".join(f"{method.group}/{method.name}" for method in self.all())
-        raise ValueError(f"methods: no {group}/{name}; there are: {known}")
+        """Return one method; a ValueError lists those that there are."""
+        methods = {f"{method.group}/{method.name}": method for method in self.all()}
+        if found := methods.get(f"{group}/{name}"):
+            return found
+        raise ValueError(f"methods: no {group}/{name}; there are: {', '.join(methods)}")
 
 
 class Transfers(Block):
@@ -800,7 +785,7 @@ class Params(Block):
         names = [method.name for method in self.methods.all()]
         if doubled := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"methods: {doubled[0]!r} is named twice; a name stands in one group")
-        plain = [method.name for method in self.methods.all() if method.group != "defended"]
+        plain = {method.name: method for method in self.methods.all() if method.group != "defended"}
         for group in type(self.methods).model_fields:
             if self.methods.defended and not getattr(self.methods, group):
                 raise ValueError(
@@ -809,12 +794,13 @@ class Params(Block):
                 )
         for group, name, block in self.methods.all():
             if block.baseline is not None and block.baseline not in set(names) - {name}:
-                raise ValueError(f"methods.{group}.{name}.baseline: no other method {block.baseline!r}; {there(names)}")
+                there = f"there are: {', '.join(names)}"
+                raise ValueError(f"methods.{group}.{name}.baseline: no other method {block.baseline!r}; {there}")
             if isinstance(block, Defended) and block.method not in plain:
-                raise ValueError(f"methods.{group}.{name}.method: no undefended {block.method!r}; {there(plain)}")
+                there = f"there are: {', '.join(plain)}"
+                raise ValueError(f"methods.{group}.{name}.method: no undefended {block.method!r}; {there}")
             if isinstance(block, Defended) and isinstance(block.defence, RTpt):
-                behind = next(method for method in self.methods.all() if method.name == block.method)
-                settings = behind.settings(self.tune)
+                settings = plain[block.method].settings(self.tune)
                 if settings.get("class_specific") or settings.get("kind") == "moapt":
                     raise ValueError(
                         f"methods.{group}.{name}.method: r_tpt tunes one context, but {block.method!r} has several; a "
@@ -893,11 +879,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def read_yaml(path: Path) -> Any:
-    """Parses a file.
-
-    Raises:
-        ValueError: If it is missing, unreadable or no YAML.
-    """
+    """Parses a file; a ValueError says that it is missing, unreadable or no YAML."""
     try:
         return YAML(typ="safe").load(path)
     except FileNotFoundError as error:
@@ -926,16 +908,7 @@ def describe(fault: ErrorDetails) -> str:
 
 
 def threat_of(threats: dict[str, Any], name: str) -> Any:
-    """Looks a threat up by name.
-
-    Raises:
-        ValueError: If there is none of that name; the message lists those that there are.
-    """
+    """Looks a threat up by name; a ValueError lists those that there are."""
     if name not in threats:
         raise ValueError(f"no threat called {name!r}; there are: {', '.join(threats)}")
     return threats[name]
-
-
-def there(names: list[str]) -> str:
-    """Return the names that would have been allowed, for a message."""
-    return f"there are: {', '.join(names)}"
