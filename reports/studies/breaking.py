@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from reports.studies.pixel_prompt import CPU, right
 from stages.attacks.eight_bit import through_8_bits
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
@@ -37,7 +38,6 @@ IMAGES = 200
 STEPS, STARTS, QUERIES = 1000, 3, 5000
 REVIVING, AFTER = 100, 200  # steps that raise what the ReLUs cut off, and steps from there
 SLOPE = 0.1  # of the gradient through a ReLU that is shut
-CPU = torch.device("cpu")
 
 
 class LeakyGradient(torch.autograd.Function):
@@ -163,12 +163,6 @@ def attempts(victim: Victim, hand_written: Victim, eps: int) -> Iterator[tuple[s
     yield "gradient through shut ReLUs", through_shut_relus(victim, eps)
     yield "shut ReLUs opened first", reviving(victim, eps)
     yield f"Square, {QUERIES} queries", squares(victim, eps)
-
-
-@torch.no_grad()
-def right(victim: Victim, images: Images) -> np.ndarray:
-    """Return which images (N,) are classified right."""
-    return victim(to_tensor(images.pixels, CPU)).argmax(-1).numpy() == images.labels
 
 
 def gradient_shares(victim: Victim, images: Images) -> dict[str, float]:

@@ -7,13 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stages.entries.pack import pack
+from stages.entries.presets import git
 from stages.runtime.params import load_params
 from stages.submit import everything
-
-
-def git(*arguments: str) -> str:
-    """Return what git prints."""
-    return subprocess.check_output(["git", *arguments], text=True)
 
 
 def found(name: str) -> str | None:
@@ -39,17 +35,10 @@ def pack_entries(out: Path, *, images: int, group: str | None = None) -> None:
     """Pack every method of the experiment that is checked out, or of one of its groups, as entries.
 
     The entries name the commit that the experiment started from: its code and, but for the parameters that the record
-    states, its parameters.
-
-    Args:
-        out: The folder of the entries.
-        images: At most so many of those under adaptive attack, so that a committed entry stays small.
-        group: Of the methods; None for all.
+    states, its parameters. They hold at most so many of the images under adaptive attack, to stay small.
     """
-    made_at = {
-        "commit": git("rev-parse", "FETCH_HEAD^").strip(),
-        "date": git("log", "-1", "--format=%cs", "FETCH_HEAD^").strip(),
-    }
+    commit, date = git("log", "-1", "--format=%H %cs", "FETCH_HEAD^").split()
+    made_at = {"commit": commit, "date": date}
     params = load_params()
     for place, entry in everything(params).items():
         if group in (None, place[2]):

@@ -302,7 +302,8 @@ def seen_through(clip: Clip, factor: float, offset: float) -> Clip:
 @torch.no_grad()
 def right(victim: Victim, images: Images) -> np.ndarray:
     """Return which images (N,) are classified right."""
-    logits = torch.cat([victim(to_tensor(part.pixels, CPU)) for part in images.split(4)])
+    parts = images.split(max(1, len(images) // 500))
+    logits = torch.cat([victim(to_tensor(part.pixels, CPU)) for part in parts])
     return logits.argmax(-1).numpy() == images.labels
 
 

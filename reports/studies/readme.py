@@ -128,21 +128,18 @@ def results(read: Read) -> str:
     found = study(read)
     classes = read_csv(read, "reports/classes.csv").query("dataset == @DATASET")
     shown = {name: cell if name == "adaptive_eps4" else marked for name in COLUMNS}  # the other subset is the same
-    rows = [
-        [
-            one.label,
-            *(show(found, found.lines[name, one.name]) for name, show in shown.items()),
-            price(classes, one) or "-",
-        ]
-        for one in found.methods
-    ]
+    rows = []
+    for one in found.methods:
+        cells = [show(found, found.lines[name, one.name]) for name, show in shown.items()]
+        rows.append([one.label, *cells, price(classes, one) or "-"])
     heads = [f"{text}, n = {size(found, found.lines[name, REFERENCE])}" for name, text in COLUMNS.items()]
-    notes = ["±: standard deviation over tuning seeds; an adaptive attack goes through the first seed."]
-    notes += [
+    notes = [
+        "±: standard deviation over tuning seeds; an adaptive attack goes through the first seed.",
         f"{NOISE}: within noise of {found.reference.label}: p >= 0.05 (McNemar on every seed, Holm-corrected), or a "
-        "difference of at most twice the spread over seeds."
+        "difference of at most twice the spread over seeds.",
+        f"Price: classes that lose {100 * PRICE:.0f} points or more on clean images.",
+        footnote(found),
     ]
-    notes += [f"Price: classes that lose {100 * PRICE:.0f} points or more on clean images.", footnote(found)]
     return table(["method", *heads, "price by class"], rows) + "\n" + " ".join(filter(None, notes)) + "\n"
 
 
@@ -179,9 +176,8 @@ def refreshed(read: Read) -> str:
     for name, threat in REFRESHED:
         lines = experiment(read, name).loc[threat]
         reference, ours = lines.loc[REFERENCE], lines.loc["advpt_refreshed"]
-        gain = (
-            f"{100 * (ours['accuracy'] - reference['accuracy']):+.1f}, {verdict(ours, reference, ours['p_zero_shot'])}"
-        )
+        points = 100 * (ours["accuracy"] - reference["accuracy"])
+        gain = f"{points:+.1f}, {verdict(ours, reference, ours['p_zero_shot'])}"
         what = f"{ELSEWHERE[name]}, {OLDER[threat]}" if name in ELSEWHERE else OLDER[threat]
         numbers = [spread(line["accuracy"], line["std"]) for line in (reference, lines.loc["advpt"], ours)]
         rows.append([what, str(ours["n"]), str(ours["seeds"]), *numbers, gain])
@@ -238,16 +234,8 @@ def towers(read: Read) -> str:
             p = attacked["p_reference"]
             against = "" if pd.isna(p) else verdict(attacked, reference, p)
             rows.append([model, radius, method, *cells, percent(attacked["accuracy"]), against])
-    head = [
-        "model",
-        "eps",
-        "method",
-        "clean, n = 1000",
-        "oblivious, n = 1000",
-        "adaptive, n = 500",
-        "against hand-written",
-    ]
-    return table(head, rows)
+    judged = ["clean, n = 1000", "oblivious, n = 1000", "adaptive, n = 500"]
+    return table(["model", "eps", "method", *judged, "against hand-written"], rows)
 
 
 def pixel_prompt(read: Read, *, default_model: bool) -> str:
@@ -267,12 +255,9 @@ def breaking(read: Read) -> str:
     lines = read_csv(read, "reports/breaking.csv")
     lines["share"] = lines["left"] / lines["n"]
     shares = lines.pivot(index="attempt", columns=["method", "eps"], values="share")
-    rows = [
-        [attempt, *("-" if pd.isna(share) else percent(share) for share in shares.loc[attempt])]
-        for attempt in lines["attempt"].unique()
-    ]
+    cells = shares.map(lambda share: "-" if pd.isna(share) else percent(share))
     head = ["attempt", *(f"{method}, eps {eps}" for method, eps in shares.columns)]
-    return table(head, rows)
+    return table(head, ([attempt, *cells.loc[attempt]] for attempt in lines["attempt"].unique()))
 
 
 def test_time(read: Read) -> str:
@@ -368,16 +353,7 @@ def from_disk(path: str) -> str:
 
 
 def with_tables(document: str, text: str, read: Read = from_disk) -> str:
-    """Return the text of a document with its tables.
-
-    Args:
-        document: Its path, a key of DOCUMENTS.
-        text: With a place for each of its tables.
-        read: How to read the files that tables are made from.
-
-    Raises:
-        ValueError: If a table has no place.
-    """
+    """Return the text of a document, a key of DOCUMENTS, with its tables; refuse one without a place for each."""
     for name, make in DOCUMENTS[document].items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = text.partition(begin)

@@ -57,12 +57,10 @@ def attempts(clip: Clip, shard: Images, params: Params, settings: FeaturePgd) ->
 
 def right_of(prompts: dict[str, PromptFile], bank: Bank) -> dict[str, np.ndarray]:
     """Return which images each method gets right: masks (seeds, N)."""
-    found = {}
+    about = {"title": "", "method": "", "threat": ""}
+    found: dict[str, np.ndarray] = {}
     for name, file in prompts.items():
-        tables = [
-            predictions_table(bank, file, title="", threat="", method=name, seed=seed)
-            for seed in range(len(file.text_features))
-        ]
+        tables = (predictions_table(bank, file, seed=seed, **about) for seed in range(len(file.text_features)))
         found[name] = np.array([table["correct"].to_numpy() for table in tables])
     return found
 

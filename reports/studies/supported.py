@@ -23,11 +23,7 @@ META = torch.device("meta")
 
 
 def row_of(name: str) -> dict[str, Any]:
-    """Return what becomes of a model of open_clip: why it is refused, or what it is like.
-
-    Raises:
-        ValueError: If the configuration is accepted, and the model is not.
-    """
+    """Return what becomes of a model of open_clip: why it is refused, or what it is like."""
     configuration = import_open_clip().get_model_config(name)
     if refusal := refusal_of(name, configuration):
         return {"name": name, "refused": "; ".join(refusal.kinds)}
@@ -38,13 +34,8 @@ def row_of(name: str) -> dict[str, Any]:
     text_features = clip.model.encode_text(clip.tokenizer(["a photo"]).to(META))
     if image_features.shape != text_features.shape:
         raise ValueError(f"{name}: image features {image_features.shape}, text features {text_features.shape}")
-    return {
-        "name": name,
-        "refused": "",
-        "image_size": clip.image_size,
-        "context_length": tower.context_length,
-        "fast": clip.is_fast,
-    }
+    sizes = {"image_size": clip.image_size, "context_length": tower.context_length}
+    return {"name": name, "refused": "", **sizes, "fast": clip.is_fast}
 
 
 def build(name: str) -> Clip:

@@ -10,7 +10,9 @@ import json
 import logging
 from pathlib import Path
 
-from reports.studies.benchmarks.measuring import machine, print_table
+import pandas as pd
+
+from reports.studies.benchmarks.measuring import machine, shown
 from stages.models.device import choose_device
 from stages.runtime.startup import import_open_clip
 
@@ -32,18 +34,15 @@ def main() -> None:
     for name in arguments.names or NAMES:
         benchmark = importlib.import_module(f"reports.studies.benchmarks.{name}")
         where, rows = machine(device), []
-        title, about = (
-            str(benchmark.__doc__).splitlines()[0],
-            ", ".join(f"{key} {value}" for key, value in where.items()),
-        )
-        print(f"\n{title}\n{about}\n")
+        about = ", ".join(f"{key} {value}" for key, value in where.items())
+        print(f"\n{str(benchmark.__doc__).splitlines()[0]}\n{about}\n")
         for row in benchmark.run(device, quick=arguments.quick):
             rows.append(row)
             if not arguments.quick:  # line by line, for time on a GPU may end before the last one
                 out = Path(f"reports/benchmarks/{name}-{device.type}.json")
                 out.parent.mkdir(parents=True, exist_ok=True)
                 out.write_text(json.dumps({"machine": where, "rows": rows}, indent=2) + "\n", encoding="utf-8")
-        print_table(rows)
+        print(pd.DataFrame(rows, dtype=object).map(shown).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -67,16 +67,10 @@ def measured(name: str, peaks: dict[torch.dtype, float], device: torch.device) -
     }
     seconds = medians(ways, rounds=3, device=device)
     work = flops(ways["fp32"])
-    gradients = {way: count * STEPS / taken for way, taken in seconds.items()}  # a second, clean pass included
     return {
         "model": name,
-        "reference gradients/s": gradients["reference"],
-        "frozen gradients/s": gradients["frozen"],
-        "fp32 gradients/s": gradients["fp32"],
-        "bf16 gradients/s": gradients["bf16"],
-        "frozen ratio": seconds["reference"] / seconds["frozen"],
-        "fp32 ratio": seconds["reference"] / seconds["fp32"],
-        "bf16 ratio": seconds["reference"] / seconds["bf16"],
+        **{f"{way} gradients/s": count * STEPS / taken for way, taken in seconds.items()},  # clean pass included
+        **{f"{way} ratio": seconds["reference"] / seconds[way] for way in ("frozen", "fp32", "bf16")},
         "fp32 share of peak": work / seconds["fp32"] / peaks[torch.float32],
         "bf16 share of peak": work / seconds["bf16"] / peaks[torch.bfloat16],
     }

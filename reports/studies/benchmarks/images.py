@@ -45,12 +45,8 @@ def embedding(count: int, device: torch.device) -> dict:
         for shard in read_images(Path(name) / "images"):
             embed_shard(clip, shard, device=device, runtime=params.runtime)
         seconds = time.perf_counter() - start
-    return {
-        "what": f"embed, {clip.image_size} px",
-        "images": count,
-        "images/s": count / seconds,
-        "peak MB": peak_megabytes(device),
-    }
+    what, peak = f"embed, {clip.image_size} px", peak_megabytes(device)
+    return {"what": what, "images": count, "images/s": count / seconds, "peak MB": peak}
 
 
 def shards(count: int, size: int) -> Iterator[Images]:

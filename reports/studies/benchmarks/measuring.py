@@ -88,14 +88,6 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def print_table(rows: list[dict]) -> None:
-    """Prints rows of the same keys."""
-    cells = [list(rows[0]), *[[shown(value) for value in row.values()] for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
-
-
 def shown(value: object) -> str:
     """Three digits of a number, a dash for what was not measured."""
     if value is None:
