@@ -45,13 +45,11 @@ class LeakyGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        """Return the ReLU of values."""
         ctx.save_for_backward(values > 0)
         return values.relu()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Return the gradient, times SLOPE where the ReLU is shut."""
         (is_open,) = ctx.saved_tensors
         return gradient * torch.where(is_open, 1.0, SLOPE)
 
@@ -64,7 +62,6 @@ class Relu(nn.Module):
         self._totals = totals
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return the ReLU of values (N, ...)."""
         self._totals.append(values.clamp(max=0).flatten(1).mean(1))
         return LeakyGradient.apply(values)
 
@@ -104,7 +101,6 @@ def repeated(objective_of: Callable, victim: Victim, eps: int) -> Attack:
 
 
 def squares(victim: Victim, eps: int) -> Attack:
-    """Return Square."""
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
         objective = margin(through_8_bits(victim), labels)
@@ -150,7 +146,6 @@ def reviving(victim: Victim, eps: int) -> Attack:
 
 
 def suite(victim: Victim, eps: int) -> Attack:
-    """Return the suite with the settings of the default."""
     keys = {"steps": 32, "restarts": 2, "targets": 2, "images": IMAGES, "tuning_seeds": 1}
     return suite_attack(Suite(method="suite", eps=eps, **keys), victim)
 

@@ -67,7 +67,6 @@ class LimitedPrompt(PixelPrompt):
     limit = 0.1
 
     def encode_image(self, encode: Encoder, images: Tensor, prompts: dict[str, Tensor]) -> Tensor:
-        """Encode the sum of images and clipped prompt."""
         return super().encode_image(encode, images, {"pixels": prompts["pixels"].clamp(-self.limit, self.limit)})
 
 
@@ -81,11 +80,9 @@ class FreeText(PixelPrompt):
         self.initial = {"text": self._hand_written[None].clone()}
 
     def text_features(self, parameters: dict[str, Tensor]) -> Tensor:
-        """Return the free features, unit norm."""
         return F.normalize(parameters["text"], dim=-1)
 
     def encode_image(self, encode: Encoder, images: Tensor, prompts: dict[str, Tensor]) -> Tensor:
-        """Encode plain images."""
         return encode(images)
 
 
@@ -112,7 +109,6 @@ def grey_instead_of_black(pixels: np.ndarray) -> np.ndarray:
 
 
 def inverted(pixels: np.ndarray) -> np.ndarray:
-    """Return negatives."""
     return 255 - pixels
 
 
@@ -248,12 +244,10 @@ class Laboratory:
         return numbers
 
     def hand_written(self, clip: Clip) -> Victim:
-        """Return the hand-written prompt."""
         task = Task({}, self.card.class_names, self.card.template, clip, [])
         return Victim(clip, task.handwritten()[0], clip.logit_scale)
 
     def tuned(self, variant: Variant, clip: Clip, factor: float, images: Images) -> Victim:
-        """Return what was tuned on images."""
         radii = [int(self.eps * radius / factor) for radius in variant.radii]
         block = {**BLOCK, "lr": LR.get(self.card.name, PHOTO_LR), "eps": radii, **variant.block, "tuning_seeds": 1}
         if block.get("frame"):

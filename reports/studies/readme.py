@@ -93,14 +93,12 @@ OLDER = THREATS | {
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table in Markdown."""
     head = list(head)
     lines = [head, ["---"] * len(head), *map(list, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def read_csv(read: Read, path: str) -> pd.DataFrame:
-    """Return a CSV file as a table."""
     return pd.read_csv(StringIO(read(path)))
 
 
@@ -348,7 +346,6 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
 
 
 def from_disk(path: str) -> str:
-    """Return the content of a file."""
     return Path(path).read_text(encoding="utf-8")
 
 

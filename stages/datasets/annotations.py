@@ -32,7 +32,6 @@ def read_lines(path: Path, parse: Callable[[str], T]) -> list[T]:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
     with naming(path):
         return json.loads(path.read_text(encoding="utf-8-sig"))
 

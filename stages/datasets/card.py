@@ -52,7 +52,6 @@ class Card(BaseModel):
 
 
 def write_card(path: Path, card: Card) -> None:
-    """Write a card as readable JSON."""
     write_note(path, card.model_dump())
 
 

@@ -97,7 +97,6 @@ def source(origin: str, page: str, licence: str, list_images: Callable[[Path], L
 
 
 def shift(origin: str, page: str, what: str, *places: str, classes: str = "imagenet", numbered: bool = False) -> Source:
-    """Describe a shifted test set."""
     list_images = partial(list_shift, places=places, classes=classes, numbered=numbered)
     return source(origin, page, "MIT for the collection; the images are their owners'", list_images, what)
 

@@ -120,7 +120,6 @@ def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: 
 
 
 def write_index(path: Path, index: Index, *, dataset: str) -> None:
-    """Write an index as one Parquet file."""
     columns = {
         "id": pa.array(index.ids, pa.string()),
         "split": pa.array(index.splits, pa.string()),

@@ -7,8 +7,6 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image."""
-
     id: str  # its path below the raw folder, parts joined by `/`; stable over every run and stage
     label: int  # index into the class names
 

@@ -66,7 +66,6 @@ class Backbone(nn.Module):
         self.feature_width: int = features.shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps images (N, 3, H, W) in [0, 1] to features (N, D)."""
         if self.size and images.shape[-2:] != self.size:
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
         return self.body((images - self.mean) / self.std)

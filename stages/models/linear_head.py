@@ -19,7 +19,6 @@ class Surrogate(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps images (N, 3, H, W) in [0, 1] to logits (N, K)."""
         assert not any(module.training for module in self.modules()), "a surrogate is used in eval mode"
         return self.head(self.backbone(images))
 

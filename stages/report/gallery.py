@@ -86,7 +86,6 @@ def gallery(samples: list[Sample]) -> Figure:
 
 
 def draw_sample(block: SubFigure, sample: Sample, columns: int) -> None:
-    """Draw the images of one data set."""
     panels = block.subplots(len(sample.pixels), columns, squeeze=False)
     block.suptitle(f"{sample.dataset}: the first test image of some classes", x=0.01, ha="left", fontweight="bold")
     for panel in panels.flat:

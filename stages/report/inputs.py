@@ -144,12 +144,10 @@ def cost_of(dataset: str, study: str, method: Method) -> str:
 
 
 def read_assessment(dataset: str) -> pd.DataFrame:
-    """Read the measurements of `assess` on a data set."""
     return read_table(layout.assessment_file(dataset))[0].to_pandas()
 
 
 def read_interpretation(dataset: str) -> dict[str, pd.DataFrame]:
-    """Read the tables of `interpret` on a data set."""
     folder = layout.interpretation_folder(dataset)
     return {name: read_table(folder / f"{name}.parquet")[0].to_pandas() for name in INTERPRETATION}
 

@@ -62,7 +62,6 @@ def about(study: Study, method: Method) -> dict[str, str]:
 
 
 def accuracy(line: Accuracy) -> str:
-    """Return one accuracy with its spread and its interval."""
     return f"{spread(line.accuracy, line.std)} ({percent(line.low)}-{percent(line.high)})"
 
 

@@ -109,7 +109,6 @@ def attacker_panels(
 
 
 def legend_inches(methods: list[Method], columns: int) -> float:
-    """Return the height of a legend above a figure."""
     return 0.2 * -(-(len(methods) + 1) // columns) + 0.1
 
 
@@ -180,5 +179,4 @@ def drawable(text: str) -> str:
 
 @cache
 def is_in_a_font(letter: str, fonts: tuple[str, ...]) -> bool:
-    """Return whether one of these font families has a letter."""
     return any(get_font(findfont(FontProperties(family=name))).get_char_index(ord(letter)) for name in fonts)

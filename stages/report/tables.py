@@ -66,7 +66,6 @@ class Results:
         return max(line.n for line in self.lines.values())
 
     def line(self, threat: Threat, method: Method) -> Accuracy:
-        """Return one accuracy."""
         return self.lines[threat.name, method.name]
 
     def of_threat(self, threat: Threat) -> list[Accuracy]:
@@ -118,7 +117,6 @@ def oblivious_accuracies(robust: Predictions, adaptive: Threat, threats: list[Th
 
 
 def accuracy_table(studies: list[Results]) -> pd.DataFrame:
-    """Return all accuracies as a table."""
     return pd.DataFrame([line for study in studies for line in study.lines.values()], columns=Accuracy._fields)
 
 

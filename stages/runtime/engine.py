@@ -109,7 +109,6 @@ class Local:
     def map(
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
     ) -> Written:
-        """As `Engine.map`."""
         indices, checksums = indices_of(source, chosen), checksums_of(source)
 
         def make(path: Path, position: int, index: int) -> None:
@@ -119,7 +118,6 @@ class Local:
         return write_missing(result_paths(folder, source, indices), shards, make)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """As `Engine.call`."""
         return function(self._worker, *as_paths(arguments))
 
 

@@ -81,7 +81,6 @@ class Actor:
             raise ValueError(f"{socket.gethostname()}: a worker cannot start there: {error!r}") from error
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return `function(worker, *arguments)`."""
         with received(arguments) as here:
             return function(self._worker, *here)
 
@@ -149,7 +148,6 @@ class OnRay:
     def map(
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
     ) -> Written:
-        """As `Engine.map`."""
         paths, checksums, indices = shard_paths(source), checksums_of(source), indices_of(source, chosen)
         targets = result_paths(folder, source, indices)
         shared = ray.put(function)
@@ -170,7 +168,6 @@ class OnRay:
         return Written(sum(map(rows_of, targets)), targets, len(targets) - len(tasks))
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """As `Engine.call`."""
         call = function, *sent(arguments)
         ((_, result),) = self._results([Task(function.__name__, lambda: call)])
         return result

@@ -213,15 +213,11 @@ class Transfer(Stepped):
 
 
 class Jpeg(Block):
-    """JPEG compression."""
-
     kind: Literal["jpeg"]
     quality: Annotated[int, Field(ge=1, le=100)]
 
 
 class Bits(Block):
-    """Fewer bits per channel."""
-
     kind: Literal["bits"]
     bits: Annotated[int, Field(ge=1, le=8)]
 
@@ -241,8 +237,6 @@ class Gaussian(Block):
 
 
 class TotalVariation(Block):
-    """Total-variation denoising."""
-
     kind: Literal["total_variation"]
     weight: Positive
 
@@ -678,7 +672,6 @@ class Method(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Return what the report calls it."""
         return self.block.label or self.name
 
     def settings(self, tune: "Tune") -> dict[str, Any]:
@@ -723,8 +716,6 @@ class Transfers(Block):
 
 
 class Params(Block):
-    """All of params.yaml."""
-
     moved = {
         "hand": "write methods: {zero_shot: {zero_shot: {templates: dataset}}} (openai_80 for `ensemble`)",
         "refresh": "write its keys and those of its block `tune` in methods: {refresh: {advpt_refreshed: {...}}}",

@@ -68,7 +68,6 @@ def round_table(bank: Bank, *, round_index: int, seed: int | None, eps: np.ndarr
 
 
 def table_of(bank: Bank) -> pa.Table:
-    """Return a bank as an Arrow table."""
     flat, width = bank.embeddings.reshape(-1), bank.embeddings.shape[1]
     embeddings = pa.FixedSizeListArray.from_arrays(flat, width)
     return pa.table(

@@ -182,7 +182,6 @@ def read_images(folder: Path) -> Iterator[Images]:
 
 
 def read_all_images(folder: Path) -> Images:
-    """Read a folder of shards at once."""
     shards = list(read_images(folder))
     return Images(
         [id for shard in shards for id in shard.ids],

@@ -7,7 +7,6 @@ REPORTS = Path("reports")
 
 
 def raw_folder(dataset: str) -> Path:
-    """Return the folder of the raw images of a data set."""
     return DATA / "raw" / dataset
 
 
@@ -94,5 +93,4 @@ def interpretation_folder(dataset: str) -> Path:
 
 
 def model_card_file(dataset: str, study: str) -> Path:
-    """Return the model card of the methods of a study."""
     return DATA / "model_cards" / dataset / f"{study}.md"

@@ -10,7 +10,6 @@ CHECKSUM = "checksum"  # of all other keys
 
 
 def write_note(path: Path, note: dict[str, Any]) -> None:
-    """Write a dictionary."""
     assert CHECKSUM not in note
     text = json.dumps({**note, CHECKSUM: checksum_of_json(note)}, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")

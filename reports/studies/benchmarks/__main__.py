@@ -20,7 +20,6 @@ NAMES = ("text_tower", "crafting", "tuning", "shards", "images", "growth", "reru
 
 
 def main() -> None:
-    """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m reports.studies.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])

@@ -66,7 +66,6 @@ def alone(run: Any) -> Engine:
 
 
 def craft(run: Engine, source: Path, folder: Path) -> None:
-    """One folder of adversarial images."""
     run.map(FeatureAttackWorker.attack, source, folder, what="benchmark")
 
 

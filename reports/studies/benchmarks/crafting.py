@@ -33,7 +33,6 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
 
 
 def measured(name: str, peaks: dict[torch.dtype, float], device: torch.device) -> dict:
-    """One line of the table; a gradient is one image's, at one step."""
     count = LARGE_BATCH if name == "ViT-L-14" else BATCH[device.type]
     images = torch.rand(count, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
     start = (images + torch.empty_like(images).uniform_(-EPS, EPS)).clamp(0, 1)

@@ -69,7 +69,6 @@ def flops(way: Way) -> int:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Return where and when."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
         "device": f"{name}, {torch.get_num_threads()} thread" if device.type == "cpu" else name,
@@ -81,7 +80,6 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
     named = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

@@ -81,7 +81,6 @@ def pretend(folder: Path) -> None:
 
 
 def dvc(folder: Path, *arguments: str) -> str:
-    """Run DVC in a folder; return what it prints."""
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     command = ["dvc", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -26,7 +26,6 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
 
 
 def clip_on(device: torch.device) -> nn.Module:
-    """ViT-B/16, frozen."""
     return open_clip.create_model("ViT-B-16").eval().requires_grad_(False).to(device)
 
 
@@ -55,7 +54,6 @@ def gradient(features_of: Callable[[Tensor], Tensor], context: Tensor) -> Tensor
 
 
 def measured(clip: nn.Module, classes: int, length: int, peak: float, device: torch.device) -> dict:
-    """One line of the table."""
     features_of, context = packed(clip, classes, length, device)
     ways = {"packed": lambda: gradient(features_of, context)}
     if device.type == "cuda":

@@ -34,7 +34,6 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
 
 
 def measured(name: str, device: torch.device, count: int) -> dict:
-    """One line of the table: images that are attacked and tuned on, per second."""
     drawn = np.random.default_rng(0)
     model = open_clip.create_model(name, device=device).eval()
     size = model.visual.preprocess_cfg["size"]
@@ -65,7 +64,6 @@ def tuning_of(clip: Clip, images: Images, device: torch.device) -> Tuning:
 
 
 def tune(tuning: Tuning) -> None:
-    """Tune the prompt of one seed."""
     list(tuning.tune(0, torch.Generator().manual_seed(0)))
 
 
