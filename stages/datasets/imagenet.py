@@ -54,7 +54,11 @@ def classes_of(raw: Path, known: list[str]) -> dict[str, str]:
     CoOp's `classnames.txt`, if it lies in the raw folder, defines classes, order and names.
     """
     path = raw / "classnames.txt"
-    names = read_names(path) if path.is_file() else dict(zip(wnids("imagenet"), clip_names(), strict=True))
+    if path.is_file():
+        names = read_names(path)
+    else:  # CLIP's names, from the one file of open_clip that holds them
+        metadata = runpy.run_path(str(installed("open_clip") / "zero_shot_metadata.py"))
+        names = dict(zip(wnids("imagenet"), metadata["IMAGENET_CLASSNAMES"], strict=True))
     classes = {wnid: name for wnid, name in names.items() if wnid in known}
     counts = Counter(classes.values())
     return {wnid: RENAMED.get(wnid, name) if counts[name] > 1 else name for wnid, name in classes.items()}
@@ -75,11 +79,6 @@ def read_names(path: Path) -> dict[str, str]:
 def wnids(name: str) -> list[str]:
     """Return the WordNet ids of `imagenet`, `imagenet_a` or `imagenet_r` by label, from timm's lists."""
     return (installed("timm") / "data" / "_info" / f"{name}_synsets.txt").read_text(encoding="utf-8").split()
-
-
-def clip_names() -> list[str]:
-    """Return CLIP's thousand class names, from the one file of open_clip that holds them."""
-    return runpy.run_path(str(installed("open_clip") / "zero_shot_metadata.py"))["IMAGENET_CLASSNAMES"]
 
 
 def installed(package: str) -> Path:

@@ -121,14 +121,9 @@ def stanford_cars(images: Path) -> Splits:
         with naming(images / file):
             entries = [(f"{folder}/{car['fname']}", int(car["class"]) - 1) for car in annotations]
         splits.append(Split(images / file, entries))
-    cars = read_mat(images / "devkit" / "cars_meta.mat", "class_names").tolist()
-    return Splits([year_first(car) for car in cars], "official (train, test)", *splits)
-
-
-def year_first(car: str) -> str:
-    """`AM General Hummer SUV 2000` -> `2000 AM General Hummer SUV`."""
-    model, _, year = car.rpartition(" ")
-    return f"{year} {model}".strip()
+    cars = (car.rpartition(" ") for car in read_mat(images / "devkit" / "cars_meta.mat", "class_names").tolist())
+    names = [f"{year} {model}".strip() for model, _, year in cars]  # as CoOp's: 2000 AM General Hummer SUV
+    return Splits(names, "official (train, test)", *splits)
 
 
 def sun397(images: Path) -> Splits:
@@ -148,12 +143,9 @@ def sun397(images: Path) -> Splits:
         return line.removeprefix("/"), label_of(classes, str(PurePosixPath(line).parent))
 
     splits = (read_list(path, entry) for path in paths[1:])
-    return Splits(list(map(scene, classes)), "official (Training_01.txt, Testing_01.txt)", *splits)
-
-
-def scene(path: str) -> str:
-    """`/a/apse/indoor` -> `indoor apse`: without the letter, what qualifies comes first."""
-    return " ".join(reversed(path.split("/")[2:])).replace("_", " ")
+    # /a/apse/indoor -> indoor apse: without the letter, what qualifies comes first
+    names = [" ".join(reversed(path.split("/")[2:])).replace("_", " ") for path in classes]
+    return Splits(names, "official (Training_01.txt, Testing_01.txt)", *splits)
 
 
 def ucf101(images: Path) -> Splits:

@@ -26,7 +26,22 @@ def misfit(path: Path) -> str | None:
         content = read_checkpoint(path)
     except ValueError as error:
         return str(error)
-    return misfit_of(list(parts_of(content)))
+    parts = list(parts_of(content))
+    names = [name for _, keys in parts for name in keys]
+    if not names:
+        return "the file holds no tensors by name; what `torch.save(model.state_dict(), ...)` writes is allowed"
+    if foreign := of_transformers(names):
+        return foreign
+    whole = {place: name.removesuffix(TEXT) for place, keys in parts for name in keys if name.endswith(TEXT)}
+    if not whole:
+        return without_text_tower(parts)
+    if not whole.keys() & set(OPEN_CLIP_LOOKS):
+        place = next(iter(whole))
+        return f"the model lies under the key {place!r} of the file; save what lies there as a file of its own"
+    prefix = next(whole[place] for place in OPEN_CLIP_LOOKS if place in whole).removesuffix("text.")
+    if prefix not in ("", "module."):
+        return f"the names of the weights begin with {prefix!r}; save them without it"
+    return None
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -106,26 +121,6 @@ def parts_of(content: Any, place: str = "", *, depth: int = 3) -> Iterator[tuple
         yield place, tensors
     for key, value in content.items():
         yield from parts_of(value, f"{place}.{key}" if place else str(key), depth=depth - 1)
-
-
-def misfit_of(parts: list[tuple[str, dict[str, Tensor]]]) -> str | None:
-    """Describe what is wrong with the names of the tensors in a file; None if nothing is known to be."""
-    names = [name for _, keys in parts for name in keys]
-    if not names:
-        return "the file holds no tensors by name; what `torch.save(model.state_dict(), ...)` writes is allowed"
-    if foreign := of_transformers(names):
-        return foreign
-    whole = {place: name.removesuffix(TEXT) for place, keys in parts for name in keys if name.endswith(TEXT)}
-    if not whole:
-        return without_text_tower(parts)
-    if not whole.keys() & set(OPEN_CLIP_LOOKS):
-        return (
-            f"the model lies under the key {next(iter(whole))!r} of the file; save what lies there as a file of its own"
-        )
-    prefix = next(whole[place] for place in OPEN_CLIP_LOOKS if place in whole).removesuffix("text.")
-    if prefix not in ("", "module."):
-        return f"the names of the weights begin with {prefix!r}; save them without it"
-    return None
 
 
 def of_transformers(names: Iterable[str]) -> str | None:

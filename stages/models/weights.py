@@ -36,9 +36,7 @@ class Source(NamedTuple):
 def local_name(name: str, *, sha256: str | None = None) -> str:
     """A model's name without the network: of `hf-hub:`, the folder of the hub's cache that holds its configuration."""
     if name.startswith(HUB):
-        file = hub_file(
-            name.removeprefix(HUB), (CONFIGURATION,), wanted=describe_model(name, None), advice=advice(sha256)
-        )
+        file = from_hub(name.removeprefix(HUB), (CONFIGURATION,), name, None, sha256)
         return f"{LOCAL}{file.parent}"
     if name.startswith(LOCAL):
         if not (Path(name.removeprefix(LOCAL)) / CONFIGURATION).is_file():
@@ -88,12 +86,6 @@ def files_of(folder: Path, configuration: dict, weights: Path | None) -> list[Pa
     return [folder / CONFIGURATION, *([weights] if weights else []), *table]
 
 
-def weights_in(folder: Path) -> Path | None:
-    """The file of weights that open_clip takes of a folder."""
-    found = import_open_clip().factory._find_checkpoint_in_dir(folder)  # no public function says which
-    return Path(found) if found else None
-
-
 def find_source(name: str, pretrained: str | None, *, sha256: str | None = None) -> Source:
     """Finds a model's files; downloads what is not here.
 
@@ -107,16 +99,16 @@ def find_source(name: str, pretrained: str | None, *, sha256: str | None = None)
     if here.startswith(LOCAL):
         folder = Path(here.removeprefix(LOCAL))
         if name.startswith(HUB):
-            repository, revision = name.removeprefix(HUB), folder.name
-            hub_file(repository, WEIGHTS, wanted=describe_model(name, None), advice=advice(sha256), revision=revision)
-        weights = weights_in(folder)
+            from_hub(name.removeprefix(HUB), WEIGHTS, name, None, sha256, revision=folder.name)
+        found = import_open_clip().factory._find_checkpoint_in_dir(folder)  # no public function says which
+        weights = Path(found) if found else None
         files = files_of(folder, read_configuration(here), weights)
         return Source({"model_name": here}, listing_digest(files), weights or folder, listing_command(files))
     tag = import_open_clip().get_pretrained_cfg(name, pretrained or "")
     if tag:
         repository, _, file = tag["hf_hub"].rpartition("/")
         names = (file[:-4] + ".safetensors", file) if file else WEIGHTS
-        path = hub_file(repository, names, wanted=describe_model(name, pretrained), advice=advice(sha256))
+        path = from_hub(repository, names, name, pretrained, sha256)
     else:
         path = own_file(name, pretrained)
     settings = {"force_quick_gelu": tag.get("quick_gelu", False), "force_preprocess_cfg": tag}
@@ -142,6 +134,14 @@ def describe_model(name: str, pretrained: str | None) -> str:
     return f"{name} ({pretrained or 'its own weights'})"
 
 
-def advice(sha256: str | None) -> str:
-    """Return what to do about a stated digest if the model is a new one; empty if none is stated."""
-    return f"If model.sha256 ({sha256}) is of another model, set model.sha256=null." if sha256 else ""
+def from_hub(
+    repository: str,
+    files: tuple[str, ...],
+    name: str,
+    pretrained: str | None,
+    sha256: str | None,
+    revision: str = "main",
+) -> Path:
+    """Find a file of a model on the hub; the error says what to do about a stated digest if the model is a new one."""
+    advice = f"If model.sha256 ({sha256}) is of another model, set model.sha256=null." if sha256 else ""
+    return hub_file(repository, files, wanted=describe_model(name, pretrained), advice=advice, revision=revision)
