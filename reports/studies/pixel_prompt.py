@@ -121,29 +121,17 @@ def in_black(pixels: np.ndarray) -> np.ndarray:
 
 
 class Variant(NamedTuple):
-    """Differences from the prompt of BLOCK.
+    """Differences from the prompt of BLOCK."""
 
-    Attributes:
-        block: Keys of the block.
-        learner: What is tuned; None for that of the block's kind.
-        pixels: What is done to all images (N, H, W, 3), uint8, before anything else.
-        inverse: (factor, offset) of a change of pixels that the model undoes: it sees factor * (x - offset).
-        share: Of the tuning images.
-        shuffled: Whether the labels of tuning images are shuffled.
-        permuted: Whether the entries of the tuned prompt are permuted.
-        radii: Factors of the eps that the prompt is tuned at.
-        seen: Whether it is judged on the images that it was tuned on.
-    """
-
-    block: Mapping[str, Any] = MappingProxyType({})
-    learner: type | None = None
-    pixels: Pixels | None = None
-    inverse: tuple[float, float] | None = None
-    share: float = 1.0
-    shuffled: bool = False
-    permuted: bool = False
-    radii: tuple[float, ...] = (1.0, 2.0)
-    seen: bool = False
+    block: Mapping[str, Any] = MappingProxyType({})  # keys of the block
+    learner: type | None = None  # what is tuned; None for that of the block's kind
+    pixels: Pixels | None = None  # what is done to all images (N, H, W, 3), uint8, before anything else
+    inverse: tuple[float, float] | None = None  # (factor, offset): the model sees factor * (x - offset)
+    share: float = 1.0  # of the tuning images
+    shuffled: bool = False  # whether the labels of tuning images are shuffled
+    permuted: bool = False  # whether the entries of the tuned prompt are permuted
+    radii: tuple[float, ...] = (1.0, 2.0)  # factors of the eps that the prompt is tuned at
+    seen: bool = False  # whether it is judged on the images that it was tuned on
 
 
 TOKENS = {"kind": "adv_vpt", "tokens": 8, "optimizer": "adam", "lr": 0.02}  # for ViTs

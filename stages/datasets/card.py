@@ -11,31 +11,19 @@ from stages.storage.notes import read_note, write_note
 
 
 class Card(BaseModel):
-    """One data set.
-
-    Attributes:
-        name: As in `datasets` of params.yaml.
-        class_names: K names; the label of an image is an index into them.
-        template: The hand-written prompt, `{}` standing for the class name.
-        sha256: One digest for all raw images with their splits and labels.
-        origin: Where the images come from.
-        licence: Their licence.
-        splits: Where the splits come from.
-        packed: Whether the raw images are rows of Parquet files.
-        notes: What the checks of the data found worth saying.
-    """
+    """One data set."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    name: str
-    class_names: list[str]
-    template: str
-    sha256: str
-    origin: str
+    name: str  # as in `datasets` of params.yaml
+    class_names: list[str]  # K names; the label of an image is an index into them
+    template: str  # the hand-written prompt, `{}` standing for the class name
+    sha256: str  # one digest for all raw images with their splits and labels
+    origin: str  # where the images come from
     licence: str
-    splits: str
-    packed: bool
-    notes: list[str]
+    splits: str  # where the splits come from
+    packed: bool  # whether the raw images are rows of Parquet files
+    notes: list[str]  # what the checks of the data found worth saying
 
     @field_validator("class_names")
     @classmethod

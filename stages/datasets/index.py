@@ -18,19 +18,12 @@ from stages.storage.provenance import with_versions
 
 @dataclass(frozen=True)
 class Index:
-    """All images of a data set.
+    """All images of a data set."""
 
-    Attributes:
-        ids: N names, stable over every run and stage.
-        splits: `train` or `test`, N of them.
-        labels: Class indices (N,), int64.
-        digests: sha256 of each image's raw bytes, N times 32 bytes.
-    """
-
-    ids: list[str]
-    splits: list[str]
-    labels: np.ndarray
-    digests: list[bytes]
+    ids: list[str]  # N names, stable over every run and stage
+    splits: list[str]  # `train` or `test`, N of them
+    labels: np.ndarray  # class indices (N,), int64
+    digests: list[bytes]  # sha256 of each image's raw bytes, N times 32 bytes
 
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.splits) == len(self.labels) == len(self.digests)
@@ -65,11 +58,7 @@ class Index:
         return [self.take(shard_of == index) for index in np.unique(shard_of)]
 
     def validating(self, share: float) -> "Index":
-        """Return the training images, a share of each class moved to `test`, for choices that may not see test images.
-
-        Raises:
-            ValueError: If a class would have no image left to train on, or none to validate on.
-        """
+        """Return the training images, a share of each class moved to `test`: for choices that may see no test image."""
         train = self.part("train")
         if not len(train):
             raise ValueError("data.validation: there are no training images to validate on; 0 is allowed")

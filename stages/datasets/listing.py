@@ -13,39 +13,22 @@ class Item:
 
 @dataclass(frozen=True)
 class Listing:
-    """All images that take part.
+    """All images that take part."""
 
-    Attributes:
-        class_names: K names, as a prompt says them (underscores are read as spaces).
-        train: Images to tune on; empty for a data set that has none, such as ImageNetV2.
-        test: Images to judge.
-        splits: Where the splits come from, in a few words for the report.
-    """
-
-    class_names: list[str]
-    train: list[Item]
-    test: list[Item]
-    splits: str
+    class_names: list[str]  # K names, as a prompt says them (underscores are read as spaces)
+    train: list[Item]  # images to tune on; empty for a data set that has none, such as ImageNetV2
+    test: list[Item]  # images to judge
+    splits: str  # where the splits come from, in a few words for the report
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: functions that fetch it and read it.
+    """A data set: functions that fetch it and read it."""
 
-    Attributes:
-        template: The hand-written prompt, `{}` standing for the class name (CoOp's for the data set).
-        origin: Where the images come from.
-        licence: Their licence, or the terms of use.
-        list_images: Reads the listing from the raw folder; a ValueError names what is missing or wrong.
-        download: Fills the raw folder, or says what a person has to put there (ValueError).
-        packed: Whether the images are rows of Parquet files, as the embedded ones are, instead of one file each.
-        own: Whether these are the user's images, whose doubles are errors and not just notes.
-    """
-
-    template: str
-    origin: str
-    licence: str
-    list_images: Callable[[Path], Listing]
-    download: Callable[[Path], None]
-    packed: bool = False
-    own: bool = False
+    template: str  # the hand-written prompt, `{}` standing for the class name (CoOp's for the data set)
+    origin: str  # where the images come from
+    licence: str  # their licence, or the terms of use
+    list_images: Callable[[Path], Listing]  # reads the raw folder; a ValueError names what is missing or wrong
+    download: Callable[[Path], None]  # fills the raw folder, or says what a person has to put there (ValueError)
+    packed: bool = False  # whether the images are rows of Parquet files, as the embedded ones are
+    own: bool = False  # whether these are the user's images, whose doubles are errors and not just notes

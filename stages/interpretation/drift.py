@@ -11,28 +11,16 @@ SMALLEST = 1e-12  # a length below which a move has no direction
 
 @dataclass(frozen=True)
 class Drift:
-    """Moves of the text features of K classes.
+    """Moves of the text features of K classes, each (K,)."""
 
-    Attributes:
-        cosine: Between each feature before and after (K,).
-        towards: The other class (K,) whose feature of before it approached most.
-        gain: By how much the cosine to that feature has grown (K,); negative if it moved away from all of them.
-        common: Cosine (K,) between its move and the mean move of all classes: 1 where all move alike.
-    """
-
-    cosine: np.ndarray
-    towards: np.ndarray
-    gain: np.ndarray
-    common: np.ndarray
+    cosine: np.ndarray  # between each feature before and after
+    towards: np.ndarray  # the other class whose feature of before it approached most
+    gain: np.ndarray  # by how much the cosine to that feature has grown; negative if it moved away from all of them
+    common: np.ndarray  # cosine between its move and the mean move of all classes: 1 where all move alike
 
 
 def drift(before: np.ndarray, after: np.ndarray) -> Drift:
-    """Compare text features.
-
-    Args:
-        before: (K, D), unit norm, K at least 2.
-        after: Of the same classes, (K, D), unit norm.
-    """
+    """Compare text features (K, D), unit norm, of the same classes, at least two."""
     before, after = before.astype(np.float64), after.astype(np.float64)
     gains = cosines(after, before) - cosines(before, before)  # (K, K)
     np.fill_diagonal(gains, -np.inf)

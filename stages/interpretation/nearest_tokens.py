@@ -16,15 +16,10 @@ BLOCK = 256  # vectors at a time, so that 50,000 words need 100 MB
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The V words that a model has learnt.
+    """The V words that a model has learnt."""
 
-    Attributes:
-        words: As one reads them; a piece that a word begins with, or goes on with, ends in a hyphen.
-        embeddings: (V, D_token), float64, on the CPU.
-    """
-
-    words: list[str]
-    embeddings: Tensor
+    words: list[str]  # as one reads them; a piece that a word begins with, or goes on with, ends in a hyphen
+    embeddings: Tensor  # (V, D_token), float64, on the CPU
 
 
 def vocabulary_of(tokenizer: Any, tower: TextTower) -> Vocabulary:

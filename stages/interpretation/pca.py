@@ -7,15 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Plane:
-    """A plane through the mean of a cloud.
+    """A plane through the mean of a cloud."""
 
-    Attributes:
-        mean: (D,).
-        axes: (2, D), orthonormal: the two directions of the largest variance, the largest first.
-    """
-
-    mean: np.ndarray
-    axes: np.ndarray
+    mean: np.ndarray  # (D,)
+    axes: np.ndarray  # (2, D), orthonormal: the two directions of the largest variance, the largest first
 
     def coordinates(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Project points (N, D): coordinates (N, 2), and their full distances (N,) from the mean."""

@@ -18,13 +18,8 @@ SHOWN = 10  # names of each kind in an error: a tower of another architecture ha
 def read_image_tower(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
     """Return the weights in a file of an image tower, by their names in open_clip's `model.visual`.
 
-    Args:
-        path: A file of safetensors, or what torch loads with `weights_only`. The tower lies in it as it is, or under
-            one of PLACES; all its names may begin with PREFIXES.
-        sha256: The expected digest of the file.
-
-    Raises:
-        ValueError: If the file has another digest, cannot be read, or holds no image tower or more than that.
+    The file is of safetensors, or what torch loads with `weights_only`. The tower lies in it as it is, or under one of
+    PLACES; all its names may begin with PREFIXES. A file with another digest is refused.
     """
     found = file_digest(path)
     if found != sha256:

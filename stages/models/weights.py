@@ -18,19 +18,12 @@ WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
 
 
 class Source(NamedTuple):
-    """A model, all of it on this disk.
+    """A model, all of it on this disk."""
 
-    Attributes:
-        arguments: What open_clip's `create_model` takes to build and to load it.
-        digest: The sha256 that stands for it, see `weights_digest` in clip.py.
-        file: The file of its weights; the folder if it holds none.
-        command: A shell command that prints the digest.
-    """
-
-    arguments: dict
-    digest: str
-    file: Path
-    command: str
+    arguments: dict  # what open_clip's `create_model` takes to build and to load it
+    digest: str  # the sha256 that stands for it, see `weights_digest` in clip.py
+    file: Path  # the file of its weights; the folder if it holds none
+    command: str  # a shell command that prints the digest
 
 
 def local_name(name: str, *, sha256: str | None = None) -> str:

@@ -58,17 +58,11 @@ ATTACKS = {
 
 
 class Check(NamedTuple):
-    """One line of the list.
+    """One line of the list."""
 
-    Attributes:
-        name: What must hold, as a sentence.
-        status: `pass`, `warn` or `fail`.
-        found: What was measured, in words; what to do, unless it passes.
-    """
-
-    name: str
-    status: str
-    found: str
+    name: str  # what must hold, as a sentence
+    status: str  # `pass`, `warn` or `fail`
+    found: str  # what was measured, in words; what to do, unless it passes
 
 
 def graded(name: str, count: int, of: int, allowed: float, found: str, remedy: str) -> Check:

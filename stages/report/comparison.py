@@ -15,19 +15,12 @@ EFFECTS = {  # its mark, its meaning
 
 
 class Comparison(NamedTuple):
-    """Two methods under one threat.
+    """Two methods under one threat."""
 
-    Attributes:
-        line: Of the method that is compared.
-        other: Of the method that it is compared with.
-        label: Label of that other method.
-        p: Corrected, of the paired test.
-    """
-
-    line: Accuracy
-    other: Accuracy
-    label: str
-    p: float
+    line: Accuracy  # of the method that is compared
+    other: Accuracy  # of the method that it is compared with
+    label: str  # label of that other method
+    p: float  # corrected, of the paired test
 
     @property
     def points(self) -> float:

@@ -17,19 +17,12 @@ HEAD: dict[str, Any] = {"loc": "center", "fontsize": 8}  # above a column of pic
 
 
 class Sample(NamedTuple):
-    """A few test images of one data set, clean and under each shown threat.
-
-    Attributes:
-        dataset: Its name.
-        pixels: Clean images (N, H, W, 3), uint8.
-        names: The class name of each image.
-        attacked: For each threat the same images (N, H, W, 3) and what methods take each of them for, N texts.
-    """
+    """A few test images (N, H, W, 3), uint8, of one data set, clean and under each shown threat."""
 
     dataset: str
     pixels: np.ndarray
-    names: list[str]
-    attacked: list[tuple[Threat, np.ndarray, list[str]]]
+    names: list[str]  # the class name of each image
+    attacked: list[tuple[Threat, np.ndarray, list[str]]]  # with what methods take each image for, N texts
 
 
 def sample_of(

@@ -24,28 +24,18 @@ INTERPRETATION = ("nearest_tokens", "text_feature_drift", "cosines", "pca")
 
 @dataclass(frozen=True)
 class Study:
-    """The results of one study.
+    """The results of one study; what was learnt in it goes by the names of methods."""
 
-    Attributes:
-        dataset: Whose test images are classified.
-        name: `all`, `base`, `new`, or the data set that the methods were tuned on.
-        provenances: What made each method, by its name.
-        curves: Tuning curves of what was tuned in this study: dataset, method, seed, epoch, loss, accuracy.
-        predictions: The rows of each threat.
-        pixel_prompts: Of the methods that have one and were tuned in this study, by their names, that of the first
-            tuning seed (3, H, W) and what it does to the embedding.
-    """
-
-    dataset: str
-    name: str
+    dataset: str  # whose test images are classified
+    name: str  # `all`, `base`, `new`, or the data set that the methods were tuned on
     card: Card
     class_names: list[str]
     methods: list[Method]
     threats: list[Threat]
     provenances: dict[str, Provenance]
-    curves: pd.DataFrame
+    curves: pd.DataFrame  # of what was tuned in this study: dataset, method, seed, epoch, loss, accuracy
     predictions: Predictions
-    pixel_prompts: dict[str, tuple[np.ndarray, pd.DataFrame]]
+    pixel_prompts: dict[str, tuple[np.ndarray, pd.DataFrame]]  # of the first seed (3, H, W), and their effects
 
     @property
     def title(self) -> str:

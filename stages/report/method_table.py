@@ -27,17 +27,11 @@ class Row(NamedTuple):
 
 
 class MethodTable(NamedTuple):
-    """The methods of a study at one eps.
-
-    Attributes:
-        study: The study.
-        eps: In 1/255; 0 if no threat was run.
-        rows: The most robust method first; those without an adaptive number last.
-    """
+    """The methods of a study at one eps."""
 
     study: Results
-    eps: float
-    rows: list[Row]
+    eps: float  # in 1/255; 0 if no threat was run
+    rows: list[Row]  # the most robust method first; those without an adaptive number last
 
     def sizes(self, column: str) -> str:
         """Return the number of images of a column, `clean`, `oblivious` or `adaptive`; empty without any."""

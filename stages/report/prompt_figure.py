@@ -14,19 +14,12 @@ SERIES = {"attacked": ("the same image, attacked", "#D55E00"), "others": ("image
 
 
 class PixelPrompt(NamedTuple):
-    """The pixel prompt of the first tuning seed of one method.
+    """The pixel prompt of the first tuning seed of one method."""
 
-    Attributes:
-        title: Data set and label of the method.
-        pixels: (3, H, W), in units of the pixel range.
-        effect: The rows of `interpretation.prompt_effect.effect_table`, with the prompt and without.
-        image: A clean image (H, W, 3), uint8.
-    """
-
-    title: str
-    pixels: np.ndarray
-    effect: pd.DataFrame
-    image: np.ndarray
+    title: str  # data set and label of the method
+    pixels: np.ndarray  # (3, H, W), in units of the pixel range
+    effect: pd.DataFrame  # the rows of `interpretation.prompt_effect.effect_table`, with the prompt and without
+    image: np.ndarray  # a clean image (H, W, 3), uint8
 
 
 @as_png

@@ -41,19 +41,12 @@ class Accuracy(NamedTuple):
 
 @dataclass(frozen=True)
 class Results:
-    """The accuracies of one study.
+    """The accuracies of one study."""
 
-    Attributes:
-        title: The study's, such as `dtd`, `dtd_base`, `imagenet_to_dtd`.
-        methods: In the order of the report.
-        threats: From top to bottom.
-        lines: By threat and method.
-    """
-
-    title: str
-    methods: list[Method]
-    threats: list[Threat]
-    lines: dict[tuple[str, str], Accuracy]
+    title: str  # the study's, such as `dtd`, `dtd_base`, `imagenet_to_dtd`
+    methods: list[Method]  # in the order of the report
+    threats: list[Threat]  # from top to bottom
+    lines: dict[tuple[str, str], Accuracy]  # by threat and method
 
     @property
     def reference(self) -> Method:

@@ -12,21 +12,13 @@ WORST = "pointwise_worst"
 
 
 class Method(NamedTuple):
-    """One row of every table.
+    """One row of every table."""
 
-    Attributes:
-        name: As in params.yaml.
-        label: What the report calls it.
-        baseline: Name of the method that it is compared with beside the reference, if any.
-        group: The group of params.yaml that it belongs to.
-        cost: What a prediction costs, in words; known where its predictions are read.
-    """
-
-    name: str
-    label: str
-    baseline: str | None = None
-    group: str = ""
-    cost: str = "1 forward"
+    name: str  # as in params.yaml
+    label: str  # what the report calls it
+    baseline: str | None = None  # name of the method that it is compared with beside the reference, if any
+    group: str = ""  # the group of params.yaml that it belongs to
+    cost: str = "1 forward"  # what a prediction costs, in words; known where its predictions are read
 
 
 def reference_of(methods: list[Method]) -> Method:
@@ -42,17 +34,11 @@ def baseline_of(method: Method, methods: list[Method]) -> Method | None:
 
 @dataclass(frozen=True)
 class Threat:
-    """A way of turning the test images into attacked images.
+    """A way of turning the test images into attacked images."""
 
-    Attributes:
-        name: As in params.yaml, or `clean`.
-        knowledge: A key of KNOWLEDGE.
-        attack: The attack's parameters; empty for `clean`.
-    """
-
-    name: str
-    knowledge: str
-    attack: dict[str, Any]
+    name: str  # as in params.yaml, or `clean`
+    knowledge: str  # a key of KNOWLEDGE
+    attack: dict[str, Any]  # the attack's parameters; empty for `clean`
 
     @property
     def eps(self) -> float:

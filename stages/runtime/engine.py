@@ -14,19 +14,12 @@ from stages.storage.provenance import Provenance
 
 @dataclass(frozen=True)
 class WorkerFacts:
-    """Facts about its workers that a stage has to know.
+    """Facts about its workers that a stage has to know."""
 
-    Attributes:
-        device: Kind of device on which they compute.
-        model: Fingerprint of their CLIP; empty if they have none.
-        provenance: What their model or surrogate adds to the provenance of what they make.
-        note: Text for the closing line of the stage.
-    """
-
-    device: str
-    model: dict[str, Any] = field(default_factory=dict)
-    provenance: Provenance = field(default_factory=dict)
-    note: str = ""
+    device: str  # kind of device on which they compute
+    model: dict[str, Any] = field(default_factory=dict)  # fingerprint of their CLIP; empty if they have none
+    provenance: Provenance = field(default_factory=dict)  # what they add to that of what they make
+    note: str = ""  # text for the closing line of the stage
 
 
 class Worker(Protocol):
@@ -48,13 +41,9 @@ class ShardFolder:
 
 
 class Engine(Protocol):
-    """Runs functions on workers.
+    """Runs functions on workers."""
 
-    Attributes:
-        facts: Facts of the workers, which are all alike.
-    """
-
-    facts: WorkerFacts
+    facts: WorkerFacts  # facts of the workers, which are all alike
 
     def map(
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None

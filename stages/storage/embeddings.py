@@ -19,17 +19,11 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Bank:
-    """Embeddings of clean or attacked images of one split.
+    """Embeddings of clean or attacked images of one split."""
 
-    Attributes:
-        ids: N names, those of the images.
-        labels: Class indices (N,), int64.
-        embeddings: Raw image features (N, D), float32, not normalised.
-    """
-
-    ids: list[str]
-    labels: np.ndarray
-    embeddings: np.ndarray
+    ids: list[str]  # N names, those of the images
+    labels: np.ndarray  # class indices (N,), int64
+    embeddings: np.ndarray  # raw image features (N, D), float32, not normalised
 
     def __post_init__(self) -> None:
         assert self.embeddings.dtype == np.float32 and self.embeddings.ndim == 2

@@ -24,17 +24,11 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Images:
-    """Some images of one split.
+    """Some images of one split."""
 
-    Attributes:
-        ids: N names, stable over every run and stage.
-        labels: Class indices (N,), int64.
-        pixels: (N, H, W, 3), uint8.
-    """
-
-    ids: list[str]
-    labels: np.ndarray
-    pixels: np.ndarray
+    ids: list[str]  # N names, stable over every run and stage
+    labels: np.ndarray  # class indices (N,), int64
+    pixels: np.ndarray  # (N, H, W, 3), uint8
 
     def __post_init__(self) -> None:
         assert self.pixels.dtype == np.uint8 and self.pixels.ndim == 4

@@ -23,35 +23,20 @@ OPTIONAL = {  # attributes that not every method has, and what their arrays are 
 
 @dataclass(frozen=True)
 class PromptFile:
-    """The outcome of tuning, or the hand-written prompt.
+    """The outcome of tuning with S seeds, or the hand-written prompt with one; of K classes."""
 
-    Attributes:
-        text_features: (S, K, D), float32, unit norm; S tuning seeds, 1 for the hand-written prompt.
-        logit_scale: The factor in front of the cosine.
-        class_names: K names.
-        template: How a prompt reads, the context as [M], the class as {}.
-        provenance: What made it.
-        context: (S, M, D_token) or (S, K, M, D_token); None for what has none.
-        logit_bias: (S, K), added to the logits; None for zeros.
-        pixels: (S, 3, H, W), added to every image at the model's size, in units of the pixel range; None for zeros.
-        tokens: (S, L, P, W), P token prompts of each of the first L blocks of a ViT of width W; None for none.
-        projection: (S, L, W, D_token), from the token prompts to tokens of the text tower; None for none.
-        router: (S, R, D), mixes the text features of R contexts for each image, see `routed_logits`; None for none.
-        experts: (S, R, K, D), what the router mixes; `text_features` is their mean.
-    """
-
-    text_features: np.ndarray
-    logit_scale: float
+    text_features: np.ndarray  # (S, K, D), float32, unit norm
+    logit_scale: float  # the factor in front of the cosine
     class_names: list[str]
-    template: str
+    template: str  # how a prompt reads, the context as [M], the class as {}
     provenance: dict
-    context: np.ndarray | None = None
-    logit_bias: np.ndarray | None = None
-    pixels: np.ndarray | None = None
-    tokens: np.ndarray | None = None
-    projection: np.ndarray | None = None
-    router: np.ndarray | None = None
-    experts: np.ndarray | None = None
+    context: np.ndarray | None = None  # (S, M, D_token) or (S, K, M, D_token)
+    logit_bias: np.ndarray | None = None  # (S, K), added to the logits
+    pixels: np.ndarray | None = None  # (S, 3, H, W), added to images at the model's size, in units of the pixel range
+    tokens: np.ndarray | None = None  # (S, L, P, W), P token prompts of the first L blocks of a ViT of width W
+    projection: np.ndarray | None = None  # (S, L, W, D_token), from token prompts to tokens of the text tower
+    router: np.ndarray | None = None  # (S, R, D), mixes R contexts for each image, see `routed_logits`
+    experts: np.ndarray | None = None  # (S, R, K, D), what the router mixes; `text_features` is their mean
 
     @property
     def has_image_prompt(self) -> bool:

@@ -159,11 +159,7 @@ def write_images(folder: Path, count: int, classes: int) -> None:
 
 
 def used_by(folder: Path, stage: str, *arguments: str) -> Used:
-    """Run a stage in a folder, on one thread.
-
-    Raises:
-        RuntimeError: If it fails.
-    """
+    """Run a stage in a folder, on one thread."""
     command = [sys.executable, "-m", f"stages.{stage}", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     launch = [sys.executable, "-S", "-c", LAUNCHER, *command]
