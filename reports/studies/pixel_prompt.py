@@ -45,13 +45,7 @@ RESULTS = Path("reports/pixel_prompt.csv")
 CPU = torch.device("cpu")
 HELD_OUT = 4  # each fourth image of a class is judged
 KINDS: dict[str, type[BaseModel]] = {"adv_vp": AdvVp, "adv_vpt": AdvVpt, "adv_vlp": AdvVlp, "apt": Apt}
-BLOCK: dict[str, Any] = {
-    "kind": "adv_vp",
-    "clean_fraction": 0.25,
-    "steps": 2,
-    "temperature": 2.0,
-    "epochs": 10,
-}
+BLOCK: dict[str, Any] = {"kind": "adv_vp", "clean_fraction": 0.25, "steps": 2, "temperature": 2.0, "epochs": 10}
 LR = {"fashion": 0.03}  # photos fall by 20 points of clean accuracy under it
 PHOTO_LR = 0.01
 TEXT_LR = 0.02

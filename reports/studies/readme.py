@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from io import StringIO
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -25,12 +26,7 @@ from stages.runtime.params import load_params
 Read = Callable[[str], str]  # path below the top folder -> content
 
 DATASET, REFERENCE = "fashion", "zero_shot"
-LABELS = {
-    "zero_shot": "hand-written",
-    "coop": "CoOp",
-    "advpt": "AdvPT",
-    "advpt_refreshed": "AdvPT refreshed",
-}
+LABELS = {"zero_shot": "hand-written", "coop": "CoOp", "advpt": "AdvPT", "advpt_refreshed": "AdvPT refreshed"}
 COLUMNS = {  # of the table in README.md
     "clean": "clean",
     "pgd_eps4": "eps 4, oblivious",
@@ -47,24 +43,13 @@ REFRESHED = (
     ("eps", "autoattack_eps8"),
     ("seeds", "adaptive_eps4"),
     ("seeds", "transfer_eps8"),
-    ("second", "clean"),
-    ("second", "autoattack_eps4"),
-    ("second", "adaptive_eps4"),
-    ("second", "adaptive_eps8"),
-    ("vit", "clean"),
-    ("vit", "autoattack_eps4"),
-    ("vit", "adaptive_eps4"),
-    ("vit", "adaptive_eps8"),
+    *product(("second", "vit"), ("clean", "autoattack_eps4", "adaptive_eps4", "adaptive_eps8")),
 )
 ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments on other data or another model
 VARIED = "tiny-clip"  # the model of most variants of the pixel prompt
 # columns of the tables `adversarial` and `photo-tokens`
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
-SEEDS = {
-    "pixel_seeds": "tiny-clip",
-    "pixel_seeds_second": "tiny-clip, second cut",
-    "pixel_seeds_vit": "tiny-vit",
-}
+SEEDS = {"pixel_seeds": "tiny-clip", "pixel_seeds_second": "tiny-clip, second cut", "pixel_seeds_vit": "tiny-vit"}
 PHOTO_TOKENS = ("clean", "suite_eps1", "suite_eps2")
 # rows of the table `threats`: threat in reports/experiments/threats.csv, its name in the table
 THREATS = {

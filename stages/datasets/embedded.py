@@ -30,7 +30,7 @@ SHA256 = {
 }
 
 
-def copy_files(raw: Path, folder: Path = FOLDER) -> None:
+def copy_files(raw: Path, folder: Path) -> None:
     """Copy the two files of a cut after comparing their digests; the folder's name is the cut's."""
     for name, expected in zip(FILES, SHA256[folder.name], strict=True):
         path = folder / name

@@ -18,12 +18,7 @@ COLUMNS = {
 
 
 def nearest_tokens_table(
-    method: str,
-    context: Tensor,
-    start: Tensor,
-    class_names: list[str],
-    vocabulary: Vocabulary,
-    generator: Generator,
+    method: str, context: Tensor, start: Tensor, class_names: list[str], vocabulary: Vocabulary, generator: Generator
 ) -> pa.Table:
     """Return the tokens nearest to each context vector, to its initial value, and to a random vector of the same size.
 

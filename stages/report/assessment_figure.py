@@ -9,10 +9,7 @@ from stages.report.style import GRID, as_png, percent_axis
 from stages.report.tables import Results
 from stages.report.vocabulary import Method
 
-CURVES = {
-    "noise": ("#555555", "o--", "random noise"),
-    "pgd": ("#0072B2", "D-", "adaptive PGD"),
-}
+CURVES = {"noise": ("#555555", "o--", "random noise"), "pgd": ("#0072B2", "D-", "adaptive PGD")}
 POINTS = {"autoattack": ("#D55E00", "*", 13, "AutoAttack"), "square": ("#009E73", "P", 4, "Square after PGD")}
 OBLIVIOUS = {"feature_pgd": ("#CC79A7", "^", "oblivious PGD"), "transfer": ("#56B4E9", "v", "transfer")}
 
