@@ -22,7 +22,6 @@ from stages.models.weights import HUB, LOCAL, find_source
 from stages.runtime.startup import import_open_clip, import_timm, without_compiler
 from stages.storage.memory import is_out_of_memory
 
-Pretrained = str | bool | None
 SMALL = 32  # pixels; a torchvision model that takes no images as small as this always gets them at its own size
 
 
@@ -71,15 +70,15 @@ class Backbone(nn.Module):
         return self.body((images - self.mean) / self.std)
 
 
-def load_backbone(name: str, *, pretrained: Pretrained, device: torch.device) -> Backbone:
+def load_backbone(name: str, *, pretrained: str | None, device: torch.device) -> Backbone:
     """Loads any vision model of torchvision, timm or open_clip.
 
     Args:
         name: `torchvision:resnet50`, `timm:resnet18`, `open_clip:RN50`; behind `open_clip:` also `hf-hub:...` and
             `local-dir:...`, which carry their own weights and want None.
-        pretrained: A tag (`IMAGENET1K_V2`, `a1_in1k`, `openai`); True for the default one of torchvision or timm; or a
-            file (safetensors, or what torch loads with `weights_only`), with a classifier of any width or none, which
-            sees images as the default tag does. None for random weights, the same each time.
+        pretrained: A tag (`IMAGENET1K_V2`, `a1_in1k`, `openai`), or a file (safetensors, or what torch loads with
+            `weights_only`), with a classifier of any width or none, which sees images as the default tag does. None for
+            random weights, the same each time.
         device: Where to put it.
 
     Raises:
@@ -99,7 +98,7 @@ def load_backbone(name: str, *, pretrained: Pretrained, device: torch.device) ->
     return builders[kind](model, pretrained or None, described).to(device)
 
 
-def of_torchvision(model: str, pretrained: Pretrained, described: str) -> Backbone:
+def of_torchvision(model: str, pretrained: str | None, described: str) -> Backbone:
     """A model of torchvision; its last linear layer is taken for its classifier."""
     models = torchvision_models()
     presets = models.get_model_weights(model).__members__
@@ -119,19 +118,14 @@ def of_torchvision(model: str, pretrained: Pretrained, described: str) -> Backbo
         return Backbone(network, wants, sha256=digest)
 
 
-def of_timm(model: str, pretrained: Pretrained, described: str) -> Backbone:
+def of_timm(model: str, pretrained: str | None, described: str) -> Backbone:
     """A model of timm, without its classifier as timm takes it off."""
     timm = import_timm()
     named = timm.list_models(f"{model}.*", pretrained=True)
     presets = {name.partition(".")[2]: preset for name in named if (preset := timm.get_pretrained_cfg(name)).hf_hub_id}
-    default = timm.get_pretrained_cfg(model).tag
     files = ("model.safetensors", "pytorch_model.bin")
-    tag, file, digest = choose(
-        pretrained,
-        sorted(presets, key=lambda tag: tag != default),
-        described,
-        lambda tag: hub_file(presets[tag].hf_hub_id, files, wanted=described),
-    )
+    fetch = lambda tag: hub_file(presets[tag].hf_hub_id, files, wanted=described)  # noqa: E731
+    tag, file, digest = choose(pretrained, list(presets), described, fetch)
     with building(described):
         network = timm.create_model(  # with all its classes: only then does timm insist on every weight of a file
             f"{model}.{tag}" if tag else model,
@@ -148,13 +142,13 @@ def of_timm(model: str, pretrained: Pretrained, described: str) -> Backbone:
         return Backbone(network, wants, sha256=digest)
 
 
-def of_open_clip(model: str, pretrained: Pretrained, described: str) -> Backbone:
+def of_open_clip(model: str, pretrained: str | None, described: str) -> Backbone:
     """The image tower of open_clip's: raw image features, before they are brought to unit norm."""
     open_clip = import_open_clip()
     digest, file = None, None
     arguments: dict[str, Any] = {"model_name": model}
     if pretrained or model.startswith((HUB, LOCAL)):
-        source = find_source(model, str(pretrained) if pretrained else None)
+        source = find_source(model, pretrained)
         digest, file, arguments = source.digest, source.file, {**source.arguments, "require_pretrained": True}
     import_timm()  # some image towers are timm's
     with building(described, file):
@@ -183,18 +177,14 @@ def known(kind: str) -> list[str]:
 
 
 def choose(
-    pretrained: Pretrained, tags: list[str], described: str, fetch: Callable[[str], Path]
+    pretrained: str | None, tags: list[str], described: str, fetch: Callable[[str], Path]
 ) -> tuple[str | None, Path | None, str | None]:
-    """Return the tag of weights, where they have one, their file, and its sha256; three times None for random ones.
-
-    The first tag is the default, and a tag wins over a file of its name.
-    """
+    """Return the tag of weights, which wins over a file of its name, their file, its sha256; None for random ones."""
     if pretrained is None:
         return None, None, None
-    tag = tags[0] if pretrained is True and tags else pretrained
-    if tag in tags:
-        return tag, (file := fetch(tag)), file_digest(file)
-    if isinstance(pretrained, str) and Path(pretrained).is_file():
+    if pretrained in tags:
+        return pretrained, (file := fetch(pretrained)), file_digest(file)
+    if Path(pretrained).is_file():
         return None, (file := Path(pretrained)), file_digest(file)
     raise ValueError(
         f"surrogate: {described}: {pretrained!r} is neither a file nor a tag; tags: {', '.join(tags) or 'none'}"

@@ -1,6 +1,7 @@
 """A file of an image tower alone, as robust towers are published (FARE, TeCoA), laid over a whole model."""
 
 from collections.abc import Iterable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +76,19 @@ def lay_over(visual: nn.Module, weights: dict[str, Tensor], *, name: str) -> Non
         ValueError: If a weight is missing, unexpected, of another shape, or quantized; all of them are named.
     """
     wanted = visual.state_dict()
-    both = {key: (weight, weights[key]) for key, weight in wanted.items() if key in weights}
-    wrong = {
-        "missing": [key for key in wanted if key not in weights],
-        "unexpected": [key for key in weights if key not in wanted],
-        "of another shape": [
-            f"{key} {tuple(other.shape)} instead of {tuple(own.shape)}"
-            for key, (own, other) in both.items()
-            if own.shape != other.shape
-        ],
-        "quantized": [
-            f"{key} {other.dtype}"
-            for key, (own, other) in both.items()
-            if own.is_floating_point() and not other.is_floating_point()
-        ],
+    missing, unexpected = ([key for key in one if key not in other] for one, other in permutations((wanted, weights)))
+    wrong: dict[str, list[str]] = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": [],
+        "quantized": [],
     }
+    for key, own in wanted.items():
+        other = weights.get(key, own)
+        if other.shape != own.shape:
+            wrong["of another shape"].append(f"{key} {tuple(other.shape)} instead of {tuple(own.shape)}")
+        if own.is_floating_point() and not other.is_floating_point():
+            wrong["quantized"].append(f"{key} {other.dtype}")
     if any(wrong.values()):
         told = "; ".join(f"{len(keys)} {kind}: {shown(keys)}" for kind, keys in wrong.items() if keys)
         raise ValueError(

@@ -114,22 +114,20 @@ def checks_of_eps(measured: pd.DataFrame) -> list[Check]:
     """Check how accuracy depends on eps and on steps."""
     by_eps, by_steps = (correct_after(measured, "pgd", along) for along in ("eps", "steps"))
     eps, largest = at_eps(measured), by_eps.columns[-1]
-    falls, better = (
-        worst_of([no_weaker(name, of[more], of[less], remedy, listed(of)) for less, more in pairwise(of.columns)])
-        for name, of, remedy in (
-            ("accuracy falls with eps", by_eps, "a larger ball needs more steps or restarts"),
-            ("more steps are no weaker", by_steps, "take other step sizes, or restarts"),
-        )
-    )
+
+    def falling(name: str, of: pd.DataFrame, remedy: str) -> Check:
+        pairs = pairwise(of.columns)
+        return worst_of([no_weaker(name, of[more], of[less], remedy, listed(of)) for less, more in pairs])
+
     noise, pgd = (by_eps[0] & ~of[eps] for of in (correct_after(measured, "noise", "eps"), by_eps))
     left = by_eps[largest]
     chance = f"PGD is hardly better than chance: {MASKED}"
     found = f"{noise.sum()} of {len(noise)} images, PGD {pgd.sum()}"
     few = f"at eps {largest} at most 2 % are left"
     return [
-        falls,
+        falling("accuracy falls with eps", by_eps, "a larger ball needs more steps or restarts"),
         graded(few, left.sum(), len(left), 0.02, f"{left.mean():.1%}", f"no model withstands that: {MASKED}"),
-        better,
+        falling("more steps are no weaker", by_steps, "take other step sizes, or restarts"),
         graded(f"noise of eps {eps} hardly matters", noise.sum(), (noise | pgd).sum(), 0.5, found, chance),
     ]
 

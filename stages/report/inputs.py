@@ -86,14 +86,13 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
             curves.append(read_table(tuning)[0].to_pandas())
         if prompts.pixels is not None and (effect := folder / "effect.parquet").is_file():
             pixel_prompts[method.name] = (prompts.pixels[0], read_table(effect)[0].to_pandas())
-    predictions = {
-        threat.name: pd.concat([tables[method.name][threat.name] for method in methods], ignore_index=True)
-        for threat in threats
-        if not threat.is_worst
-    }
-    for threat in threats:
+    predictions: Predictions = {}
+    for threat in threats:  # the pointwise worst ones come last
         if threat.is_worst:
             predictions[threat.name] = pointwise_worst([predictions[one] for one in threat.attack["of"]], threat.name)
+        else:
+            rows = [tables[method.name][threat.name] for method in methods]
+            predictions[threat.name] = pd.concat(rows, ignore_index=True)
     found = pd.concat([pd.DataFrame(columns=list(CURVES)).astype(CURVES), *curves])
     card = read_card(dataset)
     about = (dataset, name, card, prompts.class_names, methods, threats, provenances)

@@ -64,13 +64,10 @@ class Engine(Protocol):
 
 @contextmanager
 def engine(params: Params, make_worker: Callable[..., Worker], *arguments: Any, shards: int) -> Iterator[Engine]:
-    """Yield the engine that params.yaml names.
+    """Yield the engine that params.yaml names, of at most a worker for each shard.
 
-    Args:
-        params: The parameters.
-        make_worker: Called as `make_worker(params, *arguments)` in each process that works.
-        arguments: What can be pickled; folders of shards as `ShardFolder`.
-        shards: Number of shards to work on, the largest useful number of workers.
+    Each process that works calls `make_worker(params, *arguments)`. The arguments are pickled; folders of shards go as
+    `ShardFolder`.
     """
     if params.runtime.engine == "local":
         yield Local(make_worker(params, *as_paths(arguments)))
