@@ -102,10 +102,6 @@ def grey_instead_of_black(pixels: np.ndarray) -> np.ndarray:
     return np.where((pixels == 0).all(-1, keepdims=True), np.uint8(128), pixels)
 
 
-def inverted(pixels: np.ndarray) -> np.ndarray:
-    return 255 - pixels
-
-
 def in_black(pixels: np.ndarray) -> np.ndarray:
     """Return images with a black border over their own pixels."""
     width = BORDER * pixels.shape[1] // 32
@@ -134,7 +130,7 @@ VARIANTS = {
     "the default": Variant(),
     "no clipping of the attack": Variant(pixels=centred, inverse=(2.0, 64 / 255)),
     "grey instead of black": Variant(pixels=grey_instead_of_black),
-    "inverted images": Variant(pixels=inverted),
+    "inverted images": Variant(pixels=np.invert),
     "black border of 6/32": Variant(pixels=in_black),
     "frame of 2/32": Variant({"frame": 2}),
     "frame of 4/32": Variant({"frame": 4}),

@@ -45,8 +45,7 @@ def drift_table(reference: PromptFile, tuned: dict[str, PromptFile]) -> pa.Table
 def cosines_table(methods: dict[str, PromptFile]) -> pa.Table:
     """Return the cosines between the text features of the first 40 classes, for the first tuning seed of each method.
 
-    Returns:
-        Rows: method, label, class, other_label, other, cosine.
+    Rows: method, label, class, other_label, other, cosine.
     """
     rows = []
     for method, prompts in methods.items():

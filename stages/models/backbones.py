@@ -39,10 +39,6 @@ class Backbone(nn.Module):
 
     Normalisation is inside. Where a network takes one size only (a ViT, any open_clip model), images are resized to it,
     bilinearly, with antialiasing if they shrink; any other network sees them as they come.
-
-    Attributes:
-        feature_width: D.
-        sha256: Digest of the weights, as `weights_digest` in clip.py states it; None for random weights.
     """
 
     mean: Tensor
@@ -57,12 +53,12 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(wants.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(wants.std).view(3, 1, 1))
         self.size = wants.size if wants.fixed else None
-        self.sha256 = sha256
+        self.sha256 = sha256  # of the weights, as `weights_digest` in clip.py states it; None for random ones
         self.eval().requires_grad_(False)
         features = self(torch.zeros(1, 3, *wants.size))
         if not isinstance(features, Tensor) or features.ndim != 2:
             raise ValueError("it gives no features (N, D), as a network does that does not pool")
-        self.feature_width: int = features.shape[1]
+        self.feature_width: int = features.shape[1]  # D
 
     def forward(self, images: Tensor) -> Tensor:
         if self.size and images.shape[-2:] != self.size:

@@ -22,19 +22,9 @@ from stages.storage.memory import is_out_of_memory
 
 
 class Clip(nn.Module):
-    """A frozen CLIP.
+    """A frozen CLIP."""
 
-    Attributes:
-        model: The open_clip model, in eval mode, no parameter of which takes a gradient.
-        tokenizer: Its tokenizer.
-        image_size: Side of its square input, in pixels.
-        is_fast: Whether its image tower is of a kind that is made fast here; any other is taken as it is.
-        precision: In which label-free attacks compute, `fp32` or `bf16`; features are always computed in fp32.
-        fingerprint: Name, pretrained tag and sha256 of the weights, and file and sha256 of an image tower laid over
-            them, if any; goes into every artefact.
-    """
-
-    model: Any
+    model: Any  # of open_clip, in eval mode, no parameter of which takes a gradient
     _mean: Tensor
     _std: Tensor
 
@@ -42,13 +32,15 @@ class Clip(nn.Module):
         super().__init__()
         open_clip = import_open_clip()
         self.model = model.eval().requires_grad_(False)
-        self.is_fast = optimize_for_input_gradients(model.visual)
-        self.precision = precision if self.is_fast else "fp32"
+        self.is_fast = optimize_for_input_gradients(model.visual)  # an image tower of any other kind is as it was
+        self.precision = precision if self.is_fast else "fp32"  # of label-free attacks; features are always in fp32
         self.model.eval().to(memory_format=torch.channels_last)  # what was rearranged is new, so in training mode
         self.tokenizer = tokenizer
-        self.fingerprint = fingerprint
+        self.fingerprint = (
+            fingerprint  # goes into every artefact: name, tag and sha256; those of an image tower, if any
+        )
         size = model.visual.image_size
-        self.image_size: int = size if isinstance(size, int) else size[0]
+        self.image_size: int = size if isinstance(size, int) else size[0]  # pixels on a side
         preprocess = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
         transform = open_clip.transform.image_transform_v2(preprocess, is_train=False)
         *self._geometry, _, _, normalize = transform.transforms  # in between: to RGB, to tensor
@@ -57,13 +49,9 @@ class Clip(nn.Module):
             self.register_buffer(name, torch.tensor(values, device=device).view(3, 1, 1))
 
     def fit(self, image: Image.Image) -> np.ndarray:
-        """Brings an image to the model's size as open_clip does; its resize mode, interpolation and fill colour hold.
+        """Return an RGB image at the model's size, uint8, with open_clip's resize mode, interpolation and fill colour.
 
-        Args:
-            image: RGB, of any size.
-
-        Returns:
-            Pixels (image_size, image_size, 3), uint8; those of an image of that size are as they were.
+        The pixels (image_size, image_size, 3) of an image of that size are as they were.
         """
         assert image.mode == "RGB", image.mode
         for step in self._geometry:
@@ -71,11 +59,9 @@ class Clip(nn.Module):
         return np.asarray(image)
 
     def encode_image(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Maps images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised; differentiable.
+        """Map images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised; differentiable.
 
-        Args:
-            images: (N, 3, H, W).
-            tokens: Token prompts (N, L, P, W) of a ViT, see `MatrixTransformer`.
+        Token prompts (N, L, P, W) are those of a ViT, see `MatrixTransformer`.
         """
         if tokens is None:
             return self.model.encode_image(self._normalised(images))

@@ -18,9 +18,6 @@ def choose_device(name: str) -> torch.device:
     On the CPU each operation gets one thread: batches go side by side instead (`runtime.workers`), which is faster for
     small models, and no sum depends on the number of cores. On a GPU convolutions in fp32 are computed as such, not in
     the 10 bits of TF32 that torch allows them by default, and by algorithms that give the same bits in every run.
-
-    Raises:
-        ValueError: If a GPU is asked for and there is none.
     """
     torch.set_num_threads(1)
     if name == "cuda" and not torch.cuda.is_available():

@@ -52,11 +52,9 @@ def is_standard(block: nn.Module) -> bool:
 
 
 class MatrixTransformer(nn.Module):
-    """The standard blocks over matrices (N·T, W), tokens of all images below each other.
+    """open_clip's standard blocks over matrices (N·T, W), tokens of all images below each other.
 
-    Args:
-        resblocks: open_clip's blocks.
-        reads_first: Whether only the first token is read behind the last of them; then only that one comes out.
+    With `reads_first`, only the first token is read behind the last of them, and only that one comes out.
     """
 
     def __init__(self, resblocks: nn.ModuleList, *, reads_first: bool) -> None:
@@ -65,12 +63,10 @@ class MatrixTransformer(nn.Module):
         self.reads_first = reads_first
 
     def forward(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
-        """Maps tokens (N, T, W) to tokens (N, T, W), or to the first one (N, 1, W).
+        """Map tokens (N, T, W) to tokens (N, T, W), or to the first one (N, 1, W).
 
-        Args:
-            tokens: (N, T, W).
-            prompts: Token prompts (N, L, P, W): those of layer l stand behind the tokens at the input of block l, in
-                place of what the block before made of the former ones; those of layer L stay to the end.
+        Token prompts (N, L, P, W) of layer l stand behind the tokens at the input of block l, in place of what the
+        block before made of the former ones; those of layer L stay to the end.
         """
         count, own = tokens.shape[:2]
         layers = () if prompts is None else prompts.unbind(1)

@@ -68,10 +68,9 @@ def read_configuration(here: str) -> dict:
 
 
 def files_of(folder: Path, configuration: dict, weights: Path | None) -> list[Path]:
-    """The files that open_clip reads, which are all that counts for a model's digest.
+    """The files that open_clip reads, which are all that counts for a model's digest: no README, no other weights.
 
-    They are configuration, weights, and the tokenizer's table of merges, if the configuration names one. A README,
-    hidden files, lock files and weights in other formats do not count.
+    They are configuration, weights, and the tokenizer's table of merges, if the configuration names one.
     """
     settings = configuration["text_cfg"].get("tokenizer_kwargs")
     merges = settings.get("bpe_path") if isinstance(settings, dict) else None

@@ -16,10 +16,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     is better is made of each tuned prompt, so each must carry it. Requiring all tests keeps the level without a
     correction (Berger 1982, an intersection-union test). Pooling the seeds would count an image several times as if
     independent; a majority over seeds would test an ensemble that is not deployed. Seeds that point both ways give 1.
-
-    Args:
-        first: Which images are correct (N,), or by tuning seed (S, N); bool.
-        second: The same for the other, the images in the same order (N,) or (T, N).
+    Both masks are (N,), or by tuning seed (S, N) and (T, N), of the same images in the same order.
 
     Source: McNemar 1947, in the exact form of Fagerland, Lydersen and Laake 2013.
     """

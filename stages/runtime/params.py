@@ -858,11 +858,7 @@ class Params(Block):
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Reads and checks all parameters.
-
-    Raises:
-        ValueError: With one line for each fault: the key, what was got, what is allowed.
-    """
+    """Read and check all parameters; a ValueError has a line for each fault: the key, what was got, what is allowed."""
     try:
         return Params.model_validate(read_yaml(path))
     except ValidationError as error:
