@@ -15,13 +15,7 @@ Predictions = dict[str, pd.DataFrame]  # threat name -> rows of all methods, `cl
 
 
 class Accuracy(NamedTuple):
-    """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`.
-
-    clean_accuracy is that on the same images without attack, with the same tuning seeds. p_reference and p_baseline
-    are the corrected p of the comparisons with the reference and with the method's baseline. oblivious_accuracy, of an
-    adaptive threat, is that under the strongest oblivious threat of its eps, on the same images with the same seeds.
-    NaN where there is none.
-    """
+    """One line of the accuracy table; accuracies are fractions, see `statistics.accuracies`, or NaN."""
 
     dataset: str
     threat: str
@@ -33,10 +27,10 @@ class Accuracy(NamedTuple):
     std: float
     n: int
     seeds: int
-    clean_accuracy: float
-    p_reference: float = NAN
-    p_baseline: float = NAN
-    oblivious_accuracy: float = NAN
+    clean_accuracy: float  # on the same images without attack, with the same tuning seeds
+    p_reference: float = NAN  # corrected, of the comparison with the reference
+    p_baseline: float = NAN  # corrected, of the comparison with the method's baseline
+    oblivious_accuracy: float = NAN  # of an adaptive threat: the lowest under an oblivious one of its eps, as for clean
 
 
 @dataclass(frozen=True)
