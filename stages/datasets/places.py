@@ -20,7 +20,7 @@ def passed_over(name: str) -> bool:
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder that count, sorted by name; refuse links to folders, behind which no DVC looks."""
+    """Return the entries of a folder that count, sorted by name; refuse links to folders: DVC does not follow them."""
     try:
         with os.scandir(folder) as found:
             entries = sorted((entry for entry in found if not passed_over(entry.name)), key=lambda entry: entry.name)

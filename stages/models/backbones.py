@@ -120,7 +120,10 @@ def of_timm(model: str, pretrained: str | None, described: str) -> Backbone:
     named = timm.list_models(f"{model}.*", pretrained=True)
     presets = {name.partition(".")[2]: preset for name in named if (preset := timm.get_pretrained_cfg(name)).hf_hub_id}
     files = ("model.safetensors", "pytorch_model.bin")
-    fetch = lambda tag: hub_file(presets[tag].hf_hub_id, files, wanted=described)  # noqa: E731
+
+    def fetch(tag: str) -> Path:
+        return hub_file(presets[tag].hf_hub_id, files, wanted=described)
+
     tag, file, digest = choose(pretrained, list(presets), described, fetch)
     with building(described):
         network = timm.create_model(  # with all its classes: only then does timm insist on every weight of a file
@@ -223,7 +226,7 @@ def load_own(network: nn.Module, file: Path, *, classifier: set[str]) -> None:
 def building(described: str, file: Path | None = None) -> Iterator[None]:
     """Make random weights repeatable inside the block, and turn whatever a library raises into one ValueError.
 
-    It looks into the file, of weights of open_clip's.
+    The error says what is wrong with the file, of weights of open_clip's, if that can be seen.
     """
     try:
         with torch.random.fork_rng(devices=[]), without_compiler():

@@ -36,9 +36,7 @@ class Clip(nn.Module):
         self.precision = precision if self.is_fast else "fp32"  # of label-free attacks; features are always in fp32
         self.model.eval().to(memory_format=torch.channels_last)  # what was rearranged is new, so in training mode
         self.tokenizer = tokenizer
-        self.fingerprint = (
-            fingerprint  # goes into every artefact: name, tag and sha256; those of an image tower, if any
-        )
+        self.fingerprint = fingerprint  # name, tag, sha256, and those of an image tower; goes into every artefact
         size = model.visual.image_size
         self.image_size: int = size if isinstance(size, int) else size[0]  # pixels on a side
         preprocess = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)

@@ -77,18 +77,14 @@ def lay_over(visual: nn.Module, weights: dict[str, Tensor], *, name: str) -> Non
     """
     wanted = visual.state_dict()
     missing, unexpected = ([key for key in one if key not in other] for one, other in permutations((wanted, weights)))
-    wrong: dict[str, list[str]] = {
-        "missing": missing,
-        "unexpected": unexpected,
-        "of another shape": [],
-        "quantized": [],
-    }
+    shapes, quantized = [], []
     for key, own in wanted.items():
         other = weights.get(key, own)
         if other.shape != own.shape:
-            wrong["of another shape"].append(f"{key} {tuple(other.shape)} instead of {tuple(own.shape)}")
+            shapes.append(f"{key} {tuple(other.shape)} instead of {tuple(own.shape)}")
         if own.is_floating_point() and not other.is_floating_point():
-            wrong["quantized"].append(f"{key} {other.dtype}")
+            quantized.append(f"{key} {other.dtype}")
+    wrong = {"missing": missing, "unexpected": unexpected, "of another shape": shapes, "quantized": quantized}
     if any(wrong.values()):
         told = "; ".join(f"{len(keys)} {kind}: {shown(keys)}" for kind, keys in wrong.items() if keys)
         raise ValueError(

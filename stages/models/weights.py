@@ -29,7 +29,7 @@ class Source(NamedTuple):
 def local_name(name: str, *, sha256: str | None = None) -> str:
     """A model's name without the network: of `hf-hub:`, the folder of the hub's cache that holds its configuration."""
     if name.startswith(HUB):
-        file = from_hub(name.removeprefix(HUB), (CONFIGURATION,), name, None, sha256)
+        file = from_hub(name.removeprefix(HUB), (CONFIGURATION,), describe_model(name, None), sha256)
         return f"{LOCAL}{file.parent}"
     if name.startswith(LOCAL):
         if not (Path(name.removeprefix(LOCAL)) / CONFIGURATION).is_file():
@@ -91,7 +91,7 @@ def find_source(name: str, pretrained: str | None, *, sha256: str | None = None)
     if here.startswith(LOCAL):
         folder = Path(here.removeprefix(LOCAL))
         if name.startswith(HUB):
-            from_hub(name.removeprefix(HUB), WEIGHTS, name, None, sha256, revision=folder.name)
+            from_hub(name.removeprefix(HUB), WEIGHTS, describe_model(name, None), sha256, revision=folder.name)
         found = import_open_clip().factory._find_checkpoint_in_dir(folder)  # no public function says which
         weights = Path(found) if found else None
         files = files_of(folder, read_configuration(here), weights)
@@ -100,7 +100,7 @@ def find_source(name: str, pretrained: str | None, *, sha256: str | None = None)
     if tag:
         repository, _, file = tag["hf_hub"].rpartition("/")
         names = (file[:-4] + ".safetensors", file) if file else WEIGHTS
-        path = from_hub(repository, names, name, pretrained, sha256)
+        path = from_hub(repository, names, describe_model(name, pretrained), sha256)
     else:
         path = own_file(name, pretrained)
     settings = {"force_quick_gelu": tag.get("quick_gelu", False), "force_preprocess_cfg": tag}
@@ -126,14 +126,7 @@ def describe_model(name: str, pretrained: str | None) -> str:
     return f"{name} ({pretrained or 'its own weights'})"
 
 
-def from_hub(
-    repository: str,
-    files: tuple[str, ...],
-    name: str,
-    pretrained: str | None,
-    sha256: str | None,
-    revision: str = "main",
-) -> Path:
+def from_hub(repo: str, files: tuple[str, ...], wanted: str, sha256: str | None, revision: str = "main") -> Path:
     """Find a file of a model on the hub; the error says what to do about a stated digest if the model is a new one."""
     advice = f"If model.sha256 ({sha256}) is of another model, set model.sha256=null." if sha256 else ""
-    return hub_file(repository, files, wanted=describe_model(name, pretrained), advice=advice, revision=revision)
+    return hub_file(repo, files, wanted=wanted, advice=advice, revision=revision)

@@ -218,12 +218,13 @@ def checks_of_knowledge(predictions: Predictions, threats: list[Threat], *, meth
 
 def checks_of_others(predictions: Predictions, threats: list[Threat], methods: list[Method]) -> list[Check]:
     """Return one check of each method, the worst of `checks_of_knowledge`; none without threats to compare."""
-    found = {method.label: checks_of_knowledge(predictions, threats, method=method) for method in methods}
-    worst = {label: worst_of(checks) for label, checks in found.items() if checks}
-    return [
-        Check(f"{label}: adaptive threats are no weaker than oblivious ones", one.status, f"{one.name}: {one.found}")
-        for label, one in worst.items()
-    ]
+    checks = []
+    for method in methods:
+        if found := checks_of_knowledge(predictions, threats, method=method):
+            name, status, told = worst_of(found)
+            summary = f"{method.label}: adaptive threats are no weaker than oblivious ones"
+            checks.append(Check(summary, status, f"{name}: {told}"))
+    return checks
 
 
 def correct_images(rows: pd.DataFrame, method: Method, column: str = "correct") -> pd.Series:

@@ -78,12 +78,11 @@ def interpretation_notes(interpretation: Interpretation, methods: list[Method]) 
 
 def interpretation_tables(interpretation: Interpretation) -> dict[str, pd.DataFrame]:
     """Return the tables `nearest_tokens` and `text_feature_drift` of all data sets, each as one."""
-    return {
-        name: pd.concat(
-            {dataset: tables[name] for dataset, tables in interpretation.items()}, names=["dataset"]
-        ).reset_index(level="dataset")
+    by_name = {
+        name: {dataset: tables[name] for dataset, tables in interpretation.items()}
         for name in ("nearest_tokens", "text_feature_drift")
     }
+    return {name: pd.concat(tables, names=["dataset"]).reset_index(level="dataset") for name, tables in by_name.items()}
 
 
 def nearer_than_random(tokens: pd.DataFrame, methods: list[Method]) -> str:

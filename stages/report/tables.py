@@ -30,7 +30,7 @@ class Accuracy(NamedTuple):
     clean_accuracy: float  # on the same images without attack, with the same tuning seeds
     p_reference: float = NAN  # corrected, of the comparison with the reference
     p_baseline: float = NAN  # corrected, of the comparison with the method's baseline
-    oblivious_accuracy: float = NAN  # of an adaptive threat: the lowest under an oblivious one of its eps, as for clean
+    oblivious_accuracy: float = NAN  # of an adaptive threat: the lowest under an oblivious one of its eps, likewise
 
 
 @dataclass(frozen=True)
