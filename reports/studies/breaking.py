@@ -164,11 +164,8 @@ def gradient_shares(victim: Victim, images: Images) -> dict[str, float]:
     """Return how many entries of the margin's gradient are 0, in %, and its median L1 norm."""
     pixels = to_tensor(images.pixels, CPU).requires_grad_()
     (gradient,) = torch.autograd.grad(margin(victim, torch.tensor(images.labels))(pixels).sum(), pixels)
-    flat = gradient.flatten(1)
-    return {
-        "zero gradient, %": 100 * float((flat == 0).float().mean()),
-        "median L1 norm": float(flat.abs().sum(1).median()),
-    }
+    zero, norms = (gradient == 0).float().mean(), gradient.flatten(1).abs().sum(1)
+    return {"zero gradient, %": 100 * zero.item(), "median L1 norm": norms.median().item()}
 
 
 def measure(name: str, victim: Victim, hand_written: Victim, images: Images, params: Params) -> Iterator[dict]:

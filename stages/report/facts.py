@@ -1,12 +1,10 @@
 """Tables of the data sets, methods and threats behind the results."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """A table of facts: what all items share, then what is particular to each."""
 
     title: str

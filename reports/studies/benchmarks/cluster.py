@@ -71,14 +71,8 @@ def craft(run: Engine, source: Path, folder: Path) -> None:
 
 def store(folder: Path, shards: int) -> int:
     """Stores random images; their side."""
-    generator, side = np.random.default_rng(0), 32
-    parts = [
-        Images(
-            [f"{shard}/{index}" for index in range(IMAGES)],
-            np.zeros(IMAGES, np.int64),
-            generator.integers(0, 256, (IMAGES, side, side, 3), np.uint8),
-        )
-        for shard in range(shards)
-    ]
-    write_images(folder, parts, {"from": "a benchmark"})
+    side, count = 32, shards * IMAGES
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+    images = Images([str(index) for index in range(count)], np.zeros(count, np.int64), pixels)
+    write_images(folder, images.split(shards), {"from": "a benchmark"})
     return side

@@ -19,13 +19,9 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 KINDS = {"methods": "method", "oblivious": "oblivious threat", "adaptive": "adaptive threat"}
-COUNTS = (  # of what is there before, by kind
-    {"methods": 1, "oblivious": 1, "adaptive": 1},
-    {"methods": 5, "oblivious": 1, "adaptive": 1},
-    {"methods": 20, "oblivious": 1, "adaptive": 1},
-    {"methods": 1, "oblivious": 10, "adaptive": 1},
-    {"methods": 1, "oblivious": 1, "adaptive": 10},
-)
+ONE = dict.fromkeys(KINDS, 1)
+# of what is there before, by kind
+COUNTS = (ONE, ONE | {"methods": 5}, ONE | {"methods": 20}, ONE | {"oblivious": 10}, ONE | {"adaptive": 10})
 yaml = YAML(typ="safe")
 
 
