@@ -139,7 +139,7 @@ def default(read: Read) -> str:
 def starts(read: Read) -> str:
     """Return what starts of the label-free attack leave of the hand-written prompt and of AdvPT."""
     lines = read_csv(read, "reports/starts.csv").set_index(["eps", "attack", "starts", "method"])["accuracy"]
-    counts = sorted(set(lines.index.get_level_values("starts")))
+    counts = sorted(lines.index.unique("starts"))
     head = ["eps", "attack", *(f"{count} start{'s' * (count > 1)}" for count in counts)]
     rows = []
     for eps, attack in dict.fromkeys((eps, attack) for eps, attack, *_ in lines.index):
@@ -171,8 +171,7 @@ def refreshed(read: Read) -> str:
 def threats(read: Read) -> str:
     """Return accuracies under attacks and behind defences that are not in the default."""
     lines = experiment(read, "threats")
-    methods = list(dict.fromkeys(lines.index.get_level_values("method")))
-    rows = []
+    methods, rows = list(lines.index.unique("method")), []
     for threat, name in THREATS.items():
         of_threat = lines.loc[threat]
         rows.append([name, str(of_threat.loc[REFERENCE, "n"]), *map(percent, of_threat.loc[methods, "accuracy"])])
@@ -182,12 +181,10 @@ def threats(read: Read) -> str:
 def by_method(read: Read, name: str, columns: Sequence[str]) -> str:
     """Return an experiment with methods as rows and threats as columns, each with its n."""
     lines = experiment(read, name)
-    methods = list(dict.fromkeys(lines.index.get_level_values("method")))
     head = [f"{threat}, n = {lines.loc[threat, 'n'].iloc[0]}" for threat in columns]
-    rows = [
-        [method, *(spread(*lines.loc[(threat, method), ["accuracy", "std"]]) for threat in columns)]
-        for method in methods
-    ]
+    rows = []
+    for method in lines.index.unique("method"):
+        rows.append([method, *(spread(*lines.loc[(threat, method), ["accuracy", "std"]]) for threat in columns)])
     return table(["method", *head], rows)
 
 
