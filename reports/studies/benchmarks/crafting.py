@@ -68,7 +68,8 @@ def measured(name: str, peaks: dict[torch.dtype, float], device: torch.device) -
     work = flops(ways["fp32"])
     return {
         "model": name,
-        **{f"{way} gradients/s": count * STEPS / taken for way, taken in seconds.items()},  # clean pass included
+        # of an image at a step; the clean pass is included
+        **{f"{way} gradients/s": count * STEPS / taken for way, taken in seconds.items()},
         **{f"{way} ratio": seconds["reference"] / seconds[way] for way in ("frozen", "fp32", "bf16")},
         "fp32 share of peak": work / seconds["fp32"] / peaks[torch.float32],
         "bf16 share of peak": work / seconds["bf16"] / peaks[torch.bfloat16],
