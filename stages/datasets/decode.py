@@ -68,11 +68,8 @@ def require_regular(path: Path) -> None:
 def decode(path: Path) -> Image.Image:
     """Decode an image file to 8-bit RGB, upright, transparency laid on white, without metadata; from any thread.
 
-    Its content decides the format, not its name.
-
-    Raises:
-        ValueError: If the file cannot be read, is damaged, or is not one still image of an allowed format, number of
-            pixels, side, aspect and kind of pixel; the message names the file, what was found and what is allowed.
+    Its content decides the format, not its name. If it cannot be read, is damaged, or is not one still image of an
+    allowed format, number of pixels, side, aspect and kind of pixel, a ValueError names the file and what is allowed.
     """
     assert not ImageFile.LOAD_TRUNCATED_IMAGES, "a library makes Pillow accept damaged images"
     allowed = f"allowed are {', '.join(FORMATS)} of at most {LARGEST} pixels"

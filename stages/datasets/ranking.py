@@ -11,10 +11,8 @@ def balanced_ranking(ids: list[str], labels: np.ndarray, seed: int) -> np.ndarra
 
     One image of each class comes first, then a second of each, and so on; a class that has no more is left out. Of a
     class, and among the classes, the images follow the order of digests that serve nothing else: not that in which
-    `Index.part` lays them into shards. Smaller draws lie in larger ones.
-
-    Returns:
-        Positions (N,): the same images in the same order in whatever order they came.
+    `Index.part` lays them into shards. Smaller draws lie in larger ones. The positions (N,) are of the same images in
+    the same order in whatever order they came.
     """
     ranked = ranking([f"draw/{id}" for id in ids], seed)
     seen: Counter[int] = Counter()

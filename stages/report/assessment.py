@@ -93,11 +93,7 @@ def worst_of(checks: list[Check]) -> Check:
 
 
 def checks_of(measured: pd.DataFrame) -> list[Check]:
-    """Check the measurements of one data set.
-
-    Args:
-        measured: One line for each image of each: measure, attack, eps (1/255), steps, id, outcome; see
-            stages/evaluation/diagnostics.py.
+    """Check the measurements of one data set: measure, attack, eps (1/255), steps, id, outcome of each image.
 
     Source: the signs of masked gradients of Athalye et al. 2018, sec. 3, and Carlini et al. 2019, sec. 3-5.
     """

@@ -50,12 +50,7 @@ class Engine(Protocol):
     ) -> Written:
         """Write a file for each shard of `source`, named by its checksum, to `folder`; files that are there are kept.
 
-        Args:
-            function: Writes one of the files.
-            source: Folder of the shards.
-            folder: Folder of the files.
-            what: Name of the work, for the progress bar.
-            chosen: Indices of the shards to work on, ascending; None for all.
+        The chosen shards are given by their indices, ascending; None for all. `what` is for the progress bar.
         """
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
