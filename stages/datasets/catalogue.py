@@ -1,47 +1,18 @@
 """The data sets that the pipeline knows by name; any other name is a folder of the user's own images."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from stages.datasets import embedded, imagenet, official
 from stages.datasets.downloads import by_archive, by_hand, by_torchvision
 from stages.datasets.folder import folder_source
-from stages.datasets.listing import Listing, Source
-from stages.datasets.places import place
-from stages.datasets.splits import COOP_PAGE, Splits, listing_of, read_coop
+from stages.datasets.listing import Source
+from stages.datasets.published import published
+from stages.datasets.splits import COOP_PAGE
 
 UNSTATED = "none stated; published for research"
 AIRCRAFT = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/"
 AIRCRAFT_MD5 = "d4acdd33327262359767eeaa97a4f732"  # of the archive of 2013, as other projects check it
-
-
-def published(
-    template: str,
-    *,
-    origin: str,
-    page: str,
-    licence: str,
-    folders: tuple[str, ...],
-    official: Callable[[Path], Splits],
-    download: Callable[..., None],
-    coop: str = "",
-    above: bool = False,
-) -> Source:
-    """Describe a data set that a person finds on a page.
-
-    Its images lie in one of the folders below the raw folder, the preferred one first; `above`: their paths are
-    relative to what holds that folder. CoOp's split file lies in the raw folder or beside the images.
-    """
-
-    def list_images(raw: Path) -> Listing:
-        images = place(raw, *folders)
-        images = images.parent if above else images
-        places = (folder / coop for folder in (raw, images.parent, images) if coop and folder.is_relative_to(raw))
-        split_file = next(filter(Path.is_file, places), None)
-        return listing_of(raw, images, read_coop(split_file) if split_file else official(images))
-
-    return Source(template, f"{origin}, {page}", licence, list_images, download=partial(download, page=page))
 
 
 CATALOGUE = {

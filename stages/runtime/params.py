@@ -495,7 +495,10 @@ class Tuned(Overrides):
     `kind` names the module of stages/prompts/learners that says what is tuned.
     """
 
-    kind: Literal["context", "bias"] = "context"
+    kind: Literal[
+        "context",
+        "bias",
+    ] = "context"
 
     @property
     def unused(self) -> set[str]:
