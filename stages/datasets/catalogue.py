@@ -14,7 +14,6 @@ UNSTATED = "none stated; published for research"
 AIRCRAFT = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/"
 AIRCRAFT_MD5 = "d4acdd33327262359767eeaa97a4f732"  # of the archive of 2013, as other projects check it
 
-
 CATALOGUE = {
     **embedded.SOURCES,  # in this repository
     **imagenet.SOURCES,
