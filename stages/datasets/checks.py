@@ -27,9 +27,7 @@ def check_index(index: Index, *, classes: int, overlap_limit: float, strict: boo
         notes += two_classes(index, first[content], strict=strict)
     if faults:
         raise ValueError("\n".join(faults))
-    if classes < FEWEST_FOR_DLR:
-        notes.append(f"{classes} classes: attacks on the targeted DLR loss need {FEWEST_FOR_DLR} and are left out")
-    return notes
+    return notes + few_classes(classes)
 
 
 def require_labels(index: Index, train: np.ndarray, classes: int) -> None:
@@ -70,3 +68,10 @@ def two_classes(index: Index, twins: np.ndarray, *, strict: bool) -> list[str]:
         pairs = [f"{index.ids[place]} = {index.ids[twins[place]]}" for place in clashes]
         raise ValueError(f"{count}; one class is allowed: remove one of each pair\n{shortened(pairs)}")
     return [count]
+
+
+def few_classes(classes: int) -> list[str]:
+    """Say what is left out when there are fewer classes than the targeted DLR loss needs."""
+    if classes >= FEWEST_FOR_DLR:
+        return []
+    return [f"{classes} classes: attacks on the targeted DLR loss need {FEWEST_FOR_DLR} and are left out"]
