@@ -9,12 +9,21 @@ FEWEST_FOR_DLR = 4  # classes: the targeted DLR divides by a difference between 
 
 
 def check_index(index: Index, *, classes: int, overlap_limit: float, strict: bool) -> list[str]:
-    """Compare all images of a data set with each other, by the digests of their contents; return notes on them.
+    """Compare all images of a data set with each other, by the digests of their contents.
+
+    Args:
+        index: All images.
+        classes: Number K of classes.
+        overlap_limit: Largest allowed share of the test images that are training images too.
+        strict: Whether an image under two classes is an error, as in the user's own folder, or only noted, as in
+            published data sets that are known to hold some.
+
+    Returns:
+        Notes for the report, one sentence each; often none.
 
     Raises:
-        ValueError: If a label is out of range, a class has no training image although others have, a larger share of
-            the test images than `overlap_limit` are training images too, or (strict, as for the user's own folder) an
-            image lies under two classes; the message names the images.
+        ValueError: If a label is out of range, a class has no training image although others have, too many test
+            images are training images too, or (strict) an image lies under two classes; the message names the images.
     """
     train = np.asarray(index.splits) == "train"
     require_labels(index, train, classes)

@@ -37,7 +37,11 @@ def open_files(raw: Path) -> Callable[[str], Image.Image]:
 
 
 def path_of(raw: Path, id: str) -> Path:
-    """Return the file of an id; refuse one outside the raw folder, unless a link leads to it in a cache of DVC."""
+    """Return the file of an id.
+
+    Raises:
+        ValueError: If it lies outside the raw folder, by `..` or through a link that does not end in a cache of DVC.
+    """
     path = raw / id
     real = Path(os.path.realpath(path))  # unlike `resolve`, no error for links in a circle
     if real.is_relative_to(os.path.realpath(raw)) or (path.is_symlink() and IN_CACHE.fullmatch(real.as_posix())):
@@ -66,10 +70,17 @@ def require_regular(path: Path) -> None:
 
 
 def decode(path: Path) -> Image.Image:
-    """Decode an image file to 8-bit RGB, upright, transparency laid on white, without metadata; from any thread.
+    """Decode one image file; its content decides the format, not its name. Safe to call from several threads.
 
-    Its content decides the format, not its name. If it cannot be read, is damaged, or is not one still image of an
-    allowed format, number of pixels, side, aspect and kind of pixel, a ValueError names the file and what is allowed.
+    Args:
+        path: The file.
+
+    Returns:
+        8-bit RGB, upright, transparency laid on white, without metadata.
+
+    Raises:
+        ValueError: If the file cannot be read, is damaged, or is not one still image of an allowed format, number of
+            pixels, side, aspect and kind of pixel; the message names the file, what was found and what is allowed.
     """
     assert not ImageFile.LOAD_TRUNCATED_IMAGES, "a library makes Pillow accept damaged images"
     allowed = f"allowed are {', '.join(FORMATS)} of at most {LARGEST} pixels"

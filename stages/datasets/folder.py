@@ -45,7 +45,9 @@ def refuse(raw: Path) -> None:
 def list_folder(raw: Path, *, held_out: float) -> Listing:
     """List the images; labels follow the sorted names (NFC) of the folders in train, without train of those in test.
 
-    A ValueError names all files and folders that are missing, empty or not expected.
+    Raises:
+        ValueError: If files or folders are missing, empty or not expected, all of which are named, or no share can be
+            held out.
     """
     found = [entry.name for entry in entries(raw)]
     faults = [f"{raw / name}: not expected; allowed are {', '.join(ALLOWED)}" for name in found if name not in ALLOWED]

@@ -6,6 +6,9 @@ HALVES = ("base", "new")
 def labels_of(part: str | None, classes: int) -> range:
     """Return the labels of `base` (the first half, the larger one of an odd number), `new` (the rest), or None (all).
 
+    Raises:
+        ValueError: If there is no such part, or it would hold fewer than two classes.
+
     Source: CoCoOp (Zhou et al. 2022), sec. 4.1.
     """
     half = (classes + 1) // 2

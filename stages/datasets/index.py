@@ -58,7 +58,11 @@ class Index:
         return [self.take(shard_of == index) for index in np.unique(shard_of)]
 
     def validating(self, share: float) -> "Index":
-        """Return the training images, a share of each class moved to `test`: for choices that may see no test image."""
+        """Return the training images, a share of each class moved to `test`, for choices that may not see test images.
+
+        Raises:
+            ValueError: If a class would have no image left to train on, or none to validate on.
+        """
         train = self.part("train")
         if not len(train):
             raise ValueError("data.validation: there are no training images to validate on; 0 is allowed")
@@ -88,9 +92,13 @@ def index_of(listing: Listing, digests: list[bytes]) -> Index:
 
 
 def taking_part(part: Index, *, shots: int | str, test_images: int | str, seed: int) -> Index:
-    """Return the images of one split that take part, a balanced draw; refuse to take more than there are.
+    """Return the images of one split that take part; refuse to take more than there are.
 
-    `shots` are training images of each class, `test_images` their number in all, either may be `all`.
+    Args:
+        part: One split of a data set.
+        shots: Training images of each class, or `all`.
+        test_images: Number of test images, a balanced draw, or `all`.
+        seed: Of the choice; every method gets the same images.
     """
     count = shots if part.splits[0] == "train" else test_images
     if isinstance(count, str):

@@ -20,7 +20,12 @@ def passed_over(name: str) -> bool:
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder that count, sorted by name; refuse links to folders: DVC does not follow them."""
+    """Return the entries of a folder that count, sorted by name.
+
+    Raises:
+        ValueError: If it cannot be read, or one of them is a link to a folder: DVC does not look behind such a link,
+            so no change there would be noticed.
+    """
     try:
         with os.scandir(folder) as found:
             entries = sorted((entry for entry in found if not passed_over(entry.name)), key=lambda entry: entry.name)

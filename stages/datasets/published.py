@@ -21,10 +21,18 @@ def published(
     coop: str = "",
     above: bool = False,
 ) -> Source:
-    """Describe a data set that a person finds on a page.
+    """Describe a data set.
 
-    Its images lie in one of the folders below the raw folder, the preferred one first; `above`: their paths are
-    relative to what holds that folder. CoOp's split file lies in the raw folder or beside the images.
+    Args:
+        template: The hand-written prompt.
+        origin: Name and paper; the page is added.
+        page: Where a person finds the images.
+        licence: Their licence, or the terms of use.
+        folders: Where the folder of images may lie below the raw folder, the preferred place first.
+        official: Reads the official split from the folder of images.
+        download: Fills the raw folder, given the page.
+        coop: Name of CoOp's split file, in the raw folder or beside the images.
+        above: Whether paths are relative to what holds the folder of images.
     """
 
     def list_images(raw: Path) -> Listing:

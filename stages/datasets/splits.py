@@ -37,7 +37,9 @@ class Splits(NamedTuple):
 def listing_of(raw: Path, images: Path, splits: Splits) -> Listing:
     """Make a listing, with the paths below `raw` as they are on disk as ids.
 
-    A ValueError names the list and an image that is missing, outside `images` or listed twice, or a class without one.
+    Raises:
+        ValueError: If an image is missing, outside `images` or listed twice, or a class is unknown or has no image;
+            the message names the list and the entry.
     """
     class_names, told, train, test = splits
     paths = [on_disk(images, split) for split in (train, test)]

@@ -20,7 +20,12 @@ class Drift:
 
 
 def drift(before: np.ndarray, after: np.ndarray) -> Drift:
-    """Compare text features (K, D), unit norm, of the same classes, at least two."""
+    """Compare text features.
+
+    Args:
+        before: (K, D), unit norm, K at least 2.
+        after: Of the same classes, (K, D), unit norm.
+    """
     before, after = before.astype(np.float64), after.astype(np.float64)
     gains = cosines(after, before) - cosines(before, before)  # (K, K)
     np.fill_diagonal(gains, -np.inf)

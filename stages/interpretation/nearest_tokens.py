@@ -25,7 +25,9 @@ class Vocabulary:
 def vocabulary_of(tokenizer: Any, tower: TextTower) -> Vocabulary:
     """Return all tokens but start, end and padding, and but those whose embedding is zero: the model never learnt them.
 
-    The tokenizer is open_clip's own (`SimpleTokenizer`), whose tokens are bytes, written as characters.
+    Args:
+        tokenizer: open_clip's own (`SimpleTokenizer`): its tokens are bytes, written as characters.
+        tower: The text tower.
     """
     tokens = sorted(set(tokenizer.decoder) - {*tokenizer.all_special_ids, PADDING})
     embeddings = tower.embed(tokens).detach().cpu().double()
@@ -50,7 +52,13 @@ def word_of(symbols: str, byte_of: dict[str, int]) -> str:
 
 
 def nearest(vectors: Tensor, vocabulary: Vocabulary, measure: str, *, count: int) -> tuple[Tensor, Tensor]:
-    """Find the words nearest to each of vectors (N, D_token): of the smallest `euclidean` distance or largest `cosine`.
+    """Find the words nearest to each vector.
+
+    Args:
+        vectors: (N, D_token).
+        vocabulary: V words, at least `count`.
+        measure: `euclidean` for the smallest distance, `cosine` for the largest cosine.
+        count: How many words.
 
     Returns:
         Positions in the vocabulary (N, count), the nearest first, and their distances or cosines (N, count), float64.

@@ -9,7 +9,13 @@ DIGITS = 6  # a sum may end otherwise elsewhere, behind these
 
 
 def effect_table(prompted: bool, clean: np.ndarray, attacked: np.ndarray, labels: np.ndarray) -> pa.Table:
-    """Compare the embeddings (N, D) of N images of at least two classes, embedded and attacked with the prompt or not.
+    """Compare the embeddings of N images.
+
+    Args:
+        prompted: Whether they were embedded and attacked with the prompt.
+        clean: (N, D), not normalised.
+        attacked: (N, D), of the same images.
+        labels: (N,), of at least two classes.
 
     Returns:
         N rows: prompted, label, attacked (the cosine between an image, clean and attacked), others (the mean cosine

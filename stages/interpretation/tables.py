@@ -19,13 +19,22 @@ DRIFT_COLUMNS = {
 
 
 def with_own_text_features(methods: dict[str, PromptFile], reference: str) -> dict[str, PromptFile]:
-    """Leave out methods with the text features of the reference, such as class biases: they would cover its marks."""
+    """Leave out methods with the text features of the reference, such as class biases: they would cover its marks.
+
+    Args:
+        methods: By name.
+        reference: The name of the reference method.
+    """
     same = methods[reference].text_features[0]
     return {name: one for name, one in methods.items() if name == reference or (one.text_features != same).any()}
 
 
 def drift_table(reference: PromptFile, tuned: dict[str, PromptFile]) -> pa.Table:
-    """Describe how the text feature of each class moved from that of the reference, for each method with a context.
+    """Describe how the text feature of each class moved from that of the reference.
+
+    Args:
+        reference: The reference method.
+        tuned: The methods that have a context, by name; perhaps none.
 
     Returns:
         Rows: method, seed, class, cosine, towards, gain, common; see `stages.interpretation.drift.Drift`.
@@ -59,8 +68,10 @@ def cosines_table(methods: dict[str, PromptFile]) -> pa.Table:
 def pca_table(clean: Bank, attacked: Bank, methods: dict[str, PromptFile]) -> pa.Table:
     """Project images clean and attacked, and text features, onto the two principal components of the clean images.
 
-    Of the images, in the same order, the first of each class, then the second and so on, 500 at most, are shown; of the
-    methods the text features of their first tuning seeds.
+    Args:
+        clean: Embeddings of N images; the first of each class, then the second and so on, 500 at most, are shown.
+        attacked: Of the same images, in the same order.
+        methods: By name; the text features of their first tuning seeds are shown.
 
     Returns:
         Rows: kind (clean, adversarial, or a method), label, x, y, distance (from the mean, in all dimensions).

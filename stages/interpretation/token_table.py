@@ -22,7 +22,13 @@ def nearest_tokens_table(
 ) -> pa.Table:
     """Return the tokens nearest to each context vector, to its initial value, and to a random vector of the same size.
 
-    The context and its start are (S, M, D_token) or (S, K, M, D_token); of the latter the first 10 classes are used.
+    Args:
+        method: Its name.
+        context: As it was learnt, (S, M, D_token) or (S, K, M, D_token); of the latter the first 10 classes are used.
+        start: Its initial value, of the same shape.
+        class_names: K names.
+        vocabulary: The tokens.
+        generator: Source of the random vectors.
 
     Returns:
         Rows: method, seed, class (empty where the context is shared), position (from 1), size (root mean square of the

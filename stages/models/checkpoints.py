@@ -45,7 +45,11 @@ def misfit(path: Path) -> str | None:
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Return what a file of weights holds; nothing in it is run, and code or objects beside tensors are refused."""
+    """Return what a file of weights holds; nothing in it is run.
+
+    Raises:
+        ValueError: If it is none, or damaged, or holds code or objects beside tensors; the message says what to do.
+    """
     if reason := wrong_format(path):
         raise ValueError(reason)
     try:

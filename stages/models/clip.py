@@ -47,9 +47,13 @@ class Clip(nn.Module):
             self.register_buffer(name, torch.tensor(values, device=device).view(3, 1, 1))
 
     def fit(self, image: Image.Image) -> np.ndarray:
-        """Return an RGB image at the model's size, uint8, with open_clip's resize mode, interpolation and fill colour.
+        """Brings an image to the model's size as open_clip does; its resize mode, interpolation and fill colour hold.
 
-        The pixels (image_size, image_size, 3) of an image of that size are as they were.
+        Args:
+            image: RGB, of any size.
+
+        Returns:
+            Pixels (image_size, image_size, 3), uint8; those of an image of that size are as they were.
         """
         assert image.mode == "RGB", image.mode
         for step in self._geometry:
@@ -57,9 +61,11 @@ class Clip(nn.Module):
         return np.asarray(image)
 
     def encode_image(self, images: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Map images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised; differentiable.
+        """Maps images (N, 3, H, W) in [0, 1] to raw image features (N, D), not normalised; differentiable.
 
-        Token prompts (N, L, P, W) are those of a ViT, see `MatrixTransformer`.
+        Args:
+            images: (N, 3, H, W).
+            tokens: Token prompts (N, L, P, W) of a ViT, see `MatrixTransformer`.
         """
         if tokens is None:
             return self.model.encode_image(self._normalised(images))
@@ -166,7 +172,11 @@ def load_clip(
 
 
 def require_buildable(here: str) -> None:
-    """Refuse a configuration, by the `local_name` of its model, of which open_clip makes no model without weights."""
+    """Refuse a configuration, by the `local_name` of its model, of which open_clip makes no model without weights.
+
+    Raises:
+        ValueError: If there is none; the message names the file and what open_clip says.
+    """
     if not here.startswith(LOCAL):  # open_clip's own configurations are whole
         return
     open_clip = import_open_clip()

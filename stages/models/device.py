@@ -18,6 +18,9 @@ def choose_device(name: str) -> torch.device:
     On the CPU each operation gets one thread: batches go side by side instead (`runtime.workers`), which is faster for
     small models, and no sum depends on the number of cores. On a GPU convolutions in fp32 are computed as such, not in
     the 10 bits of TF32 that torch allows them by default, and by algorithms that give the same bits in every run.
+
+    Raises:
+        ValueError: If a GPU is asked for and there is none.
     """
     torch.set_num_threads(1)
     if name == "cuda" and not torch.cuda.is_available():
@@ -48,9 +51,14 @@ def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:
 def graphed(function: Callable[[Tensor], T], example: Tensor) -> tuple[Callable[[Tensor], T], str]:
     """On a GPU, a differentiable function of one tensor as two CUDA graphs, forward and backward; else the function.
 
-    A graph spares the launches of many small operations, which cost more than the operations themselves. The function
-    takes tensors of the example's shape and waits for nothing on the way; the next call overwrites its result. With it
-    comes why it could not be recorded; empty if it was.
+    A graph spares the launches of many small operations, which cost more than the operations themselves.
+
+    Args:
+        function: From a tensor of one shape to tensors of certain shapes; waits for nothing on the way.
+        example: A tensor of that shape.
+
+    Returns:
+        The function, whose result is overwritten by the next call, and why it could not be recorded; empty if it was.
     """
     if example.device.type != "cuda":
         return function, ""
@@ -64,7 +72,12 @@ def graphed(function: Callable[[Tensor], T], example: Tensor) -> tuple[Callable[
 def largest_batch(encode: Callable[[Tensor], Tensor], image: Tensor, *, workers: int) -> int:
     """Return the largest batch, at least 1: half of the free memory holds the gradients of all workers.
 
-    What two images (1, C, H, W) keep for the way back, less what one keeps, is an image's share; weights are kept once.
+    What two images keep for the way back, less what one keeps, is an image's share; weights are kept once.
+
+    Args:
+        encode: What gradients go through.
+        image: One image (1, C, H, W), on the device in question.
+        workers: Batches at a time.
     """
     one, two = (bytes_kept(encode, image.repeat(count, 1, 1, 1)) for count in (1, 2))
     free = torch.cuda.mem_get_info(image.device)[0] if image.device.type == "cuda" else free_memory()

@@ -27,7 +27,11 @@ def listing_command(files: list[Path]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file; refuse one that should hold weights and holds something else, by its first bytes."""
+    """sha256 of a file.
+
+    Raises:
+        ValueError: If it cannot be read, or should hold weights and holds something else, by its first bytes.
+    """
     try:
         file = path.open("rb")
     except OSError as error:

@@ -7,9 +7,17 @@ PATIENCE = 3  # seconds; huggingface_hub itself tries six times, and open_clip b
 
 
 def hub_file(repository: str, names: tuple[str, ...], *, wanted: str, advice: str = "", revision: str = "main") -> Path:
-    """Find the first of some files that a repository, as `laion/CLIP-ViT-B-16-laion2B-s34B-b88K`, has in a revision.
+    """Finds the first of some files that a repository has.
 
-    If none of them is in the cache, and none can be fetched, a ValueError says what was wanted, and ends with advice.
+    Args:
+        repository: `laion/CLIP-ViT-B-16-laion2B-s34B-b88K` and the like.
+        names: Files, any of which will do.
+        wanted: The model in words, for the error.
+        advice: A sentence that ends the error.
+        revision: Branch or commit.
+
+    Raises:
+        ValueError: If none of them is in the cache, and none can be fetched.
     """
     hub = importlib.import_module("huggingface_hub")  # open_clip brings it; only here is it needed
     for name in names:

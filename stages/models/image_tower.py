@@ -63,10 +63,12 @@ class MatrixTransformer(nn.Module):
         self.reads_first = reads_first
 
     def forward(self, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
-        """Map tokens (N, T, W) to tokens (N, T, W), or to the first one (N, 1, W).
+        """Maps tokens (N, T, W) to tokens (N, T, W), or to the first one (N, 1, W).
 
-        Token prompts (N, L, P, W) of layer l stand behind the tokens at the input of block l, in place of what the
-        block before made of the former ones; those of layer L stay to the end.
+        Args:
+            tokens: (N, T, W).
+            prompts: Token prompts (N, L, P, W): those of layer l stand behind the tokens at the input of block l, in
+                place of what the block before made of the former ones; those of layer L stay to the end.
         """
         count, own = tokens.shape[:2]
         layers = () if prompts is None else prompts.unbind(1)

@@ -24,10 +24,16 @@ class Surrogate(nn.Module):
 
 
 def features_of(backbone: Backbone, shards: Shards, *, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Compute the features (N, D), float32, of all images, and labels (N,), int64, on the backbone's device.
+    """Computes the features of all images, once.
 
-    They take 4·N·D bytes of it: ImageNet's 1.28 million images, 2,048 wide, 10.5 GB. The shards are read twice, to
-    count and to encode; of the images there is one shard at a time.
+    Args:
+        backbone: Maps images to features of width D.
+        shards: Called twice, to count and to read; yields pixels (n, H, W, 3), uint8, with labels (n,).
+        batch_size: Images in a pass.
+
+    Returns:
+        Features (N, D), float32, and labels (N,), int64, on the backbone's device. They take 4·N·D bytes of it:
+        ImageNet's 1.28 million images, 2,048 wide, 10.5 GB. Of the images there is one shard at a time.
     """
     device = backbone.mean.device
     total = sum(len(labels) for _, labels in shards())
@@ -47,10 +53,22 @@ def features_of(backbone: Backbone, shards: Shards, *, batch_size: int) -> tuple
 def fit_head(
     features: Tensor, labels: Tensor, *, classes: int, epochs: int, batch_size: int, lr: float, seed: int
 ) -> nn.Linear:
-    """Fit a linear classifier, frozen, to features (N, D) and labels (N,) by cross-entropy: AdamW, lr down a cosine.
+    """Fits a linear classifier by cross-entropy: AdamW, lr down a cosine epoch by epoch.
 
-    The problem is convex, so it starts at zero; the seed is that of the order. The protocol of the paper's transfer
-    attack: 90 epochs, batches of 200, lr 1e-3.
+    The problem is convex, so it starts at zero. The protocol of the paper's transfer attack: 90 epochs, batches of 200,
+    lr 1e-3.
+
+    Args:
+        features: (N, D), float32.
+        labels: (N,), int64, in 0 ... K - 1.
+        classes: Number K of classes.
+        epochs: Passes over the features.
+        batch_size: Features in a step.
+        lr: Learning rate of the first epoch.
+        seed: Of the order.
+
+    Returns:
+        The classifier, on the features' device, frozen.
     """
     generator = torch.Generator().manual_seed(seed)
     head = nn.utils.skip_init(nn.Linear, features.shape[1], classes, device=features.device)

@@ -15,15 +15,31 @@ GRID = 2.0**26  # steps between 0 and 1: a product of two entries fits into the 
 
 
 def cosine_logits(image_features_raw: "Tensor", text_features: "Tensor", logit_scale: float) -> "Tensor":
-    """Return logits (..., N, K): logit_scale · cosine of (..., N, D), not normalised, and (..., K, D) of unit norm."""
+    """logit_scale · cosine, differentiable.
+
+    Args:
+        image_features_raw: (..., N, D), not normalised.
+        text_features: (..., K, D), unit norm.
+        logit_scale: The factor that the model learnt.
+
+    Returns:
+        Logits (..., N, K).
+    """
     norm = (image_features_raw * image_features_raw).sum(dim=-1, keepdim=True) ** 0.5
     return logit_scale * (image_features_raw / norm) @ text_features.swapaxes(-1, -2)
 
 
 def routed_logits(image_features_raw: "Tensor", experts: "Tensor", router: "Tensor", logit_scale: float) -> "Tensor":
-    """Return logits (..., K) under text features that softmax(router · unit image feature) mixes for each image.
+    """Return logits under text features that are mixed for each image, by softmax(router · unit image feature).
 
-    The image features are (..., D), not normalised, the R experts (R, K, D) of unit norm, the router (R, D).
+    Args:
+        image_features_raw: (..., D), not normalised.
+        experts: R sets of text features (R, K, D), unit norm.
+        router: (R, D).
+        logit_scale: The factor that the model learnt.
+
+    Returns:
+        Logits (..., K).
     """
     logits = cosine_logits(image_features_raw, experts.flatten(0, 1), logit_scale).unflatten(-1, experts.shape[:2])
     shares = cosine_logits(image_features_raw, router, 1.0).softmax(-1)
@@ -31,9 +47,15 @@ def routed_logits(image_features_raw: "Tensor", experts: "Tensor", router: "Tens
 
 
 def exact_logits(image_features_raw: np.ndarray, text_features: np.ndarray, logit_scale: float) -> np.ndarray:
-    """Return logits (N, K), logit_scale · cosine in float64: the same bits with any number of rows, BLAS and processor.
+    """Return logit_scale · cosine in float64: the same bits with any number of rows, any BLAS and any processor.
 
-    They are within logit_scale · 5e-7 of the true ones for features (N, D) and (K, D) with D up to 1024.
+    Args:
+        image_features_raw: (N, D), not normalised.
+        text_features: (K, D).
+        logit_scale: The factor that the model learnt.
+
+    Returns:
+        Logits (N, K), within logit_scale · 5e-7 of the true ones for D up to 1024.
     """
     return logit_scale * cosines(image_features_raw, text_features)
 

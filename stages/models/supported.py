@@ -16,7 +16,11 @@ class Refusal(NamedTuple):
 
 
 def check_configuration(name: str, configuration: dict) -> None:
-    """Refuse a model by its configuration alone, before weights are fetched or anything is computed."""
+    """Refuses a model by its configuration alone, before weights are fetched or anything is computed.
+
+    Raises:
+        ValueError: If there is a `refusal_of` it.
+    """
     if refusal := refusal_of(name, configuration):
         raise ValueError(refusal.message)
 
@@ -65,9 +69,15 @@ def reasons_of(text: dict) -> dict[str, str]:
 
 
 def check_end(name: str, configuration: dict, end: int) -> None:
-    """Refuse a text tower that reads its feature at another token than the one its tokenizer ends a text with.
+    """Refuses a text tower that reads its feature at another token than the one its tokenizer ends a text with.
 
-    With `argmax`, the end of text is the highest token and nothing is stated.
+    Args:
+        name: For the error.
+        configuration: The `model_cfg` of open_clip.
+        end: The tokenizer's end of text.
+
+    Raises:
+        ValueError: If the two differ; with `argmax`, the end of text is the highest token and nothing is stated.
     """
     text = configuration["text_cfg"]
     stated = text.get("eos_id", 2)  # open_clip's default
@@ -76,9 +86,15 @@ def check_end(name: str, configuration: dict, end: int) -> None:
 
 
 def check_repeats(name: str, model: nn.Module, logits_of: Callable[[], Tensor]) -> None:
-    """Refuse a model in training mode, or whose logits of the same images and texts differ between two calls.
+    """Refuses a model that is not at rest: what it says of an image would depend on chance or on its neighbours.
 
-    What it says of an image would depend on chance or on its neighbours.
+    Args:
+        name: For the error.
+        model: The model.
+        logits_of: Its logits, always of the same images and texts.
+
+    Raises:
+        ValueError: If a module is in training mode, or two calls give different logits.
     """
     if training := [key for key, module in model.named_modules() if module.training]:
         raise ValueError(f"model.name: {name} is in training mode ({training[-1]}); only eval mode is allowed")

@@ -46,9 +46,20 @@ def fit_surrogate(
     seed: int,
     device: torch.device,
 ) -> SmallCnn:
-    """Train a SmallCnn and freeze it: AdamW, one-cycle schedule up to `lr`, random flips, every 1000 images shuffled.
+    """Train a SmallCnn: AdamW, one-cycle schedule, random flips; every 1000 images are shuffled.
 
-    The shards are read once an epoch and once before; the seed is that of weights, order and flips.
+    Args:
+        shards: Called once an epoch and once before; yields pixels (n, H, W, 3), uint8, with labels (n,).
+        classes: Number K of classes.
+        width: Channels of the first convolution.
+        epochs: Passes over the images.
+        batch_size: Images in a step.
+        lr: Highest learning rate.
+        seed: Of weights, order and flips.
+        device: Where to train.
+
+    Returns:
+        The network in eval mode, frozen.
     """
     generator = torch.Generator().manual_seed(seed)
     network = SmallCnn(width, classes, generator=generator).to(device)

@@ -19,8 +19,13 @@ SHOWN = 10  # names of each kind in an error: a tower of another architecture ha
 def read_image_tower(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
     """Return the weights in a file of an image tower, by their names in open_clip's `model.visual`.
 
-    The file is of safetensors, or what torch loads with `weights_only`. The tower lies in it as it is, or under one of
-    PLACES; all its names may begin with PREFIXES. A file with another digest is refused.
+    Args:
+        path: A file of safetensors, or what torch loads with `weights_only`. The tower lies in it as it is, or under
+            one of PLACES; all its names may begin with PREFIXES.
+        sha256: The expected digest of the file.
+
+    Raises:
+        ValueError: If the file has another digest, cannot be read, or holds no image tower or more than that.
     """
     found = file_digest(path)
     if found != sha256:
@@ -37,8 +42,10 @@ def read_image_tower(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
 def image_tower_of(content: Any) -> dict[str, Tensor]:
     """Return the weights of the image tower in a checkpoint, without what their names begin with.
 
-    The state of an optimizer and single numbers beside the tower are no part of a model; a text tower or a visual
-    prompt is refused.
+    The state of an optimizer and single numbers beside the tower are no part of a model.
+
+    Raises:
+        ValueError: If there is no image tower, or anything beside it, such as a text tower or a visual prompt.
     """
     parts = {place: part for place, part in parts_of(content) if any(weight.ndim for weight in part.values())}
     save = "save `model.visual.state_dict()` as a file of its own"
@@ -71,6 +78,11 @@ def without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def lay_over(visual: nn.Module, weights: dict[str, Tensor], *, name: str) -> None:
     """Replace all weights of a model's image tower, in its own precision.
+
+    Args:
+        visual: The image tower.
+        weights: By name, of the same names and shapes.
+        name: The model's, for the error.
 
     Raises:
         ValueError: If a weight is missing, unexpected, of another shape, or quantized; all of them are named.

@@ -27,7 +27,11 @@ class Source(NamedTuple):
 
 
 def local_name(name: str, *, sha256: str | None = None) -> str:
-    """A model's name without the network: of `hf-hub:`, the folder of the hub's cache that holds its configuration."""
+    """A model's name without the network: of `hf-hub:`, the folder of the hub's cache that holds its configuration.
+
+    Raises:
+        ValueError: If open_clip does not know the model, or the folder is none, or the hub cannot be reached.
+    """
     if name.startswith(HUB):
         file = from_hub(name.removeprefix(HUB), (CONFIGURATION,), describe_model(name, None), sha256)
         return f"{LOCAL}{file.parent}"
@@ -46,7 +50,11 @@ def local_name(name: str, *, sha256: str | None = None) -> str:
 
 
 def read_configuration(here: str) -> dict:
-    """The `model_cfg` of a model, by its `local_name`; refuse one that describes no model of two towers."""
+    """The `model_cfg` of a model, by its `local_name`.
+
+    Raises:
+        ValueError: If it is no JSON in plain UTF-8, or describes no model of two towers.
+    """
     if not here.startswith(LOCAL):
         return import_open_clip().get_model_config(here)
     path = Path(here.removeprefix(LOCAL)) / CONFIGURATION
@@ -82,8 +90,15 @@ def find_source(name: str, pretrained: str | None, *, sha256: str | None = None)
     """Finds a model's files; downloads what is not here.
 
     A tag's own settings hold, whatever the name says: its preprocessing, and quick-GELU, which open_clip only warns
-    about. A file has no settings: it follows the name, so OpenAI's weights in a file need `ViT-B-16-quickgelu`. The
-    arguments are those of `load_clip`; the expected digest is for errors.
+    about. A file has no settings: it follows the name, so OpenAI's weights in a file need `ViT-B-16-quickgelu`.
+
+    Args:
+        name: As `load_clip` takes it.
+        pretrained: As `load_clip` takes it.
+        sha256: The expected digest, for the error.
+
+    Raises:
+        ValueError: If something is missing or is no weights; see `local_name` and `hub_file` too.
     """
     here = local_name(name, sha256=sha256)
     if here.startswith(LOCAL) and pretrained is not None:

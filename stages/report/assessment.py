@@ -93,7 +93,11 @@ def worst_of(checks: list[Check]) -> Check:
 
 
 def checks_of(measured: pd.DataFrame) -> list[Check]:
-    """Check the measurements of one data set: measure, attack, eps (1/255), steps, id, outcome of each image.
+    """Check the measurements of one data set.
+
+    Args:
+        measured: One line for each image of each: measure, attack, eps (1/255), steps, id, outcome; see
+            stages/evaluation/diagnostics.py.
 
     Source: the signs of masked gradients of Athalye et al. 2018, sec. 3, and Carlini et al. 2019, sec. 3-5.
     """
@@ -151,7 +155,14 @@ def checks_of_strength(measured: pd.DataFrame) -> list[Check]:
 def checks_of_suite(
     measured: pd.DataFrame, predictions: Predictions, threats: list[Threat], *, method: Method
 ) -> list[Check]:
-    """Compare the reported suite of the same eps with the attacks of `assess` on the first tuning seed."""
+    """Compare the reported suite of the same eps with the attacks of `assess`, on the images that both attack.
+
+    Args:
+        measured: As for `checks_of`: of the first tuning seed.
+        predictions: Of one data set.
+        threats: All threats of that data set.
+        method: The method that is assessed.
+    """
     remedy = "give the suite more steps, restarts or queries"
     suites = [one.name for one in threats if one.attack.get("method") == "suite" and one.eps == at_eps(measured)]
     correct = {name: correct_images(predictions[name], method).xs(0, level="seed") for name in suites}
@@ -169,7 +180,13 @@ def checks_of_results(
     """Compare the reported numbers of a method with each other.
 
     No attack may leave more images correct than are so clean; an oblivious one that does so is a warning if there is an
-    adaptive one of its eps to rely on. No surrogate may withstand its own transfer attack.
+    adaptive one of its eps to rely on.
+
+    Args:
+        predictions: Of one data set.
+        threats: All threats of that data set.
+        surrogates: Of each transfer attack: threat, clean_accuracy, robust_accuracy.
+        method: The method that is assessed.
     """
     single = [one for one in threats if one.attack and not one.is_worst]
     checks = checks_of_knowledge(predictions, threats, method=method)

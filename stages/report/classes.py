@@ -12,7 +12,13 @@ from stages.report.vocabulary import CLEAN, Method, Threat, reference_of
 def classes_table(
     predictions: Predictions, class_names: list[str], methods: list[Method], threats: list[Threat]
 ) -> pd.DataFrame:
-    """Return the accuracy of each class for every method on one data set, under attack its robust accuracy.
+    """Return the accuracy of each class for every method, under attack its robust accuracy.
+
+    Args:
+        predictions: The rows of every threat of one data set.
+        class_names: K names, by label.
+        methods: In the order of the report.
+        threats: Which threats to include.
 
     Returns:
         dataset, threat, class, method, n, accuracy, gain: fractions of the n test images of the class, over all tuning
@@ -35,7 +41,12 @@ def classes_table(
 
 
 def worst_class(table: pd.DataFrame, method: Method) -> str:
-    """Name the class that a method loses most on without attack, as the end of a sentence; plain text."""
+    """Name the class that a method loses most on without attack, as the end of a sentence; plain text.
+
+    Args:
+        table: As `classes_table` makes it, of one data set or several.
+        method: Not the reference.
+    """
     clean = table[(table["threat"] == CLEAN.name) & (table["method"] == method.name)].reset_index(drop=True)
     line = clean.loc[clean["gain"].idxmin()]
     if line["gain"] >= 0:

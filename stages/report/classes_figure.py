@@ -21,9 +21,14 @@ COLUMNS = 4
 def classes_figure(
     table: pd.DataFrame, datasets: list[str], threats: list[Threat], methods: list[Method], shown: Method
 ) -> Figure:
-    """Draw one line of panels per data set, one panel per threat of a `classes.classes_table`.
+    """Draw one line of panels per data set, one panel per threat.
 
-    Classes are ordered by the gain of `shown` under the last threat; of more than 20 each threat orders its own.
+    Args:
+        table: As `classes.classes_table` makes it.
+        datasets: Their names, from top to bottom.
+        threats: The threats of the table; the last one orders the classes, of more than 20 each orders its own.
+        methods: In the order of the report.
+        shown: The method by whose gain the classes are ordered.
     """
     by_dataset = {name: table[table["dataset"] == name] for name in datasets}
     counts = [min(part["class"].nunique(), MOST_CLASSES) for part in by_dataset.values()]

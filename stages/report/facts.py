@@ -12,7 +12,12 @@ class Facts(NamedTuple):
 
 
 def facts_table(title: str, items: dict[str, dict[str, Any]]) -> Facts:
-    """Return a row for every value that all of several items share, and a row for each item with its other values."""
+    """Return a row for every value that all items share, and a row for each item with its other values.
+
+    Args:
+        title: Above the table.
+        items: Nested facts by the name of their item.
+    """
     flattened = {name: flat(facts) for name, facts in items.items()}
     first, *others = flattened.values()
     shared = {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}

@@ -71,7 +71,11 @@ def assessed_method(params: Params) -> Method:
 
 
 def read_study(dataset: str, name: str, params: Params) -> Study:
-    """Read what was found in one study; a ValueError names a file that is missing, damaged or of another run."""
+    """Read what was found in one study.
+
+    Raises:
+        ValueError: If a file is missing or damaged, or a method or an attack was made with other parameters.
+    """
     methods, threats = methods_of(params, name), threats_of(params.oblivious, params.adaptive)
     methods = [one._replace(cost=cost_of(dataset, name, one)) for one in methods]
     provenances: dict[str, Provenance] = {}
@@ -100,7 +104,11 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
 
 
 def read_predictions(dataset: str, study: str, method: Method, threats: list[Threat]) -> Predictions:
-    """Read the predictions of one method; a ValueError names a file that is missing, damaged or of another run."""
+    """Read the predictions of one method.
+
+    Raises:
+        ValueError: If a file is missing or damaged, or the attack of a threat was another one.
+    """
     place = (dataset, study, method.group, method.name)
     path = layout.predictions_file(*place, "oblivious")
     table, provenance = read_table(path)
@@ -151,7 +159,12 @@ def read_surrogates(dataset: str, threats: list[Threat]) -> list[dict]:
 def read_pixels(dataset: str, method: Method, threat: Threat, ids: list[str], *, study: str = "all") -> np.ndarray:
     """Read the images of the given ids, in their order (N, H, W, 3), one shard at a time.
 
-    Those of an adaptive threat were crafted through the first tuning seed of the method; a pointwise worst has none.
+    Args:
+        dataset: Its name.
+        method: The method that adaptive images were crafted through, in its first tuning seed.
+        threat: Any but a pointwise worst.
+        ids: N of them.
+        study: Name of the study.
     """
     if threat.knowledge == "adaptive":
         folder = layout.adaptive_images(dataset, study, method.group, method.name, threat.name) / "seed-0"

@@ -21,7 +21,13 @@ ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)  # of which GitHub ma
 
 
 def model_card(study: Study, results: Results, sentences: list[str]) -> str:
-    """Return the whole card of the prompts of one study, with its accuracies and sentences on them (plain text)."""
+    """Return the whole card of the prompts of one study.
+
+    Args:
+        study: The study.
+        results: Its accuracies.
+        sentences: What they show; plain text.
+    """
     environment = Environment(  # noqa: S701 - Markdown, not HTML: every value passes through `finalize`
         loader=FileSystemLoader(TEMPLATES),
         trim_blocks=True,

@@ -29,8 +29,16 @@ def page(
 ) -> str:
     """Return the whole page.
 
-    Sentences are plain text; pictures (PNG) and the notes of their captions go by the names of their files; `shown` is
-    the label of the method that the checks of the attacks are about, and the figures with room for one.
+    Args:
+        cautions: Reasons to distrust the results, plain text.
+        verdict: Sentences on the methods, plain text.
+        tables: The tables of methods of each study.
+        overviews: Studies side by side.
+        pictures: The figures, PNG, by the names of their files.
+        notes: What their captions say in numbers.
+        checks: Of the attacks: dataset, check, status, found.
+        origins: What made the results.
+        shown: Label of the method that the checks are about, and the figures with room for one.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -44,10 +44,14 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def comparisons(robust: dict[str, pd.DataFrame], pairs: list[tuple[str, str]]) -> dict[tuple[str, str, str], float]:
-    """Return the corrected p, to 4 significant digits, by threat, method, and what it is compared with.
+    """Test each difference between two methods; all tests of one study are one family.
 
-    All tests of one study are one family; all methods and seeds of a threat (id, method, seed, robust) classify the
-    same images.
+    Args:
+        robust: id, method, seed, robust, by threat; all methods and seeds of a threat classify the same images.
+        pairs: A method and what it is compared with.
+
+    Returns:
+        The corrected p, to 4 significant digits, by threat, method, and what it is compared with.
     """
     p = {}
     for threat, rows in robust.items():

@@ -11,8 +11,12 @@ DIGITS = 6
 def robust_rows(clean: pd.DataFrame, attacked: pd.DataFrame) -> pd.DataFrame:
     """Add the column `robust`: correct on the clean image and under attack, for the same method and seed.
 
-    The rows of any threat (id, method, seed, correct) may hold a subset of the images and seeds of `clean`, but no
-    others, and no example twice (ValueError).
+    Args:
+        clean: Rows of the threat `clean`: id, method, seed, correct.
+        attacked: Rows of any threat with the same columns; it may hold a subset of the images and seeds.
+
+    Raises:
+        ValueError: If an attacked example has no clean row, or an example is there twice.
     """
     for rows in (clean, attacked):
         if rows.duplicated(EXAMPLE).any():
@@ -26,6 +30,9 @@ def robust_rows(clean: pd.DataFrame, attacked: pd.DataFrame) -> pd.DataFrame:
 
 def accuracies(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the accuracy of each method: the mean of `robust` over images and tuning seeds.
+
+    Args:
+        rows: method, seed, robust; every seed of a method classifies the same number of images.
 
     Returns:
         One row per method, in the order of the rows: method, accuracy, low, high, std, n, seeds. [low, high] is the
@@ -42,7 +49,11 @@ def accuracies(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def clean_accuracies(rows: pd.DataFrame) -> pd.Series:
-    """Return the clean accuracy of each method on the images and with the tuning seeds of these `robust_rows`."""
+    """Return the clean accuracy of each method on the images and with the tuning seeds of these rows.
+
+    Args:
+        rows: method, seed, correct_clean, as `robust_rows` makes them.
+    """
     per_seed = rows.astype({"correct_clean": float}).groupby(["method", "seed"])["correct_clean"].mean()
     return per_seed.groupby("method").mean().round(DIGITS)
 

@@ -135,6 +135,10 @@ def tuning_table(curves: pd.DataFrame) -> pd.DataFrame:
 def confusion_table(rows: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
     """Count how often each class was predicted for each, under the threat of the rows.
 
+    Args:
+        rows: dataset, threat, method, seed, label, prediction.
+        class_names: K names, by label.
+
     Returns:
         dataset, threat, method, actual, predicted, count. The count is the mean over the tuning seeds, so that the
         counts of a class add up to its images; pairs that never occur have no row. The names are `in_a_page`.

@@ -10,7 +10,12 @@ from stages.report.vocabulary import CLEAN, WORST, Threat
 
 
 def threats_of(oblivious: Mapping[str, BaseModel], adaptive: Mapping[str, BaseModel]) -> list[Threat]:
-    """Return clean, oblivious and adaptive threats in their order, then the pointwise worst ones."""
+    """Return clean, oblivious and adaptive threats in their order, then the pointwise worst ones.
+
+    Args:
+        oblivious: Attacks by the names of their threats.
+        adaptive: The same.
+    """
     threats = [Threat(name, "oblivious", attack.model_dump()) for name, attack in oblivious.items()]
     threats += [Threat(name, "adaptive", attack.model_dump()) for name, attack in adaptive.items()]
     return [CLEAN, *threats, *worst_threats(threats)]
@@ -32,9 +37,13 @@ def worst_threats(threats: list[Threat]) -> list[Threat]:
 def pointwise_worst(predictions: list[pd.DataFrame], name: str) -> pd.DataFrame:
     """Return for each example the row of the threat that was worst: correct only if correct under all of them.
 
-    The rows, one table for each threat (id, threat, method, seed, prediction, correct, margin), keep the order of the
-    first one, for the examples (id, method, seed) that all of the threats attacked. Among wrong rows, and among correct
-    ones, the smallest margin is the worst.
+    Args:
+        predictions: The rows of each threat: id, threat, method, seed, prediction, correct, margin.
+        name: Name of the result.
+
+    Returns:
+        Rows of the same columns, in the order of the first threat, for the examples (id, method, seed) that all of the
+        threats attacked. Among wrong rows, and among correct ones, the smallest margin is the worst.
     """
     rows = pd.concat(predictions, ignore_index=True)
     attacked_by = rows.groupby(EXAMPLE)["threat"].transform("nunique")

@@ -19,7 +19,10 @@ NO_ADAPTIVE = "No adaptive attack was run, so nothing is known about attackers w
 def verdict(studies: list[Results], headline: Threat, classes: pd.DataFrame) -> list[str]:
     """Return a sentence for each method against the reference, and one for each kind of attack that was not run.
 
-    Several studies have the same methods and threats; they are counted and averaged.
+    Args:
+        studies: Of one data set or several with the same methods and threats; several are counted and averaged.
+        headline: The oblivious threat that is most like the bank's attack, or `clean` if there is none.
+        classes: Accuracies by class of these data sets, see `classes.classes_table`.
     """
     first = studies[0]
     adaptive = {eps: line.threat for eps, line in first.strongest(first.reference, "adaptive").items()}
@@ -63,7 +66,12 @@ def clause(studies: list[Results], method: Method, threat: str) -> str:
 
 
 def caution(statuses: list[str], *, validation: float) -> list[str]:
-    """Return the reasons to distrust the results: failed checks, validation images instead of test ones."""
+    """Return the reasons to distrust the results: failed checks, validation images instead of test ones.
+
+    Args:
+        statuses: Of the checks of the attacks.
+        validation: Share of the training images that stand in for the test images.
+    """
     sentences = []
     if failed := statuses.count("fail"):
         checks = "check of the attacks fails" if failed == 1 else "checks of the attacks fail"

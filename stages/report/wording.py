@@ -53,7 +53,12 @@ def footnote(study: Results) -> str:
 
 
 def price(classes: pd.DataFrame, method: Method) -> str:
-    """Name the classes that lose 25 points or more on clean images, the largest losses first; empty if none does."""
+    """Name the classes that lose 25 points or more on clean images, the largest losses first; empty if none does.
+
+    Args:
+        classes: As `classes.classes_table` makes it, of one data set.
+        method: The method.
+    """
     own = classes[(classes["method"] == method.name) & (classes["threat"] == CLEAN.name)]
     lost = own[own["gain"] <= -PRICE].sort_values("gain")
     named = [

@@ -9,8 +9,11 @@ from pathlib import Path
 def available_cores(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
     """Return the number of cores that the CPU affinity and the CPU quotas of cgroups allow, at least 1.
 
-    Batch systems and containers limit a job by one or the other. A quota of one and a half cores counts as two. The
-    kernel mounts the control groups, of version 1 or 2, at `cgroups`; `own` names those of this process.
+    Batch systems and containers limit a job by one or the other. A quota of one and a half cores counts as two.
+
+    Args:
+        cgroups: Where the kernel mounts the control groups, of version 1 or 2.
+        own: File that names the control groups of this process.
     """
     has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1

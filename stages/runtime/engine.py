@@ -48,9 +48,20 @@ class Engine(Protocol):
     def map(
         self, function: ShardFunction, source: Path, folder: Path, *, what: str, chosen: Sequence[int] | None = None
     ) -> Written:
-        """Write a file for each shard of `source`, named by its checksum, to `folder`; files that are there are kept.
+        """Write one file for each shard of a folder, named by the shard's checksum; files that exist already are kept.
 
-        The chosen shards are given by their indices, ascending; None for all. `what` is for the progress bar.
+        Args:
+            function: Writes one of the files.
+            source: Folder of the shards.
+            folder: Folder of the files.
+            what: Name of the work, for the progress bar.
+            chosen: Indices of the shards to work on, ascending; None for all.
+
+        Returns:
+            The number of rows of these files, and how many of the files were kept.
+
+        Raises:
+            ValueError: If a shard is missing, damaged or of another run, or if the function raises it.
         """
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -59,10 +70,13 @@ class Engine(Protocol):
 
 @contextmanager
 def engine(params: Params, make_worker: Callable[..., Worker], *arguments: Any, shards: int) -> Iterator[Engine]:
-    """Yield the engine that params.yaml names, of at most a worker for each shard.
+    """Yield the engine that params.yaml names.
 
-    Each process that works calls `make_worker(params, *arguments)`. The arguments are pickled; folders of shards go as
-    `ShardFolder`.
+    Args:
+        params: The parameters.
+        make_worker: Called as `make_worker(params, *arguments)` in each process that works.
+        arguments: What can be pickled; folders of shards as `ShardFolder`.
+        shards: Number of shards to work on, the largest useful number of workers.
     """
     if params.runtime.engine == "local":
         yield Local(make_worker(params, *as_paths(arguments)))

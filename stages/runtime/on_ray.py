@@ -64,10 +64,18 @@ class Actor:
     def start(
         self, root: Path, make_worker: Callable[..., Worker], *arguments: Any
     ) -> tuple[str, WorkerFacts, Provenance]:
-        """Load the worker in the project's folder.
+        """Load the worker.
 
-        Return the machine's name, the worker's facts, and all that has to be the same for every worker (`key_of`). A
-        ValueError names the machine unless the user is at fault.
+        Args:
+            root: The project's folder.
+            make_worker: Called with the arguments.
+            arguments: What can be pickled; a `SentFolder` becomes a path.
+
+        Returns:
+            The machine's name, the worker's facts, and all that has to be the same for every worker (`key_of`).
+
+        Raises:
+            ValueError: If the worker cannot be loaded; the message names the machine unless the user is at fault.
         """
         try:
             os.chdir(root)
@@ -109,7 +117,11 @@ def received(arguments: Sequence[Any]) -> Iterator[list[Any]]:
 
 @contextmanager
 def cluster(params: Params, make_worker: Callable[..., Worker], *arguments: Any, shards: int) -> Iterator["OnRay"]:
-    """Connect to the cluster of RAY_ADDRESS, or start one on this machine, and start actors there."""
+    """Connect to the cluster of RAY_ADDRESS, or start one on this machine, and start actors there.
+
+    Raises:
+        ValueError: If there is no such cluster or no place in it, or if a worker cannot be loaded.
+    """
     connect()
     try:
         yield OnRay(params, make_worker, *arguments, shards=shards)
@@ -173,7 +185,11 @@ class OnRay:
         return result
 
     def _results(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
-        """Yield each task with its result, as soon as there is one; refuse one that actor after actor dies of."""
+        """Yield each task with its result, as soon as there is one.
+
+        Raises:
+            ValueError: If a task raised one, or if one actor after the other has died of it.
+        """
         waiting, deaths = deque(tasks), Counter[str]()
         running: dict[ray.ObjectRef, tuple[Any, Task]] = {}  # in the order in which they were given
         while waiting or running:
@@ -215,7 +231,11 @@ class OnRay:
         self._start()
 
     def _first_answer(self, running: dict[ray.ObjectRef, Any]) -> ray.ObjectRef | None:
-        """Wait for one answer of an actor and return its reference; None if it was about a start, or there was none."""
+        """Wait for one answer of an actor and return its reference; None if it was about a start, or there was none.
+
+        Raises:
+            ValueError: If a worker cannot be loaded, or is not like the others.
+        """
         ready, _ = ray.wait([*running, *self._starting], timeout=PATIENCE)
         if not ready and not self._actors:
             print("waiting for a worker of the Ray cluster: is it full?", file=sys.stderr)
@@ -240,7 +260,11 @@ class OnRay:
 
 
 def sent(arguments: Sequence[Any]) -> tuple[Any, ...]:
-    """Replace each folder of shards by its content in Ray's object store."""
+    """Replace each folder of shards by its content in Ray's object store.
+
+    Raises:
+        ValueError: If a shard is damaged or of another run.
+    """
 
     def send(folder: Path) -> SentFolder:
         for _ in read_images(folder):
@@ -251,7 +275,12 @@ def sent(arguments: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def answer(reference: ray.ObjectRef) -> Any:
-    """Return what a call of an actor returned; raise a ValueError of the call, or of a process that cannot start."""
+    """Return what a call of an actor returned.
+
+    Raises:
+        ValueError: If the call raised one, or if the actor's process cannot be set up.
+        RayActorError: If the actor died.
+    """
     try:
         return ray.get(reference)
     except RayTaskError as error:

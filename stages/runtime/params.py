@@ -517,7 +517,11 @@ class Tuned(Overrides):
         return self.kind == "context" and not self.tune(defaults).class_specific
 
     def tune(self, defaults: Tune) -> Tune:
-        """Return the block `tune` with what this method changes of it; refuse what does not go together."""
+        """Return the block `tune` with what this method changes of it.
+
+        Raises:
+            ValueError: If the two do not go together.
+        """
         changes = self.model_dump(include=self.model_fields_set & set(Tune.model_fields))
         return Tune(**{**defaults.model_dump(), **changes})
 
@@ -704,7 +708,11 @@ class Methods(Block):
         return [Method(group, name, block) for group, blocks in groups.items() for name, block in blocks.items()]
 
     def find(self, group: str, name: str) -> Method:
-        """Return one method; a ValueError lists those that there are."""
+        """Return one method.
+
+        Raises:
+            ValueError: If there is none of that name; the message lists those that there are.
+        """
         methods = {f"{method.group}/{method.name}": method for method in self.all()}
         if found := methods.get(f"{group}/{name}"):
             return found
@@ -861,7 +869,11 @@ class Params(Block):
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Read and check all parameters; a ValueError has a line for each fault: the key, what was got, what is allowed."""
+    """Reads and checks all parameters.
+
+    Raises:
+        ValueError: With one line for each fault: the key, what was got, what is allowed.
+    """
     try:
         return Params.model_validate(read_yaml(path))
     except ValidationError as error:
@@ -869,7 +881,11 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def read_yaml(path: Path) -> Any:
-    """Parses a file; a ValueError says that it is missing, unreadable or no YAML."""
+    """Parses a file.
+
+    Raises:
+        ValueError: If it is missing, unreadable or no YAML.
+    """
     try:
         return YAML(typ="safe").load(path)
     except FileNotFoundError as error:
@@ -898,7 +914,11 @@ def describe(fault: ErrorDetails) -> str:
 
 
 def threat_of(threats: dict[str, Any], name: str) -> Any:
-    """Looks a threat up by name; a ValueError lists those that there are."""
+    """Looks a threat up by name.
+
+    Raises:
+        ValueError: If there is none of that name; the message lists those that there are.
+    """
     if name not in threats:
         raise ValueError(f"no threat called {name!r}; there are: {', '.join(threats)}")
     return threats[name]

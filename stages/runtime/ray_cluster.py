@@ -20,7 +20,11 @@ SOCKET = "session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store"  # th
 
 
 def connect() -> None:
-    """Connect to the cluster of RAY_ADDRESS; without it, or if it is `local`, start one on this machine."""
+    """Connect to the cluster of RAY_ADDRESS; without it, or if it is `local`, start one on this machine.
+
+    Raises:
+        ValueError: If there is no such cluster, or none can be started.
+    """
     address = os.environ.get("RAY_ADDRESS", "").strip() or "local"
     if address == "local":
         start()
@@ -40,7 +44,11 @@ def connect() -> None:
 
 
 def start() -> None:
-    """Start a cluster on this machine, of the cores that this process may use."""
+    """Start a cluster on this machine, of the cores that this process may use.
+
+    Raises:
+        ValueError: If Ray says that it cannot.
+    """
     folder = folder_of_sessions()
     try:
         ray.init(address="local", num_cpus=available_cores(), logging_level=logging.ERROR, _temp_dir=str(folder))
@@ -52,7 +60,11 @@ def start() -> None:
 
 
 def require_listening(address: str) -> None:
-    """Refuse an address that is malformed, or at which nothing accepts connections: Ray would try for minutes."""
+    """Refuse an address that is malformed, or at which nothing accepts connections: Ray would try for minutes.
+
+    Raises:
+        ValueError: If it is one.
+    """
     found = ADDRESS.fullmatch(address)
     if not found or not 0 < int(found["port"]) < 2**16:
         raise ValueError(
@@ -72,6 +84,9 @@ def folder_of_sessions() -> Path:
     """Return the folder for files of a cluster that starts here: in the user's temporary folder, if sockets fit there.
 
     The temporary folder of a batch job often has too long a name. RAY_TMPDIR, where it is set, is taken and no other.
+
+    Raises:
+        ValueError: If no folder will do.
     """
     try:
         default = [tempfile.gettempdir()]

@@ -51,9 +51,13 @@ def read_bank(path: Path) -> tuple[Bank, Provenance]:
 
 
 def round_table(bank: Bank, *, round_index: int, seed: int | None, eps: np.ndarray) -> pa.Table:
-    """Return the N embeddings of one round (from 1) of a refreshed bank as an Arrow table, with three more columns.
+    """Return the N embeddings of one round of a refreshed bank as an Arrow table, with three more columns.
 
-    `seed` is the tuning seed whose classifier was attacked, None if all seeds share it; `eps` (N,) are in 1/255.
+    Args:
+        bank: N embeddings.
+        round_index: Which round, from 1; the column `round`.
+        seed: The tuning seed whose classifier was attacked; None if all seeds share it.
+        eps: Radius of each attack (N,), in 1/255 of the pixel range.
     """
     count = len(bank.ids)
     table = table_of(bank).append_column("round", pa.repeat(round_index, count))

@@ -27,7 +27,11 @@ REASONS = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path for a file or a folder that takes the place of `path` when the block succeeds."""
+    """Yield a temporary path for a file or a folder that takes the place of `path` when the block succeeds.
+
+    Raises:
+        ValueError: If the disk is full, the place is read-only, or another run is writing there.
+    """
     with claiming(path) as partial:
         remove(partial)
         try:
@@ -44,8 +48,12 @@ def resuming(path: Path, key: dict[str, Any]) -> Iterator[Path]:
 
     What the block makes there under the name of `path`, by `whole`, takes its place when the block succeeds, and all
     pieces go. When it fails or is killed, they stay, and the next run with the same key finds them; a run with another
-    key, all that decides about the pieces but is not in their names, has a folder of its own. At the end nothing is
-    written but names, so that of several such blocks around one body all succeed or none.
+    key has a folder of its own. At the end nothing is written but names, so that of several such blocks around one
+    body all succeed or none.
+
+    Args:
+        path: A file or a folder.
+        key: All that decides about the pieces but is not in their names, as JSON knows it.
     """
     with claiming(path) as work:
         folder = work / checksum_of_json(key)[:16]

@@ -51,9 +51,13 @@ def test_features(dataset: str, threat: str) -> Path:
 
 
 def method_folder(dataset: str, study: str, group: str, method: str) -> Path:
-    """Return the folder of what one method of a group (the stage that makes it) has learnt.
+    """Return the folder of what one method has learnt, with its `prompts.safetensors`.
 
-    The study is `all` of the classes, the halves `base` and `new`, or the data set that the method was tuned on.
+    Args:
+        dataset: Whose images it classifies.
+        study: `all` of its classes, the halves `base` and `new`, or the data set that the method was tuned on.
+        group: The stage that makes it.
+        method: Its name.
     """
     return DATA / "prompts" / dataset / study / group / method
 

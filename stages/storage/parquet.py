@@ -33,8 +33,12 @@ def write_table(path: Path, parts: Iterable[pa.Table], provenance: Provenance) -
 def read_table(path: Path, *columns: pa.Field) -> tuple[pa.Table, Provenance]:
     """Read a whole file and compare it with its checksum and those of its pages.
 
-    A ValueError names a file that is missing, damaged or not one of this project's, and a column that is not there, has
-    gaps or is of another type (of values of one length, whatever the length).
+    Args:
+        path: The file.
+        columns: Which it has to have, by name and type (of values of one length, whatever the length), without gaps.
+
+    Raises:
+        ValueError: If the file is missing, damaged, or not one of this project's.
     """
     with opened(path) as file:
         table = file.read()

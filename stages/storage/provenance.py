@@ -18,8 +18,10 @@ def with_versions(**provenance: Any) -> Provenance:
 def key_of(provenance: Provenance, inputs: list[str], *, device: str) -> Provenance:
     """Return what has to be the same if an interrupted run is to be continued.
 
-    That is all that decides about its pieces: the checksums of what is read, except those in the names of the pieces,
-    and the kind of device, of which two round differently.
+    Args:
+        provenance: All that decides about the pieces, except what is read.
+        inputs: Checksums of all that is read, except what is in the names of the pieces.
+        device: Kind of device: two kinds round differently.
     """
     others = {library: version(library) for library in OTHERS}
     made = with_versions(made_by=provenance, device=device)
