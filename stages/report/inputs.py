@@ -74,7 +74,8 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
     """Read what was found in one study.
 
     Raises:
-        ValueError: If a file is missing or damaged, or a method or an attack was made with other parameters.
+        ValueError: If a file is missing or damaged, a method or an attack was made with other parameters, or adaptive
+            attacks are of several versions of the suite.
     """
     methods, threats = methods_of(params, name), threats_of(params.oblivious, params.adaptive)
     methods = [one._replace(cost=cost_of(dataset, name, one)) for one in methods]
@@ -90,6 +91,7 @@ def read_study(dataset: str, name: str, params: Params) -> Study:
             curves.append(read_table(tuning)[0].to_pandas())
         if prompts.pixels is not None and (effect := folder / "effect.parquet").is_file():
             pixel_prompts[method.name] = (prompts.pixels[0], read_table(effect)[0].to_pandas())
+    require_one_suite(dataset, name, methods, threats)
     predictions: Predictions = {}
     for threat in threats:  # the pointwise worst ones come last
         if threat.is_worst:
@@ -123,6 +125,16 @@ def read_predictions(dataset: str, study: str, method: Method, threats: list[Thr
             require(made_by["images"], path, attack=threat.attack)
             by_threat[threat.name] = table.to_pandas()
     return by_threat
+
+
+def require_one_suite(dataset: str, study: str, methods: list[Method], threats: list[Threat]) -> None:
+    """Refuse adaptive predictions of several versions of the suite of attacks: they are not comparable."""
+    names = [threat.name for threat in threats if threat.attack.get("method") == "suite"]
+    files = [layout.predictions_file(dataset, study, one.group, one.name, name) for one in methods for name in names]
+    versions = {read_footer(path)[1]["images"].get("suite"): path for path in files}
+    if len(versions) > 1:
+        found = ", ".join(f"{path} (version {version})" for version, path in versions.items())
+        raise ValueError(f"versions of the suite of attacks differ: {found}; `dvc repro` makes all of one version")
 
 
 def cost_of(dataset: str, study: str, method: Method) -> str:

@@ -89,6 +89,15 @@ def test_predictions_under_another_attack_are_refused(params, kind):
         read_study("fashion", "all", params)
 
 
+def test_versions_of_the_suite_are_not_mixed(params):
+    write_study(params)
+    path = layout.predictions_file("fashion", "all", "zero_shot", "zero_shot", "adaptive_eps8")
+    table, made_by = read_table(path)
+    write_table(path, [table], {"images": made_by["images"] | {"suite": 3}})
+    with pytest.raises(ValueError, match=rf"{path} \(version 3\).*one version"):
+        read_study("fashion", "all", params)
+
+
 def test_predictions_that_are_missing_are_an_error_that_names_the_file(params):
     write_study(params)
     path = layout.predictions_file("fashion", "all", "zero_shot", "zero_shot", "oblivious")
