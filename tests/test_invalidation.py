@@ -7,7 +7,6 @@ from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -19,7 +18,7 @@ from stages.storage.images import read_all_images
 from stages.storage.parquet import read_table
 from stages.storage.prompts import load_prompts
 from tests.imports import ROOT
-from tests.micro import METHODS, OF_PIXELS, PIXELS, SUFFIXES, attacking, evaluating, judging, ran, yaml
+from tests.micro import METHODS, PIXELS, SUFFIXES, attacking, evaluating, judging, ran, yaml
 
 ADVPT, REFRESHED = ("tune_bank", "advpt"), ("refresh", "advpt_refreshed")
 REPORT = {"model-card", "plot"}
@@ -38,39 +37,59 @@ def test_another_eps_of_the_bank_reruns_what_depends_on_it(project):
     assert "eps4" in page and "accuracy.csv" in page
 
 
-def test_adding_a_method_runs_it_what_judges_it_and_the_report(project):
-    """Two methods in one group; the new one is a row of the results like the others."""
-    printed = project.run("dvc", "exp", "run", "-S", "+methods.tune_bank.half={clean_fraction: 0.5}")
-    half = ("tune_bank", "half")
-    assert ran(printed) == {"tune-bank-half", "interpret", *judging(*half), *REPORT}
+JPEG = {"kind": "jpeg", "quality": 75}
+NEW = {  # by group: biases alone, which are no context, image prompts, and defences before all of these
+    "tune_bank": {"half": {"clean_fraction": 0.5}},
+    "refresh": {"class_bias": {"steps": 1, "rounds": 2, "epochs": 2}},
+    "adversarial": {
+        "adv_vp": {"kind": "adv_vp", "eps": [4], "epochs": 1, "tuning_seeds": 2, "lr": 0.5},
+        "apt": {"kind": "apt", "eps": [4], "epochs": 2, "tuning_seeds": 1, "context_length": 4},
+    },
+    "defended": {
+        "advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 4}},
+        "adv_vp_jpeg": {"method": "adv_vp", "defence": JPEG},
+        "bias_tte": {"method": "class_bias", "defence": {"kind": "tte", "shift": 2}},
+    },
+}
+
+
+def test_new_methods_and_threats_are_like_others(project):
+    """Of every group, under all threats and the worst of one eps, in the report and the card; nothing else runs."""
+    shared = yaml.load(ROOT / "params.yaml")["methods"]["refresh"]["class_bias"]
+    NEW["refresh"]["class_bias"] = shared | NEW["refresh"]["class_bias"]
+    for group, methods in NEW.items():
+        project.change(**{f"methods__{group}__{name}": block for name, block in methods.items()})
+    square = {"method": "square", "queries": 5, "batch_size": 10, "eps": 4, "images": 10, "tuning_seeds": 1}
+    project.change(adaptive__square_eps4=square, assess__method="adversarial/adv_vp")
+    new = [(group, name) for group, methods in NEW.items() for name in methods]
+    made = {"tune-bank-half", "refresh-class_bias", *(f"adversarial-{name}" for name in NEW["adversarial"])}
+    made |= {f"defend-{name}" for name in NEW["defended"]}
+    judged = set().union(*(judging(*method) for method in new))
+    judged |= {attacking(*method, "square_eps4") for method in (*METHODS, *new)}
+    assert project.repro() == {*made, *judged, "assess", "interpret", *REPORT}
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
-    assert all({"half", "advpt"} < set(methods) for methods in metrics.values())
-    page = (project.folder / "reports/index.html").read_text()
-    assert "half" in page and "half" in (project.folder / "data/model_cards/fashion/all.md").read_text()
+    assert set(metrics) == {"clean", "pgd_eps8", "transfer_eps8", "adaptive_eps4", "square_eps4", "worst_eps4"}
+    names = {name for _, name in (*METHODS, *new)}
+    assert all(set(methods) == names for methods in metrics.values())
+    for method in names:
+        found = {threat: metrics[threat][method]["accuracy"] for threat in metrics}
+        assert found["worst_eps4"] <= min(found["adaptive_eps4"], found["square_eps4"])
+    for name in ("reports/index.html", "data/model_cards/fashion/all.md"):
+        text = (project.folder / name).read_text()
+        assert "class biases" in text and "half" in text
+    interpreted = [read_table(path)[0] for path in (project.folder / "data/interpretation/fashion").glob("*.parquet")]
+    assert len(interpreted) == 4 and not any("class_bias" in str(table.to_pydict()) for table in interpreted)
+    through, behind = (load_prompts(prompts_of(project, one)) for one in ("adversarial/adv_vp", "defended/adv_vp_jpeg"))
+    np.testing.assert_array_equal(behind.pixels, through.pixels)
+    assert behind.pixels.any() and behind.provenance["block"]["defence"] == JPEG
+
     project.change(methods__tune_bank__half={"clean_fraction": 0.5, "label": "AdvPT, half clean"})
     assert project.repro() == {"tune-bank-half", "interpret", *REPORT}  # it runs again and makes the same bytes
     assert "AdvPT, half clean" in (project.folder / "reports/index.html").read_text()
-
-
-def test_a_method_without_a_context_goes_through_everything(project):
-    """Biases alone: evaluated, attacked, behind a defence, in the report and the card; not under other classes."""
-    shared = yaml.load(ROOT / "params.yaml")["methods"]["refresh"]["class_bias"]
-    project.change(
-        methods__refresh__class_bias=shared | {"steps": 1, "rounds": 2, "epochs": 2},
-        methods__defended={"bias_tte": {"method": "class_bias", "defence": {"kind": "tte", "shift": 2}}},
-        methods__adversarial={"pixels": PIXELS["pixels"] | {"lr": 0.4}},  # its own, that no other test has cached
-    )
-    bias = ("refresh", "class_bias")
-    defended = {"defend-bias_tte", "evaluate-defended-defended-bias_tte"}
-    defended |= {"attack-adaptive-defended-defended-bias_tte-adaptive_eps4"}
-    defended |= {*OF_PIXELS, "attack-adaptive-adversarial-adversarial-pixels-adaptive_eps4"}
-    assert project.repro() == {"refresh-class_bias", "interpret", *judging(*bias), *defended, *REPORT}
-    metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
-    assert all({"class_bias", "bias_tte"} < set(methods) for methods in metrics.values())
-    for name in ("reports/index.html", "data/model_cards/fashion/all.md"):
-        assert "class biases" in (project.folder / name).read_text()
-    interpreted = [read_table(path)[0] for path in (project.folder / "data/interpretation/fashion").glob("*.parquet")]
-    assert len(interpreted) == 4 and not any("class_bias" in str(table.to_pydict()) for table in interpreted)
+    project.change(methods__refresh__advpt_refreshed__lr=0.01, methods__defended__advpt_bits__defence__bits=5)
+    project.change(methods__adversarial__adv_vp__lr=0.6)
+    changed = {"refresh-advpt_refreshed", "defend-advpt_bits", "adversarial-adv_vp"}
+    assert project.stale() == {*changed, "interpret", *REPORT}
     project.change(base_to_new=["fashion"])
     assert "-S '~methods.refresh.class_bias'" in project.fails("dvc", "repro", code=255)
 
@@ -87,9 +106,8 @@ def test_another_image_tower_reruns_what_reads_the_model_and_goes_into_what_it_m
         assert project.repro("zero-shot@fashion-all-zero_shot") == {name}
         made_by = load_prompts(prompts_of(project, "zero_shot/zero_shot")).provenance["model"]
         assert (made_by["visual_weights"], made_by["visual_sha256"]) == (file.name, digest)
-        assert project.repro("zero-shot@fashion-all-zero_shot") == set()
-    status = json.loads(project.run("dvc", "status", "--json"))
-    assert {"extract@fashion", "craft@fashion", "embed@fashion", "assess@fashion"} <= set(status)
+    stale = project.stale()
+    assert {"extract", "craft", "embed", "assess"} <= stale and name not in stale
     save_file(tower, file)
     failed = project.fails("python", "-m", "stages.zero_shot", "fashion", "all", "zero_shot")
     assert f"tower.safetensors has digest {hashlib.sha256(file.read_bytes()).hexdigest()}" in failed
@@ -100,123 +118,81 @@ def prompts_of(project, method: str) -> Path:
     return project.folder / f"data/prompts/fashion/all/{method}/prompts.safetensors"
 
 
-def test_removing_a_method_runs_the_report_alone(project):
+def test_removing_a_method_runs_the_report_and_what_names_it(project):
     params = yaml.load(project.folder / "params.yaml")
     project.change(methods={**params["methods"], "tune_clean": {}})
     failed = project.fails("dvc", "repro", code=255)
     assert "methods.tune_bank.advpt.baseline: no other method 'coop'" in failed
     params["methods"]["tune_bank"]["advpt"].pop("baseline")
     project.change(methods={**params["methods"], "tune_clean": {}})
-    ran_again = project.repro()
-    assert ran_again == {"tune-bank-advpt", "interpret", *REPORT}
-    metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
-    assert all("coop" not in methods for methods in metrics.values())
+    assert project.stale() == {"tune-bank-advpt", "interpret", *REPORT}
 
 
 def test_changed_and_new_threats_rerun_themselves_and_what_reads_them(project):
-    adaptive = {attacking(*method) for method in METHODS}
     project.change(adaptive__adaptive_eps4__eps=2)
-    assert project.stale() - REPORT == adaptive
+    adaptive = {attacking(*method) for method in METHODS}
+    assert project.stale() == adaptive | REPORT
     eps2 = {"method": "feature_pgd", "objective": "kl", "eps": 2, "steps": 1, "step_ratio": 1.0}
     project.change(oblivious__pgd_eps8__steps=3, oblivious__pgd_eps2=eps2)
     attacks = {"attack-oblivious-pgd_eps8", "attack-oblivious-pgd_eps2"}
-    assert project.repro() == {*adaptive, *attacks, *(evaluating(*method) for method in METHODS), *REPORT}
+    assert project.stale() == {*adaptive, *attacks, *(evaluating(*method) for method in METHODS), *REPORT}
 
 
-def test_a_defended_method_is_a_method_like_others(project):
-    """Under all kinds of threats, and the worst of one eps; judged alone; behind it a context or an image prompt."""
-    jpeg = {"kind": "jpeg", "quality": 75}
-    project.change(
-        methods__adversarial=PIXELS,
-        methods__defended={name + "_jpeg": {"method": name, "defence": jpeg} for name in ("advpt", "pixels")},
-        adaptive__square_eps4={
-            "method": "square", "queries": 5, "batch_size": 10, "eps": 4, "images": 10, "tuning_seeds": 1,
-        },
-    )  # fmt: skip
-    defended = ("advpt_jpeg", "pixels_jpeg")
-    stages = {*OF_PIXELS, *REPORT, "interpret", *(f"defend-{name}" for name in defended)}
-    stages |= {f"evaluate-defended-defended-{name}" for name in defended}
-    for threat in ("adaptive_eps4", "square_eps4"):
-        stages |= {f"attack-adaptive-defended-defended-{name}-{threat}" for name in defended}
-        stages |= {f"attack-adaptive-adversarial-adversarial-pixels-{threat}"}
-    stages |= {attacking(*method, "square_eps4") for method in METHODS}
-    assert project.repro() == stages
-    metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
-    assert set(metrics) == {"clean", "pgd_eps8", "transfer_eps8", "adaptive_eps4", "square_eps4", "worst_eps4"}
-    for method in (*(name for _, name in METHODS), "pixels", *defended):
-        found = {threat: metrics[threat][method]["accuracy"] for threat in metrics}
-        assert found["worst_eps4"] <= min(found["adaptive_eps4"], found["square_eps4"])
-    project.change(methods__refresh__advpt_refreshed__lr=0.01)
-    assert project.stale() - REPORT == {"refresh-advpt_refreshed", "interpret"}
-    through, behind = (
-        load_prompts(project.folder / f"data/prompts/fashion/all/{name}/prompts.safetensors")
-        for name in ("adversarial/pixels", "defended/pixels_jpeg")
-    )
-    np.testing.assert_array_equal(behind.pixels, through.pixels)
-    assert behind.pixels.any() and behind.provenance["block"]["defence"] == jpeg
-    project.change(methods__defended__advpt_jpeg__defence__quality=50)
-    assert project.repro("attack-adaptive@fashion-all-zero_shot-zero_shot-square_eps4") == set()
+def test_tuning_crafts_no_oblivious_image_again(project):
+    project.change(tune__lr=0.02)
+    assert project.stale() - REPORT == {"tune-clean-coop", "tune-bank-advpt", "refresh-advpt_refreshed"}
 
 
-ADVERSARIAL = {
-    "adv_vp": {"kind": "adv_vp", "eps": [4], "epochs": 1, "tuning_seeds": 2, "lr": 0.5},
-    "apt": {"kind": "apt", "eps": [4], "epochs": 2, "tuning_seeds": 1, "context_length": 4},
-}
+def test_other_classes_rerun_nothing_that_exists(project):
+    """The contexts on a data set without training images, and those of half of the classes on the other half."""
+    pgd = yaml.load(project.folder / "params.yaml")["oblivious"]["pgd_eps8"]
+    project.change(oblivious={"pgd_eps8": pgd}, methods__adversarial={"pixels": PIXELS["pixels"] | {"lr": 0.4}})
+    project.change(test_only=["fashion2"], transfer={"sources": ["fashion"], "targets": ["fashion2"]})
+    project.change(base_to_new=["fashion"])
+    names = project.repro("--no-run-cache")
+    pixels = ("adversarial", "pixels")
+    suffixes = ("", "-clean", "-bank", "-refresh", "-adversarial")
+    other = {name for name in names if "@fashion2" in name}
+    assert {name.split("@")[0] for name in other} == {
+        *("fetch-test-only", "extract-test-only", "zero-shot-test-only", "zero-shot-transfer"),
+        *("attack-oblivious-test-only", "model-card-transfer"),
+        *("transfer", "transfer-bank", "transfer-refresh", "transfer-adversarial"),
+        *(f"{stage}-transfer{suffix}" for stage in ("evaluate", "attack-adaptive") for suffix in suffixes),
+    }
+    halves = {
+        f"{stage}-halves{SUFFIXES[group]}-{half}-{group}-{method}{threat}"
+        for stage, threat in (("evaluate", ""), ("attack-adaptive", "-adaptive_eps4"))
+        for half in ("base", "new")
+        for group, method in (*METHODS, pixels)
+    } | {
+        *("zero-shot-halves-base-zero_shot", "zero-shot-halves-new-zero_shot"),
+        *("tune-clean-base-base-coop", "tune-bank-base-base-advpt", "refresh-base-base-advpt_refreshed"),
+        *("adversarial-base-base-pixels", "transfer-new-adversarial-new-adversarial-pixels"),
+        *("transfer-new-new-tune_clean-coop", "transfer-new-bank-new-tune_bank-advpt"),
+        *("transfer-new-refresh-new-refresh-advpt_refreshed", "model-card-halves-base", "model-card-halves-new"),
+    }
+    old = {*(evaluating(*method) for method in METHODS), "adversarial-pixels", *judging(*pixels), "interpret", *REPORT}
+    assert names == other | halves | old
 
-
-def test_adversarial_methods_are_methods_like_others(project):
-    """Under all threats, in the report, and assessed."""
-    project.change(methods__adversarial=ADVERSARIAL, assess__method="adversarial/adv_vp")
-    stages = {f"evaluate-adversarial-adversarial-{name}" for name in ADVERSARIAL}
-    stages |= {f"attack-adaptive-adversarial-adversarial-{name}-adaptive_eps4" for name in ADVERSARIAL}
-    stages |= {f"adversarial-{name}" for name in ADVERSARIAL}
-    assert project.repro() == {*stages, "assess", "interpret", *REPORT}
-    metrics = json.loads((project.folder / "reports/metrics.json").read_text())["fashion"]
-    assert all(set(ADVERSARIAL) < set(methods) for methods in metrics.values())
-    project.change(methods__adversarial__adv_vp__lr=0.6)
-    assert project.repro("evaluate-adversarial") == {"adversarial-adv_vp", "evaluate-adversarial-adversarial-adv_vp"}
-
-
-def test_pixel_prompts_travel_with_the_text_of_other_classes(project):
-    """To another data set, where the same images are classified alike."""
-    project.change(methods__adversarial=ADVERSARIAL, datasets=["fashion", "fashion2"])
-    project.change(transfer={"sources": ["fashion"], "targets": ["fashion2"]})
-    project.repro(
-        "evaluate-adversarial@fashion-all-adversarial-adv_vp",
-        "evaluate-transfer-adversarial@fashion2-fashion-adversarial-adv_vp",
-        "attack-adaptive-transfer-adversarial@fashion2-fashion-adversarial-apt-adaptive_eps4",
-    )
-    own, other = (
-        load_prompts(project.folder / f"data/prompts/{place}/adversarial/adv_vp/prompts.safetensors")
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
+    parts = {f"fashion_{name}" for name in ("base", "new", "base_to_new")}
+    assert set(metrics) == {"fashion", "fashion_to_fashion2", *parts}
+    for threat in ("clean", "pgd_eps8"):  # the same images: what was moved must do exactly what it did at home
+        accuracy = {name: [line["accuracy"] for line in metrics[name][threat].values()] for name in metrics}
+        assert accuracy["fashion_to_fashion2"] == accuracy["fashion"]
+    base, new, both = (metrics[f"fashion_{name}"]["clean"]["advpt"] for name in ("base", "new", "base_to_new"))
+    assert base["n"] + new["n"] == metrics["fashion"]["clean"]["advpt"]["n"]
+    assert min(base["accuracy"], new["accuracy"]) <= both["accuracy"] <= max(base["accuracy"], new["accuracy"])
+    own, moved = (
+        load_prompts(project.folder / f"data/prompts/{place}/adversarial/pixels/prompts.safetensors")
         for place in ("fashion/all", "fashion2/fashion")
     )
-    assert np.array_equal(own.pixels, other.pixels) and np.array_equal(own.text_features, other.text_features)
+    assert np.array_equal(own.pixels, moved.pixels) and np.array_equal(own.text_features, moved.text_features)
     predictions = [
-        read_table(project.folder / f"data/predictions/{place}/adversarial/adv_vp/oblivious.parquet")[0]["prediction"]
+        read_table(project.folder / f"data/predictions/{place}/adversarial/pixels/oblivious.parquet")[0]["prediction"]
         for place in ("fashion/all", "fashion2/fashion")
     ]
     assert predictions[0].to_pylist() == predictions[1].to_pylist()
-
-
-def test_a_transfer_reruns_nothing_that_exists(project):
-    """A data set without training images, judged with the contexts of another one."""
-    pgd = yaml.load(project.folder / "params.yaml")["oblivious"]["pgd_eps8"]
-    project.change(oblivious={"pgd_eps8": pgd}, test_only=["fashion2"])
-    project.change(transfer={"sources": ["fashion"], "targets": ["fashion2"]})
-    names = project.repro("--no-run-cache")
-    new = {name for name in names if "@fashion2" in name}
-    assert names - new == {*(evaluating(*method) for method in METHODS), *REPORT}
-    assert {name.split("@")[0] for name in new} == {
-        *("fetch-test-only", "extract-test-only", "zero-shot-test-only", "zero-shot-transfer"),
-        *("attack-oblivious-test-only", "model-card-transfer", "transfer", "transfer-bank", "transfer-refresh"),
-        *(f"evaluate-transfer{group}" for group in ("", "-clean", "-bank", "-refresh")),
-        *(f"attack-adaptive-transfer{group}" for group in ("", "-clean", "-bank", "-refresh")),
-    }
-    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
-    assert set(metrics) == {"fashion", "fashion_to_fashion2"}
-    for threat in ("clean", "pgd_eps8"):  # the same images: the moved context must do exactly what it did at home
-        accuracy = {name: [line["accuracy"] for line in metrics[name][threat].values()] for name in metrics}
-        assert accuracy["fashion_to_fashion2"] == accuracy["fashion"]
 
 
 def test_a_surrogate_needs_training_images(project):
@@ -226,45 +202,14 @@ def test_a_surrogate_needs_training_images(project):
     assert "Traceback" not in failed
 
 
-def test_halves_of_the_classes_rerun_nothing_that_exists(project):
-    project.change(base_to_new=["fashion"])
-    names = project.repro()
-    judged = {
-        f"{stage}-halves{SUFFIXES[group]}-{half}-{group}-{method}{threat}"
-        for stage, threat in (("evaluate", ""), ("attack-adaptive", "-adaptive_eps4"))
-        for half in ("base", "new")
-        for group, method in METHODS
-    }
-    assert names == judged | {
-        *("zero-shot-halves-base-zero_shot", "zero-shot-halves-new-zero_shot"),
-        *("tune-clean-base-base-coop", "tune-bank-base-base-advpt", "refresh-base-base-advpt_refreshed"),
-        *("transfer-new-new-tune_clean-coop", "transfer-new-bank-new-tune_bank-advpt"),
-        *(
-            "transfer-new-refresh-new-refresh-advpt_refreshed",
-            "model-card-halves-base",
-            "model-card-halves-new",
-            "plot",
-        ),
-    }
-    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
-    base, new, both = (metrics[f"fashion_{name}"]["clean"]["advpt"] for name in ("base", "new", "base_to_new"))
-    assert base["n"] + new["n"] == metrics["fashion"]["clean"]["advpt"]["n"]
-    assert min(base["accuracy"], new["accuracy"]) <= both["accuracy"] <= max(base["accuracy"], new["accuracy"])
-
-
-def test_tuning_crafts_no_oblivious_image_again(project):
-    project.change(tune__lr=0.02)
-    assert project.stale() - REPORT == {"tune-clean-coop", "tune-bank-advpt", "refresh-advpt_refreshed"}
-
-
 def test_validation_images_come_from_the_training_split(project):
     """And the methods that are judged by them are not tuned on them."""
-    project.change(data__validation=0.25, data__test_images="all", oblivious={}, adaptive={})
+    project.change(data__validation=0.1, data__test_images="all", oblivious={}, adaptive={})
     project.repro("evaluate-refresh@fashion-all-refresh-advpt_refreshed")
     rows, _ = read_table(project.folder / "data/predictions/fashion/all/refresh/advpt_refreshed/oblivious.parquet")
     bank, _ = read_bank(project.folder / "data/refreshed/fashion/all/advpt_refreshed.parquet")
     judged = set(rows["id"].to_pylist())
-    assert abs(len(judged) - 500) < 5 and all(id.startswith("train/") for id in judged) and not judged & set(bank.ids)
+    assert abs(len(judged) - 200) < 5 and all(id.startswith("train/") for id in judged) and not judged & set(bank.ids)
 
 
 def test_what_editors_leave_beside_the_code_changes_nothing(project):
@@ -275,44 +220,44 @@ def test_what_editors_leave_beside_the_code_changes_nothing(project):
     left[-1].symlink_to("somebody@somewhere.1")
     (room / "__pycache__").mkdir(exist_ok=True)
     (room / "__pycache__/page.cpython-39.pyc").touch()
-    assert project.repro() == set()
+    assert project.stale() == set()
+
+
+def edit(project, *files: str) -> None:
+    for file in files:
+        with (project.folder / "stages" / file).open("a") as source:
+            source.write("\n# changed\n")
 
 
 def test_changed_code_reruns_what_imports_it(project):
     """And nothing downstream, for what they make is the same."""
-    for files, stages in (
-        (("interpretation/pca.py", "runtime/params.py", "predict.py"), {"interpret"}),
-        (("report/page.py",), REPORT),
-    ):
-        for file in files:
-            with (project.folder / "stages" / file).open("a") as source:
-                source.write("\n# changed\n")
-        assert project.repro() == stages
+    edit(project, "interpretation/pca.py", "runtime/params.py", "predict.py")
+    assert project.repro() == {"interpret"}
+    edit(project, "report/page.py")
+    assert project.stale() == REPORT
 
 
 def test_dvc_tells_the_truth_after_an_edit_of_code(project):
-    """`dvc status`, `dvc repro --dry` and `dvc repro -s` of the stage itself."""
-    with (project.folder / "stages/attacks/pgd.py").open("a") as source:
-        source.write("\n# changed\n")
+    """`dvc status`, `dvc repro --dry` and `dvc repro -s` of the stage itself.
+
+    How images are split into batches decides the last bit of sums, and from there where an attack goes.
+    """
     attackers = {"craft", "refresh", "attack-oblivious", "attack-adaptive", "assess"}
-    status = json.loads(project.run("dvc", "status", "--json"))
-    assert {re.sub("-(clean|bank|refresh)$", "", name.split("@")[0]) for name in status} == attackers
+    for file, stages in (
+        ("crafting/batching.py", {*attackers, "extract", "embed"}),
+        ("attacks/pgd.py", attackers),
+    ):
+        edit(project, file)
+        status = json.loads(project.run("dvc", "status", "--json"))
+        assert {re.sub("-(clean|bank|refresh)$", "", name.split("@")[0]) for name in status} == stages
+        if file != "attacks/pgd.py":
+            project.run("git", "checkout", "-q", ".")
     assert "craft" in ran(project.run("dvc", "repro", "--dry"))
     assert project.repro("-s", "craft@fashion") == {"craft"}
 
 
-def test_another_smallest_batch_reruns_what_adds_up_batches(project):
-    """How images are split decides the last bit of sums, and from there where an attack goes."""
-    source = project.folder / "stages/crafting/batching.py"
-    changed = source.read_text().replace("SMALLEST_BATCH = 32", "SMALLEST_BATCH = 8")
-    assert changed != source.read_text()
-    source.write_text(changed)
-    status = json.loads(project.run("dvc", "status", "--json"))
-    batchwise = {"extract", "craft", "embed", "refresh", "attack-oblivious", "attack-adaptive", "assess"}
-    assert {re.sub("-(clean|bank|refresh)$", "", name.split("@")[0]) for name in status} == batchwise
-
-
 TRAVELLERS = {
+    "apt": {"context_length": 4, "warmup_epochs": 0},
     "adv_vp": {"lr": 0.5},
     "adv_vpt": {"lr": 1.0, "tokens": 4},
     "moapt": {"text_lr": 0.1, "batch_size": 50, "warmup_epochs": 0},
@@ -320,34 +265,33 @@ TRAVELLERS = {
 }
 
 
-@pytest.mark.parametrize("kind", TRAVELLERS)
-def test_prompts_of_the_image_are_judged_seed_by_seed_and_travel(project, kind):
+def test_adversarial_prompts_are_judged_seed_by_seed_and_travel(project):
     """On the embedded ViT: each seed has prompts of its own, and new classes are met with those of the base."""
     vit = "local-dir:data/embedded/tiny-vit"
-    block = {"kind": kind, "eps": [4], "epochs": 1, "tuning_seeds": 2, **TRAVELLERS[kind]}
+    shared = {"eps": [4], "epochs": 1, "tuning_seeds": 2}
+    blocks = {kind: {"kind": kind, **shared, **about} for kind, about in TRAVELLERS.items()}
     project.change(
-        model__name=vit, model__sha256=weights_digest(vit, None), methods__adversarial={"tuned": block},
-        base_to_new=["fashion"],
-    )  # fmt: skip
-    project.repro(
-        "evaluate-adversarial@fashion-all-adversarial-tuned",
-        "evaluate-halves-adversarial@fashion-new-adversarial-tuned",
+        model__name=vit, model__sha256=weights_digest(vit, None), methods__adversarial=blocks, base_to_new=["fashion"]
     )
-    base, new = (
-        load_prompts(project.folder / f"data/prompts/fashion/{half}/adversarial/tuned/prompts.safetensors")
-        for half in ("base", "new")
-    )
-    learnt = [
-        name for name in ("pixels", "tokens", "projection", "context", "router") if getattr(base, name) is not None
-    ]
-    assert learnt and all(np.array_equal(getattr(base, name), getattr(new, name)) for name in learnt)
-    assert new.text_features.shape == base.text_features.shape and (new.text_features != base.text_features).any()
+    names = [f"evaluate-adversarial@fashion-all-adversarial-{kind}" for kind in TRAVELLERS]
+    names += [f"evaluate-halves-adversarial@fashion-new-adversarial-{kind}" for kind in TRAVELLERS]
+    project.repro(*names)
     images = read_all_images(project.folder / "data/images/fashion/test/clean")
-    rows = read_table(project.folder / "data/predictions/fashion/all/adversarial/tuned/oblivious.parquet")[0]
-    rows = rows.to_pandas().query("threat == 'clean'")
-    for seed in range(2):
-        with chdir(project.folder):
-            victim = load_victim("data/prompts/fashion/all/adversarial/tuned", seed=seed, device="cpu")
-        with torch.no_grad():
-            found = victim(to_tensor(images.pixels, torch.device("cpu"))).argmax(-1).tolist()
-        assert rows[rows["seed"] == seed]["prediction"].tolist() == found
+    for kind in TRAVELLERS:
+        base, new = (
+            load_prompts(project.folder / f"data/prompts/fashion/{half}/adversarial/{kind}/prompts.safetensors")
+            for half in ("base", "new")
+        )
+        learnt = [
+            name for name in ("pixels", "tokens", "projection", "context", "router") if getattr(base, name) is not None
+        ]
+        assert learnt and all(np.array_equal(getattr(base, name), getattr(new, name)) for name in learnt)
+        assert new.text_features.shape == base.text_features.shape and (new.text_features != base.text_features).any()
+        rows = read_table(project.folder / f"data/predictions/fashion/all/adversarial/{kind}/oblivious.parquet")[0]
+        rows = rows.to_pandas().query("threat == 'clean'")
+        for seed in range(2):
+            with chdir(project.folder):
+                victim = load_victim(f"data/prompts/fashion/all/adversarial/{kind}", seed=seed, device="cpu")
+            with torch.no_grad():
+                found = victim(to_tensor(images.pixels, torch.device("cpu"))).argmax(-1).tolist()
+            assert rows[rows["seed"] == seed]["prediction"].tolist() == found

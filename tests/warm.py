@@ -13,7 +13,9 @@ import runpy
 import selectors
 import socket
 import sys
+from collections import OrderedDict
 from pathlib import Path
+from typing import TextIO
 
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
@@ -45,6 +47,7 @@ def serve(address: str) -> None:
     """Answers clients, several at once, until it is killed."""
     for library in (*OF_STAGES, *OF_DVC):
         importlib.import_module(library)
+    quick_yaml()
     gc.freeze()
     with socket.socket(socket.AF_UNIX) as server, selectors.DefaultSelector() as selector:
         server.bind(address)
@@ -61,6 +64,21 @@ def serve(address: str) -> None:
                     server.close()
                     answer(connection)
                 selector.register(os.pidfd_open(child), selectors.EVENT_READ, (child, connection))
+
+
+def quick_yaml() -> None:
+    """Let DVC update files with libyaml: its parser that keeps comments takes longer than most stages here."""
+    from dvc.utils.serialize import _yaml
+    from ruamel.yaml import YAML
+
+    def dump(data: object, stream: TextIO) -> None:
+        yaml = YAML(typ="safe")
+        yaml.default_flow_style = False
+        yaml.sort_base_mapping_type_on_output = False
+        yaml.Representer.add_representer(OrderedDict, yaml.Representer.represent_dict)
+        yaml.dump(data, stream)
+
+    _yaml.parse_yaml_for_update, _yaml._dump = _yaml.parse_yaml, dump
 
 
 def finish(ended: int, child: int, connection: socket.socket) -> None:
