@@ -69,7 +69,7 @@ class Project:
         """Back to the committed state."""
         self.run("git", "checkout", "-q", ".")
         self.run("git", "clean", "-fdq")
-        self.run("dvc", "checkout", "-q")
+        self.run("dvc", "checkout", "-q", "--allow-missing")
 
     def lock(self) -> str:
         return (self.folder / "dvc.lock").read_text()

@@ -19,26 +19,24 @@ from stages.models.clip import weights_digest
 from stages.prompts.generators import tuning_generators
 from stages.storage.prompts import load_prompts
 from tests.imports import ROOT
-from tests.micro import PIXELS, Project, ran, yaml
+from tests.micro import PIXELS, Project, attacking, ran, yaml
 
 DVC = (sys.executable, "-m", "dvc")  # a process of its own, with a PID and capabilities of its own
 NO_MORE_CAPABILITY, OVERRIDE, READ_SEARCH = 24, 1, 2  # of prctl: what lets root write where nobody may
 
 
-def test_a_second_time_nothing_runs_and_nothing_differs(project):
-    assert project.repro() == set()
-    assert project.run("git", "status", "--porcelain") == ""
-    assert "up to date" in project.run("dvc", "status")
-
-
-def test_forced_with_other_batches_and_workers_the_bytes_are_the_same(project):
+def test_with_other_batches_and_workers_nothing_runs_and_if_forced_the_bytes_are_the_same(project):
+    """Of all stages that work in batches, and of an attack through a tuned prompt."""
     before = project.lock()
     project.change(runtime__batch_size=20, runtime__workers=3)
-    assert project.repro() == set()
-    assert len(project.repro("-f")) == 22
+    assert project.repro() == set() and "up to date" in project.run("dvc", "status")
+    assert project.run("git", "status", "--porcelain") == " M params.yaml\n"
+    forced = ["extract", "craft", "embed", "attack-oblivious-pgd_eps8", "attack-oblivious-transfer_eps8"]
+    forced += ["zero-shot-zero_shot", "tune-bank-advpt", "refresh-advpt_refreshed", "assess", "interpret"]
+    forced += [attacking("refresh", "advpt_refreshed")]
+    groups = {re.sub("-(pgd|transfer|zero_shot|advpt|refresh-advpt).*", "", name) for name in forced}
+    assert project.repro("-f", "-s", *groups) == set(forced)
     assert project.lock() == before
-    assert "params.yaml" in project.run("git", "status", "--porcelain")
-    assert "reports" not in project.run("git", "status", "--porcelain")
 
 
 def clone_of(project: Project, folder: Path, *, cache: Path | None = None) -> Project:
@@ -50,17 +48,19 @@ def clone_of(project: Project, folder: Path, *, cache: Path | None = None) -> Pr
     return clone
 
 
-def test_a_fresh_clone_without_threats_makes_its_report(project, tmp_path):
+DEFENDED = {"advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 4}}}
+BOTH = ["fashion", "fashion2"]
+
+
+def test_a_fresh_clone_without_threats_makes_its_report_of_two_data_sets(project, tmp_path):
     clone = clone_of(project, tmp_path / "clone", cache=project.folder / ".dvc/cache")
-    defence = {"kind": "bits", "bits": 4}
-    defended = {"advpt_bits": {"method": "advpt", "defence": defence}}
-    clone.change(methods__defended=defended, methods__adversarial=PIXELS, oblivious={}, adaptive={})
+    clone.change(methods__defended=DEFENDED, methods__adversarial=PIXELS, oblivious={}, adaptive={}, datasets=BOTH)
     assert "plot" in clone.repro()
     assert "up to date" in clone.run("dvc", "status")
-    metrics = json.loads((clone.folder / "reports/metrics.json").read_text())["fashion"]
-    assert {threat: set(methods) for threat, methods in metrics.items()} == {
-        "clean": {"zero_shot", "coop", "advpt", "advpt_refreshed", "pixels", "advpt_bits"}
-    }
+    metrics = json.loads((clone.folder / "reports/metrics.json").read_text())
+    clean = {"clean": {"zero_shot", "coop", "advpt", "advpt_refreshed", "pixels", "advpt_bits"}}
+    found = {one: {threat: set(methods) for threat, methods in metrics[one].items()} for one in metrics}
+    assert found == dict.fromkeys(BOTH, clean)
 
 
 def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_renamed(project, tmp_path):
@@ -69,18 +69,19 @@ def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_
     `dvc exp run` and `dvc checkout` both remove what DVC has made and no stage makes any more.
     """
     first = clone_of(project, tmp_path / "first", cache=project.folder / ".dvc/cache")
-    defended = {"advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 4}}}
-    first.change(datasets=["fashion", "fashion2"], methods__defended=defended, methods__adversarial=PIXELS, adaptive={})
-    old = {name for name in first.repro("--no-run-cache") if "@fashion2" not in name}
-    judged = {"evaluate-defended-defended-advpt_bits", "evaluate-adversarial-adversarial-pixels"}
+    first.change(datasets=BOTH, methods__defended=DEFENDED, methods__adversarial=PIXELS, adaptive={})
+    names = ["evaluate@fashion2-all-zero_shot-zero_shot", "evaluate-adversarial@fashion-all-adversarial-pixels"]
+    names += ["evaluate-defended@fashion-all-defended-advpt_bits"]
+    stages = first.repro("--no-run-cache", *names)
     made = {"fetch", "adversarial-pixels", "defend-advpt_bits"}  # raw images are never cached, so that a clone has none
-    assert old == {*made, *judged, "interpret", "model-card", "plot"}
-    assert set(json.loads((first.folder / "reports/metrics.json").read_text())) == {"fashion", "fashion2"}
+    judged = {"evaluate-defended-defended-advpt_bits", "evaluate-adversarial-adversarial-pixels"}
+    assert {name for name in stages if "@fashion2" not in name} == made | judged
     commit(first, "more")
     fewer = {"black_box": yaml.load(first.folder / "params.yaml")["oblivious"]["transfer_eps8"]}
     mine = first.folder / "data/predictions/fashion/of_mine.csv"
     for commands in (["exp run"], ["checkout --allow-missing", "repro"]):
         first.restore()
+        assert (first.folder / "data/cards/fashion2.json").is_file()
         first.change(datasets=["fashion"], methods__defended={}, oblivious=fewer)
         mine.write_text("1\n")
         for command in commands:
@@ -89,15 +90,15 @@ def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_
         mine.unlink()
         first.repro()
         assert not [path for path in first.folder.glob("data/[!r]*/fashion2/**/*") if path.is_file()]  # all but raw/
+    metrics = json.loads((first.folder / "reports/metrics.json").read_text())
+    assert set(metrics) == {"fashion"} and set(metrics["fashion"]) == {"clean", "black_box"}
+    assert not any("advpt_bits" in methods for methods in metrics["fashion"].values())
     first.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
     commit(first, "fewer")
     first.run("dvc", "push")
     second = clone_of(first, tmp_path / "second")
     second.run("dvc", "pull", "--allow-missing")
-    assert json.loads(second.run("dvc", "status", "--json")).keys() == {
-        "fetch@fashion",
-        "extract@fashion",
-    }  # the raw images, which one makes and the other reads, are never cached
+    assert second.stale() == {"fetch", "extract"}  # the raw images, which one makes and the other reads
 
 
 def test_an_experiment_runs_in_a_git_worktree(project, tmp_path):
