@@ -106,6 +106,9 @@ assert listing.test[3].id == "imagenette2/val/n03000684/n03000684.jpeg"
 }
 
 
+OVERRIDES = [override for override, _ in USES.values() if override]
+
+
 def apply(folder: Path, name: str) -> list[str]:
     """Apply an example as the page says; return the files that it changes."""
     command = ["git", "apply", "-"]
@@ -114,15 +117,20 @@ def apply(folder: Path, name: str) -> list[str]:
     return re.findall(r"^\+\+\+ b/(.*)$", EXAMPLES[name], re.MULTILINE)
 
 
-@pytest.fixture
-def project(tmp_path) -> Path:
-    """A copy of the source and the graph."""
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/embedded").symlink_to(ROOT / "data/embedded")
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the source and the graph, to which all examples are applied."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "data").mkdir()
+    (folder / "data/embedded").symlink_to(ROOT / "data/embedded")
     for name in ("dvc.yaml", "params.yaml", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    return tmp_path
+        shutil.copy(ROOT / name, folder)
+    changed = sorted({file for name in EXAMPLES for file in apply(folder, name)})
+    run(folder, sys.executable, "-m", "ruff", "check", *changed)
+    run(folder, sys.executable, "-m", "ruff", "format", "--check", *changed)
+    apply_overrides(folder / "params.yaml", [f"+{override}" for override in OVERRIDES])
+    return folder
 
 
 def run(project: Path, *command: str) -> str:
@@ -132,47 +140,34 @@ def run(project: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_there_is_an_example_of_each_kind():
+def test_each_example_is_used_as_the_page_says():
     assert list(EXAMPLES) == list(USES)
+    assert all(f"-S '+{override}'" in TEXT for override in OVERRIDES)
 
 
-@pytest.mark.parametrize("name", USES)
-def test_an_example_applies_and_works(project, name):
-    override, use = USES[name]
-    changed = apply(project, name)
-    run(project, sys.executable, "-m", "ruff", "check", *changed)
-    run(project, sys.executable, "-m", "ruff", "format", "--check", *changed)
-    if override:
-        assert f"-S '+{override}'" in TEXT
-        apply_overrides(project / "params.yaml", [f"+{override}"])
-        block = override.split("=")[0].split(".")[-1]
-        run(project, "dvc", "init", "--no-scm", "-q")
-        assert f"-{block}" in run(project, "dvc", "stage", "list", "--name-only")
+def test_the_examples_apply_and_work(project):
+    run(project, sys.executable, "-c", "".join(use for _, use in USES.values()))
+    run(project, "dvc", "init", "--no-scm", "-q")
+    stages = run(project, "dvc", "stage", "list", "--name-only")
+    assert all(f"-{override.split('=')[0].split('.')[-1]}" in stages for override in OVERRIDES)
+
+
+def test_a_kind_without_a_context_takes_no_key_of_one_and_no_other_classes(project):
+    refused = {
+        "+methods.tune_bank.offset.init_words=a photo of a": r"offset: init_words: kind 'offset' has no context",
+        "base_to_new=[fashion]": r"offset, .*\.advpt_refreshed.*: .* '~methods\.tune_bank\.offset' -S ",
+    }
+    use = "from pathlib import Path\nimport pytest\nfrom stages.runtime.params import load_params\n"
+    for at, (override, message) in enumerate(refused.items()):
+        shutil.copy(project / "params.yaml", project / f"{at}.yaml")
+        apply_overrides(project / f"{at}.yaml", [override])
+        use += f"with pytest.raises(ValueError, match={message!r}):\n    load_params(Path('{at}.yaml'))\n"
     run(project, sys.executable, "-c", use)
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("methods.tune_bank.offset.init_words=a photo of a", r"offset: init_words: kind 'offset' has no context"),
-        ("base_to_new=[fashion]", r"offset, .*\.advpt_refreshed.*: .* '~methods\.tune_bank\.offset' -S "),
-    ],
-)
-def test_a_kind_without_a_context_takes_no_key_of_one_and_no_other_classes(project, override, message):
-    apply(project, "method")
-    apply_overrides(project / "params.yaml", [f"+{USES['method'][0]}"])
-    apply_overrides(project / "params.yaml", [override if override.startswith("base") else f"+{override}"])
-    use = f"""
-import pytest
-from stages.runtime.params import load_params
-with pytest.raises(ValueError, match={message!r}):
-    load_params()
-"""
-    run(project, sys.executable, "-c", use)
-
-
-@pytest.mark.parametrize("override", [override for override, _ in USES.values() if override])
-def test_without_its_example_a_block_is_refused(project, override):
-    apply_overrides(project / "params.yaml", [f"+{override}"])
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_without_its_example_a_block_is_refused(tmp_path, override):
+    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    apply_overrides(path, [f"+{override}"])
     with pytest.raises(ValueError, match=re.escape(override.split("=")[0].rpartition(".")[0])):
-        load_params(project / "params.yaml")
+        load_params(path)
