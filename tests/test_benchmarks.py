@@ -72,6 +72,7 @@ def test_gradients_of_the_suite_and_of_its_attacks_one_by_one(clip, shard):
     assert row["accuracy under the suite"] == row["accuracy one by one"]
 
 
+@pytest.mark.reliability
 def test_what_runs_again_after_an_addition(tmp_path):
     row = reruns.reruns(tmp_path, {"methods": 2, "oblivious": 1, "adaptive": 1})
     after = {"method": 6, "oblivious threat": 5, "adaptive threat": 4}

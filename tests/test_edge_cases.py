@@ -36,7 +36,7 @@ ADAPTIVE = {
     **{
         objective: load_params(ROOT / "params.yaml")
         .adaptive["adaptive_eps4"]
-        .model_copy(update={"objective": objective, "restarts": 2})
+        .model_copy(update={"objective": objective, "restarts": 2, "steps": 4})
         for objective in ("cross_entropy", "margin", "dlr")
     },
     "fast": AutoAttack(method="autoattack", version="fast", **SHARED),

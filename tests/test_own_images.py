@@ -1,6 +1,7 @@
-"""A folder of one's own images and real architectures at 224 px, with random weights, through the whole pipeline."""
+"""A folder of one's own images and a model at 224 px, with random weights, through the whole pipeline."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from stages.models.clip import weights_digest
 from stages.storage.images import images_provenance, read_all_images
 from stages.storage.layout import bank_images, clean_images
+from tests.imports import ROOT
 from tests.micro import Project
 from tests.models.random_models import KINDS, random_model, save_model, save_random
 
@@ -41,6 +43,7 @@ def birds(fresh) -> Project:
     )
     fresh.change(adaptive__adaptive_eps4__images=8, adaptive__adaptive_eps4__steps=1, attack__steps=1, tune__epochs=1)
     fresh.change(tune__tuning_seeds=1, assess__images=2)
+    shutil.copy(ROOT / "stages/report/style.py", fresh.folder / "stages/report")  # with rendered figures
     return fresh
 
 
@@ -50,10 +53,9 @@ def test_words_that_the_model_never_learnt_are_refused_before_an_image_is_decode
     assert "barn owl, a bird.': the model never learnt 'barn', 'owl'" in said and "Traceback" not in said
 
 
-@pytest.mark.parametrize("kind", ["vit_b_32", "custom_text"])
-def test_the_whole_pipeline_on_ones_own_images(birds, kind, tmp_path):
-    save_random(tmp_path / kind, kind)
-    name = f"local-dir:{tmp_path / kind}"
+def test_the_whole_pipeline_on_ones_own_images(birds, tmp_path):
+    save_random(tmp_path / "model", "custom_text")
+    name = f"local-dir:{tmp_path / 'model'}"
     birds.change(model__name=name, model__sha256=weights_digest(name, None))
     assert "plot" in birds.repro()
 

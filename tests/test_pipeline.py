@@ -63,6 +63,7 @@ def test_a_fresh_clone_without_threats_makes_its_report_of_two_data_sets(project
     assert found == dict.fromkeys(BOTH, clean)
 
 
+@pytest.mark.reliability
 def test_a_clone_is_up_to_date_after_threats_methods_and_data_sets_went_or_were_renamed(project, tmp_path):
     """A new data set reruns nothing that exists.
 

@@ -42,6 +42,7 @@ def test_an_experiment_in_a_temporary_folder_reads_the_images_of_the_workspace(o
     assert images(own) == before and not (own.folder / "data/raw/mine").is_symlink()
 
 
+@pytest.mark.reliability
 def test_so_does_a_queued_one(own):
     own.run("dvc", "exp", "run", "--queue", "-S", "data.shots=3", "extract@mine")
     own.run("dvc", "queue", "start")

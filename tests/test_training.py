@@ -118,7 +118,7 @@ def test_plain_training_lowers_the_loss_and_an_interruption_changes_nothing(
 def test_robust_training_lowers_the_loss_of_attacked_images_and_moves_the_image_tower_alone(
     training, task, recipes, loss, tmp_path, capsys
 ):
-    recipe = dataclasses.replace(recipes[f"tiny-{loss}"], batch_size=60, epochs=8, max_lr=2e-3)
+    recipe = dataclasses.replace(recipes[f"tiny-{loss}"], batch_size=60, epochs=4, max_lr=2e-3)
     model = training.model_of(TINY)
     before = weights(model)
     training.train_robust(model, recipe, task, training.tokens_of(TINY, task)[0], checkpoint=tmp_path / "checkpoint.pt")

@@ -46,6 +46,12 @@ def images() -> Images:
     return Images([f"train/{index}" for index in range(100)], np.arange(100) % 3, pixels.astype(np.uint8))
 
 
+@pytest.fixture(scope="module")
+def few(images) -> Images:
+    """60 of them: a batch of 48 and one of 12."""
+    return images.take(slice(0, 60))
+
+
 def tuning_of(clip, images, kind="adv_vp", runtime=RUNTIME, **changes):
     """The tuning of a method, and the generators of its seeds."""
     settings = BLOCKS[kind](kind=kind, **{**SHORT, **changes}).model_dump()
@@ -135,10 +141,10 @@ def stock_features(model, images, tokens):
 
 @pytest.mark.parametrize("kind", ["adv_vp", "adv_vlp"])
 def test_it_ends_where_a_plain_loop_with_stock_open_clip_ends(images, kind):
-    few = images.take(slice(0, 24))
+    few = images.take(slice(0, 12))
     own = {"context_length": 4, "text_lr": 0.5, "weight_decay": 0.0} if kind == "adv_vlp" else {"frame": 6}
     changes = {
-        "batch_size": 10,
+        "batch_size": 5,
         "epochs": 2,
         "eps": [2.0, 8.0],
         "tuning_seeds": 1,
@@ -215,11 +221,11 @@ def test_it_finds_the_optimum_of_a_linear_tower(clean_fraction):
     assert not found[1:].any()
 
 
-def test_no_weight_moves_or_takes_a_gradient(clip, images):
+def test_no_weight_moves_or_takes_a_gradient(clip, few):
     before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
     for kind in KINDS:
-        changed = tuned(*tuning_of(clip, images, kind, epochs=2, warmup_epochs=0)).arrays
-        start = tuning_of(clip, images, kind)[0].learner.initial
+        changed = tuned(*tuning_of(clip, few, kind, epochs=2, warmup_epochs=0)).arrays
+        start = tuning_of(clip, few, kind)[0].learner.initial
         assert all((changed[name] != tensor[0].numpy()).any() for name, tensor in start.items())
     assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
     assert all(weight.grad is None and not weight.requires_grad for weight in clip.parameters())
@@ -264,11 +270,11 @@ def test_after_zero_rate_a_method_is_the_hand_written_one(clip, images):
 
 
 @pytest.mark.parametrize("kind", ["adv_vlp", "moapt"])
-def test_after_any_epoch_it_goes_on_to_the_same_bits(clip, images, tmp_path, kind):
-    whole = tuned(*tuning_of(clip, images, kind))
+def test_after_any_epoch_it_goes_on_to_the_same_bits(clip, few, tmp_path, kind):
+    whole = tuned(*tuning_of(clip, few, kind))
     for epoch in (1, 2):
         path = tmp_path / f"after {epoch}.safetensors"
-        tuning, generators = tuning_of(clip, images, kind)
+        tuning, generators = tuning_of(clip, few, kind)
         running = tuning.tune
 
         def interrupted(*arguments, running=running, epoch=epoch):
@@ -277,12 +283,12 @@ def test_after_any_epoch_it_goes_on_to_the_same_bits(clip, images, tmp_path, kin
 
         with pytest.raises(KeyboardInterrupt):
             tune_seed(replaced(tuning, interrupted), 0, generators[0], path, what="test")
-        tuning, generators = tuning_of(clip, images, kind)
+        tuning, generators = tuning_of(clip, few, kind)
         again = tune_seed(tuning, 0, generators[0], path, what="test")
         assert (again.loss, again.accuracy) == (whole.loss, whole.accuracy) and len(again.loss) == 3
         assert again.arrays.keys() == whole.arrays.keys()
         assert all(array.tobytes() == whole.arrays[name].tobytes() for name, array in again.arrays.items())
-    finished = tune_seed(tuning_of(clip, images, kind)[0], 0, tuning_generators(0, 1)[0], path, what="test")
+    finished = tune_seed(tuning_of(clip, few, kind)[0], 0, tuning_generators(0, 1)[0], path, what="test")
     assert finished.arrays.keys() == whole.arrays.keys()
 
 
@@ -292,19 +298,19 @@ def replaced(tuning, tune):
 
 
 @pytest.mark.parametrize("kind", ["adv_vlp", "moapt"])
-def test_it_does_not_depend_on_how_images_are_put_together(clip, images, kind):
+def test_it_does_not_depend_on_how_images_are_put_together(clip, few, kind):
     changes = {"epochs": 1, "warmup_epochs": 0, "eps": [2.0, 4.0]}
-    one = tuned(*tuning_of(clip, images, kind, **changes))
+    one = tuned(*tuning_of(clip, few, kind, **changes))
     for batch_size, workers in [(33, 3), (7, 1)]:
         runtime = RUNTIME.model_copy(update={"batch_size": batch_size, "workers": workers})
-        other = tuned(*tuning_of(clip, images, kind, runtime=runtime, **changes))
+        other = tuned(*tuning_of(clip, few, kind, runtime=runtime, **changes))
         assert all(array.tobytes() == one.arrays[name].tobytes() for name, array in other.arrays.items())
 
 
-def test_seeds_differ_and_do_not_depend_on_each_other(clip, images):
-    tuning, generators = tuning_of(clip, images)
+def test_seeds_differ_and_do_not_depend_on_each_other(clip, few):
+    tuning, generators = tuning_of(clip, few)
     first, second = (tuned(tuning, generators, index) for index in range(2))
-    alone = tuned(*tuning_of(clip, images), index=1)
+    alone = tuned(*tuning_of(clip, few), index=1)
     assert (first.arrays["pixels"] != second.arrays["pixels"]).any()
     assert np.array_equal(alone.arrays["pixels"], second.arrays["pixels"])
 
@@ -339,8 +345,8 @@ def test_the_attack_raises_the_loss_more_than_noise_does(clip, images, kind):
     assert attacked - clean > 3 * abs(noise - clean)
 
 
-def test_the_curve_has_all_seeds_side_by_side(clip, images):
-    tuning, generators = tuning_of(clip, images)
+def test_the_curve_has_all_seeds_side_by_side(clip, few):
+    tuning, generators = tuning_of(clip, few)
     reached = [tuned(tuning, generators, index) for index in range(2)]
     curve = curve_of(reached)
     assert [line.epoch for line in curve] == [1, 2, 3]
@@ -390,12 +396,12 @@ def test_a_frame_wider_than_the_image_is_refused(clip, images):
         tuning_of(clip, images, frame=16)
 
 
-def test_the_effect_of_a_prompt_compares_attacks_through_it_and_through_the_plain_model(clip, images):
+def test_the_effect_of_a_prompt_compares_attacks_through_it_and_through_the_plain_model(clip, few):
     """A prompt of zeros has none; the attack takes features further than the images of a class lie apart by chance."""
-    tuning, generators = tuning_of(clip, images, epochs=1)
+    tuning, generators = tuning_of(clip, few, epochs=1)
     file = prompt_file([tuned(tuning, generators, index) for index in range(2)], tuning, NAMES, {})
     without, with_prompt = (table.to_pandas() for table in effect_of(tuning, file))
-    assert not without["prompted"].any() and with_prompt["prompted"].all() and len(without) == len(with_prompt) == 100
+    assert not without["prompted"].any() and with_prompt["prompted"].all() and len(without) == len(with_prompt) == 60
     assert (without["attacked"] != with_prompt["attacked"]).mean() > 0.9 and without["attacked"].max() < 1 - 1e-4
     plain, same = (table.to_pandas() for table in effect_of(tuning, replace(file, pixels=0 * file.pixels)))
     assert plain.drop(columns="prompted").equals(same.drop(columns="prompted"))

@@ -229,7 +229,7 @@ def by_torchattacks(victim, images, labels):
 def by_autoattack(victim, images, labels):
     attack = AutoAttack(victim, eps=EPS, version="custom", attacks=["apgd-ce", "fab-t", "square"], seed=0)
     attack.apgd.n_restarts = attack.fab.n_restarts = 1
-    attack.fab.n_iter, attack.square.n_queries = 5, 20
+    attack.apgd.n_iter, attack.fab.n_iter, attack.square.n_queries = 20, 5, 20
     return attack.run_standard_evaluation(images, labels)[0]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stages.models.logits import cosine_logits, cosines, exact_logits, predictions_and_margins
 
-KERNELS = ("Haswell", "SkylakeX", "Nehalem", "Prescott")  # of OpenBLAS; another library does not read the variable
+KERNELS = ("Haswell", "SkylakeX", "Prescott")  # of OpenBLAS; another library does not read the variable
 SIMD = np.show_config("dicts")["SIMD Extensions"].get("found", [])
 DIGESTS = """
 import hashlib

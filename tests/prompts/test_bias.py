@@ -27,30 +27,31 @@ SETTINGS = {
 LABELS = np.arange(90) % 3
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def learner(clip) -> Learner:
     return learner_of(Task(SETTINGS, NAMES, TEMPLATE, clip, tuning_generators(0, 2)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def text_features(clip) -> torch.Tensor:
     """Those of the hand-written prompt (K, D)."""
     with torch.no_grad():
         return handwritten(TEMPLATE, NAMES, TextTower(clip.model, clip.tokenizer))[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bank(text_features) -> torch.Tensor:
     """Ninety embeddings near the text features, most of them nearest to the first class."""
     noise = torch.randn(90, text_features.shape[1], generator=torch.Generator().manual_seed(0))
     return 2 * text_features[LABELS] + 3 * text_features[0] + 0.3 * noise
 
 
-@pytest.fixture
-def tuned(clip, learner, bank, tmp_path) -> Tuned:
+@pytest.fixture(scope="module")
+def tuned(clip, learner, bank, tmp_path_factory) -> Tuned:
     data = {"embeddings": bank[None, None], "clean_embeddings": bank, "labels": torch.tensor(LABELS)}
     generators = tuning_generators(0, 2)
-    return fit(learner, SETTINGS, clip, generators=generators, checkpoint=tmp_path / "progress", what="", **data)
+    progress = tmp_path_factory.mktemp("tuned") / "progress"
+    return fit(learner, SETTINGS, clip, generators=generators, checkpoint=progress, what="", **data)
 
 
 def test_it_starts_at_the_hand_written_prompt_exactly(learner, text_features):
