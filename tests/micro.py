@@ -98,7 +98,6 @@ METHODS = (
 
 # one of the group `adversarial`, without which no method can be defended
 PIXELS = {"pixels": {"kind": "adv_vp", "eps": [4], "epochs": 1, "tuning_seeds": 1, "lr": 0.5}}
-OF_PIXELS = {"adversarial-pixels", "evaluate-adversarial-adversarial-pixels"}
 
 
 def evaluating(group: str, method: str) -> str:
