@@ -50,6 +50,7 @@ VARIED = "tiny-clip"  # the model of most variants of the pixel prompt
 # columns of the tables `adversarial` and `photo-tokens`
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
 SEEDS = {"pixel_seeds": "tiny-clip", "pixel_seeds_second": "tiny-clip, second cut", "pixel_seeds_vit": "tiny-vit"}
+KINDS = ("clean", "pgd_eps4", "pgd_eps8", "suite_eps4")
 PHOTO_TOKENS = ("clean", "suite_eps1", "suite_eps2")
 # rows of the table `threats`: threat in reports/experiments/threats.csv, its name in the table
 THREATS = {
@@ -312,6 +313,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "threats": threats,
         "refreshed": refreshed,
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
+        "kinds": partial(by_method, name="kinds", columns=KINDS),
         "towers": towers,
         "seeds": seeds,
         "breaking": breaking,
