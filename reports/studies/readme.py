@@ -214,7 +214,8 @@ def towers(read: Read) -> str:
             attacked, reference = found.loc[("suite", method)], found.loc[("suite", REFERENCE)]
             p = attacked["p_reference"]
             against = "" if pd.isna(p) else verdict(attacked, reference, p)
-            rows.append([model, radius, method, *cells, percent(attacked["accuracy"]), against])
+            cells.append(spread(attacked["accuracy"], attacked["std"]))
+            rows.append([model, radius, method, *cells, against])
     judged = ["clean, n = 1000", "oblivious, n = 1000", "adaptive, n = 500"]
     return table(["model", "eps", "method", *judged, "against hand-written"], rows)
 

@@ -1,5 +1,7 @@
-"""Judge every method on plain and robust towers: `python -m reports.studies.towers` writes reports/towers.csv
-and, of clean images, class by class, reports/towers_classes.csv.
+"""Judge every method on plain and robust towers.
+
+`python -m reports.studies.towers` writes reports/towers.csv and, of clean images class by class,
+reports/towers_classes.csv.
 
     python -m reports.studies.towers --entries
 
