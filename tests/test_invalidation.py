@@ -7,6 +7,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -53,6 +54,7 @@ NEW = {  # by group: biases alone, which are no context, image prompts, and defe
 }
 
 
+@pytest.mark.reliability
 def test_new_methods_and_threats_are_like_others(project):
     """Of every group, under all threats and the worst of one eps, in the report and the card; nothing else runs."""
     shared = yaml.load(ROOT / "params.yaml")["methods"]["refresh"]["class_bias"]
@@ -143,6 +145,7 @@ def test_tuning_crafts_no_oblivious_image_again(project):
     assert project.stale() - REPORT == {"tune-clean-coop", "tune-bank-advpt", "refresh-advpt_refreshed"}
 
 
+@pytest.mark.reliability
 def test_other_classes_rerun_nothing_that_exists(project):
     """The contexts on a data set without training images, and those of half of the classes on the other half."""
     pgd = yaml.load(project.folder / "params.yaml")["oblivious"]["pgd_eps8"]
@@ -265,6 +268,7 @@ TRAVELLERS = {
 }
 
 
+@pytest.mark.reliability
 def test_adversarial_prompts_are_judged_seed_by_seed_and_travel(project):
     """On the embedded ViT: each seed has prompts of its own, and new classes are met with those of the base."""
     vit = "local-dir:data/embedded/tiny-vit"

@@ -53,6 +53,7 @@ def test_words_that_the_model_never_learnt_are_refused_before_an_image_is_decode
     assert "barn owl, a bird.': the model never learnt 'barn', 'owl'" in said and "Traceback" not in said
 
 
+@pytest.mark.reliability
 def test_the_whole_pipeline_on_ones_own_images(birds, tmp_path):
     save_random(tmp_path / "model", "custom_text")
     name = f"local-dir:{tmp_path / 'model'}"

@@ -52,6 +52,7 @@ DEFENDED = {"advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits"
 BOTH = ["fashion", "fashion2"]
 
 
+@pytest.mark.reliability
 def test_a_fresh_clone_without_threats_makes_its_report_of_two_data_sets(project, tmp_path):
     clone = clone_of(project, tmp_path / "clone", cache=project.folder / ".dvc/cache")
     clone.change(methods__defended=DEFENDED, methods__adversarial=PIXELS, oblivious={}, adaptive={}, datasets=BOTH)

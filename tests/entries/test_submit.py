@@ -6,6 +6,7 @@ import shutil
 import sys
 
 import pandas as pd
+import pytest
 
 from stages.entries.record import OUTCOMES
 from stages.runtime.params import load_params
@@ -14,6 +15,7 @@ from tests.imports import ROOT
 from tests.micro import METHODS, PIXELS
 
 
+@pytest.mark.reliability
 def test_a_preset_becomes_an_entry(project):
     project.change(methods__adversarial=PIXELS, oblivious={}, adaptive={})
     shutil.copytree(ROOT / "presets", project.folder / "presets")

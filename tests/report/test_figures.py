@@ -61,6 +61,7 @@ def test_no_figure_of_twenty_methods_is_too_large_for_a_page(monkeypatch):
     assert list(inches) == FILES and max(height for _, height in inches.values()) < 45
 
 
+@pytest.mark.reliability
 def test_figures_are_the_same_bytes_again_whatever_the_names(coarse):
     names = ["<script>alert(1)</script>", "猫と犬", "$\\frac{a}{b}$ $x", "two\nlines", "\U000f0000", ""]
     with warnings.catch_warnings():
