@@ -18,7 +18,7 @@ from stages.models.clip import brief
 from stages.models.digests import file_digest
 from stages.models.hub import PATIENCE, hub_file
 from stages.models.image_tower import optimize_for_input_gradients
-from stages.models.weights import HUB, LOCAL, find_source
+from stages.models.weights import HUB, LOCAL, find_source, transform_of
 from stages.runtime.startup import import_open_clip, import_timm, without_compiler
 from stages.storage.memory import is_out_of_memory
 
@@ -153,10 +153,11 @@ def of_open_clip(model: str, pretrained: str | None, described: str) -> Backbone
     with building(described, file):
         network = open_clip.create_model(**arguments, weights_only=True).visual
         network.output_tokens = False  # CoCa's gives tokens beside its features
-        own = open_clip.transform.PreprocessCfg(**network.preprocess_cfg)
-        size = own.size if isinstance(own.size, tuple) else (own.size, own.size)
+        normalize = transform_of(network).transforms[-1]
+        side = network.preprocess_cfg["size"]
+        size = side if isinstance(side, tuple) else (side, side)
         optimize_for_input_gradients(network.eval())
-        return Backbone(network, Input(own.mean, own.std, size, fixed=True), sha256=digest)
+        return Backbone(network, Input(normalize.mean, normalize.std, size, fixed=True), sha256=digest)
 
 
 def torchvision_models() -> ModuleType:

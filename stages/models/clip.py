@@ -16,7 +16,15 @@ from stages.models.device import has_bf16_units
 from stages.models.image_tower import encode_with_tokens, optimize_for_input_gradients
 from stages.models.supported import check_configuration, check_end, check_repeats
 from stages.models.visual_weights import lay_over, read_image_tower
-from stages.models.weights import CONFIGURATION, LOCAL, describe_model, find_source, local_name, read_configuration
+from stages.models.weights import (
+    CONFIGURATION,
+    LOCAL,
+    describe_model,
+    find_source,
+    local_name,
+    read_configuration,
+    transform_of,
+)
 from stages.runtime.startup import import_open_clip, import_timm
 from stages.storage.memory import is_out_of_memory
 
@@ -30,7 +38,6 @@ class Clip(nn.Module):
 
     def __init__(self, model: Any, tokenizer: Any, fingerprint: dict, *, precision: str = "fp32") -> None:
         super().__init__()
-        open_clip = import_open_clip()
         self.model = model.eval().requires_grad_(False)
         self.is_fast = optimize_for_input_gradients(model.visual)  # an image tower of any other kind is as it was
         self.precision = precision if self.is_fast else "fp32"  # of label-free attacks; features are always in fp32
@@ -39,9 +46,7 @@ class Clip(nn.Module):
         self.fingerprint = fingerprint  # name, tag, sha256, and those of an image tower; goes into every artefact
         size = model.visual.image_size
         self.image_size: int = size if isinstance(size, int) else size[0]  # pixels on a side
-        preprocess = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
-        transform = open_clip.transform.image_transform_v2(preprocess, is_train=False)
-        *self._geometry, _, _, normalize = transform.transforms  # in between: to RGB, to tensor
+        *self._geometry, _, _, normalize = transform_of(model.visual).transforms  # in between: to RGB, to tensor
         device = next(model.parameters()).device
         for name, values in (("_mean", normalize.mean), ("_std", normalize.std)):
             self.register_buffer(name, torch.tensor(values, device=device).view(3, 1, 1))

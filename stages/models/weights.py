@@ -7,6 +7,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from stages.models.digests import file_digest, listing_command, listing_digest
 from stages.models.hub import hub_file
 from stages.runtime.startup import import_open_clip
@@ -121,6 +123,23 @@ def find_source(name: str, pretrained: str | None, *, sha256: str | None = None)
     settings = {"force_quick_gelu": tag.get("quick_gelu", False), "force_preprocess_cfg": tag}
     arguments = {"model_name": name, "pretrained": str(path), **settings}
     return Source(arguments, file_digest(path), path, f"sha256sum {quote(str(path))}")
+
+
+def transform_of(visual: Any) -> Any:
+    """Return an image tower's own transform of an image of any size, tried on one.
+
+    Raises:
+        ValueError: If open_clip makes no such transform of its configuration, or no finite numbers of an image.
+    """
+    transforms = import_open_clip().transform
+    try:
+        transform = transforms.image_transform_v2(transforms.PreprocessCfg(**visual.preprocess_cfg), is_train=False)
+        good = transform(Image.new("RGB", (2, 3))).isfinite().all()
+    except (AssertionError, RuntimeError, TypeError, ValueError):  # most without a message
+        good = False
+    if not good:
+        raise ValueError(f"open_clip transforms no image by preprocess_cfg in {CONFIGURATION}: {visual.preprocess_cfg}")
+    return transform
 
 
 def own_file(name: str, pretrained: str | None) -> Path:

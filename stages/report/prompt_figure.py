@@ -57,7 +57,7 @@ def draw_cosines(panel: Axes, effect: pd.DataFrame, *, prompted: bool) -> None:
     low = min(effect[list(SERIES)].min().min(), 0)
     for column, (label, colour) in SERIES.items():
         bins = np.linspace(low, 1, BINS + 1).tolist()
-        panel.hist(rows[column], bins, color=colour, alpha=0.7, label=f"{label}: mean {rows[column].mean():.2f}")
+        panel.hist(rows[column], bins, color=colour, alpha=0.7, label=f"{label}: mean {rows[column].mean():z.2f}")
     title = "with the prompt" if prompted else "without the prompt"
     panel.set(
         title=title,

@@ -47,3 +47,11 @@ def test_an_image_of_the_right_size_comes_back_unchanged(mode):
 def test_colours_are_converted_before(clip):
     with pytest.raises(AssertionError, match="RGBA"):
         clip.fit(picture(40, 40).convert("RGBA"))
+
+
+@pytest.mark.parametrize(
+    "odd", [{"mean": [0.1, 0.2]}, {"std": [0.0] * 3}, {"mean": "a"}, {"mean": [None] * 3}, {"interpolation": "cubic"}]
+)
+def test_preprocessing_that_makes_no_numbers_of_an_image_is_refused(odd):
+    with pytest.raises(ValueError, match=r"preprocess_cfg in open_clip_config\.json: .*" + next(iter(odd))):
+        clip_with(**odd)
