@@ -11,10 +11,11 @@ from stages.runtime.engine import WorkerFacts
 from stages.runtime.params import FeaturePgd, Params
 
 OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
-STARTS = {
-    "uniform": -1,
-    "one_sided": 0,
-}  # lower end of the uniform noise of the start, in units of eps; the upper end is 1
+STARTS = {  # range of the uniform noise of the start, in units of eps
+    "uniform": (-1, 1),
+    "one_sided": (0, 1),
+    "small": (-0.01, 0.01),
+}
 
 
 class FeatureAttackWorker(AttackWorker):
@@ -55,7 +56,8 @@ def feature_attack(settings: FeaturePgd, encode: Encoder) -> Attack:
         objective = OBJECTIVES[settings.objective](encode, encode(images))
 
         def attempt() -> Tensor:
-            drawn = noise.uniform(tuple(images.shape[1:]), low=STARTS[settings.start], high=1).to(images.device)
+            low, high = STARTS[settings.start]
+            drawn = noise.uniform(tuple(images.shape[1:]), low=low, high=high).to(images.device)
             start = images + ball.eps * drawn
             return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start)
 

@@ -159,7 +159,7 @@ class FeaturePgd(Stepped):
 
     method: Literal["feature_pgd"]
     objective: Literal["kl", "cosine", "l2"]
-    start: Literal["uniform", "one_sided"] = "uniform"
+    start: Literal["uniform", "one_sided", "small"] = "uniform"
     restarts: Count = 1
 
 
