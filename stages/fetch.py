@@ -6,10 +6,11 @@ DVC does not cache the images; an experiment outside the workspace uses those of
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
 from pydantic import ValidationError
 
@@ -20,7 +21,7 @@ from stages.datasets.decode import decode, path_of, read_content
 from stages.datasets.embedded import content_of
 from stages.datasets.index import index_of, write_index
 from stages.datasets.listing import Listing, Source
-from stages.datasets.places import files_below, names_passed_over, shortened
+from stages.datasets.places import collecting, files_below, names_passed_over, shortened
 from stages.runtime.cli import command, progress
 from stages.runtime.params import load_params
 from stages.storage.files import explaining, remove, replacing, require_writable
@@ -35,13 +36,21 @@ def main(dataset: str) -> str:
     link_to_workspace(raw)
     source = source_of(dataset, raw, held_out=params.fetch.held_out)
     listing = get(source, raw)
-    card = card_of(dataset, source, listing)
+    faults = list(listing.faults)
+    with collecting(faults):
+        card = card_of(dataset, source, listing)
     ids = [item.id for item in (*listing.train, *listing.test)]
     with ThreadPoolExecutor(params.runtime.workers_on("cpu")) as pool:
-        examined = progress(pool.map(examination(raw, source), ids), what="fetch", total=len(ids))
-        index = index_of(listing, all_whole(examined, raw, source))
-    limit = params.fetch.overlap_limit
-    notes = check_index(index, classes=len(card.class_names), overlap_limit=limit, strict=source.own)
+        examined = list(progress(pool.map(examination(raw, source), ids), what="fetch", total=len(ids)))
+    with collecting(faults):
+        require_whole([fault for _, fault in examined], raw, source)
+    index = index_of(listing, [digest for digest, _ in examined])
+    whole = index.take(np.array([not fault for _, fault in examined], bool))
+    classes, limit = len(listing.class_names), params.fetch.overlap_limit
+    with collecting(faults):
+        notes = check_index(whole, classes=classes, overlap_limit=limit, own=source.own)
+    if faults:
+        raise ValueError("\n".join(faults) + told_of_passed_over(raw).rstrip("\n"))
     with replacing(out) as temporary, replacing(card_path) as temporary_card:
         write_index(temporary, index, dataset=dataset)
         write_card(temporary_card, card.model_copy(update={"sha256": index.sha256, "notes": notes}))
@@ -127,42 +136,33 @@ def no_images(raw: Path) -> bool:
     return all(path.name.startswith("split_zhou_") for path in files)
 
 
-def examination(raw: Path, source: Source) -> Callable[[str], bytes | ValueError]:
-    """Return a function that maps an id to the sha256 of what the image is on disk, or to what is wrong with it."""
+def examination(raw: Path, source: Source) -> Callable[[str], tuple[bytes, str]]:
+    """Return a function that maps an id to the sha256 of what the image is on disk and to what is wrong with it."""
     if source.packed:
         content = content_of(raw)
-        return lambda id: hashlib.sha256(content(id)).digest()
+        return lambda id: (hashlib.sha256(content(id)).digest(), "")
 
-    def examine(id: str) -> bytes | ValueError:
+    def examine(id: str) -> tuple[bytes, str]:
         try:
             decode(path_of(raw, id))
-            return hashlib.sha256(read_content(raw, id)).digest()
+            return hashlib.sha256(read_content(raw, id)).digest(), ""
         except ValueError as error:
-            return error
+            return b"", str(error)
 
     return examine
 
 
-def all_whole(examined: Iterable[bytes | ValueError], raw: Path, source: Source) -> list[bytes]:
-    """Return the digests of all images; if some are no whole images, name them, what is wrong, and how to go on."""
-    digests: list[bytes] = []
-    faults: list[str] = []
-    for result in examined:
-        if isinstance(result, bytes):
-            digests.append(result)
-        else:
-            faults.append(str(result))
-    if not faults:
-        return digests
+def require_whole(told: list[str], raw: Path, source: Source) -> None:
+    """Name the images that are no whole ones, by what is wrong with each image (or ""), and how to go on."""
+    if not (faults := [fault for fault in told if fault]):
+        return
     remedy = "mend or remove these files, then run `dvc repro`"
     if not source.own:
         remedy = (
             f"the lists of a published data set name these files: get them again from {source.origin}, or empty {raw} "
             "and run `dvc repro`, which downloads the data set or says what to put there"
         )
-    count = len(digests) + len(faults)
-    told = f"{shortened(faults)}{told_of_passed_over(raw)}".rstrip("\n")
-    raise ValueError(f"{raw}: {len(faults)} of {count} images cannot be used; {remedy}\n{told}")
+    raise ValueError(f"{raw}: {len(faults)} of {len(told)} images cannot be used; {remedy}\n{shortened(faults)}")
 
 
 def told_of_passed_over(raw: Path) -> str:

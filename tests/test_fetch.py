@@ -58,13 +58,27 @@ def mine(project):
 def test_one_run_names_all_bad_files_and_what_is_passed_over(mine):
     for index, (name, content) in enumerate(BAD.items()):
         (mine / ("train", "test")[index % 2] / "cat" / name).write_bytes(content)
-    (mine / "train/dog/empty.jpg").write_bytes(b"")  # the same image as in another class, and in the other split
+    (mine / "train/dog/empty.jpg").write_bytes(b"")
+    for double in ("train/cat/double.png", "test/dog/double.png"):
+        (mine / double).write_bytes((mine / "train/dog/0.png").read_bytes())
+    (mine / "test/cow").mkdir()
+    (mine / "test/cow/bad.png").write_bytes(b"moo")
+    (mine / "classes.json").write_text("{")
     (mine / "train/dog/Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
-    with pytest.raises(ValueError, match=f"{len(BAD) + 1} of {len(BAD) + 13} images cannot be used; mend or") as caught:
+    with pytest.raises(ValueError, match=f"{len(BAD) + 2} of {len(BAD) + 16} images cannot be used; mend or") as caught:
         main("mine")
     lines = str(caught.value).split("\n")
     assert all(sum(f"/cat/{name}: " in line for line in lines) == 1 for name in BAD)
-    assert any("train/dog/empty.jpg: no whole image (empty); allowed are " in line for line in lines)
+    for fault in (
+        "data/raw/mine: 2 files or folders do not fit; ",
+        "test/cow: 'cow' is missing from data/raw/mine/train; every class needs images to tune on",
+        "classes.json: no readable JSON",
+        "train/dog/empty.jpg: no whole image (empty); allowed are ",
+        "test/cow/bad.png: ",
+        "test/dog/double.png = train/cat/double.png",
+        "train/dog/0.png = train/cat/double.png",
+    ):
+        assert any(fault in line for line in lines), fault
     assert lines[-2:] == ["1 passed over, hidden or left behind by the system:", "  train/dog/Thumbs.db"]
     assert not (mine.parents[1] / "index/mine.parquet").exists()
 

@@ -8,32 +8,33 @@ from stages.datasets.places import collecting, shortened
 FEWEST_FOR_DLR = 4  # classes: the targeted DLR divides by a difference between the third and fourth largest logit
 
 
-def check_index(index: Index, *, classes: int, overlap_limit: float, strict: bool) -> list[str]:
+def check_index(index: Index, *, classes: int, overlap_limit: float, own: bool) -> list[str]:
     """Compare all images of a data set with each other, by the digests of their contents.
 
     Args:
         index: All images.
         classes: Number K of classes.
         overlap_limit: Largest allowed share of the test images that are training images too.
-        strict: Whether an image under two classes is an error, as in the user's own folder, or only noted, as in
-            published data sets that are known to hold some.
+        own: Whether these are the user's own images. There an image under two classes is an error; published data sets
+            are known to hold some, which are noted. Labels of the user's images follow folders, which were checked.
 
     Returns:
         Notes for the report, one sentence each; often none.
 
     Raises:
         ValueError: If a label is out of range, a class has no training image although others have, too many test
-            images are training images too, or (strict) an image lies under two classes; the message names the images.
+            images are training images too, or (own) an image lies under two classes; the message names the images.
     """
     train = np.asarray(index.splits) == "train"
-    require_labels(index, train, classes)
+    if not own:
+        require_labels(index, train, classes)
     _, first, content = np.unique(np.asarray(index.digests), return_index=True, return_inverse=True)
     notes: list[str] = []
     faults: list[str] = []
     with collecting(faults):
         notes += overlap(index, train, content, limit=overlap_limit)
     with collecting(faults):
-        notes += two_classes(index, first[content], strict=strict)
+        notes += two_classes(index, first[content], strict=own)
     if faults:
         raise ValueError("\n".join(faults))
     return notes + few_classes(classes)

@@ -28,13 +28,21 @@ ALLOWED = ("train", "test", "classes.json")
 def folder_source(raw: Path, *, held_out: float) -> Source:
     """Describe the user's own folder; without a test folder, a share in (0, 1) of each class is held out."""
     return Source(
-        template=read_naming(raw)[0],
+        template=template_of(raw),
         origin=f"the user's folder {raw}",
         licence="the user's",
         list_images=partial(list_folder, held_out=held_out),
         download=refuse,
         own=True,
     )
+
+
+def template_of(raw: Path) -> str:
+    """Return the template of `classes.json`; the default for a file of which `list_folder` says what is wrong."""
+    try:
+        return read_naming(raw)[0]
+    except ValueError:
+        return TEMPLATE
 
 
 def refuse(raw: Path) -> None:
@@ -45,26 +53,30 @@ def refuse(raw: Path) -> None:
 def list_folder(raw: Path, *, held_out: float) -> Listing:
     """List the images; labels follow the sorted names (NFC) of the folders in train, without train of those in test.
 
-    Raises:
-        ValueError: If files or folders are missing, empty or not expected, all of which are named, or no share can be
-            held out.
+    Files and folders that are missing, empty or not expected, and a share that cannot be held out, are its faults.
     """
     found = [entry.name for entry in entries(raw)]
     faults = [f"{raw / name}: not expected; allowed are {', '.join(ALLOWED)}" for name in found if name not in ALLOWED]
     splits = [name for name in ("train", "test") if name in found] or ["train"]
+    folders: list[str] = []
+    names: list[str] = []
+    items: dict[str, list[Item]] = {"train": [], "test": []}
     with collecting(faults):
         folders = list(classes_in(raw / splits[0]))
-        items = {split: items_in(raw, split, folders, faults) for split in splits}
+    for split in splits:
+        with collecting(faults):
+            items[split] = items_in(raw, split, folders, faults)
+    with collecting(faults):
         names = display_names(raw / splits[0], folders)
     if faults:
         remedy = f"allowed are {LAYOUT}; mend or remove them, then run `dvc repro`"
-        raise ValueError(f"{raw}: {len(faults)} files or folders do not fit; {remedy}\n{shortened(faults)}")
-    if "test" in splits:
-        told = f"the user's folder{'s' * (len(splits) - 1)} {' and '.join(splits)}"
-        return Listing(names, items.get("train", []), items["test"], splits=told)
-    train, test = hold_out(raw, items["train"], held_out)
-    told = f"a share of {held_out:g} of the user's folder train held out from each class, by the sha256 of the images"
-    return Listing(names, train, test, splits=told)
+        faults = [f"{raw}: {len(faults)} files or folders do not fit; {remedy}\n{shortened(faults)}"]
+    told = f"the user's folder{'s' * (len(splits) - 1)} {' and '.join(splits)}"
+    if "test" not in splits:
+        told = f"a share of {held_out:g} of {told} held out from each class, by the sha256 of the images"
+        with collecting(faults):
+            items["train"], items["test"] = hold_out(raw, items["train"], held_out)
+    return Listing(names, items["train"], items["test"], splits=told, faults=faults)
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -92,13 +104,13 @@ def items_in(raw: Path, split: str, folders: list[str], faults: list[str]) -> li
         path = raw / split / folder
         if name not in folders:
             faults.append(f"{path}: {folder!r} is missing from {raw / 'train'}; every class needs images to tune on")
-            continue
         with collecting(faults):
-            if not (found := entries(path)):
+            if not (found := entries(path)) and name in folders:
                 raise ValueError(f"{path}: no images; each class needs at least one")
             nested = [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
             faults += [f"{place}: a folder inside a class; only images are allowed there" for place in nested]
-            items += [Item(f"{split}/{folder}/{entry.name}", folders.index(name)) for entry in found]
+            label = folders.index(name) if name in folders else -1
+            items += [Item(f"{split}/{folder}/{entry.name}", label) for entry in found if entry.path not in nested]
     return items
 
 

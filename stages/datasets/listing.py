@@ -1,14 +1,14 @@
 """Splits and classes of images, as the files of a data set state them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     id: str  # its path below the raw folder, parts joined by `/`; stable over every run and stage
-    label: int  # index into the class names
+    label: int  # index into the class names; -1 in a folder that is no class, which the faults name
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Listing:
     train: list[Item]  # images to tune on; empty for a data set that has none, such as ImageNetV2
     test: list[Item]  # images to judge
     splits: str  # where the splits come from, in a few words for the report
+    faults: list[str] = field(default_factory=list)  # what does not fit; `fetch` refuses it after all other checks
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ CLEAN = [(f"{split}/{label}", split, label, f"{split}{label}") for split in ("tr
 AGAIN = ("test/again", "test", 2, "train2")  # a training image among those of the test
 
 
-def check(rows, *, classes=4, overlap_limit=0.0, strict=True):
+def check(rows, *, classes=4, overlap_limit=0.0, own=True):
     ids, splits, labels, contents = map(list, zip(*rows, strict=True))
     digests = [content.encode().ljust(32, b"\0") for content in contents]
     index = Index(ids, splits, np.array(labels, np.int64), digests)
-    return check_index(index, classes=classes, overlap_limit=overlap_limit, strict=strict)
+    return check_index(index, classes=classes, overlap_limit=overlap_limit, own=own)
 
 
 @pytest.mark.parametrize(
@@ -29,25 +29,27 @@ def test_nothing_is_said_of_what_is_fine(rows):
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("own", "rows", "message"),
     [
         (
+            True,
             [*CLEAN, AGAIN],
             r"1 of 5 test images are training images too; .*allows a share of 0: .*\n  test/again = train/2$",
         ),
         (
+            True,
             [*CLEAN, ("train/other", "train", 3, "train1")],
             r"images that lie under more than one class: 1; one class is allowed: .*\n  train/other = train/1$",
         ),
-        ([*CLEAN, ("test/x", "test", 4, "x")], "test/x: label 4; allowed are 0 to 3"),
-        ([*CLEAN, ("test/x", "test", -1, "x")], "test/x: label -1; allowed are 0 to 3"),
-        ([*CLEAN[:1], *CLEAN[2:]], r"1 of 4 classes have no training image \(labels 1\)"),
+        (False, [*CLEAN, ("test/x", "test", 4, "x")], "test/x: label 4; allowed are 0 to 3"),
+        (False, [*CLEAN, ("test/x", "test", -1, "x")], "test/x: label -1; allowed are 0 to 3"),
+        (False, [*CLEAN[:1], *CLEAN[2:]], r"1 of 4 classes have no training image \(labels 1\)"),
     ],
     ids=["overlap", "two classes", "too large", "negative", "missing from train"],
 )
-def test_an_error_names_the_images_and_what_is_allowed(rows, message):
+def test_an_error_names_the_images_and_what_is_allowed(own, rows, message):
     with pytest.raises(ValueError, match=message):
-        check(rows)
+        check(rows, own=own)
 
 
 def test_one_error_names_all_doubles_in_whatever_way_they_are_wrong():
@@ -93,4 +95,4 @@ def test_published_data_sets_are_only_noted_with_the_counts_of_a_plain_loop(rows
     tests = sum(split == "test" for _, split, _, _ in rows)
     expected = [f"{shared} of {tests} test images are training images too"] * (shared > 0)
     expected += [f"images that lie under more than one class: {several}"] * (several > 0)
-    assert check(rows, overlap_limit=1.0, strict=False) == expected
+    assert check(rows, overlap_limit=1.0, own=False) == expected

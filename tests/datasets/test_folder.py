@@ -36,7 +36,10 @@ def raw(tmp_path):
 
 
 def listed(raw, held_out=0.2):
-    return list_folder(raw, held_out=held_out)
+    listing = list_folder(raw, held_out=held_out)
+    if listing.faults:
+        raise ValueError("\n".join(listing.faults))
+    return listing
 
 
 def pairs(items):
@@ -94,7 +97,7 @@ def test_test_images_alone_are_listed_by_their_own_classes_named_by_classes_json
 def test_a_wrong_classes_json_is_named(raw, naming, message):
     build(raw, naming=naming)
     with pytest.raises(ValueError, match=rf"classes\.json: .*{message}"):
-        folder_source(raw, held_out=0.2).list_images(raw)
+        listed(raw)
 
 
 def test_a_byte_order_mark_before_classes_json_is_passed_over(raw):
