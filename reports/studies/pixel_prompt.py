@@ -111,7 +111,7 @@ def in_black(pixels: np.ndarray) -> np.ndarray:
 
 
 class Variant(NamedTuple):
-    """Differences from the prompt of BLOCK."""
+    """Differences from the reference, the prompt of BLOCK."""
 
     block: Mapping[str, Any] = MappingProxyType({})  # keys of the block
     learner: type | None = None  # what is tuned; None for that of the block's kind
@@ -127,7 +127,8 @@ class Variant(NamedTuple):
 TOKENS = {"kind": "adv_vpt", "tokens": 8, "optimizer": "adam", "lr": 0.02}  # for ViTs
 DEEP = {**TOKENS, "depth": None}
 VARIANTS = {
-    "the default": Variant(),
+    "the reference": Variant(),
+    "that of params.yaml": Variant({"steps": 1, "epochs": 6, "lr": 0.04, "batch_size": 96}),
     "no clipping of the attack": Variant(pixels=centred, inverse=(2.0, 64 / 255)),
     "grey instead of black": Variant(pixels=grey_instead_of_black),
     "inverted images": Variant(pixels=np.invert),
@@ -139,7 +140,9 @@ VARIANTS = {
     "entries within 0.1": Variant(learner=LimitedPrompt),
     "entries within 0.2": Variant(learner=type("Within02", (LimitedPrompt,), {"limit": 0.2})),
     "7 % of the images": Variant(share=0.07),
+    "7 % of the images, 142 epochs": Variant({"epochs": 142}, share=0.07),
     "a third of the images": Variant(share=1 / 3),
+    "a third of the images, 30 epochs": Variant({"epochs": 30}, share=1 / 3),
     "4 copies": Variant({"copies": 4}),
     "4 copies, lr 0.03": Variant({"lr": 0.03, "copies": 4}),
     "no clean images": Variant({"clean_fraction": 0.0}),
@@ -165,6 +168,7 @@ VARIANTS = {
     "8 tokens": Variant({**TOKENS, "depth": 1}),
     "8 tokens in each block": Variant(DEEP),
     "8 tokens in each block, at two and four eps": Variant(DEEP, radii=(2.0, 4.0)),
+    "8 tokens in each block, 40 epochs": Variant({**DEEP, "epochs": 40}),
     "8 tokens in each block, 4 copies": Variant({**DEEP, "copies": 4}),
     "8 tokens in each block, 8 copies": Variant({**DEEP, "copies": 8}),
     "8 tokens in each block, 4 copies, half clean": Variant({**DEEP, "copies": 4, "clean_fraction": 0.5}),
@@ -175,9 +179,9 @@ VARIANTS = {
     "a context alone": Variant({"kind": "apt", "optimizer": "adam", "batch_size": 128}),
     "with free text features": Variant(learner=FreeTextAndPrompt),
     "free text features alone": Variant(learner=FreeText),
-    "the default, on the tuning images": Variant(seen=True),
-    "the default, entries permuted": Variant(permuted=True),
-    "the default, labels shuffled": Variant(shuffled=True),
+    "the reference, on the tuning images": Variant(seen=True),
+    "the reference, entries permuted": Variant(permuted=True),
+    "the reference, labels shuffled": Variant(shuffled=True),
 }
 
 
