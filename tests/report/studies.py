@@ -169,6 +169,7 @@ SIGNS = (
     "reload_differs",
     "batch_matters",
     "zero_gradients",
+    "zero_gate_gradients",
     "loss_stays",
 )
 

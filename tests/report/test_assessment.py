@@ -24,6 +24,7 @@ FELLED = [  # check, attack or sign, eps, steps, share of true outcomes that mus
     ("images reloaded from disk score the same", "reload_differs", 4, 10, 0.01),
     ("logits do not depend on the batch", "batch_matters", 4, 10, 0.01),
     ("gradients are not zero", "zero_gradients", 4, 10, 0.1),
+    ("the gate has a gradient", "zero_gate_gradients", 4, 10, 0.1),
     ("the loss rises along the attack", "loss_stays", 4, 10, 0.2),
     ("accuracy falls with eps", "pgd", 2, 10, 0.7),
     ("at eps 64 at most 2 % are left", "pgd", 64, 10, 0.1),
@@ -69,6 +70,31 @@ def test_a_check_warns_and_fails_where_an_exact_interval_excludes_what_is_allowe
         expected = ["pass", "warn", "fail"][sum(low > allowed for low in lows)]
         assert graded("", count, of, allowed, "", "").status == expected
     assert graded("", 0, 0, allowed, "", "").status == "pass"
+
+
+# check, attack or sign, eps, steps, images of 200 that are right if none is wrong, images that count, share allowed
+SHARES = [
+    *((check, name, eps, steps, 0, 200, 0.0) for check, name, eps, steps, _ in FELLED[:5]),
+    ("gradients are not zero", "zero_gradients", 4, 10, 0, 200, 0.01),
+    ("the gate has a gradient", "zero_gate_gradients", 4, 10, 0, 200, 0.01),
+    ("the loss rises along the attack", "loss_stays", 4, 10, 0, 200, 0.05),
+    ("at eps 64 at most 2 % are left", "pgd", 64, 10, 0, 200, 0.02),
+    ("Square gains at most a point over gradients", "square", 4, 500, 60, 200, 0.01),
+    ("noise of eps 4 hardly matters", "noise", 4, 0, 160, 90, 0.5),
+]
+
+
+@pytest.mark.parametrize(("check", "name", "eps", "steps", "right", "of", "allowed"), SHARES)
+def test_the_share_that_a_check_allows_is_the_stated_one(check, name, eps, steps, right, of, allowed):
+    """At the numbers of images on which something is wrong between which the status changes."""
+    lows = [[binomtest(wrong, of).proportion_ci(level, "exact").low for level in (0.8, 0.99)] for wrong in range(of)]
+    expected = [["pass", "warn", "fail"][sum(low > allowed for low in both)] for both in lows]
+    changes = [wrong for wrong in range(1, of) if expected[wrong - 1] != expected[wrong]]
+    assert changes
+    for wrong in {*changes, *(before - 1 for before in changes)}:
+        value = (abs(right - wrong) - 0.5) / 200  # so many images lie below it
+        found = by_name(checks_of(with_value(measured(200), name, eps, steps, value)))[check]
+        assert found.status == expected[wrong], wrong
 
 
 def test_robust_accuracy_counts_images_that_are_correct_clean_too():
