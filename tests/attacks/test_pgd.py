@@ -14,17 +14,6 @@ LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 BALL = LinfBall(8 / 255)
 
 
-@pytest.fixture
-def images() -> torch.Tensor:
-    return torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 36, 4)).eval().requires_grad_(False)
-
-
 def test_reaches_the_corner_of_the_ball_on_a_linear_objective(images):
     weight = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(1))
     found = pgd(

@@ -1,6 +1,5 @@
 """Reverse perturbations against the plain attack, a linear inner objective and the paper's loop written out."""
 
-import pytest
 import torch
 from torch import nn
 
@@ -10,8 +9,8 @@ from stages.attacks.objectives import cross_entropy, diverse, max_logit
 from stages.attacks.pgd import pgd
 from stages.attacks.rap import reverse
 
-IDS = [f"image/{index}" for index in range(4)]
-LABELS = torch.tensor([0, 1, 2, 3])
+IDS = [f"image/{index}" for index in range(6)]
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 BALL, INNER = LinfBall(16 / 255), LinfBall(12 / 255)
 STEPS, FROM_CALL = 4, 2
 
@@ -20,22 +19,10 @@ def noise_of(name: str = "", ids: list[str] = IDS) -> ImageNoise:
     return ImageNoise(0, [name + id for id in ids])
 
 
-@pytest.fixture
-def images() -> torch.Tensor:
-    return torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 36, 4)).eval().requires_grad_(False)
-
-
-def rap(network, images, *, chosen=(0, 1, 2, 3), inner_ball=INNER, from_call=FROM_CALL, steps=6):
+def rap(network, images, *, chosen=range(6), inner_ball=INNER, from_call=FROM_CALL, steps=6):
     """The paper's attack, small: max-logit under input diversity, cross-entropy inside."""
     chosen = list(chosen)
-    ids = [IDS[index] for index in chosen]
-    noise = noise_of(ids=ids)
+    noise = noise_of(ids=[IDS[index] for index in chosen])
     objective = reverse(
         diverse(max_logit(network, LABELS[chosen]), probability=0.7, smallest=0.5, noise=noise),
         inner=cross_entropy(network, LABELS[chosen]),
@@ -122,7 +109,7 @@ def test_equals_the_paper_s_loop_written_out(images, network):
                 n = (n - eps_n / STEPS * torch.autograd.grad(loss, n)[0].sign()).detach().clamp(-eps_n, eps_n)
                 n = (moved + n).clamp(0, 1) - moved
         delta.requires_grad_()
-        right = network(images + delta + n)[range(4), LABELS].sum()
+        right = network(images + delta + n)[range(6), LABELS].sum()
         delta = (delta - 2 / 255 * torch.autograd.grad(right, delta)[0].sign()).detach().clamp(-BALL.eps, BALL.eps)
         delta = (images + delta).clamp(0, 1) - images
 

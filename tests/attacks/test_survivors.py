@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
@@ -13,17 +12,6 @@ from stages.attacks.survivors import attack_by_score, attack_survivors
 IDS = [f"image/{index}" for index in range(6)]
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 BALL = LinfBall(16 / 255)
-
-
-@pytest.fixture
-def images() -> torch.Tensor:
-    return torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 36, 4)).eval().requires_grad_(False)
 
 
 def in_rounds(objective_of, images, *, rounds, steps, fooled):
