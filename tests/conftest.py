@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.models.clip import Clip, load_clip
+from stages.models.clip import Clip, load_clip, weights_digest
 from stages.runtime.params import load_params
 from stages.storage.images import Images
 
@@ -56,6 +56,13 @@ def clip() -> Clip:
     model = load_params(ROOT / "params.yaml").model
     name = model.name.replace("local-dir:", f"local-dir:{ROOT}/")
     return load_clip(name, pretrained=None, sha256=model.sha256, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def vit() -> Clip:
+    """The embedded CLIP whose image tower is a vision transformer."""
+    name = f"local-dir:{ROOT}/data/embedded/tiny-vit"
+    return load_clip(name, pretrained=None, sha256=weights_digest(name, None), device=torch.device("cpu"))
 
 
 @pytest.fixture

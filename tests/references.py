@@ -71,6 +71,13 @@ def feature_attack(
     return images_adv.detach()
 
 
+def normalised(visual: Any, images: Tensor) -> Tensor:
+    """Scale images (N, C, H, W) as the model's own preprocessing does."""
+    dtype = next(visual.parameters()).dtype
+    mean, std = (torch.tensor(visual.preprocess_cfg[key]).view(3, 1, 1).to(dtype) for key in ("mean", "std"))
+    return (images - mean) / std
+
+
 def features_with_tokens(visual: Any, images: Tensor, tokens: Tensor) -> Tensor:
     """Raw features (N, D) of normalised images under token prompts (L, P, W), block after block of stock open_clip."""
     hidden = visual._embeds(images)

@@ -20,7 +20,7 @@ from stages.runtime.params import FeaturePgd, Reverse, load_params
 from stages.storage.embeddings import Bank
 from stages.storage.images import Images, write_images
 from stages.storage.prompts import PromptFile
-from tests.victims import CPU, attacked, noisy
+from tests.victims import CPU, attacked, frozen, noisy
 
 LABEL_FREE = FeaturePgd(method="feature_pgd", objective="kl", eps=8, steps=5, step_ratio=2.5)
 
@@ -89,13 +89,11 @@ def test_options_of_the_transfer_attack_change_it(shard, transfer):
 
 
 def test_no_stage_moves_a_weight_or_leaves_a_gradient(clip, shard):
-    before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
     params = load_params()
-    attacked(feature_attack(params.attack, clip.gradient_encoder()), shard, 8)
-    embed_shard(clip, shard, device=CPU, runtime=params.runtime)
-    handwritten("a photo of a {}.", ["dress", "bag"], TextTower(clip.model, clip.tokenizer))
-    assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
-    assert all(parameter.grad is None for parameter in clip.model.parameters())
+    with frozen(clip.model):
+        attacked(feature_attack(params.attack, clip.gradient_encoder()), shard, 8)
+        embed_shard(clip, shard, device=CPU, runtime=params.runtime)
+        handwritten("a photo of a {}.", ["dress", "bag"], TextTower(clip.model, clip.tokenizer))
 
 
 def test_steps_are_the_stated_share_of_eps(clip, shard):

@@ -1,6 +1,7 @@
 """Victims for tests, and images after an attack on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -62,3 +63,12 @@ def noisy(shard: Images, eps: int) -> Images:
     """Random noise of the same size: what an attack has to beat."""
     signs = np.random.default_rng(1).choice([-eps, eps], shard.pixels.shape)
     return replace(shard, pixels=np.clip(shard.pixels.astype(int) + signs, 0, 255).astype(np.uint8))
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Require that no weight moves or takes a gradient meanwhile."""
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    yield
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert all(weight.grad is None and not weight.requires_grad for weight in model.parameters())

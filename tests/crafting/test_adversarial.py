@@ -1,15 +1,12 @@
 """Prompts tuned on images attacked through them: against a plain loop, a known optimum, and themselves."""
 
 import copy
-import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import open_clip
-import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
@@ -27,29 +24,19 @@ from stages.prompts.learners import Task
 from stages.runtime.params import AdvVlp, AdvVlpt, AdvVp, AdvVpt, Apt, Fap, Moapt, load_params
 from stages.storage.images import Images
 from tests import references
+from tests.fashion import fashion
+from tests.victims import frozen
 
 CPU = torch.device("cpu")
 NAMES = ["dress", "bag", "coat"]
 TEMPLATE = "a photo of a {}."
 KINDS = {"adv_vp": AdvVp, "apt": Apt, "moapt": Moapt, "adv_vlp": AdvVlp}
-# those with tokens need a ViT: test_token_prompts.py
-BLOCKS = {**KINDS, "adv_vpt": AdvVpt, "adv_vlpt": AdvVlpt, "fap": Fap}
+OF_TOKENS = {"adv_vpt": AdvVpt, "adv_vlpt": AdvVlpt, "fap": Fap}  # they need a ViT
+BLOCKS = {**KINDS, **OF_TOKENS}
+VIT = "local-dir:data/embedded/tiny-vit"
 SHORT = {"tuning_seeds": 2, "epochs": 3, "batch_size": 48, "eps": [4.0], "clean_fraction": 0.25, "temperature": 2.0}
+TOKENS = {"batch_size": 40, "epochs": 2, "tokens": 3, "optimizer": "sgd", "lr": 0.5}
 RUNTIME = load_params().runtime.model_copy(update={"batch_size": 250, "workers": 1})
-
-
-@pytest.fixture(scope="module")
-def images() -> Images:
-    """100 images, half of whose pixels are black, in three classes."""
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (100, 32, 32, 3)) * generator.integers(0, 2, (100, 32, 32, 1))
-    return Images([f"train/{index}" for index in range(100)], np.arange(100) % 3, pixels.astype(np.uint8))
-
-
-@pytest.fixture(scope="module")
-def few(images) -> Images:
-    """60 of them: a batch of 48 and one of 12."""
-    return images.take(slice(0, 60))
 
 
 def tuning_of(clip, images, kind="adv_vp", runtime=RUNTIME, **changes):
@@ -58,6 +45,20 @@ def tuning_of(clip, images, kind="adv_vp", runtime=RUNTIME, **changes):
     generators = tuning_generators(0, settings["tuning_seeds"])
     learner = learner_of(Task(settings, NAMES, TEMPLATE, clip, generators))
     return Tuning(learner, clip, settings, images, 0, CPU, runtime), generators
+
+
+def exact_tuning_of(images, kind, **changes):
+    """The same in float64."""
+    tuning, generators = tuning_of(in_float64(VIT if kind in OF_TOKENS else None), images, kind, **changes)
+    tuning.learner.initial = {name: tensor.double() for name, tensor in tuning.learner.initial.items()}
+    return tuning, generators
+
+
+def in_float64(name=None):
+    """The embedded CLIP, or another one, made fast in float64."""
+    name = name or load_params().model.name
+    clip = Clip(open_clip.create_model(name).double(), open_clip.get_tokenizer(name), {})
+    return clip.double()
 
 
 def tuned(tuning, generators, index=0, start=None):
@@ -74,7 +75,6 @@ def plain_loop(settings, images, context, folder=None, tokens=None):
     """
     folder = folder or load_params().model.name
     model = open_clip.create_model(folder).double().eval()
-    mean, std = (torch.tensor(model.visual.preprocess_cfg[key]).view(3, 1, 1).double() for key in ("mean", "std"))
     tokenizer = open_clip.get_tokenizer(folder)
     pixels = torch.zeros(3, 32, 32, dtype=torch.float64, requires_grad=True)
     generator = tuning_generators(0, 1)[0]
@@ -94,7 +94,7 @@ def plain_loop(settings, images, context, folder=None, tokens=None):
 
     def losses(shown, labels):
         text = stock_text(model, tokenizer, context)
-        prompted = (shown + mask * pixels - mean) / std
+        prompted = references.normalised(model.visual, shown + mask * pixels)
         features = stock_features(model, prompted, tokens)
         logits = model.logit_scale.exp() / settings["temperature"] * features @ text.T
         return F.cross_entropy(logits, labels, reduction="none")
@@ -139,36 +139,27 @@ def stock_features(model, images, tokens):
     return F.normalize(references.features_with_tokens(model.visual, images, tokens), dim=-1)
 
 
-@pytest.mark.parametrize("kind", ["adv_vp", "adv_vlp"])
-def test_it_ends_where_a_plain_loop_with_stock_open_clip_ends(images, kind):
-    few = images.take(slice(0, 12))
-    own = {"context_length": 4, "text_lr": 0.5, "weight_decay": 0.0} if kind == "adv_vlp" else {"frame": 6}
-    changes = {
-        "batch_size": 5,
-        "epochs": 2,
-        "eps": [2.0, 8.0],
-        "tuning_seeds": 1,
-        "optimizer": "sgd",
-        "lr": 4.0,
-        **own,
-    }
-    tuning, generators = tuning_of(in_float64(), few, kind, **changes)
-    tuning.learner.initial = {name: tensor.double() for name, tensor in tuning.learner.initial.items()}
+WITH_TEXT = {"text_lr": 0.5, "context_length": 4}
+ENDS = [("adv_vp", {"frame": 6}), ("adv_vlp", {**WITH_TEXT, "weight_decay": 0.0}),
+        ("adv_vpt", {**TOKENS, "depth": 1}), ("adv_vlpt", {**TOKENS, **WITH_TEXT, "depth": None})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "own"), ENDS)
+def test_it_ends_where_a_plain_loop_with_stock_open_clip_ends(images, kind, own):
+    few, name = images.take(slice(0, 12)), "tokens" if kind in OF_TOKENS else "pixels"
+    changes = {"optimizer": "sgd", "lr": 4.0, **own, "batch_size": 5, "epochs": 2, "eps": [2.0, 8.0], "tuning_seeds": 1}
+    tuning, generators = exact_tuning_of(few, kind, **changes)
+    start = tuning.learner.initial[name][0].numpy().copy()
     found = tuned(tuning, generators).arrays
-    pixels, context = plain_loop(tuning.settings, few, (4, 64) if kind == "adv_vlp" else None)
-    assert pixels.abs().max() > 0.1
-    np.testing.assert_allclose(found["pixels"], pixels.numpy(), atol=1e-5 * pixels.abs().max().item())
-    if kind == "adv_vlp":
+    of_tokens = {"folder": VIT, "tokens": start.shape} if kind in OF_TOKENS else {}
+    prompt, context = plain_loop(tuning.settings, few, (4, 64) if "text_lr" in own else None, **of_tokens)
+    moved = np.abs(prompt.numpy() - start).max()
+    assert moved > (1e-3 if of_tokens else 0.1)
+    np.testing.assert_allclose(found[name], prompt.numpy(), atol=(1e-4 if of_tokens else 1e-5) * moved)
+    if context is not None:
         np.testing.assert_allclose(found["context"], context.numpy(), rtol=1e-4, atol=1e-6)
-    else:
+    if kind == "adv_vp":
         assert (found["pixels"][:, 6:26, 6:26] == 0).all() and (found["pixels"][:, :6] != 0).mean() > 0.9
-
-
-def in_float64(name=None):
-    """The embedded CLIP, or another one, made fast in float64."""
-    name = name or load_params().model.name
-    clip = Clip(open_clip.create_model(name).double(), open_clip.get_tokenizer(name), {})
-    return clip.double()
 
 
 class MeanOfRed:
@@ -206,29 +197,23 @@ def test_it_finds_the_optimum_of_a_linear_tower(clean_fraction):
     pixels = np.full((64, 8, 8, 3), 128, np.uint8)
     pixels[..., 0] = np.where(labels == 0, 153, 103)[:, None, None]
     images = Images([str(index) for index in range(64)], labels, pixels)
-    changes = {
-        **SHORT,
-        "tuning_seeds": 1,
-        "epochs": 200,
-        "batch_size": 64,
-        "lr": 0.02,
-        "clean_fraction": clean_fraction,
-    }
-    settings = AdvVp(kind="adv_vp", **changes).model_dump()
+    changes = {"tuning_seeds": 1, "epochs": 200, "batch_size": 64, "lr": 0.02, "clean_fraction": clean_fraction}
+    settings = AdvVp(kind="adv_vp", **{**SHORT, **changes}).model_dump()
     tuning = Tuning(AddedPixels(), MeanOfRed(), settings, images, 0, CPU, RUNTIME)
     found = tuned(tuning, tuning_generators(0, 1)).arrays["pixels"]
     np.testing.assert_allclose(found[0].mean(), -128 / 255, atol=0.005)
     assert not found[1:].any()
 
 
-def test_no_weight_moves_or_takes_a_gradient(clip, few):
-    before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
-    for kind in KINDS:
-        changed = tuned(*tuning_of(clip, few, kind, epochs=2, warmup_epochs=0)).arrays
-        start = tuning_of(clip, few, kind)[0].learner.initial
-        assert all((changed[name] != tensor[0].numpy()).any() for name, tensor in start.items())
-    assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
-    assert all(weight.grad is None and not weight.requires_grad for weight in clip.parameters())
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_no_weight_moves_or_takes_a_gradient(clip, vit, few, kind):
+    model, changes = (vit, {**TOKENS, "depth": None}) if kind in OF_TOKENS else (clip, {"epochs": 2})
+    tuning, generators = tuning_of(model, few, kind, warmup_epochs=0, **changes)
+    start = {name: tensor[0].numpy().copy() for name, tensor in tuning.learner.initial.items()}
+    with frozen(model):
+        changed = tuned(tuning, generators).arrays
+    assert changed.keys() >= start.keys()
+    assert all((changed[name] != array).any(axis=-1).all() for name, array in start.items())
 
 
 def test_no_gradient_of_a_weight_is_computed(clip, images, monkeypatch):
@@ -269,42 +254,46 @@ def test_after_zero_rate_a_method_is_the_hand_written_one(clip, images):
     assert np.abs(file.pixels).max() < 1e-20 and file.context is None
 
 
-@pytest.mark.parametrize("kind", ["adv_vlp", "moapt"])
-def test_after_any_epoch_it_goes_on_to_the_same_bits(clip, few, tmp_path, kind):
-    whole = tuned(*tuning_of(clip, few, kind))
+@pytest.mark.parametrize("kind", ["adv_vlp", "moapt", "adv_vlpt"])
+def test_after_any_epoch_it_goes_on_to_the_same_bits(clip, vit, few, tmp_path, kind):
+    def fresh():
+        return tuning_of(vit if kind in OF_TOKENS else clip, few, kind)
+
+    whole = tuned(*fresh())
     for epoch in (1, 2):
         path = tmp_path / f"after {epoch}.safetensors"
-        tuning, generators = tuning_of(clip, few, kind)
-        running = tuning.tune
+        tuning, generators = fresh()
 
-        def interrupted(*arguments, running=running, epoch=epoch):
+        def interrupted(*arguments, running=tuning.tune, epoch=epoch):
             yield from (reached for reached, _ in zip(running(*arguments), range(epoch), strict=False))
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            tune_seed(replaced(tuning, interrupted), 0, generators[0], path, what="test")
-        tuning, generators = tuning_of(clip, few, kind)
+            tune_seed(SimpleNamespace(settings=tuning.settings, tune=interrupted), 0, generators[0], path, what="test")
+        tuning, generators = fresh()
         again = tune_seed(tuning, 0, generators[0], path, what="test")
         assert (again.loss, again.accuracy) == (whole.loss, whole.accuracy) and len(again.loss) == 3
-        assert again.arrays.keys() == whole.arrays.keys()
-        assert all(array.tobytes() == whole.arrays[name].tobytes() for name, array in again.arrays.items())
-    finished = tune_seed(tuning_of(clip, few, kind)[0], 0, tuning_generators(0, 1)[0], path, what="test")
-    assert finished.arrays.keys() == whole.arrays.keys()
+        assert_same_bits(again, whole)
+    assert_same_bits(tune_seed(fresh()[0], 0, tuning_generators(0, 1)[0], path, what="test"), whole)
 
 
-def replaced(tuning, tune):
-    """The same tuning with another generator of epochs."""
-    return SimpleNamespace(settings=tuning.settings, tune=tune)
+def assert_same_bits(found, expected):
+    """Two tunings have reached the same arrays."""
+    assert found.arrays.keys() == expected.arrays.keys()
+    assert all(array.tobytes() == expected.arrays[name].tobytes() for name, array in found.arrays.items())
 
 
-@pytest.mark.parametrize("kind", ["adv_vlp", "moapt"])
-def test_it_does_not_depend_on_how_images_are_put_together(clip, few, kind):
-    changes = {"epochs": 1, "warmup_epochs": 0, "eps": [2.0, 4.0]}
-    one = tuned(*tuning_of(clip, few, kind, **changes))
+TOGETHER = [("adv_vlp", {}), ("moapt", {}), ("adv_vpt", {**TOKENS, "depth": 1}), ("adv_vpt", {**TOKENS, "depth": None}),
+            ("fap", {**TOKENS, "depth": 2})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "own"), TOGETHER)
+def test_it_does_not_depend_on_how_images_are_put_together(clip, vit, few, kind, own):
+    model, changes = vit if kind in OF_TOKENS else clip, {**own, "epochs": 1, "warmup_epochs": 0, "eps": [2.0, 4.0]}
+    one = tuned(*tuning_of(model, few, kind, **changes))
     for batch_size, workers in [(33, 3), (7, 1)]:
         runtime = RUNTIME.model_copy(update={"batch_size": batch_size, "workers": workers})
-        other = tuned(*tuning_of(clip, few, kind, runtime=runtime, **changes))
-        assert all(array.tobytes() == one.arrays[name].tobytes() for name, array in other.arrays.items())
+        assert_same_bits(tuned(*tuning_of(model, few, kind, runtime=runtime, **changes)), one)
 
 
 def test_seeds_differ_and_do_not_depend_on_each_other(clip, few):
@@ -415,21 +404,9 @@ def test_the_effect_of_two_images_by_hand():
     assert table["others"].tolist() == [0, 0] and table["prompted"].all()
 
 
-def embedded(split, count):
-    """The first images of the embedded Fashion-MNIST, and its class names."""
-    folder = load_params().model.name  # the data lies beside the model
-    rows = pq.read_table(Path(folder.removeprefix("local-dir:")).parent / f"fashion/{split}.parquet")
-    names = json.loads(rows.schema.metadata[b"provenance"])["class_names"]
-    first = rows.slice(0, count).to_pylist()
-    pixels = np.stack([np.frombuffer(row["image"], np.uint8).reshape(28, 28) for row in first])
-    pixels = np.repeat(np.pad(pixels, ((0, 0), (2, 2), (2, 2)))[..., None], 3, axis=-1)
-    return Images([row["id"] for row in first], np.array([row["label"] for row in first]), pixels), names
-
-
 def test_tuning_on_shuffled_labels_gives_nothing(clip):
     """With the right labels the same tuning gains under attack, so that the test can fail."""
-    images, names = embedded("train", 400)
-    test, _ = embedded("test", 200)
+    (images, names), (test, _) = fashion("train", 400), fashion("test", 200)
     settings = AdvVp(kind="adv_vp", **{**SHORT, "epochs": 4, "lr": 0.03, "batch_size": 50}).model_dump()
     shuffled = replace(images, labels=np.random.default_rng(0).permutation(images.labels))
 

@@ -9,27 +9,18 @@ import torch.nn.functional as F
 from stages.adversarial import prompt_file
 from stages.attacks.noise import ImageNoise
 from stages.crafting.adversarial_loss import Consistency
-from stages.models.clip import Clip, load_clip, weights_digest
 from stages.prompts.generators import tuning_generators
 from stages.runtime.params import Fap
 from stages.storage.prompts import load_prompts, save_prompts
 from tests import references
-from tests.crafting.test_adversarial import CPU, NAMES, RUNTIME, images, in_float64, stock_features, tuned, tuning_of
+from tests.crafting.test_adversarial import NAMES, VIT, exact_tuning_of, stock_features, tuned, tuning_of
 
-assert images  # a fixture of these tests
-VIT = "local-dir:data/embedded/tiny-vit"
 SMALL = {"batch_size": 8, "epochs": 2, "tuning_seeds": 1, "warmup_epochs": 0, "lr": 0.5, "text_lr": 0.5, "steps": 2}
-
-
-@pytest.fixture(scope="module")
-def vit() -> Clip:
-    return load_clip(VIT, pretrained=None, sha256=weights_digest(VIT, None), device=CPU)
 
 
 def plain_fap(settings, images, shape):
     """FAP with stock open_clip modules in float64: two epochs, SGD; tokens (L, P, W) and projections, as tuned."""
     model, tokenizer = open_clip.create_model(VIT).double().eval(), open_clip.get_tokenizer(VIT)
-    mean, std = (torch.tensor(model.visual.preprocess_cfg[key]).view(3, 1, 1).double() for key in ("mean", "std"))
     generator = tuning_generators(0, 1)[0]
     drawn_layers = settings["depth"] or len(model.visual.transformer.resblocks)
     tokens = torch.randn((drawn_layers, *shape[1:]), generator=generator)
@@ -41,7 +32,7 @@ def plain_fap(settings, images, shape):
     def forward(shown):
         first, *deeper = (layer @ matrix for layer, matrix in zip(tokens, projection, strict=True))
         text = references.text_features(model, tokenizer, NAMES, first, "end", deeper)
-        features = stock_features(model, (shown - mean) / std, tokens)
+        features = stock_features(model, references.normalised(model.visual, shown), tokens)
         scale = model.logit_scale.exp() / settings["temperature"]
         return features, (scale * features @ text.T).log_softmax(-1)
 
@@ -73,9 +64,8 @@ def plain_fap(settings, images, shape):
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_it_ends_where_a_plain_loop_with_stock_open_clip_ends(images, depth):
-    few, exact = images.take(slice(0, 16)), in_float64(VIT)
-    tuning, generators = tuning_of(exact, few, "fap", **SMALL, clean_fraction=0.0, depth=None if depth == 2 else 1)
-    tuning.learner.initial = {name: tensor.double() for name, tensor in tuning.learner.initial.items()}
+    few = images.take(slice(0, 16))
+    tuning, generators = exact_tuning_of(few, "fap", **SMALL, clean_fraction=0.0, depth=None if depth == 2 else 1)
     start = tuning.learner.initial["tokens"][0].numpy().copy()
     assert start.shape == (depth, 2, 128)  # of the text tower's 2 blocks, where the image tower has 3
     found = tuned(tuning, generators).arrays
@@ -95,15 +85,6 @@ def test_the_loss_by_hand():
     assert found.item() == pytest.approx(np.log(2) + 1.5 * divergence)
     same = torch.stack([logits[:, 0]] * 2, dim=1)
     assert Consistency(1.5)(features, same, torch.tensor([0])).item() == pytest.approx(np.log(2))
-
-
-def test_the_bits_do_not_depend_on_how_images_are_put_together(vit, images):
-    changes, few = {**SMALL, "batch_size": 40, "epochs": 1, "depth": 2}, images.take(slice(0, 60))
-    one = tuned(*tuning_of(vit, few, "fap", **changes)).arrays
-    for batch_size, workers in [(33, 3), (7, 1)]:
-        runtime = RUNTIME.model_copy(update={"batch_size": batch_size, "workers": workers})
-        other = tuned(*tuning_of(vit, few, "fap", runtime=runtime, **changes)).arrays
-        assert all(array.tobytes() == one[name].tobytes() for name, array in other.items())
 
 
 def test_the_prompt_file_has_both_sides(vit, images, tmp_path):

@@ -13,9 +13,8 @@ from stages.models.logits import exact_routed_logits, routed_logits
 from stages.runtime.params import load_params
 from stages.storage.prompts import load_prompts, save_prompts
 from tests import references
-from tests.crafting.test_adversarial import CPU, NAMES, RUNTIME, images, in_float64, tuned, tuning_of
+from tests.crafting.test_adversarial import CPU, NAMES, RUNTIME, exact_tuning_of, tuned, tuning_of
 
-assert images  # a fixture of these tests
 SMALL = {"batch_size": 50, "epochs": 2, "tuning_seeds": 1, "warmup_epochs": 0, "text_lr": 0.5, "context_length": 2}
 
 
@@ -44,18 +43,16 @@ def test_logits_are_those_of_the_mixture_of_text_features():
 def test_a_step_on_clean_images_is_that_of_a_plain_loop(images):
     """One step of SGD on contexts and router together, all in float64."""
     changes = {**SMALL, "batch_size": 100, "epochs": 1, "clean_fraction": 1.0, "weight_decay": 0.0}
-    tuning, generators = tuning_of(in_float64(), images, "moapt", **changes)
-    tuning.learner.initial = {name: tensor.double() for name, tensor in tuning.learner.initial.items()}
+    tuning, generators = exact_tuning_of(images, "moapt", **changes)
     context, router = (tuning.learner.initial[name][0].clone().requires_grad_() for name in ("context", "router"))
     assert context.shape == (8, 64) and router.shape[0] == 4  # 4 contexts of 2 vectors
     found = tuned(tuning, generators).arrays
     folder = load_params().model.name
     model, tokenizer = open_clip.create_model(folder).double().eval(), open_clip.get_tokenizer(folder)
-    mean, std = (torch.tensor(model.visual.preprocess_cfg[key]).view(3, 1, 1).double() for key in ("mean", "std"))
-    shown = torch.tensor(images.pixels).permute(0, 3, 1, 2).double() / 255
+    shown = references.normalised(model.visual, torch.tensor(images.pixels).permute(0, 3, 1, 2).double() / 255)
     texts = [references.text_features(model, tokenizer, NAMES, part, "end") for part in context.split(2)]
     scale = model.logit_scale.exp() / tuning.settings["temperature"]
-    logits = mixed_by_hand(model.encode_image((shown - mean) / std), texts, router, scale)
+    logits = mixed_by_hand(model.encode_image(shown), texts, router, scale)
     F.cross_entropy(logits, torch.tensor(images.labels)).backward()
     for name, parameter in (("context", context), ("router", router)):
         assert parameter.grad.abs().max() > 1e-6

@@ -13,9 +13,8 @@ from stages.defences.ttc import ttc
 from stages.defences.views import tte
 from stages.evaluation.cost import count_cost
 from stages.evaluation.load import victim_of
-from stages.models.clip import load_clip
 from stages.storage.prompts import PromptFile
-from tests.victims import CPU, random_victim
+from tests.victims import random_victim
 
 SMALL = {"eps": 4, "steps": 3, "step_size": 1, "threshold": 0.2}
 COSTS = [
@@ -40,10 +39,7 @@ def test_passes_of_the_text_tower_are_counted_where_a_defence_tunes_the_context(
     assert count_cost(victim_of(prompts, clip, seed=0)) == {"forwards": 15, "backwards": 0, "text": 15}
 
 
-def test_a_method_without_a_defence_costs_one_forward_pass_with_token_prompts_too(clip):
-    name = "local-dir:data/embedded/tiny-vit"
-    sha256 = "48d957704da0378eb63963a568f66651983258379d990f3e19c9485665337e00"
-    vit = load_clip(name, pretrained=None, sha256=sha256, device=CPU)
+def test_a_method_without_a_defence_costs_one_forward_pass_with_token_prompts_too(clip, vit):
     width = vit.model.visual.transformer.resblocks[0].ln_1.weight.shape[0]
     for victim in (random_victim(clip), random_victim(vit), random_victim(vit, tokens=torch.zeros(2, 4, width))):
         assert count_cost(victim) == {"forwards": 1, "backwards": 0, "text": 0}

@@ -8,14 +8,12 @@ import torch
 
 from stages.attacks.noise import ImageNoise
 from stages.evaluation.load import victim_of
-from stages.models.clip import Clip, load_clip, weights_digest
 from stages.prompts.adversarial import learner_of, text_arrays
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task
 from stages.runtime.params import TEST_TIME, ImageProcessing, kinds_of
 from stages.storage.prompts import PromptFile
 from tests.crafting.test_adversarial import BLOCKS, CPU, NAMES, TEMPLATE
-from tests.crafting.test_fap import VIT
 
 METHODS = {
     "adv_vp": {},
@@ -50,11 +48,6 @@ DEFENCES = {
 SEVERAL_CONTEXTS = ("apt, a context for each class", "moapt")  # r_tpt tunes one
 assert {name.split(",")[0] for name in METHODS} == BLOCKS.keys()
 assert DEFENCES.keys() == TEST_TIME | kinds_of(get_args(ImageProcessing))
-
-
-@pytest.fixture(scope="module")
-def vit() -> Clip:
-    return load_clip(VIT, pretrained=None, sha256=weights_digest(VIT, None), device=CPU)
 
 
 @pytest.fixture(scope="module", params=[*METHODS, *HAND_WRITTEN])

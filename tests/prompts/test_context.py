@@ -11,6 +11,7 @@ from stages.prompts.context import assemble, handwritten, initial_context
 from stages.prompts.text import TextTower
 from stages.prompts.train import Schedule, tune
 from stages.storage.prompts import PromptFile, load_prompts, save_prompts
+from tests.victims import frozen
 
 NAMES = ["T-shirt/top", "Ankle boot", "dress"]
 SCHEDULE = Schedule(epochs=3, batch_size=5, lr=0.1, momentum=0.9, weight_decay=0.01, warmup_epochs=1, warmup_lr=1e-3)
@@ -178,26 +179,23 @@ def test_a_seed_does_not_depend_on_its_neighbours():
 
 
 def test_tuning_lowers_the_loss_and_moves_no_weight(clip, tower):
-    before = {name: weight.clone() for name, weight in clip.model.state_dict().items()}
     layout = assemble(NAMES, tower, context_length=4, class_position="end", class_specific=False)
     generator = torch.Generator().manual_seed(1)
     embeddings = torch.randn(40, 128, generator=generator)
     context = start_from(tower, None, 4)
-    *_, last = tune(
-        lambda c: (layout.text_features(c, tower), torch.zeros(2, 3)),
-        context,
-        embeddings=embeddings[None, None],
-        clean_embeddings=embeddings,
-        labels=torch.arange(40) % 3,
-        clean_fraction=0.0,
-        logit_scale=10.0,
-        schedule=Schedule(8, 8, 0.1, 0.9, 0.0, 0, 1e-5),
-        generators=generators(0, 1),
-    )
-    curve = last.curve
-    assert all(last < first for first, last in zip(curve[0].loss, curve[-1].loss, strict=True))
-    assert all(torch.equal(weight, before[name]) for name, weight in clip.model.state_dict().items())
-    assert all(p.grad is None for p in clip.model.parameters()) and context.grad is None
+    with frozen(clip.model):
+        *_, last = tune(
+            lambda c: (layout.text_features(c, tower), torch.zeros(2, 3)),
+            context,
+            embeddings=embeddings[None, None],
+            clean_embeddings=embeddings,
+            labels=torch.arange(40) % 3,
+            clean_fraction=0.0,
+            logit_scale=10.0,
+            schedule=Schedule(8, 8, 0.1, 0.9, 0.0, 0, 1e-5),
+            generators=generators(0, 1),
+        )
+    assert (np.array(last.curve[-1].loss) < last.curve[0].loss).all() and context.grad is None
 
 
 def test_judge_by_hand():
