@@ -1,19 +1,18 @@
 """The embedded default: small, whole, and a CLIP worth attacking, judged with plain open_clip."""
 
-import json
 import re
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from stages.datasets.embedded import FOLDER, images_of, read_rows
 from stages.models.clip import weights_digest
+from stages.models.device import to_tensor
 from stages.runtime.params import load_params
+from tests.fashion import fashion
 
 EMBEDDED = Path("data/embedded")
 README = (EMBEDDED / "README.md").read_text(encoding="utf-8")
@@ -73,21 +72,17 @@ def test_a_robust_model_has_the_text_tower_of_its_plain_one(name):
 def test_plain_open_clip_classifies_with_it(name, least):
     name = f"local-dir:{EMBEDDED}/{name}"
     model, _, preprocess = open_clip.create_model_and_transforms(name)
-    table = read_rows(FOLDER / "test.parquet")
-    class_names = json.loads(table.schema.metadata[b"provenance"])["class_names"]
-    grey = np.stack([np.frombuffer(image, np.uint8).reshape(28, 28) for image in table["image"].to_pylist()])
-    images = torch.stack([preprocess(Image.fromarray(pixels)) for pixels in images_of(grey)])
+    rows, class_names = fashion("test")
+    images = torch.stack([preprocess(Image.fromarray(pixels)) for pixels in rows.pixels])
     captions = open_clip.get_tokenizer(name)([f"a photo of a {word}." for word in class_names])
     with torch.inference_mode():
         image_features = model.eval().encode_image(images, normalize=True)
         predictions = (image_features @ model.encode_text(captions, normalize=True).T).argmax(-1)
-    accuracy = np.mean(predictions.numpy() == table["label"].to_numpy())
-    assert accuracy > least
+    assert (predictions.numpy() == rows.labels).mean() > least
     assert image_features.shape == (1000, 128)
 
 
 def test_raw_embeddings_do_not_saturate_the_feature_attack(clip):
-    grey = np.stack([np.frombuffer(image, np.uint8).reshape(28, 28) for image in
-                     read_rows(FOLDER / "train.parquet")["image"].to_pylist()[:500]])  # fmt: skip
-    features = clip.encode_image(torch.tensor(images_of(grey)).permute(0, 3, 1, 2) / 255)
+    images, _ = fashion("train", 500)
+    features = clip.encode_image(to_tensor(images.pixels, torch.device("cpu")))
     assert features.std().item() == pytest.approx(0.45, abs=0.03)

@@ -12,8 +12,8 @@ import torch
 from open_clip.model import CLIP
 from PIL import Image
 
-from stages.datasets.embedded import FOLDER, images_of, read_rows
 from stages.models.clip import load_clip, weights_digest
+from tests.fashion import fashion
 
 TINY = Path("data/embedded/tiny-clip")
 
@@ -39,11 +39,8 @@ def task(training):
     """180 images of Fashion-MNIST, measured on the first 60."""
     import make
 
-    table = read_rows(FOLDER / "train.parquet")
-    grey = np.stack([np.frombuffer(image, np.uint8).reshape(28, 28) for image in table["image"].to_pylist()[:180]])
-    images = training.Images(
-        torch.from_numpy(images_of(grey)).permute(0, 3, 1, 2), torch.tensor(table["label"].to_pylist()[:180])
-    )
+    rows, _ = fashion("train", 180)
+    images = training.Images(torch.from_numpy(rows.pixels).permute(0, 3, 1, 2), torch.tensor(rows.labels))
     held_out = training.Images(images.pixels[:60], images.labels[:60])
     preprocess = {"mean": [0.286] * 3, "std": [0.353] * 3}
     return training.Task(make.CLASS_NAMES, make.TEMPLATES, preprocess, 2, images, {"test": held_out})

@@ -1,7 +1,6 @@
 """The model under attack is a plain torch module: plain open_clip's logits, and other people's attacks run on it."""
 
 import copy
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +16,15 @@ from pyautoattack import AutoAttack
 from safetensors import safe_open
 
 import stages
-from stages.datasets.embedded import FOLDER, images_of, read_rows
 from stages.defences.defence import defence_of
 from stages.evaluation.load import blank_feature, wording_of
+from stages.models.device import to_tensor
 from stages.runtime.params import Jpeg, ResizePad, load_params
 from stages.storage.prompts import PromptFile, save_prompts
+from tests.fashion import fashion
 from tests.imports import ROOT
-from tests.victims import frozen, random_victim
+from tests.references import normalised
+from tests.victims import CPU, frozen, random_victim
 
 NAME = "local-dir:data/embedded/tiny-clip"
 EPS = 8 / 255
@@ -33,11 +34,8 @@ RESIZE_PAD = ResizePad(kind="resize_pad", smallest=0.6)
 @pytest.fixture(scope="module")
 def rows():
     """The first 24 test images (N, 3, 32, 32), their labels, and all class names."""
-    table = read_rows(ROOT / FOLDER / "test.parquet").slice(0, 24)
-    pixels = np.stack([np.frombuffer(one, np.uint8).reshape(28, 28) for one in table["image"].to_pylist()])
-    images = torch.tensor(images_of(pixels)).permute(0, 3, 1, 2).float() / 255
-    names = json.loads(table.schema.metadata[b"provenance"])["class_names"]
-    return images, torch.tensor(table["label"].to_pylist()), names
+    images, class_names = fashion("test", 24)
+    return to_tensor(images.pixels, CPU), torch.tensor(images.labels), class_names
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +57,11 @@ def prompts(rows, plain) -> PromptFile:
 
 @pytest.fixture
 def save(prompts, tmp_path):
-    """Writes the prompts, some of their fields changed, and returns their folder."""
+    """Writes the prompts, some of their fields changed or with a block of their method, and returns their folder."""
 
-    def write(**changes) -> Path:
+    def write(block=None, **changes) -> Path:
+        if block:
+            changes["provenance"] = {**prompts.provenance, "block": block}
         save_prompts(tmp_path / "prompts.safetensors", replace(prompts, **changes))
         return tmp_path
 
@@ -69,8 +69,7 @@ def save(prompts, tmp_path):
 
 
 def plain_logits(plain, images, text_features, scale):
-    mean, std = (torch.tensor(plain.visual.preprocess_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
-    features = plain.encode_image((images - mean) / std, normalize=True)
+    features = plain.encode_image(normalised(plain.visual, images), normalize=True)
     return scale * features @ torch.tensor(text_features).T
 
 
@@ -103,12 +102,14 @@ def test_images_that_it_was_not_made_for_are_refused(rows, save, wrong):
         victim(wrong(rows[0]))
 
 
-def test_a_mistyped_method_is_answered_by_those_that_are_there(save, tmp_path):
+def test_a_mistyped_method_is_answered_by_those_that_are_there_and_a_missing_file_is_named(save, tmp_path):
     there = tmp_path / "all/tune_bank/advpt"
     there.mkdir(parents=True)
     (save() / "prompts.safetensors").rename(there / "prompts.safetensors")
     with pytest.raises(ValueError, match=r"advtp: no such method; in all there are tune_bank/advpt"):
         stages.load_victim(tmp_path / "all/tune_bank/advtp", device="cpu")
+    with pytest.raises(ValueError, match=r"nowhere/prompts\.safetensors: missing"):
+        stages.load_victim(str(tmp_path / "nowhere"))
 
 
 def test_it_knows_its_class_names_and_takes_noisy_images(rows, prompts, save):
@@ -155,19 +156,12 @@ def test_the_readme_adds_a_pixel_prompt_in_one_line(rows, plain, prompts, save):
     torch.testing.assert_close(plain.encode_image(there["image"][None]), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_defence_stands_before_the_image_prompt(rows, prompts, save):
+@pytest.mark.parametrize("prompt", [{}, {"pixels": np.full((2, 3, 32, 32), 0.3, np.float32)}], ids=["none", "pixels"])
+def test_the_defence_of_the_block_stands_before_the_image_prompt_and_the_towers(rows, save, prompt):
     """What is defended is the image that the attacker made."""
-    pixels = np.full((2, 3, 32, 32), 0.3, np.float32)
-    block = {"method": "advpt", "defence": {"kind": "bits", "bits": 1}}
-    both = stages.load_victim(save(pixels=pixels, provenance={**prompts.provenance, "block": block}))
-    assert torch.equal(both(rows[0]), stages.load_victim(save(pixels=pixels))(rows[0].round()))
-
-
-def test_the_defence_of_the_block_stands_before_the_towers(rows, prompts, save):
-    block = {"method": "advpt", "defence": {"kind": "bits", "bits": 1}}
-    victim = stages.load_victim(save(provenance={**prompts.provenance, "block": block}))
+    victim = stages.load_victim(save({"defence": {"kind": "bits", "bits": 1}}, **prompt))
     images = rows[0].clone().requires_grad_()
-    assert torch.equal(victim(images), stages.load_victim(save())(images.detach().round()))
+    assert torch.equal(victim(images), stages.load_victim(save(**prompt))(images.detach().round()))
     (gradient,) = torch.autograd.grad(victim(images).sum(), images)  # rounding has none: it goes straight through
     assert gradient.flatten(1).abs().amax(1).min() > 0
 
@@ -210,12 +204,6 @@ def test_the_context_that_r_tpt_tunes_is_the_method_s_own(rows, clip, plain, pro
     torch.testing.assert_close(wording.text_features(wording.context[None])[0], expected)
 
 
-def test_tte_that_leaves_nothing_of_an_image_is_refused(save, prompts):
-    block = {"defence": {"kind": "tte", "shift": 32}}
-    with pytest.raises(ValueError, match="defence tte: shift 32; less than the image's side, 32, is allowed"):
-        stages.load_victim(save(provenance={**prompts.provenance, "block": block}))
-
-
 def by_torchattacks(victim, images, labels):
     torchattacks = pytest.importorskip("torchattacks", reason="pins an old requests, so no dependency of the tests")
     return torchattacks.PGD(victim, eps=EPS, alpha=2 / 255, steps=20)(images, labels)
@@ -235,9 +223,9 @@ def by_foolbox(victim, images, labels):
 
 @pytest.mark.parametrize("defence", [None, Jpeg(kind="jpeg", quality=75)], ids=["plain", "jpeg"])
 @pytest.mark.parametrize("attack", [by_torchattacks, by_autoattack, by_foolbox])
-def test_attacks_of_others_run_on_it_and_leave_it_as_it_is(rows, prompts, save, attack, defence):
+def test_attacks_of_others_run_on_it_and_leave_it_as_it_is(rows, save, attack, defence):
     block = {"defence": defence.model_dump()} if defence else {}
-    victim = stages.load_victim(save(provenance={**prompts.provenance, "block": block}))
+    victim = stages.load_victim(save(block))
     images, labels, _ = rows
     with frozen(victim):
         images_adv = attack(victim, images.clone(), labels)
@@ -267,22 +255,17 @@ def test_it_moves_as_a_module(clip):
         ({}, {"seed": -1}, "seed: -1"),
         ({"provenance": {}}, {}, "its prompts were made with the model None"),
         ({"provenance": {"model": {"name": NAME, "pretrained": None, "sha256": "0" * 64}}}, {}, "sha256 00000.*, but"),
+        ({"block": {"defence": {"kind": "mirror"}}}, {}, r"defence \{'kind': 'mirror'\}: .*'jpeg'"),
+        (
+            {"block": {"defence": {"kind": "tte", "shift": 32}}},
+            {},
+            "defence tte: shift 32; less than the image's side, 32, is allowed",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_message(save, changes, arguments, message):
     with pytest.raises(ValueError, match=message):
         stages.load_victim(save(**changes), **arguments)
-
-
-def test_an_unknown_defence_is_refused(save, prompts):
-    block = {"defence": {"kind": "mirror"}}
-    with pytest.raises(ValueError, match=r"defence \{'kind': 'mirror'\}: .*'jpeg'"):
-        stages.load_victim(save(provenance={**prompts.provenance, "block": block}))
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere/prompts\.safetensors: missing"):
-        stages.load_victim(str(tmp_path / "nowhere"))
 
 
 def test_it_leaves_the_threads_of_its_caller_alone(save):
