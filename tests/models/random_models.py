@@ -7,8 +7,9 @@ from pathlib import Path
 import open_clip
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
-from stages.models.clip import weights_digest
+from stages.models.clip import Clip, load_clip, weights_digest
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 PREPROCESS = {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "interpolation": "bicubic"}
@@ -87,6 +88,29 @@ def save_random(folder: Path, kind: str) -> str:
     """Saves a model of one of the `KINDS` and returns its `model.sha256`."""
     model_cfg, preprocess_cfg = KINDS[kind]
     return save_model(folder, random_model(model_cfg), model_cfg, preprocess_cfg)
+
+
+def load_folder(folder: Path, sha256: str | None = None) -> Clip:
+    """Load the model of a `local-dir:` folder, whatever its digest unless one is stated."""
+    name = f"local-dir:{folder}"
+    return load_clip(name, pretrained=None, sha256=sha256 or weights_digest(name, None), device=torch.device("cpu"))
+
+
+def change_config(folder: Path, *above: str, **changes: object) -> Path:
+    """Change keys of a block of a folder's configuration, and return its file."""
+    file = folder / "open_clip_config.json"
+    configuration = json.loads(file.read_text(encoding="utf-8"))
+    block = configuration["model_cfg"]
+    for key in above:
+        block = block[key]
+    block.update(changes)
+    file.write_text(json.dumps(configuration), encoding="utf-8")
+    return file
+
+
+def behind(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with a prefix to their names."""
+    return {f"{prefix}{name}": weight for name, weight in weights.items()}
 
 
 class Malicious:

@@ -5,7 +5,6 @@ import socket
 import threading
 import time
 
-import huggingface_hub
 import pytest
 import timm
 import torch
@@ -188,25 +187,12 @@ def test_a_download_of_torchvision_is_kept_and_checked(monkeypatch, tmp_path):
         fetched((tmp_path / "bad-00000000.pth").as_uri(), "bad")
 
 
-def closed_port() -> str:
-    """An address at which nobody answers."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{closed.getsockname()[1]}"
-
-
-def test_no_weights_and_no_network_is_one_error_within_seconds(monkeypatch, tmp_path):
-    endpoint = closed_port()
-    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+def test_no_weights_and_no_network_is_one_error_within_seconds(no_network, tmp_path):
     began = time.monotonic()
     with pytest.raises(ValueError, match=r"timm:resnet18 \(tv_in1k\) is not here.*timm/resnet18\.tv_in1k: .*refused"):
         load("timm:resnet18", "tv_in1k")
     with pytest.raises(ValueError, match=r"some model is not here.*weights-0123\.pth; .*refused"):
-        fetched(f"{endpoint}/weights-0123.pth", "some model")
+        fetched(f"{no_network}/weights-0123.pth", "some model")
     assert time.monotonic() - began < 10
     assert socket.getdefaulttimeout() is None and not list((tmp_path / "checkpoints").iterdir())
 

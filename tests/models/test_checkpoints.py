@@ -1,6 +1,5 @@
 """Weights that open_clip cannot load: one message each that names what the file holds and what to do."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,8 +14,8 @@ from safetensors.torch import save_file
 
 from stages.models.backbones import load_backbone
 from stages.models.checkpoints import SETTINGS, misfit
-from stages.models.clip import load_clip, weights_digest
-from tests.models.random_models import KINDS, random_model, save_random
+from stages.models.clip import load_clip
+from tests.models.random_models import KINDS, behind, change_config, load_folder, random_model, save_random
 
 CPU = torch.device("cpu")
 SMALL = KINDS["vit_b_32"][0]
@@ -37,10 +36,6 @@ def named(monkeypatch) -> str:
 
 def load(name: str, file: Path | None):
     return load_clip(name, pretrained=file and str(file), sha256=None, device=CPU)
-
-
-def behind(prefix: str, weights: dict) -> dict:
-    return {f"{prefix}{key}": weight for key, weight in weights.items()}
 
 
 @pytest.mark.parametrize(
@@ -80,31 +75,24 @@ def test_a_checkpoint_of_something_else_is_named(named, tmp_path, content, messa
 @pytest.mark.parametrize(
     ("weights", "message"), [(VISUAL, "image tower alone"), (TRANSFORMERS, "transformers' CLIPModel")]
 )
-def test_safetensors_of_something_else_are_named(named, tmp_path, weights, message):
+def test_safetensors_and_folders_of_something_else_are_named_by_their_file(named, tmp_path, weights, message):
     save_file(weights, tmp_path / "weights.safetensors")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"weights\.safetensors: .*{message}"):
         load(named, tmp_path / "weights.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("weights", "message"), [(VISUAL, "image tower alone"), (TRANSFORMERS, "transformers' CLIPModel")]
-)
-@pytest.mark.parametrize("file", ["open_clip_model.safetensors", "pytorch_model.bin"])
-def test_a_folder_with_something_else_is_named_by_its_file(tmp_path, weights, message, file):
-    save_random(tmp_path, "vit_b_32")
-    (tmp_path / "open_clip_model.safetensors").unlink()
-    (save_file if file.endswith("s") else torch.save)(weights, tmp_path / file)
-    name = f"local-dir:{tmp_path}"
-    with pytest.raises(ValueError, match=rf"cannot be loaded from .*{file}: .*{message}"):
-        load_clip(name, pretrained=None, sha256=weights_digest(name, None), device=CPU)
+    for file, save in (("open_clip_model.safetensors", save_file), ("pytorch_model.bin", torch.save)):
+        folder = tmp_path / file.partition(".")[0]
+        save_random(folder, "vit_b_32")
+        (folder / "open_clip_model.safetensors").unlink()
+        save(weights, folder / file)
+        with pytest.raises(ValueError, match=rf"cannot be loaded from .*{file}: .*{message}"):
+            load_folder(folder)
 
 
 def test_a_folder_without_weights_says_which_there_may_be(tmp_path):
     save_random(tmp_path, "vit_b_32")
     (tmp_path / "open_clip_model.safetensors").unlink()
-    name = f"local-dir:{tmp_path}"
     with pytest.raises(ValueError, match=r"the folder holds no weights; a file such as open_clip_model\.safetensors"):
-        load_clip(name, pretrained=None, sha256=weights_digest(name, None), device=CPU)
+        load_folder(tmp_path)
 
 
 def test_a_folder_in_the_place_of_weights_says_where_it_goes(named, tmp_path):
@@ -196,7 +184,7 @@ def test_a_configuration_with_a_byte_order_mark_says_how_to_save_it(tmp_path, ma
     with pytest.raises(
         ValueError, match=r"open_clip_config\.json begins with a byte-order mark; save it as UTF-8 without"
     ):
-        load_clip(f"local-dir:{tmp_path}", pretrained=None, sha256="0", device=CPU)
+        load_folder(tmp_path, "0")
 
 
 @pytest.mark.parametrize(
@@ -219,47 +207,37 @@ def test_a_configuration_of_something_else_is_named(tmp_path, content, message):
     save_random(tmp_path, "vit_b_32")
     (tmp_path / "open_clip_config.json").write_text(content)
     with pytest.raises(ValueError, match=rf"model\.name: .*{message}"):
-        load_clip(f"local-dir:{tmp_path}", pretrained=None, sha256="0", device=CPU)
+        load_folder(tmp_path, "0")
 
 
 @pytest.mark.parametrize(
     ("block", "key", "value"),
     [
-        (None, "embed_dim", None),
-        ("vision_cfg", "layers", None),
-        ("vision_cfg", "width", "big"),
-        ("text_cfg", "heads", []),
-        ("text_cfg", "vocab_size", None),
-        ("text_cfg", "tokenizer_kwargs", "big"),
-        ("text_cfg", "tokenizer_kwargs", {"bpe_path": "missing.txt.gz"}),
+        ([], "embed_dim", None),
+        (["vision_cfg"], "layers", None),
+        (["vision_cfg"], "width", "big"),
+        (["text_cfg"], "heads", []),
+        (["text_cfg"], "vocab_size", None),
+        (["text_cfg"], "tokenizer_kwargs", "big"),
+        (["text_cfg"], "tokenizer_kwargs", {"bpe_path": "missing.txt.gz"}),
     ],
 )
 def test_values_of_which_no_model_can_be_built_are_not_blamed_on_the_weights(tmp_path, block, key, value):
     save_random(tmp_path, "vit_b_32")
-    file = tmp_path / "open_clip_config.json"
-    configuration = json.loads(file.read_text())
-    model = configuration["model_cfg"]
-    (model[block] if block else model)[key] = value
-    file.write_text(json.dumps(configuration))
-    name = f"local-dir:{tmp_path}"
+    file = change_config(tmp_path, *block, **{key: value})
     with pytest.raises(ValueError, match=rf"^model\.name: open_clip cannot build the model that {file} describes: "):
-        load_clip(name, pretrained=None, sha256=weights_digest(name, None), device=CPU)
+        load_folder(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["vit_b_32", "custom_text"])
 @pytest.mark.parametrize("tower", ["vision_cfg", "text_cfg"])
 def test_tokens_beside_features_are_refused_by_name(tmp_path, kind, tower):
     save_random(tmp_path, kind)
-    file = tmp_path / "open_clip_config.json"
-    configuration = json.loads(file.read_text())
-    configuration["model_cfg"][tower]["output_tokens"] = True
-    file.write_text(json.dumps(configuration))
-    name = f"local-dir:{tmp_path}"
-    with pytest.raises(ValueError, match=rf"the {tower} of {name} has output_tokens: true, .* false is allowed"):
-        load_clip(name, pretrained=None, sha256=weights_digest(name, None), device=CPU)
-    configuration["model_cfg"][tower]["output_tokens"] = False
-    file.write_text(json.dumps(configuration))
-    load_clip(name, pretrained=None, sha256=weights_digest(name, None), device=CPU)
+    change_config(tmp_path, tower, output_tokens=True)
+    with pytest.raises(ValueError, match=rf"the {tower} of .* has output_tokens: true, .* false is allowed"):
+        load_folder(tmp_path)
+    change_config(tmp_path, tower, output_tokens=False)
+    load_folder(tmp_path)
 
 
 @pytest.mark.parametrize("kind", [MemoryError, RuntimeError])
@@ -272,4 +250,4 @@ def test_a_lack_of_memory_is_not_blamed_on_the_file(tmp_path, monkeypatch, kind)
     monkeypatch.setattr("stages.models.checkpoints.load_file", fails)
     monkeypatch.setattr("safetensors.torch.load_file", fails)  # imported by open_clip where it loads
     with pytest.raises(kind, match="Cannot allocate"):
-        load_clip(f"local-dir:{tmp_path}", pretrained=None, sha256=digest, device=CPU)
+        load_folder(tmp_path, digest)

@@ -10,20 +10,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stages.crafting.batching import even_batches
 from stages.crafting.embedding import embed_shard
 from stages.models.clip import load_clip, weights_digest
 from stages.models.device import choose_device, to_tensor
 from stages.runtime.params import load_params
-from tests.models.random_models import KINDS, save_random
+from tests.models.random_models import KINDS, load_folder, save_random
 
 TINY = Path("data/embedded/tiny-clip")
 CPU = torch.device("cpu")
-
-
-def load(folder: Path, sha256: str | None = None):
-    name = f"local-dir:{folder}"
-    return load_clip(name, pretrained=None, sha256=sha256 or weights_digest(name, None), device=CPU)
 
 
 @pytest.fixture
@@ -41,16 +35,10 @@ def test_image_features_equal_open_clip_through_its_own_preprocessing(clip, shar
     assert clip.logit_scale == pytest.approx(model.logit_scale.exp().item())
 
 
-def test_nothing_is_left_to_train(clip):
-    assert not clip.model.training
-    assert not any(p.requires_grad for p in clip.model.parameters())
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in clip.model.modules())
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_image_tower_equals_open_clip_and_has_gradients(tmp_path, kind):
     save_random(tmp_path, kind)
-    clip = load(tmp_path)
+    clip = load_folder(tmp_path)
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8))
     with torch.no_grad():
@@ -66,17 +54,8 @@ def test_any_image_tower_equals_open_clip_and_has_gradients(tmp_path, kind):
 def test_only_open_clips_resnet_is_folded(tmp_path):
     for kind, left in (("rn50", False), ("timm_byobnet", True)):
         save_random(tmp_path / kind, kind)
-        modules = load(tmp_path / kind).model.modules()
+        modules = load_folder(tmp_path / kind).model.modules()
         assert any(isinstance(module, torch.nn.BatchNorm2d) for module in modules) == left
-
-
-@pytest.mark.parametrize(
-    ("count", "batch_size", "workers", "batches"),
-    [(300, 100, 2, 4), (1000, 100, 2, 10), (40, 100, 2, 1), (40, 7, 2, 6), (300, 100, 1, 3), (1, 100, 8, 1)],
-)
-def test_batches_are_even_and_not_too_small(count, batch_size, workers, batches):
-    runtime = load_params().runtime.model_copy(update={"batch_size": batch_size, "workers": workers})
-    assert even_batches(runtime, count, "cpu").batches == batches
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 2), (12, 3)])
@@ -91,7 +70,7 @@ def test_features_do_not_depend_on_batches_or_workers(clip, shard, batch_size, w
 def test_other_weights_than_expected_are_refused_with_both_digests(copied):
     digest = weights_digest(f"local-dir:{copied}", None)
     with pytest.raises(ValueError, match=rf"(?s){digest}.*0000"):
-        load(copied, "0000")
+        load_folder(copied, "0000")
 
 
 def test_a_local_model_must_state_its_digest():
@@ -105,7 +84,7 @@ def test_weights_that_are_not_finite_are_refused(copied, value):
     weights["visual.conv1.weight"][0, 0, 0, 0] = value
     save_file(weights, copied / "open_clip_model.safetensors")
     with pytest.raises(ValueError, match=r"NaN or inf in visual\.conv1\.weight"):
-        load(copied)
+        load_folder(copied)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Digests are of the bytes that are meant, whatever else lies beside them and however git checks files out."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -9,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from stages.models.clip import load_clip, weights_digest
 from stages.models.digests import file_digest
 from stages.models.weights import find_source
 from stages.runtime.params import load_params
 from tests.imports import ROOT
-from tests.models.random_models import KINDS, random_model, save_random
+from tests.models.random_models import KINDS, change_config, load_folder, random_model, save_random
 
 CPU = torch.device("cpu")
 EMBEDDED = Path("data/embedded")
@@ -23,20 +23,11 @@ TINY = EMBEDDED / "tiny-clip"
 DOCS_COMMAND = re.search(
     "<!-- digest -->\n```bash\n(.*?)```", (ROOT / "docs/reproducibility.md").read_text("utf-8"), re.DOTALL
 )[1]
+TOKENIZER = ("text_cfg", "tokenizer_kwargs")
 BESIDE = (
-    ".DS_Store",
-    ".gitattributes",
-    ".cache/huggingface/download/open_clip_model.safetensors.lock",
-    "open_clip_model.safetensors.lock",
-    "README.md",
-    "LICENSE",
-    "Thumbs.db",
-    "desktop.ini",
-    "config.json",
-    "open_clip_pytorch_model.bin",
-    "model.safetensors",
-    "logs/out.txt",
-    "a name with blanks",
+    *(".DS_Store", ".gitattributes", "README.md", "LICENSE", "Thumbs.db", "desktop.ini", "a name with blanks"),
+    *("config.json", "open_clip_pytorch_model.bin", "model.safetensors", "logs/out.txt"),
+    *("open_clip_model.safetensors.lock", ".cache/huggingface/download/open_clip_model.safetensors.lock"),
 )
 
 
@@ -62,7 +53,7 @@ def test_the_command_of_the_docs_prints_the_digest_whatever_lies_beside(tmp_path
     assert digest_of(folder) == digest
     (tmp_path / "here").symlink_to(folder)
     assert shell(DOCS_COMMAND.replace("FOLDER", str(tmp_path / "here"))) == digest
-    load_clip(f"local-dir:{folder}", pretrained=None, sha256=digest, device=CPU)
+    load_folder(folder, digest)
 
 
 @pytest.mark.parametrize("folder", sorted(EMBEDDED.glob("*-*")), ids=lambda folder: folder.name)
@@ -76,7 +67,7 @@ def test_the_command_of_the_error_prints_the_digest(tmp_path, monkeypatch, kind)
     shutil.copytree(TINY, folder)
     name = f"local-dir:{folder}"
     if kind == "folder":
-        change(folder, "bpe_path", str(folder / "bpe_merges.txt.gz"))
+        change_config(folder, *TOKENIZER, bpe_path=str(folder / "bpe_merges.txt.gz"))
     elif kind == "file":
         name, pretrained = "ViT-B-16", str(folder / "open_clip_model.safetensors")
     strew(folder)
@@ -86,18 +77,10 @@ def test_the_command_of_the_error_prints_the_digest(tmp_path, monkeypatch, kind)
     assert shell(str(caught.value).splitlines()[-1]) in str(caught.value).splitlines()[0]
 
 
-def change(folder: Path, key: str, value: str) -> None:
-    """Sets a key of the tokenizer's settings."""
-    file = folder / "open_clip_config.json"
-    configuration = json.loads(file.read_text())
-    configuration["model_cfg"]["text_cfg"]["tokenizer_kwargs"][key] = value
-    file.write_text(json.dumps(configuration))
-
-
 @pytest.mark.parametrize("name", ["open_clip_config.json", "open_clip_model.safetensors", "bpe_merges.txt.gz"])
 def test_every_file_that_is_read_counts(tmp_path, name):
     folder = Path(shutil.copytree(TINY, tmp_path / "clip"))
-    change(folder, "bpe_path", str(folder / "bpe_merges.txt.gz"))
+    change_config(folder, *TOKENIZER, bpe_path=str(folder / "bpe_merges.txt.gz"))
     before = digest_of(folder)
     with (folder / name).open("ab") as file:
         file.write(b" ")
@@ -107,7 +90,7 @@ def test_every_file_that_is_read_counts(tmp_path, name):
 def test_a_table_of_merges_counts_wherever_it_lies(tmp_path):
     folder = Path(shutil.copytree(TINY, tmp_path / "clip"))
     table = Path(shutil.move(folder / "bpe_merges.txt.gz", tmp_path / "bpe_merges.txt.gz"))
-    change(folder, "bpe_path", str(table))
+    change_config(folder, *TOKENIZER, bpe_path=str(table))
     before = digest_of(folder)
     table.write_bytes(table.read_bytes() + b" ")
     assert digest_of(folder) != before
@@ -128,20 +111,11 @@ def test_what_is_digested_is_what_is_loaded(tmp_path, names):
     for scale, name in enumerate(names):
         weights = random_model(KINDS["vit_b_32"][0]).state_dict()
         weights["logit_scale"] = torch.tensor(float(scale))
-        save(weights, tmp_path / name)
+        (save_file if name.endswith(".safetensors") else torch.save)(weights, tmp_path / name)
     source = find_source(f"local-dir:{tmp_path}", None)
-    clip = load_clip(f"local-dir:{tmp_path}", pretrained=None, sha256=source.digest, device=CPU)
+    clip = load_folder(tmp_path, source.digest)
     assert clip.model.logit_scale.item() == names.index(source.file.name)
     assert file_digest(source.file) == sha256((tmp_path / source.file.name).read_bytes()).hexdigest()
-
-
-def save(weights: dict, path: Path) -> None:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
-
-        save_file(weights, path)
-    else:
-        torch.save(weights, path)
 
 
 def test_weights_that_cannot_be_opened_are_named(tmp_path):

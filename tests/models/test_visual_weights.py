@@ -14,7 +14,7 @@ from stages.models.clip import Clip, load_clip
 from stages.models.digests import file_digest
 from stages.runtime.params import Model
 from stages.storage.prompts import PromptFile, save_prompts
-from tests.models.random_models import KINDS, Malicious, random_model, save_random
+from tests.models.random_models import KINDS, Malicious, behind, random_model, save_random
 
 CPU = torch.device("cpu")
 IMAGES = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -28,10 +28,6 @@ def tuned(kind: str) -> dict[str, Tensor]:
 
 TOWER = tuned("vit_b_32")
 WHOLE = random_model(KINDS["vit_b_32"][0]).state_dict()
-
-
-def behind(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}{name}": weight for name, weight in weights.items()}
 
 
 @pytest.fixture

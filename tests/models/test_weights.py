@@ -1,7 +1,6 @@
 """Where weights come from: the tag's own settings, files of one's own, and none at all."""
 
 import pickle
-import socket
 import time
 
 import huggingface_hub
@@ -114,20 +113,13 @@ def test_a_model_of_the_hub_comes_from_its_cache_without_a_request(monkeypatch, 
         ("hf-hub:timm/x", None, "timm/x"),
     ],
 )
-def test_no_weights_and_no_network_is_one_error_within_seconds(monkeypatch, tmp_path, name, pretrained, repository):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
-    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+def test_no_weights_and_no_network_is_one_error_within_seconds(no_network, tmp_path, name, pretrained, repository):
     began = time.monotonic()
     with pytest.raises(ValueError, match="cannot be fetched") as caught:
         load(name, pretrained, "abc123")
     assert time.monotonic() - began < 10
     folder = f"{tmp_path}/models--{repository.replace('/', '--')}"
-    for part in (name, pretrained or "its own weights", "abc123", folder, f"{endpoint}/{repository}", "refused"):
+    for part in (name, pretrained or "its own weights", "abc123", folder, f"{no_network}/{repository}", "refused"):
         assert part in str(caught.value)
     assert str(caught.value).endswith("model.sha256 (abc123) is of another model, set model.sha256=null.")
 
@@ -135,10 +127,9 @@ def test_no_weights_and_no_network_is_one_error_within_seconds(monkeypatch, tmp_
 def test_a_repository_without_weights_says_so(monkeypatch, tmp_path):
     cache(monkeypatch, tmp_path, "org/clip")
     (tmp_path / "models--org--clip/snapshots/0123abcd" / WEIGHTS[0]).unlink()
-    missing = huggingface_hub.errors.EntryNotFoundError("404")
 
     def answer(*_, **__):
-        raise missing
+        raise huggingface_hub.errors.EntryNotFoundError("404")
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", answer)
     with pytest.raises(ValueError, match=f"org/clip has no {WEIGHTS[0]} or"):
