@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from stages.datasets.embedded import FOLDER, images_of, read_rows
 from stages.datasets.places import files_at
 from stages.predict import main
 from stages.runtime.cli import visible
 from stages.runtime.params import load_params
 from stages.storage.prompts import PromptFile, save_prompts
-from tests.imports import ROOT
+from tests.fashion import fashion
 
 NAME = "local-dir:data/embedded/tiny-clip"
 HAND, ADVPT = "zero_shot/by_hand", "tune_bank/advpt"
@@ -30,7 +29,7 @@ HOSTILE = "\x1b[2J\x1b]0;pwned\x07\x9b31m\u202e\r\n\x7f"
 
 @pytest.fixture(scope="module")
 def classes() -> list[str]:
-    return json.loads(read_rows(ROOT / FOLDER / "test.parquet").schema.metadata[b"provenance"])["class_names"]
+    return fashion("test", 1)[1]
 
 
 @pytest.fixture
@@ -44,17 +43,23 @@ def prompts(tmp_path, classes) -> PromptFile:
     hand = PromptFile(text_features.numpy(), model.logit_scale.exp().item(), classes, "a photo of a {}.", made_by)
     random = F.normalize(torch.randn(2, 10, 128, generator=torch.Generator().manual_seed(0)), dim=-1)
     tuned = replace(hand, text_features=random.numpy(), provenance={**made_by, "method": "advpt"})
-    for name, file in ((HAND, hand), (ADVPT, tuned)):
-        (tmp_path / name).mkdir(parents=True)
-        save_prompts(tmp_path / name / "prompts.safetensors", file)
+    save(tmp_path / HAND, hand)
+    save(tmp_path / ADVPT, tuned)
     return tuned
+
+
+def save(folder: Path, prompts: PromptFile, made_by: dict | None = None, **changes: object) -> Path:
+    """Store prompts in a folder with some fields changed, and with some keys of their provenance."""
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = {**prompts.provenance, **(made_by or {})}
+    save_prompts(folder / "prompts.safetensors", replace(prompts, **{"provenance": provenance, **changes}))
+    return folder / "prompts.safetensors"
 
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
     """A folder of two images, one of them at 50 x 40 pixels deeper down, and two hidden files."""
-    content = read_rows(ROOT / FOLDER / "test.parquet")["image"][0].as_py()
-    image = Image.fromarray(images_of(np.frombuffer(content, np.uint8).reshape(1, 28, 28))[0])
+    image = Image.fromarray(fashion("test", 1)[0].pixels[0])
     folder = tmp_path / "photos"
     (folder / "deeper").mkdir(parents=True)
     image.save(folder / "b.png")
@@ -115,9 +120,7 @@ def test_the_table_stands_in_80_columns(tmp_path, prompts, photos, capsys):
 
 def test_the_refreshed_prompt_is_named_as_in_the_report(tmp_path, prompts, photos, capsys):
     """Between the hand-written ones beside it and the end of 80 columns."""
-    path = tmp_path / "refresh/advpt_refreshed/prompts.safetensors"
-    path.parent.mkdir(parents=True)
-    save_prompts(path, replace(prompts, provenance={**prompts.provenance, "method": "advpt_refreshed"}))
+    path = save(tmp_path / "refresh/advpt_refreshed", prompts, {"method": "advpt_refreshed"})
     main([str(path.parent), str(photos / "b.png"), "--seed", "1"])
     _, title, *_ = capsys.readouterr().out.splitlines()
     assert title.split(maxsplit=1) == ["by_hand", "AdvPT refreshed, seed 1"] and len(title) <= 80
@@ -127,9 +130,7 @@ def test_the_refreshed_prompt_is_named_as_in_the_report(tmp_path, prompts, photo
 
 def test_a_method_of_the_parameters_has_its_label(tmp_path, prompts, photos, capsys):
     """The reference is the first method of the group `zero_shot` by name, whatever its name."""
-    path = tmp_path / "zero_shot/a_first/prompts.safetensors"
-    path.parent.mkdir()
-    save_prompts(path, replace(prompts, provenance={**prompts.provenance, "method": "zero_shot"}))
+    save(tmp_path / "zero_shot/a_first", prompts, {"method": "zero_shot"})
     main([str(tmp_path / ADVPT), str(photos / "b.png")])
     label = next(method.label for method in load_params().methods.all() if method.name == "zero_shot")
     _, title, *_ = capsys.readouterr().out.splitlines()
@@ -140,10 +141,7 @@ def test_a_bias_and_a_defence_count(tmp_path, prompts, photos, capsys):
     """Black after 1 bit, the image is what its bias says."""
     bias = np.zeros((2, 10), np.float32)
     bias[1, 3] = 1000
-    block = {"defence": {"kind": "bits", "bits": 1}}
-    path = tmp_path / ADVPT / "prompts.safetensors"
-    provenance = {**prompts.provenance, "block": block}
-    save_prompts(path, replace(prompts, logit_bias=bias, provenance=provenance))
+    save(tmp_path / ADVPT, prompts, {"block": {"defence": {"kind": "bits", "bits": 1}}}, logit_bias=bias)
     Image.new("RGB", (32, 32), (100, 90, 20)).save(photos / "dark.png")
     Image.new("RGB", (32, 32)).save(photos / "black.png")
     dark, black, biased = (
@@ -155,50 +153,39 @@ def test_a_bias_and_a_defence_count(tmp_path, prompts, photos, capsys):
 
 
 def test_chance_of_a_defence_does_not_hang_on_what_came_before(tmp_path, prompts, photos, capsys):
-    block = {"defence": {"kind": "resize_pad", "smallest": 0.6}}
-    save_prompts(
-        tmp_path / ADVPT / "prompts.safetensors",
-        replace(prompts, provenance={**prompts.provenance, "block": block}),
-    )
+    save(tmp_path / ADVPT, prompts, {"block": {"defence": {"kind": "resize_pad", "smallest": 0.6}}})
     one, two = answers(tmp_path / ADVPT, photos / "b.png", photos / "b.png", "--top", 10, capsys=capsys)
     assert one == two
     votes = 5 * np.array(one["predictions"][-1]["probabilities"])  # five draws; ties are broken by thousandths
     assert votes.round().sum() == 5 and np.abs(votes - votes.round()).max() < 0.01
 
 
-def test_without_hand_written_prompts_beside_them_the_tuned_ones_stand_alone(tmp_path, prompts, photos, capsys):
-    (tmp_path / HAND / "prompts.safetensors").unlink()
-    assert len(answers(tmp_path / ADVPT, photos / "b.png", capsys=capsys)[0]["predictions"]) == 1
-
-
-def test_hand_written_prompts_by_themselves_are_shown_once(tmp_path, prompts, photos, capsys):
+def test_hand_written_prompts_are_shown_once_if_they_are_there(tmp_path, prompts, photos, capsys):
     (told,) = answers(tmp_path / HAND, photos / "b.png", capsys=capsys)
     assert [one["method"] for one in told["predictions"]] == ["by_hand"]
+    (tmp_path / HAND / "prompts.safetensors").unlink()
+    (told,) = answers(tmp_path / ADVPT, photos / "b.png", capsys=capsys)
+    assert [one["method"] for one in told["predictions"]] == ["advpt"]
 
 
 def test_another_digest_than_that_of_the_model_is_refused(tmp_path, prompts, photos, capsys):
-    model = {**prompts.provenance["model"], "sha256": "0" * 64}
-    path = tmp_path / "alone/tune_bank/advpt/prompts.safetensors"
-    path.parent.mkdir(parents=True)
-    save_prompts(path, replace(prompts, provenance={**prompts.provenance, "model": model}))
+    path = save(
+        tmp_path / "alone/tune_bank/advpt", prompts, {"model": {**prompts.provenance["model"], "sha256": "0" * 64}}
+    )
     told = failure(path, photos, capsys=capsys)
     assert str(path) in told and f"sha256 {'0' * 64}, but the weights under that name have 19b17349" in told
 
 
 @pytest.mark.parametrize("model", [None, {"name": "local-dir:nowhere", "pretrained": None, "sha256": "0"}, {"name": 3}])
 def test_prompts_of_no_model_or_of_one_that_is_not_here_are_refused(tmp_path, prompts, photos, model, capsys):
-    path = tmp_path / "alone/tune_bank/advpt/prompts.safetensors"
-    path.parent.mkdir(parents=True)
-    save_prompts(path, replace(prompts, provenance={"model": model}))
+    path = save(tmp_path / "alone/tune_bank/advpt", prompts, {"model": model})
     assert "were made with the model" in failure(path, photos, capsys=capsys)
 
 
 def test_hand_written_prompts_of_another_model_are_refused(tmp_path, prompts, photos, capsys):
-    other = {**prompts.provenance, "model": {**prompts.provenance["model"], "name": "other"}}
-    save_prompts(tmp_path / HAND / "prompts.safetensors", replace(prompts, provenance=other))
-    assert "zero_shot/by_hand/prompts.safetensors: made with model = " in failure(
-        tmp_path / ADVPT, photos, capsys=capsys
-    )
+    save(tmp_path / HAND, prompts, {"model": {**prompts.provenance["model"], "name": "other"}})
+    told = failure(tmp_path / ADVPT, photos, capsys=capsys)
+    assert "zero_shot/by_hand/prompts.safetensors: made with model = " in told
 
 
 def test_another_model_in_the_parameters_is_said_and_changes_nothing(tmp_path, prompts, photos, capsys, monkeypatch):
@@ -271,16 +258,14 @@ def test_a_damaged_file_of_prompts_is_refused(tmp_path, prompts, photos, capsys)
 def test_names_reach_the_terminal_as_text(tmp_path, prompts, photos, capsys):
     """Of classes, prompts and files, in the table, in JSON and in errors: nothing that a terminal would obey."""
     names = [f"{HOSTILE}{index}" for index in range(10)]
-    made_by = {**prompts.provenance, "method": HOSTILE}
-    save_prompts(tmp_path / ADVPT / "prompts.safetensors", replace(prompts, class_names=names, provenance=made_by))
+    save(tmp_path / ADVPT, prompts, {"method": HOSTILE}, class_names=names)
     hostile = photos / f"{HOSTILE}.png"
     (photos / "b.png").rename(hostile)
     for options in ([], ["--json"]):
         main([str(tmp_path / ADVPT), str(hostile), *options])
         assert_text(capsys.readouterr().out)
-    assert [
-        name[:-1] for name in answers(tmp_path / ADVPT, hostile, capsys=capsys)[0]["predictions"][0]["classes"]
-    ] == [HOSTILE] * 3
+    (told,) = answers(tmp_path / ADVPT, hostile, capsys=capsys)
+    assert [name[:-1] for name in told["predictions"][0]["classes"]] == [HOSTILE] * 3
     hostile.write_text("no image")
     told = failure(tmp_path / ADVPT, hostile, capsys=capsys)
     assert_text(told)

@@ -103,7 +103,12 @@ def test_an_adaptive_number_needs_the_suite(copy, change, message):
         ({"class_names": list(range(10))}, "those of the data set are"),
         ({"text_features": np.zeros((0, 10, 128), np.float32)}, "has tuning seeds from 0 to -1"),
         ({"text_features": np.full((1, 10, 64), 0.125, np.float32)}, r"\(1, 10, 128\) is needed"),
+        (
+            {"text_features": np.full((3, 3, 128), 0.125, np.float32)},
+            r"\(3, 3, 128\); float32 \(3, 10, 128\) is needed",
+        ),
         ({"text_features": np.ones((1, 10, 128), np.float32)}, "not of unit norm"),
+        ({"text_features": np.full((1, 10, 128), np.nan, np.float32)}, "text_features holds NaN"),
         ({"pixels": np.zeros((3, 3, 32, 32))}, "pixels of float64"),
         ({"logit_bias": np.zeros(10, np.float32)}, r"\(3, 10\) is needed"),
         ({"tokens": np.zeros((3, 1, 1, 8), np.float32)}, "takes no token prompts"),
@@ -127,29 +132,6 @@ def test_tokens_deeper_than_the_image_tower(tmp_path):
     copy = Copy(tmp_path / "entry", "zero_shot", model="tiny-vit")
     copy.remake(tokens=np.zeros((1, 99, 1, 128), np.float32))
     refused(copy, "tokens of 99 blocks; the image tower has")
-
-
-@pytest.mark.parametrize("group", ["tune_clean", "zero_shot", "refresh"])
-def test_a_group_that_is_not_the_prompts_own(copy, group):
-    copy.record["method"]["group"] = group
-    refused(copy, f"group {group}: ")
-
-
-@pytest.mark.parametrize("seed", [3, 99, 10**30])
-def test_a_tuning_seed_that_the_prompts_do_not_have(copy, seed):
-    copy.record["method"]["tuning_seed"] = seed
-    refused(copy, f"seed: {seed}; .* has tuning seeds from 0 to 2")
-
-
-def test_another_version_of_the_data_set(copy):
-    copy.record["data"]["sha256"] = "0" * 64
-    copy.remake(provenance={"dataset_sha256": "0" * 64})
-    refused(copy, "that of the data set here is 2a1001fd")
-
-
-def test_attacked_images_of_an_eps_without_results(copy):
-    shutil.copytree(copy.images_folder, copy.folder / "images/eps77")
-    refused(copy, "nothing fell at such an eps")
 
 
 @pytest.mark.parametrize("shape", [[32, 96], "abc", [-32, 32, -3], None])
@@ -193,11 +175,72 @@ def test_a_shard_with_another_column(copy):
     refused(copy, r"'image of fixed_size_binary\[3072\]', 'more of string'\]; .* are needed")
 
 
-def test_an_empty_shard(copy):
+def truncate(copy):
+    path = copy.images_folder / "00000.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def add_an_empty_shard(copy):
     images = copy.images
     shutil.rmtree(copy.images_folder)
     write_images(copy.images_folder, [images, images.take(slice(0))], {})
-    refused(copy, "an empty shard")
+
+
+def use_another_version(copy):
+    copy.record["data"]["sha256"] = "0" * 64
+    copy.remake(provenance={"dataset_sha256": "0" * 64})
+
+
+FORGED = {
+    "a number worse than the images give": (
+        lambda copy: copy.result["adaptive"].update(accuracy=0.01), "adaptive is stated as .* give "
+    ),
+    "another version of the data set": (use_another_version, "that of the data set here is 2a1001fd"),
+    "attacked images of an eps without results": (
+        lambda copy: shutil.copytree(copy.images_folder, copy.folder / "images/eps77"), "nothing fell at such an eps"
+    ),
+    "an empty shard": (add_an_empty_shard, "an empty shard"),
+    "a truncated file with a digest of its own": (truncate, "damaged"),
+    "labels of attacked images": (
+        lambda copy: copy.store(replace(copy.images, labels=(copy.images.labels + 1) % 10)), "has label"
+    ),
+    "an image that is there twice": (lambda copy: copy.store(copy.images.take(np.array([0, *range(2)]))), "twice"),
+    "an image that fell but is stated to withstand": (
+        lambda copy: copy.fell_to(copy.fallen()["id"].iloc[0], ""), "count as not fallen"
+    ),
+    "an outcome without its image": (
+        lambda copy: copy.store(without(copy.images, copy.images.ids[0])), "count as fallen, but are not there"
+    ),
+    "prompts of another method": (
+        lambda copy: shutil.copy(ROOT / ENTRIES / "fashion-tiny-clip-coop" / PROMPTS, copy.folder), "made with"
+    ),
+    "another model": (lambda copy: copy.record["model"].update(sha256="0" * 64), "made with model"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("group", ["tune_clean", "zero_shot", "refresh"])
+def test_a_group_that_is_not_the_prompts_own(copy, group):
+    copy.record["method"]["group"] = group
+    refused(copy, f"group {group}: ")
+
+
+@pytest.mark.parametrize("seed", [3, 99, 10**30])
+def test_a_tuning_seed_that_the_prompts_do_not_have(copy, seed):
+    copy.record["method"]["tuning_seed"] = seed
+    refused(copy, f"seed: {seed}; .* has tuning seeds from 0 to 2")
+
+
+@pytest.mark.parametrize("column", ["clean", "oblivious", "adaptive"])
+def test_a_number_better_than_the_images_allow(copy, column):
+    copy.result[column]["accuracy"] = 0.99
+    refused(copy, f"{column} is stated as .*allow no more than")
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_what_does_not_agree_is_refused(copy, name):
+    change, message = FORGED[name]
+    change(copy)
+    refused(copy, message)
 
 
 def test_images_outside_the_ball(copy):
@@ -213,44 +256,11 @@ def test_a_label_that_is_not_the_data_sets(copy):
     refused(copy, f"image '{copy.outcomes.loc[0, 'id']}' has label")
 
 
-def test_a_label_of_an_attacked_image(copy):
-    images = copy.images
-    copy.store(replace(images, labels=(images.labels + 1) % 10))
-    refused(copy, "has label")
-
-
 def test_images_that_were_chosen_instead_of_drawn(copy):
     everything = drawn.draw("fashion", "all", 1000, seed=0)
     other = next(id for id in everything.ids if id not in set(copy.outcomes["id"]))
     copy.outcomes.loc[copy.outcomes["id"] == copy.outcomes.loc[0, "id"], "id"] = other
     refused(copy, "not the class-balanced draw")
-
-
-def test_an_image_that_is_there_twice(copy):
-    images = copy.images
-    copy.store(images.take(np.array([0, *range(len(images))])))
-    refused(copy, "twice")
-
-
-@pytest.mark.parametrize("column", ["clean", "oblivious", "adaptive"])
-def test_a_number_better_than_the_images_allow(copy, column):
-    copy.result[column]["accuracy"] = 0.99
-    refused(copy, f"{column} is stated as .*allow no more than")
-
-
-def test_a_number_worse_than_the_images_give(copy):
-    copy.result["adaptive"]["accuracy"] = 0.01
-    refused(copy, "adaptive is stated as .* give ")
-
-
-def test_an_image_that_fell_but_is_stated_to_withstand(copy):
-    copy.fell_to(copy.fallen()["id"].iloc[0], "")
-    refused(copy, "count as not fallen")
-
-
-def test_an_outcome_without_its_image(copy):
-    copy.store(without(copy.images, copy.images.ids[0]))
-    refused(copy, "count as fallen, but are not there")
 
 
 def test_an_image_that_does_not_fool_the_method(copy):
@@ -269,39 +279,10 @@ def test_a_clean_image_stated_as_wrong(copy):
     refused(copy, f"right on the clean image '{id}'")
 
 
-def test_prompts_of_another_method(copy):
-    shutil.copy(ROOT / ENTRIES / "fashion-tiny-clip-coop" / PROMPTS, copy.folder / PROMPTS)
-    refused(copy, "made with")
-
-
-def test_another_model(copy):
-    copy.record["model"]["sha256"] = "0" * 64
-    refused(copy, "made with model")
-
-
-def test_prompts_that_hold_nan(copy):
-    features = copy.prompts.text_features.copy()
-    features[0, 0, 0] = np.nan
-    copy.remake(text_features=features)
-    refused(copy, "text_features holds NaN")
-
-
-def test_prompts_of_another_shape(copy):
-    copy.remake(text_features=copy.prompts.text_features[:, :3])
-    refused(copy, r"\(3, 3, 128\); float32 \(3, 10, 128\) is needed")
-
-
 def test_a_file_that_changed_after_packing(copy):
-    path = copy.images_folder / "00000.parquet"
-    path.write_bytes(path.read_bytes()[:-1])
+    truncate(copy)
     with pytest.raises(ValueError, match="damaged or changed"):
         rescore(copy.folder, runtime=RUNTIME)
-
-
-def test_a_truncated_file_with_a_digest_of_its_own(copy):
-    path = copy.images_folder / "00000.parquet"
-    path.write_bytes(path.read_bytes()[:-1])
-    refused(copy, "damaged")
 
 
 def test_a_missing_shard(copy):
