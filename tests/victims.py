@@ -17,6 +17,7 @@ from stages.defences.test_time import TestTime
 from stages.defences.undefended import Undefended
 from stages.defences.victim import CONSTANT, Victim
 from stages.models.clip import Clip
+from stages.models.device import to_tensor
 from stages.runtime.params import load_params
 from stages.storage.images import Images
 
@@ -57,6 +58,17 @@ def attacked(attack: Attack, shard: Images, eps: float) -> Images:
     """What an attack makes of a shard, as it is stored."""
     batching = even_batches(load_params().runtime, len(shard), "cpu")
     return craft_shard(attack, shard, ball=LinfBall(eps / 255), seed=0, device=CPU, batching=batching)
+
+
+def predicted(victim: Callable[[Tensor], Tensor], shard: Images) -> np.ndarray:
+    """Classes (N,) that a victim takes images for."""
+    with torch.no_grad():
+        return victim(to_tensor(shard.pixels, CPU)).argmax(1).numpy()
+
+
+def labelled(victim: Callable[[Tensor], Tensor], shard: Images) -> Images:
+    """Images with the labels that a victim takes them for."""
+    return replace(shard, labels=predicted(victim, shard))
 
 
 def noisy(shard: Images, eps: int) -> Images:

@@ -45,18 +45,6 @@ def test_leaves_nothing_behind(images, network):
     assert not found.requires_grad
 
 
-def test_eps_zero_changes_nothing(images, network):
-    found = pgd(
-        feature_kl(network, network(images)),
-        images,
-        ball=LinfBall(0),
-        step_size=0.01,
-        steps=3,
-        noise=ImageNoise(0, IDS),
-    )
-    assert torch.equal(found, images)
-
-
 def test_refuses_images_outside_of_the_pixel_range(images):
     with pytest.raises(ValueError, match="allowed are 0 to 1"):
         pgd(lambda x: x.sum((1, 2, 3)), images * 255, ball=BALL, step_size=1, steps=1, noise=ImageNoise(0, IDS))
