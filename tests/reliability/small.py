@@ -10,19 +10,10 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from stages.runtime.startup import import_open_clip
 from tests.imports import ROOT
+from tests.micro import METHODS, yaml
 
-yaml = YAML(typ="safe", pure=True)
-yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...
-METHODS = (
-    ("zero_shot", "zero_shot"),
-    ("tune_clean", "coop"),
-    ("tune_bank", "advpt"),
-    ("refresh", "advpt_refreshed"),
-)
 ADVPT = ("fashion", "all", "tune_bank", "advpt")
 JPEG = ("fashion", "all", "defended", "advpt_jpeg")
 ADV_VLP = ("fashion", "all", "adversarial", "adv_vlp")
@@ -158,6 +149,12 @@ class Small:
             for path in sorted(files)
             if not (name := str(path.relative_to(self.folder / "data"))).startswith(("embedded", "raw"))
         }
+
+    def remove(self, *stage: str) -> None:
+        """Remove what a stage makes, as DVC does before it runs it."""
+        for out in outs_of(*stage):
+            path = self.folder / "data" / out
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def temporary(self) -> list[Path]:
         """What interrupted runs have left."""

@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -63,33 +62,26 @@ def is_there(small: Small, stage: tuple[str, ...]) -> bool:
     return any((small.folder / "data" / out).exists() for out in outs_of(*stage))
 
 
-def remove_outs(small: Small, stage: tuple[str, ...]) -> None:
-    """What DVC does before it runs a stage."""
-    for out in outs_of(*stage):
-        path = small.folder / "data" / out
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage[0])
 def test_killed_at_any_moment_a_stage_goes_on_to_the_same_bytes(small, stage, record_property):
     expected = small.digests()
-    remove_outs(small, stage)
+    small.remove(*stage)
     start = time.perf_counter()
     small.run(*stage)
     whole = time.perf_counter() - start
     moments = random.Random(stage[0])
     kills = kept = runs = 0
     while kills < KILLS or (kept == 0 and kills < 5 * KILLS):  # on a busy machine many kills come too early
-        remove_outs(small, stage)
+        small.remove(*stage)
         there = 0
         for _ in range(3):
             if not killed(small, stage, moments.uniform(0, whole)):
-                remove_outs(small, stage)
+                small.remove(*stage)
                 there = 0
                 continue
             kills += 1
             if is_there(small, stage):  # killed behind the last rename: DVC would call it unfinished all the same
-                remove_outs(small, stage)
+                small.remove(*stage)
                 there = 0
             assert finished(small, stage) >= there, "a finished piece was made again or lost"
             there = finished(small, stage)

@@ -13,7 +13,7 @@ from stages.storage.images import images_provenance, read_all_images, write_imag
 from stages.storage.layout import card_file, clean_images, prompts_file, raw_folder
 from stages.storage.notes import read_note, write_note
 from stages.storage.prompts import load_prompts, save_prompts
-from tests.reliability.small import Small, outs_of
+from tests.reliability.small import Small
 from tests.reliability.test_full_disk import full_from
 
 CRAFT, EMBED, TUNE = ("craft", "fashion"), ("embed", "fashion"), ("tune", "fashion", "all", "tune_clean", "coop")
@@ -22,8 +22,7 @@ ADAPTIVE = ("attack_adaptive", "fashion", "all", "tune_bank", "advpt", "adaptive
 
 def interrupt(small: Small, stage: tuple[str, ...], monkeypatch) -> None:
     """Leaves the pieces of a run that found the disk full."""
-    out = small.folder / "data" / outs_of(*stage)[0]
-    shutil.rmtree(out) if out.is_dir() else out.unlink()
+    small.remove(*stage)
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "fsync", full_from(8))
         code, said = small.finish(*stage)
@@ -141,8 +140,6 @@ def test_an_image_less_leaves_the_other_shards_as_they_are(small, monkeypatch, c
     said = small.run(*stage)
     assert re.search(r"n = 47, 3 of \d+ shards from an interrupted run", said), said
     made = small.digests()
-    for out in outs_of(*stage):
-        path = small.folder / "data" / out
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    small.remove(*stage)
     assert "interrupted" not in small.run(*stage)
     assert small.digests() == made and small.temporary() == []

@@ -22,7 +22,7 @@ from stages.storage import layout
 from stages.storage.images import Images, read_images, write_images
 from stages.storage.parquet import read_table, write_table
 from tests.imports import ROOT
-from tests.reliability.small import Small, outs_of
+from tests.reliability.small import Small
 
 ray = pytest.importorskip("ray")
 BANK = layout.bank_images("fashion")
@@ -75,14 +75,6 @@ def finish(process: subprocess.Popen, *, code: int = 0) -> str:
     return said
 
 
-def remove_results(small: Small) -> None:
-    """Remove what the stages of STAGES make."""
-    for stage in STAGES:
-        for name in outs_of(*stage):
-            path = small.folder / "data" / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 def processes(cluster) -> list[psutil.Process]:
     """Return the processes of the actors, which have a model or are loading one."""
     raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in cluster.list_all_nodes()]
@@ -100,12 +92,12 @@ def is_actor(process: psutil.Process) -> bool:
 def undisturbed_craft(undisturbed, tmp_path_factory) -> tuple[Small, dict[str, str]]:
     """A run whose bank is still to be made, of twelve shards that take some seconds each; and what it comes to."""
     small = undisturbed.copy(tmp_path_factory.mktemp("long") / "run")
-    remove_results(small)
+    small.remove("craft", "fashion")
     small.params["attack"]["steps"] = 400
     small.write_params()
     small.run("craft", "fashion")
     expected = crafted(small)
-    remove_bank(small)
+    small.remove("craft", "fashion")
     return small, expected
 
 
@@ -116,11 +108,6 @@ def long_craft(undisturbed_craft, tmp_path) -> tuple[Small, dict[str, str]]:
     return small.copy(tmp_path / "run"), expected
 
 
-def remove_bank(small: Small) -> None:
-    """Remove what `craft` makes."""
-    shutil.rmtree(small.folder / BANK)
-
-
 def crafted(small: Small) -> dict[str, str]:
     """Return the digests of the bank's images."""
     return {name: digest for name, digest in small.digests().items() if Path("data", name).is_relative_to(BANK)}
@@ -128,7 +115,8 @@ def crafted(small: Small) -> dict[str, str]:
 
 def test_a_cluster_makes_the_same_bytes(undisturbed, small, cluster):
     expected = small.digests()
-    remove_results(small)
+    for stage in STAGES:
+        small.remove(*stage)
     for stage in STAGES:
         said = finish(on_ray(small, cluster, *stage))
         assert f"{stage[0]} fashion" in said
@@ -148,7 +136,7 @@ def test_killed_workers_cost_time_alone(long_craft, cluster, record_property):
                 kills += 1
         said = finish(process)
         assert "n = 60" in said and crafted(small) == expected, said
-        remove_bank(small)
+        small.remove("craft", "fashion")
     record_property("killed workers of a Ray cluster", kills)
 
 
@@ -167,7 +155,7 @@ def test_lost_nodes_cost_time_alone(long_craft, cluster, record_property):
                     cluster.add_node(num_cpus=1)
         said = finish(process)
         assert "n = 60" in said and crafted(small) == expected, said
-        remove_bank(small)
+        small.remove("craft", "fashion")
     record_property("killed nodes of a Ray cluster", lost)
     cluster.add_node(num_cpus=1)
 
@@ -186,7 +174,7 @@ def test_a_killed_driver_goes_on(long_craft, cluster):
 
 
 def test_a_damaged_shard_stops_the_run_with_its_name(small, cluster):
-    remove_results(small)
+    small.remove("craft", "fashion")
     path = sorted((small.folder / layout.clean_images("fashion", "train")).glob("*.parquet"))[7]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -287,7 +275,7 @@ def test_a_worker_that_cannot_be_loaded_is_one_message(params, error):
 def test_a_temporary_folder_that_will_not_do_is_no_obstacle(small, tmp_path, folder):
     """Neither one whose name is too long for a socket nor one that is not there."""
     expected = crafted(small)
-    remove_bank(small)
+    small.remove("craft", "fashion")
     place = tmp_path / folder
     if len(folder) > 100:
         place.mkdir(parents=True)
@@ -297,7 +285,7 @@ def test_a_temporary_folder_that_will_not_do_is_no_obstacle(small, tmp_path, fol
 
 def test_a_port_that_is_no_head_is_told_within_a_minute(small):
     """It accepts connections, and never says a word."""
-    remove_bank(small)
+    small.remove("craft", "fashion")
     with socket.create_server(("", 0)) as mute:
         address, start = f"127.0.0.1:{mute.getsockname()[1]}", time.monotonic()
         said = finish(begin(small, "craft", "fashion", RAY_ADDRESS=address), code=1)
@@ -306,7 +294,7 @@ def test_a_port_that_is_no_head_is_told_within_a_minute(small):
 
 
 def test_a_head_of_another_ray_is_refused_with_both_versions(small, tmp_path):
-    remove_bank(small)
+    small.remove("craft", "fashion")
     port = free_port()
     program = "import ray; ray.__version__ = '2.1.0'; from ray.scripts.scripts import main; main()"
     arguments = ["start", "--head", "--block", f"--port={port}", "--num-cpus=1", "--include-dashboard=false"]

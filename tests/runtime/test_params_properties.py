@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from stages.runtime.params import Params, load_params
+from tests.runtime.test_params import yaml
 
-yaml = YAML(typ="safe")
-yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...
 WHOLE = Path("params.yaml").read_text(encoding="utf-8")
 Place = tuple[str | int, ...]
 
