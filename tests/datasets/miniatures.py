@@ -18,22 +18,24 @@ class Miniature:
     """What a loader must find.
 
     Attributes:
-        annotate: Writes the official lists into the folder of the data set.
         images: Folder of images.
         class_names: As a prompt says them.
         train: In the order of the official list.
         test: In the order of the official list.
+        lists: Lines of the official lists that are text, by their paths.
+        annotate: Writes those that are not.
         told: What the listing says of the official split; empty if there is none.
         zhou: CoOp's split file; empty if there is none.
         unused: Images that lie there, such as those of a validation list.
         outer: Folders inside which torchvision or the archive puts all of it.
     """
 
-    annotate: Callable[[Path], None]
     images: str
     class_names: list[str]
     train: Entries
     test: Entries
+    lists: dict[str, str] = field(default_factory=dict)
+    annotate: Callable[[Path], None] = lambda folder: None
     told: str = ""
     zhou: str = ""
     unused: list[str] = field(default_factory=list)
@@ -43,6 +45,9 @@ class Miniature:
         """Writes images and annotation files."""
         for path in [*(path for path, _ in self.train + self.test), *self.unused]:
             write_image(folder / self.images / path)
+        for path, lines in self.lists.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text("".join(f"{line.strip()}\n" for line in lines.splitlines()))
         self.annotate(folder)
 
 
@@ -51,13 +56,6 @@ def write_image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(zlib.crc32(path.name.encode())).integers(0, 256, (16, 16, 3), np.uint8)
     Image.fromarray(pixels).save(path, format="JPEG")
-
-
-def write_lists(folder: Path, lists: dict[str, str]) -> None:
-    """Text files: name -> lines."""
-    for name, lines in lists.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("".join(f"{line.strip()}\n" for line in lines.strip().splitlines()))
 
 
 def write_split(path: Path, class_names: list[str], train: Entries, test: Entries) -> None:
@@ -72,75 +70,6 @@ def flowers102(folder: Path) -> None:
     ids = {"trnid": [[1, 3, 5]], "valid": [[7]], "tstid": [[2, 6, 4]]}
     savemat(folder / "setid.mat", {name: np.array(value, np.uint16) for name, value in ids.items()})
     (folder / "cat_to_name.json").write_text('{"3": "canterbury bells", "1": "pink primrose", "2": "colt\'s foot"}')
-
-
-def oxford_pets(folder: Path) -> None:
-    write_lists(
-        folder / "annotations",
-        {
-            "trainval.txt": "Abyssinian_100 1 1 1\n american_bulldog_2 2 2 1\n Egyptian_Mau_7 3 1 2",
-            "test.txt": "Abyssinian_1 1 1 1\n american_bulldog_100 2 2 1\n Egyptian_Mau_8 3 1 2",
-        },
-    )
-
-
-def food101(folder: Path) -> None:
-    write_lists(
-        folder / "meta", {"classes.txt": "apple_pie\nbaby_back_ribs", "labels.txt": "Apple pie\nBaby back ribs"}
-    )
-    train = {"baby_back_ribs": ["baby_back_ribs/9"], "apple_pie": ["apple_pie/1", "apple_pie/2"]}
-    (folder / "meta" / "train.json").write_text(json.dumps(train))
-    test = {"apple_pie": ["apple_pie/3"], "baby_back_ribs": ["baby_back_ribs/10"]}
-    (folder / "meta" / "test.json").write_text(json.dumps(test))
-
-
-def sun397(folder: Path) -> None:
-    write_lists(
-        folder,
-        {
-            "ClassName.txt": "/a/abbey\n /a/airplane_cabin\n /a/apse/indoor",
-            "Training_01.txt": "/a/abbey/sun_a.jpg\n /a/airplane_cabin/sun_c.jpg\n /a/apse/indoor/sun_e.jpg",
-            "Testing_01.txt": "/a/abbey/sun_b.jpg\n /a/airplane_cabin/sun_d.jpg\n /a/apse/indoor/sun_f.jpg",
-        },
-    )
-
-
-def dtd(folder: Path) -> None:
-    write_lists(
-        folder / "labels",
-        {
-            "train1.txt": "banded/banded_0002.jpg\n chequered/chequered_0001.jpg",
-            "val1.txt": "banded/banded_0003.jpg",
-            "test1.txt": "chequered/chequered_0002.jpg\n banded/banded_0001.jpg",
-        },
-    )
-
-
-def ucf101(folder: Path) -> None:
-    write_lists(
-        folder / "ucfTrainTestlist",
-        {
-            "classInd.txt": "1 ApplyEyeMakeup\n 2 HandstandPushups\n 3 YoYo",
-            "trainlist01.txt": """ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
-                HandstandPushups/v_HandStandPushups_g08_c01.avi 2
-                YoYo/v_YoYo_g08_c01.avi 3""",
-            "testlist01.txt": """ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
-                HandstandPushups/v_HandStandPushups_g01_c01.avi
-                YoYo/v_YoYo_g01_c01.avi""",
-        },
-    )
-
-
-def fgvc_aircraft(folder: Path) -> None:
-    write_lists(
-        folder,
-        {
-            "variants.txt": "707-320\n Cessna 172\n F/A-18",
-            "images_variant_train.txt": "1025794 707-320\n 0034309 F/A-18\n 0034958 Cessna 172",
-            "images_variant_val.txt": "0056978 707-320",
-            "images_variant_test.txt": "0062765 Cessna 172\n 0064932 707-320\n 0104801 F/A-18",
-        },
-    )
 
 
 def stanford_cars(folder: Path) -> None:
@@ -158,10 +87,6 @@ def stanford_cars(folder: Path) -> None:
     savemat(folder / "cars_test_annos_withlabels.mat", {"annotations": annotations([1, 2, 2])})
 
 
-def nothing(folder: Path) -> None:
-    """No annotation file."""
-
-
 def numbered(folders: list[str], pattern: str, count: int = 4) -> list[str]:
     """Images 1..count of each folder."""
     return [f"{folder}/{pattern.format(folder, number)}" for folder in folders for number in range(1, count + 1)]
@@ -169,6 +94,43 @@ def numbered(folders: list[str], pattern: str, count: int = 4) -> list[str]:
 
 EUROSAT = "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
 
+LISTS = {
+    "oxford_pets": {
+        "annotations/trainval.txt": "Abyssinian_100 1 1 1\n american_bulldog_2 2 2 1\n Egyptian_Mau_7 3 1 2",
+        "annotations/test.txt": "Abyssinian_1 1 1 1\n american_bulldog_100 2 2 1\n Egyptian_Mau_8 3 1 2",
+    },
+    "food101": {
+        "meta/classes.txt": "apple_pie\n baby_back_ribs",
+        "meta/labels.txt": "Apple pie\n Baby back ribs",
+        "meta/train.json": '{"baby_back_ribs": ["baby_back_ribs/9"], "apple_pie": ["apple_pie/1", "apple_pie/2"]}',
+        "meta/test.json": '{"apple_pie": ["apple_pie/3"], "baby_back_ribs": ["baby_back_ribs/10"]}',
+    },
+    "sun397": {
+        "ClassName.txt": "/a/abbey\n /a/airplane_cabin\n /a/apse/indoor",
+        "Training_01.txt": "/a/abbey/sun_a.jpg\n /a/airplane_cabin/sun_c.jpg\n /a/apse/indoor/sun_e.jpg",
+        "Testing_01.txt": "/a/abbey/sun_b.jpg\n /a/airplane_cabin/sun_d.jpg\n /a/apse/indoor/sun_f.jpg",
+    },
+    "dtd": {
+        "labels/train1.txt": "banded/banded_0002.jpg\n chequered/chequered_0001.jpg",
+        "labels/val1.txt": "banded/banded_0003.jpg",
+        "labels/test1.txt": "chequered/chequered_0002.jpg\n banded/banded_0001.jpg",
+    },
+    "ucf101": {
+        "ucfTrainTestlist/classInd.txt": "1 ApplyEyeMakeup\n 2 HandstandPushups\n 3 YoYo",
+        "ucfTrainTestlist/trainlist01.txt": """ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
+            HandstandPushups/v_HandStandPushups_g08_c01.avi 2
+            YoYo/v_YoYo_g08_c01.avi 3""",
+        "ucfTrainTestlist/testlist01.txt": """ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
+            HandstandPushups/v_HandStandPushups_g01_c01.avi
+            YoYo/v_YoYo_g01_c01.avi""",
+    },
+    "fgvc_aircraft": {
+        "variants.txt": "707-320\n Cessna 172\n F/A-18",
+        "images_variant_train.txt": "1025794 707-320\n 0034309 F/A-18\n 0034958 Cessna 172",
+        "images_variant_val.txt": "0056978 707-320",
+        "images_variant_test.txt": "0062765 Cessna 172\n 0064932 707-320\n 0104801 F/A-18",
+    },
+}
 MINIATURES = {
     "flowers102": Miniature(
         annotate=flowers102,
@@ -182,7 +144,7 @@ MINIATURES = {
         outer=("flowers-102",),
     ),
     "oxford_pets": Miniature(
-        annotate=oxford_pets,
+        lists=LISTS["oxford_pets"],
         images="images",
         class_names=["abyssinian", "american_bulldog", "egyptian_mau"],
         train=[("Abyssinian_100.jpg", 0), ("american_bulldog_2.jpg", 1), ("Egyptian_Mau_7.jpg", 2)],
@@ -192,7 +154,7 @@ MINIATURES = {
         outer=("oxford-iiit-pet",),
     ),
     "food101": Miniature(
-        annotate=food101,
+        lists=LISTS["food101"],
         images="images",
         class_names=["apple_pie", "baby_back_ribs"],
         train=[("baby_back_ribs/9.jpg", 1), ("apple_pie/1.jpg", 0), ("apple_pie/2.jpg", 0)],
@@ -202,7 +164,7 @@ MINIATURES = {
         outer=("food-101",),
     ),
     "sun397": Miniature(
-        annotate=sun397,
+        lists=LISTS["sun397"],
         images="SUN397",
         class_names=["abbey", "airplane cabin", "indoor apse"],
         train=[("a/abbey/sun_a.jpg", 0), ("a/airplane_cabin/sun_c.jpg", 1), ("a/apse/indoor/sun_e.jpg", 2)],
@@ -211,7 +173,7 @@ MINIATURES = {
         zhou="split_zhou_SUN397.json",
     ),
     "dtd": Miniature(
-        annotate=dtd,
+        lists=LISTS["dtd"],
         images="images",
         class_names=["banded", "chequered"],
         train=[("banded/banded_0002.jpg", 0), ("chequered/chequered_0001.jpg", 1)],
@@ -222,7 +184,6 @@ MINIATURES = {
         outer=("dtd", "dtd/dtd"),
     ),
     "eurosat": Miniature(
-        annotate=nothing,
         images="2750",
         class_names=["Annual Crop Land", "Forest"],
         train=[("AnnualCrop/AnnualCrop_1.jpg", 0), ("Forest/Forest_1.jpg", 1)],
@@ -232,7 +193,7 @@ MINIATURES = {
         outer=("eurosat",),
     ),
     "ucf101": Miniature(
-        annotate=ucf101,
+        lists=LISTS["ucf101"],
         images="UCF-101-midframes",
         class_names=["Apply_Eye_Makeup", "Handstand_Pushups", "Yo_Yo"],
         train=[
@@ -249,7 +210,6 @@ MINIATURES = {
         zhou="split_zhou_UCF101.json",
     ),
     "caltech101": Miniature(
-        annotate=nothing,
         images="101_ObjectCategories",
         class_names=["face", "leopard"],
         train=[("Faces/image_0001.jpg", 0), ("Leopards/image_0001.jpg", 1)],
@@ -259,7 +219,7 @@ MINIATURES = {
         outer=("caltech101", "caltech-101"),
     ),
     "fgvc_aircraft": Miniature(
-        annotate=fgvc_aircraft,
+        lists=LISTS["fgvc_aircraft"],
         images="images",
         class_names=["707-320", "Cessna 172", "F/A-18"],
         train=[("1025794.jpg", 0), ("0034309.jpg", 2), ("0034958.jpg", 1)],
