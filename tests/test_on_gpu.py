@@ -174,15 +174,8 @@ def test_out_of_memory_halves_the_batch_and_weakens_nothing(clip, on_gpu, images
 
 
 def test_autoattack_repeats_and_leaves_the_generators_alone(on_gpu, images, text_features):
-    block = {
-        "method": "autoattack",
-        "version": "fast",
-        "eps": 16,
-        "images": "all",
-        "tuning_seeds": 1,
-        "batch_size": 300,
-    }
-    settings = AutoAttack.model_validate(block)
+    shared = {"images": "all", "tuning_seeds": 1, "batch_size": 300}
+    settings = AutoAttack(method="autoattack", version="fast", eps=16, **shared)
     logits_of = Victim(on_gpu, text_features.to(GPU), on_gpu.logit_scale)
     attack = adaptive_attack(settings, logits_of, seed=0)
     with torch.no_grad():

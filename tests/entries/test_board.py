@@ -17,7 +17,7 @@ from stages.entries.record import ENTRIES, read_entry
 from tests.browser import CHROMIUM, NOWHERE, OPTIONS
 from tests.entries.changed import Copy
 from tests.imports import ROOT
-from tests.report.test_in_a_browser import WIDTHS, asked_for, looked_at
+from tests.report.test_in_a_browser import assert_silent_and_as_wide_as_its_window
 
 HOSTILE = "</script><script>document.title='pwned'</script><img src=http://example.org/a.png>"
 RECORD = read_entry(ROOT / ENTRIES / "fashion-tiny-clip-advpt")
@@ -55,12 +55,8 @@ def row(
     return Row(f"entry-{label}", record, result, "")
 
 
-ROWS = [
-    row("method 1", 0.3),
-    row("method 2", 0.5, clean=0.8),
-    row("method 3", 0.9, suite=1),
-    row("method 4", 0.1, eps=8),
-]
+ROWS = [row("method 1", 0.3), row("method 2", 0.5, clean=0.8)]
+ROWS += [row("method 3", 0.9, suite=1), row("method 4", 0.1, eps=8)]
 
 
 @pytest.fixture(scope="module")
@@ -173,12 +169,7 @@ def test_the_page_is_silent_alone_and_as_wide_as_its_window(html, tmp_path, whic
     else:
         tables = tables_of([row(f"method {i % 6}", i / 48, model=f"local-dir:a/model-{i // 6}") for i in range(48)])
         page = board_html(tables, front_figure(newest(tables)))
-    frames, console = looked_at(page, tmp_path)
-    assert console == [] and asked_for(tmp_path) == []
-    assert tuple(frame["width"] for frame in frames) == WIDTHS
-    for frame in frames:
-        assert frame["needed"] <= frame["room"] and frame["cut"] == frame["overflowing"] == []
-        assert frame["pictures"] and all(frame["pictures"])
+    assert_silent_and_as_wide_as_its_window(page, tmp_path)
 
 
 @in_a_browser

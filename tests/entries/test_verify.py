@@ -84,12 +84,28 @@ def test_what_nobody_foresaw_is_one_message_without_advice_about_the_pipeline(tm
     assert "could not be read: IndexError" in json.loads(capsys.readouterr().out)["error"]
 
 
+def archive_of(files, path):
+    """An archive of files with any names, in the order of the pairs."""
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files:
+                archive.writestr(name, content)
+        return path
+    with tarfile.open(path, "w") as archive:
+        for name, content in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
 @pytest.mark.parametrize(
     "name", ["../entry.json", "/entry.json", "a/../../entry.json", "C:\\entry.json", "a\x1b[31m", ".hidden", "a//b"]
 )
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_hostile_names(tmp_path, name, kind):
-    path = archive_of({name: b"{}"}, tmp_path / f"outer/entry.{kind}")
+    path = archive_of([(name, b"{}")], tmp_path / f"outer/entry.{kind}")
     with pytest.raises(ValueError, match="in the archive"), unpacked(path):
         pass
     assert [one.name for one in tmp_path.iterdir()] == ["outer"]
@@ -105,12 +121,19 @@ def test_a_link_in_a_tar(tmp_path):
         pass
 
 
-def test_a_name_twice(tmp_path):
-    path = tmp_path / "entry.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("entry.json", "{}")
-        archive.writestr("Entry.json", "{}")
-    with pytest.raises(ValueError, match="twice"), unpacked(path):
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([("entry.json", b"{}"), ("Entry.json", b"{}")], "twice"),
+        ([(f"images/{number}", b"") for number in range(10_001)], "10001 files; at most 10000"),
+        ([("a", bytes(6_000)), ("b", bytes(6_000))], "12000 bytes; at most 10000"),
+        ([("a", b"")], r"0 files entry.json"),
+    ],
+    ids=["a name twice", "too many files", "a bomb", "no entry"],
+)
+def test_a_zip_with_other_files_than_those_of_an_entry(tmp_path, monkeypatch, files, message):
+    monkeypatch.setattr("stages.entries.archive.LARGEST", 10_000)
+    with pytest.raises(ValueError, match=message), unpacked(archive_of(files, tmp_path / "entry.zip")):
         pass
 
 
@@ -123,19 +146,6 @@ def test_a_truncated_archive(tmp_path, kind, share):
     assert status(path) == 1
 
 
-def test_an_archive_of_too_many_files(tmp_path):
-    path = archive_of({f"images/{number}": b"" for number in range(10_001)}, tmp_path / "entry.zip")
-    with pytest.raises(ValueError, match="10001 files; at most 10000"), unpacked(path):
-        pass
-
-
-def test_a_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.entries.archive.LARGEST", 10_000)
-    path = archive_of({"a": bytes(6_000), "b": bytes(6_000)}, tmp_path / "entry.zip")
-    with pytest.raises(ValueError, match="12000 bytes; at most 10000"), unpacked(path):
-        pass
-
-
 def test_no_archive_is_one_line(tmp_path, capsys):
     (tmp_path / "text").write_text("hello")
     assert status(tmp_path / "text") == 1
@@ -144,26 +154,6 @@ def test_no_archive_is_one_line(tmp_path, capsys):
 
 
 def test_a_long_name_makes_no_long_message(tmp_path, capsys):
-    assert status(archive_of({"a" * 60_000: b""}, tmp_path / "entry.zip"), "--json") == 1
+    assert status(archive_of([("a" * 60_000, b"")], tmp_path / "entry.zip"), "--json") == 1
     error = json.loads(capsys.readouterr().out)["error"]
     assert len(error) < 1100 and error.endswith("a name like images/eps4/00000.parquet is allowed")
-
-
-def test_an_archive_without_an_entry(tmp_path):
-    with pytest.raises(ValueError, match=r"0 files entry.json"), unpacked(archive_of({"a": b""}, tmp_path / "e.zip")):
-        pass
-
-
-def archive_of(files, path):
-    path.parent.mkdir(exist_ok=True)
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-        return path
-    with tarfile.open(path, "w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path

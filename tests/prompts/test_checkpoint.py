@@ -1,18 +1,13 @@
 """Tuning that goes on where it stopped ends where it would have ended."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-import torch.nn.functional as F
 
 from stages.prompts.checkpoint import load_progress, save_progress
-from stages.prompts.train import Schedule, tune
-
-SCHEDULE = Schedule(epochs=4, batch_size=5, lr=0.1, momentum=0.9, weight_decay=0.01, warmup_epochs=1, warmup_lr=1e-3)
-
-
-def unit_vectors(vectors):
-    """The parameters themselves as text features, without a bias."""
-    return F.normalize(vectors, dim=-1), vectors.new_zeros(vectors.shape[:2])
+from stages.prompts.train import tune
+from tests.prompts.test_context import SCHEDULE, unit_vectors
 
 
 def tuned(start=None, path=None, stop_after=None, views=1):
@@ -27,7 +22,7 @@ def tuned(start=None, path=None, stop_after=None, views=1):
         labels=torch.arange(17) % 3,
         clean_fraction=0.5,
         logit_scale=5.0,
-        schedule=SCHEDULE,
+        schedule=replace(SCHEDULE, epochs=4),
         generators=[torch.Generator().manual_seed(seed) for seed in range(2)],
         start=start,
     )

@@ -54,6 +54,16 @@ def asked_for(folder: Path) -> list[str]:
     return [params["url"] for params in asked if params["initiator"] != "not an origin"]
 
 
+def assert_silent_and_as_wide_as_its_window(html: str, folder: Path) -> None:
+    """Nothing is said, asked for or cut off, and all pictures are drawn."""
+    frames, console = looked_at(html, folder)
+    assert console == [] and asked_for(folder) == []
+    assert tuple(frame["width"] for frame in frames) == WIDTHS
+    for frame in frames:
+        assert frame["needed"] <= frame["room"] and frame["cut"] == frame["overflowing"] == []
+        assert frame["pictures"] and all(frame["pictures"])
+
+
 @pytest.fixture(scope="module")
 def html() -> str:
     """A page on which every text is hostile."""
@@ -71,12 +81,7 @@ def report(request) -> str:
 
 
 def test_the_page_is_silent_alone_and_as_wide_as_its_window(report, tmp_path):
-    frames, console = looked_at(report, tmp_path)
-    assert console == [] and asked_for(tmp_path) == []
-    assert tuple(frame["width"] for frame in frames) == WIDTHS
-    for frame in frames:
-        assert frame["needed"] <= frame["room"] and frame["cut"] == frame["overflowing"] == []
-        assert frame["pictures"] and all(frame["pictures"])
+    assert_silent_and_as_wide_as_its_window(report, tmp_path)
 
 
 def test_what_scrolls_on_a_phone_has_the_keyboard(html, tmp_path):

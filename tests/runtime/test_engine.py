@@ -38,6 +38,11 @@ def source(shard, tmp_path):
     return tmp_path / "source"
 
 
+@pytest.fixture
+def ray_cluster():
+    return pytest.importorskip("stages.runtime.ray_cluster")
+
+
 def test_chosen_shards_are_numbered_anew_and_finished_files_kept(source, shard, tmp_path):
     worker = Counter()
 
@@ -98,8 +103,7 @@ def test_without_ray_the_message_says_how_to_install_it(monkeypatch, missing):
     "address",
     ["nonsense", "host:port", "127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1", "http://127.0.0.1:8265", ":6379", "a b:c"],
 )
-def test_an_address_that_is_none_is_refused_with_what_is_allowed(monkeypatch, address):
-    ray_cluster = pytest.importorskip("stages.runtime.ray_cluster")
+def test_an_address_that_is_none_is_refused_with_what_is_allowed(ray_cluster, monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ValueError, match=r"RAY_ADDRESS: got '.*'; allowed are auto, local, and host:port"):
         ray_cluster.connect()
@@ -108,8 +112,7 @@ def test_an_address_that_is_none_is_refused_with_what_is_allowed(monkeypatch, ad
 @pytest.mark.parametrize(
     "address", ["127.0.0.1:{}", "localhost:{}", "ray://127.0.0.1:{}", "nobody.invalid:{}", "a..b:{}"]
 )
-def test_a_head_that_is_not_there_is_named_at_once(monkeypatch, address):
-    ray_cluster = pytest.importorskip("stages.runtime.ray_cluster")
+def test_a_head_that_is_not_there_is_named_at_once(ray_cluster, monkeypatch, address):
     with socket.socket() as taken:  # bound, so that nobody else takes it, and not listening
         taken.bind(("127.0.0.1", 0))
         address = address.format(taken.getsockname()[1])
@@ -118,8 +121,7 @@ def test_a_head_that_is_not_there_is_named_at_once(monkeypatch, address):
             ray_cluster.connect()
 
 
-def test_a_host_that_drops_packets_is_not_waited_for(monkeypatch):
-    ray_cluster = pytest.importorskip("stages.runtime.ray_cluster")
+def test_a_host_that_drops_packets_is_not_waited_for(ray_cluster, monkeypatch):
     waited = []
 
     def drops(address, timeout):
@@ -145,8 +147,7 @@ def test_a_host_that_drops_packets_is_not_waited_for(monkeypatch):
     ],
 )
 @pytest.mark.parametrize("address", ["local", "auto"])
-def test_whatever_ray_raises_is_one_message_with_a_remedy(monkeypatch, address, error):
-    ray_cluster = pytest.importorskip("stages.runtime.ray_cluster")
+def test_whatever_ray_raises_is_one_message_with_a_remedy(ray_cluster, monkeypatch, address, error):
 
     def fails(**_):
         raise error
@@ -162,8 +163,7 @@ def test_whatever_ray_raises_is_one_message_with_a_remedy(monkeypatch, address, 
     assert ("RAY_TMPDIR" if address == "local" else "unset RAY_ADDRESS") in told
 
 
-def test_sessions_go_where_their_sockets_fit_and_files_can_be_made(monkeypatch, tmp_path):
-    ray_cluster = pytest.importorskip("stages.runtime.ray_cluster")
+def test_sessions_go_where_their_sockets_fit_and_files_can_be_made(ray_cluster, monkeypatch):
     short = tempfile.mkdtemp(prefix="r", dir="/tmp")
     try:
         monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{'long' * 30}")
@@ -184,8 +184,7 @@ def test_sessions_go_where_their_sockets_fit_and_files_can_be_made(monkeypatch, 
 
 
 @pytest.mark.parametrize("folder", ["/nonexistent", "/proc/nowhere", f"/tmp/{'long' * 30}", "README.md"])
-def test_a_folder_for_sessions_that_will_not_do_is_refused_by_name(monkeypatch, folder):
-    ray_cluster = pytest.importorskip("stages.runtime.ray_cluster")
+def test_a_folder_for_sessions_that_will_not_do_is_refused_by_name(ray_cluster, monkeypatch, folder):
     monkeypatch.setenv("RAY_TMPDIR", folder)
     with pytest.raises(ValueError, match=f"no folder for its files at RAY_TMPDIR = {folder}; set RAY_TMPDIR to one"):
         ray_cluster.folder_of_sessions()

@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def written(tmp_path, params: dict) -> Path:
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     return path
+
+
+def allowed_or_refused(path: Path, message: str | None) -> None:
+    """Read parameters, which have to be good, or refused with the message if there is one."""
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        load_params(path)
 
 
 def test_the_committed_parameters_are_valid():
@@ -154,6 +161,10 @@ REFUSED = {
     "study": ("datasets", ["base"], "datasets: name 'base'"),
     "hyphen": ("datasets", ["my-birds"], "'my-birds': lower-case letters, digits, underscores"),
     "path": ("datasets", ["../etc"], "lower-case letters"),
+    "one name of two threats": (
+        "adaptive.pgd_eps4", COMMITTED["adaptive"]["adaptive_eps4"],
+        "threat 'pgd_eps4' is in oblivious and in adaptive",
+    ),
     "empty threat": ("adaptive.pgd_eps4", {}, "adaptive.pgd_eps4"),
     "defence of a threat": (
         "adaptive.adaptive_eps4.defence", {"kind": "jpeg", "quality": 75}, "adaptive_eps4: unknown key 'defence'"
@@ -213,16 +224,13 @@ def test_a_wrong_value_is_refused_by_name(tmp_path, case):
         load_params(changed(tmp_path, key, value))
 
 
-@pytest.mark.parametrize(
-    ("datasets", "message"),
-    [
-        (["fashion", "fashion_base"], "'fashion_base' is what a transfer or a half"),
-        (
-            ["fashion"],
-            r"advpt_refreshed.*: transfer and base_to_new need .*-S '~methods\.refresh\.advpt_refreshed'",
-        ),
-    ],
-)
+HALVES = [
+    (["fashion", "fashion_base"], "'fashion_base' is what a transfer or a half"),
+    (["fashion"], r"advpt_refreshed.*: transfer and base_to_new need .*-S '~methods\.refresh\.advpt_refreshed'"),
+]
+
+
+@pytest.mark.parametrize(("datasets", "message"), HALVES)
 def test_names_and_methods_that_do_not_fit_halves_of_the_classes_are_refused(tmp_path, datasets, message):
     with pytest.raises(ValueError, match=message):
         load_params(written(tmp_path, COMMITTED | {"base_to_new": ["fashion"], "datasets": datasets}))
@@ -242,9 +250,9 @@ def test_contexts_of_adversarial_methods_move_if_they_are_shared(tmp_path, kind)
         methods = COMMITTED["methods"] | {"refresh": {}, "adversarial": {"tuned": attacked(kind, **keys)}}
         return written(tmp_path, COMMITTED | {"base_to_new": ["fashion"], "methods": methods})
 
-    load_params(params(class_specific=False))
-    with pytest.raises(ValueError, match=r"methods\.adversarial\.tuned: transfer and base_to_new need other classes"):
-        load_params(params(class_specific=True))
+    allowed_or_refused(params(class_specific=False), None)
+    message = r"methods\.adversarial\.tuned: transfer and base_to_new need other classes"
+    allowed_or_refused(params(class_specific=True), message)
 
 
 @pytest.mark.parametrize(
@@ -263,11 +271,7 @@ def test_r_tpt_stands_before_one_context_or_none(tmp_path, group, method, allowe
     methods[group]["tuned"] = method
     methods["defended"]["weak"] = behind(kind="r_tpt") | {"method": "tuned"}
     path = written(tmp_path, COMMITTED | {"methods": methods})
-    if allowed:
-        load_params(path)
-        return
-    with pytest.raises(ValueError, match="r_tpt tunes one context, but 'tuned' has several"):
-        load_params(path)
+    allowed_or_refused(path, None if allowed else "r_tpt tunes one context, but 'tuned' has several")
 
 
 RANDOM_DEFENCE = {
@@ -287,11 +291,7 @@ def test_a_random_defence_is_attacked_by_pgd_or_the_suite(tmp_path, name):
     threat = {"method": name.split()[0], "eps": 4, "images": 5, "tuning_seeds": 1, **block}
     methods = COMMITTED["methods"] | {"defended": {"pad": behind(kind="resize_pad", smallest=0.8)}}
     path = written(tmp_path, COMMITTED | {"methods": methods, "adaptive": {"threat": threat}})
-    if message is None:
-        load_params(path)
-        return
-    with pytest.raises(ValueError, match=rf"adaptive\.threat(\.samples)?: {message}"):
-        load_params(path)
+    allowed_or_refused(path, message and rf"adaptive\.threat(\.samples)?: {message}")
 
 
 KINDS = {
@@ -313,17 +313,8 @@ def test_a_random_defence_is_not_assessed(tmp_path, kind):
     methods = COMMITTED["methods"] | {"defended": {"weak": behind(kind=kind, **KINDS[kind])}}
     assess = COMMITTED["assess"] | {"method": "defended/weak"}
     path = written(tmp_path, COMMITTED | {"methods": methods, "assess": assess})
-    if kind not in RANDOM_KINDS:
-        load_params(path)
-        return
-    with pytest.raises(ValueError, match=r"assess\.method: defended/weak has a random defence.*suite with samples > 1"):
-        load_params(path)
-
-
-def test_one_name_cannot_be_two_threats(tmp_path):
-    block = COMMITTED["adaptive"]["adaptive_eps4"]
-    with pytest.raises(ValueError, match="threat 'pgd_eps4' is in oblivious and in adaptive"):
-        load_params(changed(tmp_path, "adaptive.pgd_eps4", block))
+    message = r"assess\.method: defended/weak has a random defence.*suite with samples > 1"
+    allowed_or_refused(path, message if kind in RANDOM_KINDS else None)
 
 
 @pytest.mark.parametrize("key", ["attack", "attack.eps", "tune.lr", "runtime"])
