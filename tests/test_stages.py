@@ -25,12 +25,6 @@ from tests.victims import CPU, attacked, frozen, noisy
 LABEL_FREE = FeaturePgd(method="feature_pgd", objective="kl", eps=8, steps=5, step_ratio=2.5)
 
 
-@pytest.fixture
-def prompts() -> PromptFile:
-    features = torch.randn(2, 3, 128, generator=torch.Generator().manual_seed(0))
-    return PromptFile(F.normalize(features, dim=-1).numpy(), 10.0, ["a", "b", "c"], "{}", {})
-
-
 @pytest.mark.parametrize("objective", OBLIVIOUS)
 def test_the_feature_attack_moves_every_embedding_further_than_noise(clip, shard, objective):
     settings = load_params().oblivious["pgd_eps8"].model_copy(update={"objective": objective})
@@ -143,7 +137,9 @@ def test_a_start_fills_its_part_of_the_ball_and_is_not_clipped(clip, shard, star
     assert moved.pixels.max() <= 8
 
 
-def test_rows_are_those_of_the_seed(prompts):
+def test_rows_are_those_of_the_seed():
+    text_features = F.normalize(torch.randn(2, 3, 128, generator=torch.Generator().manual_seed(0)), dim=-1)
+    prompts = PromptFile(text_features.numpy(), 10.0, ["a", "b", "c"], "{}", {})
     labels = np.arange(30) % 3
     embeddings = np.random.default_rng(0).normal(size=(30, 128)).astype(np.float32)
     bank = Bank([str(i) for i in range(30)], labels, embeddings)

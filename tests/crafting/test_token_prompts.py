@@ -43,13 +43,8 @@ def test_a_prompt_file_is_loaded_as_the_victim_that_was_tuned(vit, images, tmp_p
         expected = stored.logit_scale * features @ torch.tensor(stored.text_features[seed]).T
         torch.testing.assert_close(victim(shown), expected, rtol=1e-4, atol=1e-4)
         assert torch.equal(victim.undefended()(shown), victim(shown))
-        assert not torch.allclose(victim(shown), plain_logits(vit, shown, stored, seed), atol=1e-2)
-
-
-def plain_logits(clip, shown, stored, seed):
-    """What the tower without tokens says."""
-    features = F.normalize(clip.encode_image(shown), dim=-1)
-    return stored.logit_scale * features @ torch.tensor(stored.text_features[seed]).T
+        without = vit.logit_scale * F.normalize(vit.encode_image(shown), dim=-1) @ victim.text_features.T
+        assert not torch.allclose(victim(shown), without, atol=1e-2)
 
 
 @pytest.mark.parametrize("kind", OF_TOKENS)

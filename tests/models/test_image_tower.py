@@ -45,6 +45,14 @@ def tower_of(model_cfg: dict) -> torch.nn.Module:
     return random_model(model_cfg).double().visual.requires_grad_(False)
 
 
+def towers_of(model_cfg: dict) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """A tower as open_clip builds it, and the same rearranged."""
+    plain = tower_of(model_cfg)
+    fast = copy.deepcopy(plain)
+    optimize_for_input_gradients(fast)
+    return plain, fast
+
+
 def features_and_gradient(visual: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     images = images.clone().requires_grad_()
     features = visual(images)
@@ -54,11 +62,8 @@ def features_and_gradient(visual: torch.nn.Module, images: torch.Tensor) -> tupl
 
 @pytest.mark.parametrize("model_cfg", KNOWN.values(), ids=KNOWN)
 def test_features_and_pixel_gradient_equal_open_clip(model_cfg):
-    plain = tower_of(model_cfg)
-    fast = copy.deepcopy(plain)
-    assert optimize_for_input_gradients(fast) and optimize_for_input_gradients(
-        fast
-    )  # a second time changes nothing more
+    plain, fast = towers_of(model_cfg)
+    assert optimize_for_input_gradients(fast), "a second time changes nothing more"
     size = open_clip.model.CLIPVisionCfg(**model_cfg["vision_cfg"]).image_size
     images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected, found = features_and_gradient(plain, images), features_and_gradient(fast, images)
@@ -109,9 +114,7 @@ def tokens_and_images(visual: torch.nn.Module, layers: int, count: int) -> tuple
 @pytest.mark.parametrize("model_cfg", VITS.values(), ids=VITS)
 def test_token_prompts_equal_a_loop_over_the_blocks_of_open_clip(model_cfg, layers):
     """Shallow ones stay to the end, deep ones are replaced; the gradients in both arguments are the same, too."""
-    plain = tower_of(model_cfg)
-    fast = copy.deepcopy(plain)
-    optimize_for_input_gradients(fast)
+    plain, fast = towers_of(model_cfg)
     layers = min(layers, len(plain.transformer.resblocks))
     tokens, images = tokens_and_images(plain, layers, 3)
     found = []
@@ -127,17 +130,14 @@ def test_token_prompts_equal_a_loop_over_the_blocks_of_open_clip(model_cfg, laye
 
 @pytest.mark.parametrize("model_cfg", VITS.values(), ids=VITS)
 def test_no_token_is_the_plain_tower(model_cfg):
-    plain = tower_of(model_cfg)
-    fast = copy.deepcopy(plain)
-    optimize_for_input_gradients(fast)
+    plain, fast = towers_of(model_cfg)
     tokens, images = tokens_and_images(plain, len(plain.transformer.resblocks), 0)
     found = encode_with_tokens(fast, images, tokens.expand(len(images), -1, -1, -1))
     assert (found - plain(images)).abs().max() <= 1e-12
 
 
 def test_each_image_may_have_tokens_of_its_own():
-    visual = tower_of(VIT_KIND)
-    optimize_for_input_gradients(visual)
+    _, visual = towers_of(VIT_KIND)
     _, images = tokens_and_images(visual, 2, 3)
     own = torch.randn(3, 2, 3, 64, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     together = encode_with_tokens(visual, images, own)
@@ -147,6 +147,5 @@ def test_each_image_may_have_tokens_of_its_own():
 
 @pytest.mark.parametrize("model_cfg", [KINDS["rn50"][0], *UNKNOWN.values()], ids=["ResNet", *UNKNOWN])
 def test_other_towers_take_no_tokens(model_cfg):
-    visual = tower_of(model_cfg)
-    optimize_for_input_gradients(visual)
+    _, visual = towers_of(model_cfg)
     assert not token_prompts_fit(visual)

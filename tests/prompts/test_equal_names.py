@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import partial
 
 import open_clip
 import pytest
@@ -40,36 +41,21 @@ def tower(clean: str = "lower") -> TextTower:
     return TextTower(MODEL, open_clip.SimpleTokenizer(clean=clean))
 
 
-def encode_by_template(names: list[str], tower: TextTower) -> None:
-    handwritten("a photo of a {}.", names, tower)
-
-
-def encode_by_ensemble(names: list[str], tower: TextTower) -> None:
-    handwritten(openai_templates(), names, tower)
-
-
 def encode_behind_context(names: list[str], tower: TextTower, *, position: str = "end", specific: bool = False) -> None:
     assemble(names, tower, context_length=4, class_position=position, class_specific=specific)
 
 
-def encode_in_the_middle(names: list[str], tower: TextTower) -> None:
-    encode_behind_context(names, tower, position="middle")
+encode_by_template = partial(handwritten, "a photo of a {}.")
+WAYS = {
+    "template": encode_by_template,
+    "ensemble": partial(handwritten, openai_templates()),
+    "behind a context": encode_behind_context,
+    "in the middle": partial(encode_behind_context, position="middle"),
+    "in front of own contexts": partial(encode_behind_context, position="front", specific=True),
+}
 
 
-def encode_in_front_of_own_contexts(names: list[str], tower: TextTower) -> None:
-    encode_behind_context(names, tower, position="front", specific=True)
-
-
-WAYS = [
-    encode_by_template,
-    encode_by_ensemble,
-    encode_behind_context,
-    encode_in_the_middle,
-    encode_in_front_of_own_contexts,
-]
-
-
-@pytest.mark.parametrize("encode", WAYS)
+@pytest.mark.parametrize("encode", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize(
     ("clean", "pairs"),
     [("lower", EQUAL), ("canonicalize", [*EQUAL, *EQUAL_WITHOUT_PUNCTUATION])],
@@ -89,7 +75,7 @@ def test_names_with_the_same_tokens_are_refused_with_both_of_them(encode, clean,
 @pytest.mark.parametrize("clean", ["lower", "whitespace"])
 def test_names_that_differ_in_their_tokens_are_not_refused(clean):
     names = ["cat", "cats", "T-shirt/top", "Tshirt", "dahlia?", "dahlia", "cafe", "café"]
-    for encode in WAYS:
+    for encode in WAYS.values():
         encode([*names, "Cat"] if clean == "whitespace" else names, tower(clean))
 
 
@@ -103,7 +89,7 @@ def test_two_spellings_that_look_alike_are_told_apart():
 )
 def test_a_name_of_which_nothing_is_left_is_refused(clean, name):
     text_tower = tower(clean)
-    for encode in WAYS:
+    for encode in WAYS.values():
         with pytest.raises(ValueError, match=r"class .*the model's tokenizer leaves nothing of this name"):
             encode(["dog", name], text_tower)
 

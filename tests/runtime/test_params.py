@@ -327,16 +327,16 @@ def test_eps_zero_is_allowed(tmp_path):
     assert load_params(changed(tmp_path, "attack.eps", 0)).attack.eps == 0
 
 
-def containers(value: Any, key: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the keys of all blocks and lists, joined by dots."""
-    if isinstance(value, dict | list) and key:
-        yield ".".join(key)
-    for name, below in value.items() if isinstance(value, dict) else ():
-        yield from containers(below, (*key, name))
+def places(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all values with their keys, joined by dots."""
+    for key, value in values.items():
+        yield above + key, value
+        if isinstance(value, dict):
+            yield from places(value, f"{above}{key}.")
 
 
 def test_each_block_or_list_with_nothing_behind_its_key_is_named_in_one_line(tmp_path):
-    for key in containers(COMMITTED):
+    for key in [key for key, value in places(COMMITTED) if isinstance(value, dict | list)]:
         path = changed(tmp_path, key, None)
         with pytest.raises(ValueError, match="nothing stands there") as caught:
             load_params(path)
