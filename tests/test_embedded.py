@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from stages.models.clip import weights_digest
 from stages.models.device import to_tensor
-from stages.runtime.params import load_params
 from tests.fashion import fashion
 
 EMBEDDED = Path("data/embedded")
@@ -26,11 +25,6 @@ def test_it_is_small_and_carries_its_licence():
     for name in MODELS:
         assert sum(path.stat().st_size for path in (EMBEDDED / name).iterdir()) < 5_000_000
     assert "MIT" in (EMBEDDED / "fashion/LICENSE").read_text(encoding="utf-8")
-
-
-def test_the_default_parameters_state_its_digest():
-    assert load_params().model.name == NAME
-    assert load_params().model.sha256 == weights_digest(NAME, None)
 
 
 @pytest.mark.parametrize("name", MODELS)

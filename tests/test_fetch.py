@@ -1,6 +1,5 @@
 """fetch: one run names every bad file and link; an experiment elsewhere uses the images of the workspace."""
 
-import io
 import os
 import shutil
 
@@ -9,29 +8,25 @@ import pytest
 from PIL import Image
 
 from stages.fetch import main
-from tests.datasets.test_loaders import MINIATURES
+from tests.datasets.miniatures import MINIATURES
+from tests.fuzz.images import encoded
 from tests.imports import ROOT
 
 GENERATOR = np.random.default_rng(0)
 
 
-def encoded(kind="PNG", size=(32, 32), **options) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(GENERATOR.integers(0, 256, (*size, 3), np.uint8)).save(file, kind, **options)
-    return file.getvalue()
-
-
-def animated() -> bytes:
-    return encoded("GIF", save_all=True, append_images=[Image.new("RGB", (32, 32))])
+def drawn(kind="PNG", size=(32, 32), **options) -> bytes:
+    """A random image as a file."""
+    return encoded(GENERATOR.integers(0, 256, (*size, 3), np.uint8), kind, **options)
 
 
 BAD = {
     "empty.jpg": b"",
     "text.jpg": b"I am a photograph.\n" * 40,
-    "truncated.jpg": encoded("JPEG")[:300],
-    "animated.gif": animated(),
-    "tiny.png": encoded(size=(8, 8)),
-    "oblong.png": encoded(size=(16, 400)),
+    "truncated.jpg": drawn("JPEG")[:300],
+    "animated.gif": drawn("GIF", save_all=True, append_images=[Image.new("RGB", (32, 32))]),
+    "tiny.png": drawn(size=(8, 8)),
+    "oblong.png": drawn(size=(16, 400)),
     "notes.txt": b"bought in May",
 }
 
@@ -51,7 +46,7 @@ def mine(project):
         for name in ("cat", "dog"):
             (raw / split / name).mkdir(parents=True)
             for index in range(count):
-                (raw / split / name / f"{index}.png").write_bytes(encoded())
+                (raw / split / name / f"{index}.png").write_bytes(drawn())
     return raw
 
 
@@ -129,7 +124,7 @@ def test_a_damaged_file_of_a_published_data_set_says_how_to_go_on(project):
 
 
 def test_links_that_cannot_be_followed_are_all_named_and_nothing_is_downloaded(project, mine):
-    (project / "secret.png").write_bytes(encoded())
+    (project / "secret.png").write_bytes(drawn())
     (mine / "train/cat/out.png").symlink_to(project / "secret.png")
     (mine / "train/dog/nowhere.png").symlink_to("missing.png")
     (mine / "train/dog/loop.png").symlink_to("loop.png")

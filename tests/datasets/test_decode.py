@@ -14,17 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
 from stages.datasets.decode import FORMATS, LARGEST, decode, open_files, path_of, read_content
+from tests.fuzz.images import encoded
 
 SIDE = 16
 RGB = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE + 8, 3), np.uint8)
 GREY = RGB[..., 0]
 BLOCKS = np.kron(RGB[:4, :6], np.ones((8, 8, 1), np.uint8))  # survives JPEG
-
-
-def encoded(image, kind="PNG", **options) -> bytes:
-    file = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
-    return file.getvalue()
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,11 +1,7 @@
 """The leaderboard: what stands in which table and in which order, and the page in a real browser."""
 
 import copy
-import json
-import re
 import shutil
-import subprocess
-from html import escape, unescape
 from io import StringIO
 
 import pandas as pd
@@ -14,10 +10,10 @@ import pytest
 from stages import leaderboard
 from stages.entries.board import Row, board_csv, board_html, certified_bounds, front_figure, front_of, newest, tables_of
 from stages.entries.record import ENTRIES, read_entry
-from tests.browser import CHROMIUM, NOWHERE, OPTIONS
+from tests.browser import CHROMIUM
 from tests.entries.changed import Copy
 from tests.imports import ROOT
-from tests.report.test_in_a_browser import assert_silent_and_as_wide_as_its_window
+from tests.report.test_in_a_browser import assert_silent_and_as_wide_as_its_window, run_around
 
 HOSTILE = "</script><script>document.title='pwned'</script><img src=http://example.org/a.png>"
 RECORD = read_entry(ROOT / ENTRIES / "fashion-tiny-clip-advpt")
@@ -174,10 +170,5 @@ def test_the_page_is_silent_alone_and_as_wide_as_its_window(html, tmp_path, whic
 
 @in_a_browser
 def test_filters_work(html, tmp_path):
-    around = tmp_path / "around.html"
-    frame = f'<iframe srcdoc="{escape(html)}" width="1000" height="900"></iframe>'
-    around.write_text(f'<!doctype html><meta charset="utf-8"><body>{frame}<script>{TRY}</script>', encoding="utf-8")
-    command = [CHROMIUM, *OPTIONS, NOWHERE, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", around.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    found = json.loads(unescape(re.search("<body>(.*)</body>", done.stdout, re.DOTALL)[1]))
+    found, _ = run_around(html, TRY, tmp_path, widths=(1000,))
     assert found == {"all": [3, 1, 1], "method": [1], "eps": [1], "suite": [1], "none": [], "again": [3, 1, 1]}

@@ -58,14 +58,6 @@ def test_a_model_that_is_not_here_is_not_called_a_forgery_and_not_fetched(tmp_pa
     assert ("--fetch" in found["error"]) == ("name" in model and "nowhere" not in model["name"]) and not asked
 
 
-def test_images_that_are_not_here(tmp_path, capsys):
-    copy = Copy(tmp_path / "entry")
-    copy.record["data"]["dataset"] = "flowers102"
-    copy.remake(provenance={"dataset": "flowers102"})
-    assert status(copy.sign()) == 3
-    assert "cannot be checked here" in capsys.readouterr().err
-
-
 def test_outside_the_project(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert status(ENTRY, "--json") == 3

@@ -97,15 +97,8 @@ def shard():
 
 
 def diagnostics(victim, shard, *, autoattack_images=10):
-    settings = Assess(
-        method="tune_bank/advpt",
-        images="all",
-        at_eps=8,
-        eps=[2, 4, 8, 64],
-        steps=[5, 10],
-        autoattack_images=10,
-        queries=200,
-    )
+    budget = {"at_eps": 8, "eps": [2, 4, 8, 64], "steps": [5, 10], "autoattack_images": 10, "queries": 200}
+    settings = Assess(method="tune_bank/advpt", images="all", **budget)
     return Diagnostics(victim, shard, settings, 0, torch.device("cpu"), Batching(2, 2), autoattack_images)
 
 
@@ -202,9 +195,5 @@ def test_a_random_model_is_found(shard, tmp_path):
     def random(images):
         return honest(images) + 0.01 * torch.rand(len(images), CLASSES, generator=generator)
 
-    settings = Assess(
-        method="tune_bank/advpt", images="all", at_eps=4, eps=[2, 4], steps=[1, 2], autoattack_images=1, queries=1
-    )
-    assessor = Diagnostics(Toy(random), shard, settings, 0, torch.device("cpu"), Batching(1, 1), 1)
-    exact = {line.measure: line.outcomes.sum() for line in assessor.exact(tmp_path)}
-    assert exact["logits_differ"] == 40 and exact["outside"] == 0
+    measured = {line.measure: line.outcomes.sum() for line in diagnostics(Toy(random), shard).exact(tmp_path)}
+    assert measured["logits_differ"] == 40 and measured["outside"] == 0

@@ -20,9 +20,9 @@ MEMORY = 16 * LARGEST  # bytes: the pixels as read, with alpha, on white, and as
 SIDES = (0, 1, 15, 16, 25, 100, 1000, 4000, 8000, 65_535)
 
 
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
-    image.save(file, kind, **options)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
     return file.getvalue()
 
 

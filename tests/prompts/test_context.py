@@ -1,13 +1,12 @@
 """Prompts against open_clip's own text tower, and tuning against plain SGD."""
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
 
 from stages.models.logits import cosine_logits, predictions_and_margins
-from stages.prompts.context import assemble, handwritten, initial_context
+from stages.prompts.context import assemble, initial_context
 from stages.prompts.text import TextTower
 from stages.prompts.train import Schedule, tune
 from stages.storage.prompts import PromptFile, load_prompts, save_prompts
@@ -32,23 +31,6 @@ def tower(clip) -> TextTower:
     return TextTower(clip.model, clip.tokenizer)
 
 
-@pytest.fixture(scope="module")
-def custom():
-    """A random CustomTextCLIP, open_clip's other layout of the text tower, with the stock vocabulary."""
-    torch.manual_seed(0)
-    text = {"context_length": 24, "width": 32, "heads": 2, "layers": 2}
-    vision = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16}
-    vision_cfg, text_cfg = open_clip.model.CLIPVisionCfg(**vision), open_clip.model.CLIPTextCfg(**text)
-    model = open_clip.CustomTextCLIP(16, vision_cfg, text_cfg).eval().requires_grad_(False)
-    return model, open_clip.SimpleTokenizer(context_length=24)
-
-
-def test_handwritten_equals_open_clip(clip, tower):
-    captions = clip.tokenizer([f"a photo of a {name}." for name in NAMES])
-    expected = clip.model.encode_text(captions, normalize=True)
-    torch.testing.assert_close(handwritten("a photo of a {}.", NAMES, tower)[0], expected)
-
-
 @pytest.mark.parametrize(
     ("position", "words", "caption"),
     [
@@ -65,14 +47,6 @@ def test_a_context_of_words_equals_open_clip_on_the_sentence(clip, tower, positi
     expected = clip.model.encode_text(clip.tokenizer([caption.format(name) for name in NAMES]), normalize=True)
     for features in layout.text_features(context, tower):
         torch.testing.assert_close(features, expected)
-
-
-def test_custom_text_clip_too(custom):
-    model, tokenizer = custom
-    tower = TextTower(model, tokenizer)
-    layout = assemble(["sea_lion", "dahlia?"], tower, context_length=4, class_position="end", class_specific=False)
-    expected = model.encode_text(tokenizer(["a photo of a sea lion.", "a photo of a dahlia?."]), normalize=True)
-    torch.testing.assert_close(layout.text_features(start_from(tower, "a photo of a", 4), tower)[1], expected)
 
 
 def test_classes_and_seeds_do_not_touch_each_other(tower):

@@ -33,18 +33,21 @@ addEventListener('load', () => {
 """
 
 
+def run_around(html: str, script: str, folder: Path, *options: str, widths: tuple[int, ...]) -> tuple[object, str]:
+    """Show a page in frames of some widths; return what a script makes of them, and what the browser logs."""
+    frames = "".join(f'<iframe srcdoc="{escape(html)}" width="{width}" height="900"></iframe>' for width in widths)
+    around = folder / "around.html"
+    around.write_text(f'<!doctype html><meta charset="utf-8"><body>{frames}<script>{script}</script>', encoding="utf-8")
+    command = [CHROMIUM, *OPTIONS, NOWHERE, f"--user-data-dir={folder / 'profile'}", "--dump-dom", *options]
+    done = subprocess.run([*command, around.as_uri()], capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(unescape(re.search("<body>(.*)</body>", done.stdout, re.DOTALL)[1])), done.stderr
+
+
 def looked_at(html: str, folder: Path) -> tuple[list[dict], list[str]]:
     """What is measured of the page in frames of WIDTHS, and what the console says."""
-    frames = "".join(f'<iframe srcdoc="{escape(html)}" width="{width}" height="800"></iframe>' for width in WIDTHS)
-    around = folder / "around.html"
-    around.write_text(
-        f'<!doctype html><meta charset="utf-8"><body>{frames}<script>{MEASURE}</script>', encoding="utf-8"
-    )
-    command = [CHROMIUM, *OPTIONS, *WATCHING, NOWHERE, f"--user-data-dir={folder / 'profile'}"]
-    command += ["--dump-dom", f"--log-net-log={folder / 'net.json'}", around.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    body = re.search("<body>(.*)</body>", done.stdout, re.DOTALL)
-    return json.loads(unescape(body[1])), [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    options = (*WATCHING, f"--log-net-log={folder / 'net.json'}")
+    frames, logged = run_around(html, MEASURE, folder, *options, widths=WIDTHS)
+    return frames, [line for line in logged.splitlines() if ":CONSOLE" in line]
 
 
 def asked_for(folder: Path) -> list[str]:
