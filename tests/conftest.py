@@ -11,7 +11,7 @@ import torch
 
 from stages.models.clip import Clip, load_clip, weights_digest
 from stages.runtime.params import load_params
-from stages.storage.images import Images
+from stages.storage.images import Images, write_images
 
 ROOT = Path(__file__).parent.parent
 pytest_plugins = ["tests.micro"]
@@ -71,3 +71,10 @@ def shard() -> Images:
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (12, 32, 32, 3), np.uint8)
     return Images([f"test/{index}" for index in range(12)], np.arange(12) % 3, pixels)
+
+
+@pytest.fixture
+def source(shard: Images, tmp_path: Path) -> Path:
+    """A folder of them in four shards."""
+    write_images(tmp_path / "source", shard.split(4), {"dataset": "d"})
+    return tmp_path / "source"

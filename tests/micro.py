@@ -29,21 +29,17 @@ class Project:
         self.folder = folder
         self.environment = environment
 
-    def run(self, *command: str) -> str:
-        """Runs a command in the project and returns what it printed."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    def fails(self, *command: str, code: int = 1) -> str:
-        """Runs a command that has to fail as the user's error and returns what it printed."""
+    def run(self, *command: str, code: int = 0) -> str:
+        """Runs a command in the project, which has to end with a code, and returns what it printed."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300
         )
         assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
+
+    def fails(self, *command: str, code: int = 1) -> str:
+        """Runs a command that has to fail as the user's error and returns what it printed."""
+        return self.run(*command, code=code)
 
     def change(self, **values: object) -> None:
         """Changes params.yaml; `a__b` stands for a.b."""
@@ -96,6 +92,8 @@ METHODS = (
 )
 
 
+ASSESS = {"method": "tune_bank/advpt", "at_eps": 4, "eps": [4, 64], "steps": [1, 2]}
+ASSESS |= {"autoattack_images": 1, "queries": 5}
 # one of the group `adversarial`, without which no method can be defended
 PIXELS = {"pixels": {"kind": "adv_vp", "eps": [4], "epochs": 1, "tuning_seeds": 1, "lr": 0.5}}
 
@@ -164,16 +162,7 @@ def micro_project(folder: Path, environment: dict[str, str]) -> Project:
     project.change(oblivious__transfer_eps8__surrogate__epochs=1)
     few = {"steps": 2, "restarts": 1, "targets": 1, "images": 10}
     project.change(**{f"adaptive__adaptive_eps4__{key}": value for key, value in few.items()})
-    assess = {
-        "method": "tune_bank/advpt",
-        "images": 8,
-        "at_eps": 4,
-        "eps": [4, 64],
-        "steps": [1, 2],
-        "autoattack_images": 1,
-        "queries": 5,
-    }
-    project.change(assess=assess)
+    project.change(assess={**ASSESS, "images": 8})
     project.run("git", "init", "-q")
     project.run("git", "add", ".")
     project.run("git", "commit", "-qm", "micro")

@@ -108,24 +108,19 @@ def test_a_file_of_ones_own_may_have_any_classifier(tmp_path, name, classes):
         assert torch.equal(load(name, str(tmp_path / "headless.safetensors"))(IMAGES), backbone(IMAGES))
 
 
-def spoil(weights: dict, how: str) -> dict:
-    """Weights that no longer fit."""
-    key = next(key for key in weights if key.endswith("conv1.weight"))
-    match how:
-        case "missing":
-            return {name: weight for name, weight in weights.items() if name != key}
-        case "foreign":
-            return {**weights, "fc_norm.weight": torch.ones(1)}
-        case "NaN":
-            return {**weights, key: weights[key].clone().fill_(torch.nan)}
-        case _:
-            return {**weights, key: weights[key][:1]}
+SPOILT = {
+    "missing": lambda key, weights: {name: weight for name, weight in weights.items() if name != key},
+    "foreign": lambda key, weights: {**weights, "fc_norm.weight": torch.ones(1)},
+    "NaN": lambda key, weights: {**weights, key: torch.full_like(weights[key], torch.nan)},
+    "size mismatch": lambda key, weights: {**weights, key: weights[key][:1]},
+}
 
 
-@pytest.mark.parametrize("how", ["missing", "foreign", "NaN", "size mismatch"])
+@pytest.mark.parametrize("how", SPOILT)
 def test_weights_of_another_model_are_refused(tmp_path, how):
-    weights = spoil(load("timm:test_resnet").body.state_dict(), how)
-    torch.save(weights, tmp_path / "other.pth")
+    weights = load("timm:test_resnet").body.state_dict()
+    key = next(key for key in weights if key.endswith("conv1.weight"))
+    torch.save(SPOILT[how](key, weights), tmp_path / "other.pth")
     with pytest.raises(ValueError, match=rf"timm:test_resnet .*other\.pth\) cannot be loaded: [^$]*{how}"):
         load("timm:test_resnet", str(tmp_path / "other.pth"))
 

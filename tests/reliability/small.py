@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stages.runtime.startup import import_open_clip
 from tests.imports import ROOT
-from tests.micro import METHODS, yaml
+from tests.micro import ASSESS, METHODS, yaml
 
 ADVPT = ("fashion", "all", "tune_bank", "advpt")
 JPEG = ("fashion", "all", "defended", "advpt_jpeg")
@@ -76,16 +76,7 @@ class Small:
         params["adaptive"]["adaptive_eps4"] |= {"steps": 5, "images": 15}
         defence = {"kind": "jpeg", "quality": 75}
         params["methods"]["defended"] = {"advpt_jpeg": {"method": "advpt", "defence": defence}}
-        assess = {
-            "method": "tune_bank/advpt",
-            "images": 6,
-            "at_eps": 4,
-            "eps": [4, 64],
-            "steps": [1, 2],
-            "autoattack_images": 1,
-            "queries": 5,
-        }
-        params["assess"] = assess
+        params["assess"] = {**ASSESS, "images": 6}
         small = cls(folder, params)
         small.write_params()
         return small

@@ -19,10 +19,11 @@ import pytest
 from stages.runtime.engine import ShardFolder, WorkerFacts, engine
 from stages.runtime.params import Params, load_params
 from stages.storage import layout
-from stages.storage.images import Images, read_images, write_images
-from stages.storage.parquet import read_table, write_table
+from stages.storage.images import Images, read_images
+from stages.storage.parquet import write_table
 from tests.imports import ROOT
 from tests.reliability.small import Small
+from tests.runtime.test_engine import assert_chosen_are_numbered_anew
 
 ray = pytest.importorskip("ray")
 BANK = layout.bank_images("fashion")
@@ -190,13 +191,6 @@ def params(cluster, monkeypatch) -> Params:
     return load_params().with_runtime({"engine": "ray", "device": "cpu"})
 
 
-@pytest.fixture
-def source(shard, tmp_path) -> Path:
-    """A folder of four shards."""
-    write_images(tmp_path / "source", shard.split(4), {"dataset": "d"})
-    return tmp_path / "source"
-
-
 class Reader:
     """A worker that reads ids."""
 
@@ -225,14 +219,7 @@ class Reader:
 
 def test_chosen_shards_are_numbered_anew_and_finished_files_kept(params, source, shard, tmp_path):
     with engine(params, Reader, shards=2) as run:
-        written = run.map(Reader.write, source, tmp_path / "out", what="test", chosen=[1, 3])
-        assert (written.images, len(written.paths), written.kept) == (6, 2, 0)
-        found = [read_table(path) for path in written.paths]
-        assert [table["id"].to_pylist() for table, _ in found] == [shard.ids[3:6], shard.ids[9:12]]
-        assert [provenance for _, provenance in found] == [{"index": 0}, {"index": 1}]
-        written.paths[0].unlink()
-        again = run.map(Reader.write, source, tmp_path / "out", what="test", chosen=[1, 3])
-        assert (again.images, again.paths, again.kept) == (6, written.paths, 1)
+        assert_chosen_are_numbered_anew(run, Reader.write, source, shard, tmp_path / "out")
 
 
 def test_workers_get_copies_of_a_folder_of_shards(params, source, shard):

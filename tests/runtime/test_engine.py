@@ -3,7 +3,6 @@
 import socket
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ import pytest
 
 from stages.runtime.engine import Local, ShardFolder, WorkerFacts, engine
 from stages.runtime.params import load_params
-from stages.storage.images import read_ids, write_images
+from stages.storage.images import read_ids
 from stages.storage.parquet import read_table, write_table
 
 
@@ -27,15 +26,9 @@ class Counter:
     def repeat(self, word):
         return word
 
-    def write_ids(self, path, shard_index, shard, provenance=None):
+    def write_ids(self, path, shard_index, shard):
         self.made.append(shard_index)
-        write_table(path, [pa.table({"id": shard.ids})], provenance or {})
-
-
-@pytest.fixture
-def source(shard, tmp_path):
-    write_images(tmp_path / "source", shard.split(4), {"dataset": "d"})
-    return tmp_path / "source"
+        write_table(path, [pa.table({"id": shard.ids})], {"index": shard_index})
 
 
 @pytest.fixture
@@ -43,21 +36,22 @@ def ray_cluster():
     return pytest.importorskip("stages.runtime.ray_cluster")
 
 
-def test_chosen_shards_are_numbered_anew_and_finished_files_kept(source, shard, tmp_path):
-    worker = Counter()
-
-    def write():
-        function = partial(Counter.write_ids, provenance={"a": 1})
-        return Local(worker).map(function, source, tmp_path / "out", what="test", chosen=[1, 3])
-
-    written = write()
-    assert (written.images, len(written.paths), written.kept) == (6, 2, 0) and worker.made == [0, 1]
+def assert_chosen_are_numbered_anew(run, write, source, shard, out):
+    """Shards 1 and 3 become files 0 and 1; a file that is there is kept."""
+    written = run.map(write, source, out, what="test", chosen=[1, 3])
+    assert (written.images, len(written.paths), written.kept) == (6, 2, 0)
     found = [read_table(path) for path in written.paths]
     assert [table["id"].to_pylist() for table, _ in found] == [shard.ids[3:6], shard.ids[9:12]]
-    assert [about for _, about in found] == [{"a": 1}] * 2
+    assert [provenance for _, provenance in found] == [{"index": 0}, {"index": 1}]
     written.paths[0].unlink()
-    again = write()
-    assert (again.images, again.paths, again.kept) == (6, written.paths, 1) and worker.made == [0, 1, 0]
+    again = run.map(write, source, out, what="test", chosen=[1, 3])
+    assert (again.images, again.paths, again.kept) == (6, written.paths, 1)
+
+
+def test_chosen_shards_are_numbered_anew_and_finished_files_kept(source, shard, tmp_path):
+    worker = Counter()
+    assert_chosen_are_numbered_anew(Local(worker), Counter.write_ids, source, shard, tmp_path / "out")
+    assert worker.made == [0, 1, 0]
 
 
 def test_behind_the_last_chosen_shard_nothing_is_read(source, tmp_path):
