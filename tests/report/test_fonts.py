@@ -23,11 +23,6 @@ def warnings_are_errors():
         yield
 
 
-@pytest.fixture
-def no_other_fonts(monkeypatch):
-    monkeypatch.setattr(style, "FALLBACK_FONTS", ())
-
-
 @pytest.mark.parametrize(
     ("name", "drawn"),
     [
@@ -35,7 +30,8 @@ def no_other_fonts(monkeypatch):
         ("two\nlines", "twoU+000Alines"), ("\u202eabc", "U+202Eabc"),
     ],
 )  # fmt: skip
-def test_letters_that_no_font_has_become_numbers(name, drawn, no_other_fonts):
+def test_letters_that_no_font_has_become_numbers(name, drawn, monkeypatch):
+    monkeypatch.setattr(style, "FALLBACK_FONTS", ())
     assert drawable(name) == short(name) == drawn
 
 
