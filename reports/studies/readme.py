@@ -5,7 +5,7 @@ the committed documents with the committed files.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import StringIO
 from itertools import product
@@ -51,7 +51,8 @@ VARIED = "tiny-clip"  # the model of most variants of the pixel prompt
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
 SEEDS = {"pixel_seeds": "tiny-clip", "pixel_seeds_second": "tiny-clip, second cut", "pixel_seeds_vit": "tiny-vit"}
 KINDS = ("clean", "pgd_eps4", "pgd_eps8", "suite_eps4")
-PHOTO_TOKENS = ("clean", "suite_eps1", "suite_eps2")
+PHOTO_TOKENS = {"photo_tokens_quarter": "a quarter clean", "photo_tokens": "half clean"}
+ON_PHOTOS = ("clean", "pgd_eps4", "suite_eps1", "suite_eps2")  # pgd_eps4 at eps 2
 # rows of the table `threats`: threat in reports/experiments/threats.csv, its name in the table
 THREATS = {
     "adaptive_eps4": "the suite, eps 4",
@@ -189,16 +190,16 @@ def by_method(read: Read, name: str, columns: Sequence[str]) -> str:
     return table(["method", *head], rows)
 
 
-def seeds(read: Read) -> str:
-    """Return what pixel prompts of three seeds keep under AutoAttack, on two cuts of the data and on a second model."""
+def seeds(read: Read, named: Mapping[str, str], columns: Sequence[str]) -> str:
+    """Return several experiments below each other, each under a name, with threats as columns."""
     rows = []
-    for name, about in SEEDS.items():
+    for name, about in named.items():
         lines = experiment(read, name)
         for method in lines.loc["clean"].index:
-            found = (lines.loc[(threat, method)] for threat in ADVERSARIAL if (threat, method) in lines.index)
+            found = (lines.loc[(threat, method)] for threat in columns if (threat, method) in lines.index)
             rows.append([about, method, *(spread(line["accuracy"], line["std"]) for line in found)])
     width = max(map(len, rows))
-    return table(["", "method", *ADVERSARIAL], (row + [""] * (width - len(row)) for row in rows))
+    return table(["", "method", *columns], (row + [""] * (width - len(row)) for row in rows))
 
 
 def towers(read: Read) -> str:
@@ -316,9 +317,9 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
         "kinds": partial(by_method, name="kinds", columns=KINDS),
         "towers": towers,
-        "seeds": seeds,
+        "seeds": partial(seeds, named=SEEDS, columns=ADVERSARIAL),
         "breaking": breaking,
-        "photo-tokens": partial(by_method, name="photo_tokens", columns=PHOTO_TOKENS),
+        "photo-tokens": partial(seeds, named=PHOTO_TOKENS, columns=ON_PHOTOS),
         "pixel-prompt": partial(pixel_prompt, default_model=True),
         "pixel-prompt-elsewhere": partial(pixel_prompt, default_model=False),
         "certified": certified,
