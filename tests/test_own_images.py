@@ -11,7 +11,7 @@ from stages.models.clip import weights_digest
 from stages.storage.images import images_provenance, read_all_images
 from stages.storage.layout import bank_images, clean_images
 from tests.imports import ROOT
-from tests.micro import Project
+from tests.micro import Project, yaml
 from tests.models.random_models import KINDS, random_model, save_model, save_random
 
 CLASSES = {"barn owl": 30, "great_tit": 90, "kingfisher": 150, "wren <b>": 210}  # name: grey
@@ -53,12 +53,20 @@ def test_words_that_the_model_never_learnt_are_refused_before_an_image_is_decode
     assert "barn owl, a bird.': the model never learnt 'barn', 'owl'" in said and "Traceback" not in said
 
 
+@pytest.fixture(scope="module")
+def at_224(birds, tmp_path_factory) -> Project:
+    """With a model at 224 px that knows all words."""
+    folder = tmp_path_factory.mktemp("model")
+    save_random(folder, "custom_text")
+    birds.change(model__name=f"local-dir:{folder}", model__sha256=weights_digest(f"local-dir:{folder}", None))
+    return birds
+
+
 @pytest.mark.reliability
-def test_the_whole_pipeline_on_ones_own_images(birds, tmp_path):
-    save_random(tmp_path / "model", "custom_text")
-    name = f"local-dir:{tmp_path / 'model'}"
-    birds.change(model__name=name, model__sha256=weights_digest(name, None))
+def test_the_whole_pipeline_on_ones_own_images(at_224):
+    birds = at_224
     assert "plot" in birds.repro()
+    name = yaml.load(birds.folder / "params.yaml")["model"]["name"]
 
     clean = birds.folder / clean_images("my_birds", "train")
     stored = read_all_images(clean)
@@ -74,18 +82,21 @@ def test_the_whole_pipeline_on_ones_own_images(birds, tmp_path):
     assert birds.repro() == set()
 
 
-def test_an_ensemble_of_templates_changes_the_zero_shot_method_alone(birds):
+@pytest.mark.reliability
+def test_an_ensemble_of_templates_changes_the_zero_shot_method_alone(at_224):
+    birds = at_224
     stages = ["evaluate@my_birds-all-zero_shot-zero_shot", "evaluate-refresh@my_birds-all-refresh-advpt_refreshed"]
     birds.repro(*stages)
     birds.change(methods__zero_shot__zero_shot__templates="openai_80")
     assert birds.repro(*stages) == {"zero-shot@my_birds-all-zero_shot", stages[0]}
 
 
-def test_a_changed_image_of_ones_own_is_noticed(birds):
+def test_a_changed_image_of_ones_own_is_noticed(at_224):
     """It does not matter that its name and its date may be the same: DVC compares contents."""
-    path = birds.folder / "data/raw/my_birds/test/kingfisher/0.jpg"
+    at_224.repro("extract@my_birds")
+    path = at_224.folder / "data/raw/my_birds/test/kingfisher/0.jpg"
     Image.new("RGB", (64, 64), "red").save(path)
-    assert birds.repro("extract@my_birds") == {"fetch@my_birds", "extract@my_birds"}
+    assert at_224.repro("extract@my_birds") == {"fetch@my_birds", "extract@my_birds"}
 
 
 @pytest.mark.reliability
