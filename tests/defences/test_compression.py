@@ -57,7 +57,7 @@ def test_8_bits_leave_stored_images_as_they_are():
 @pytest.mark.parametrize(
     "defence",
     [partial(jpeg, quality=0), partial(jpeg, quality=101), partial(bits, bits=0), partial(bits, bits=9)],
-    ids=str,
+    ids=["quality 0", "quality 101", "0 bits", "9 bits"],
 )
 def test_a_quality_that_pillow_would_clamp_and_a_count_out_of_range_are_refused(defence):
     with pytest.raises(AssertionError):
