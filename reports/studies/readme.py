@@ -288,9 +288,11 @@ def reliability(read: Read) -> str:
     made = table(["what was tried", "how often"], ([name, f"{counted[name]:,}"] for name in single))
     rows = []
     for name in damaged:
-        read_whole = counted.get(f"{name} read", counted.get(f"{name} decoded", 0))
-        rows.append([name, *(f"{n:,}" for n in (counted[f"{name} tried"], counted[f"{name} refused"], read_whole))])
-    return f"{made}\n{table(['damaged files', 'tried', 'refused by name', 'read whole'], rows)}"
+        tried, refused = counted[f"{name} tried"], counted[f"{name} refused"]
+        otherwise = counted.get(f"{name} read", counted.get(f"{name} decoded", 0))
+        rows.append([name, *(f"{n:,}" for n in (tried, refused, tried - refused - otherwise, otherwise))])
+    head = ["damaged files", "tried", "refused by name", "read as written", "read with other content"]
+    return f"{made}\n{table(head, rows)}"
 
 
 def supported(read: Read) -> str:
