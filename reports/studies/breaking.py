@@ -35,6 +35,7 @@ from stages.storage.images import Images, read_images
 from stages.storage.layout import clean_images, method_folder
 
 RESULTS = Path("reports/breaking.csv")
+KEY = ["method", "eps", "attempt"]
 METHODS = {"pixel prompt": "adversarial/pixel_prompt", "hand-written": "zero_shot/zero_shot"}
 EPS = (4, 8)
 IMAGES = 200
@@ -216,7 +217,7 @@ def measure(
 
 
 def main() -> None:
-    """Measure both methods; write the table."""
+    """Measure both methods; write the table after each line."""
     torch.set_num_threads(1)
     params = load_params()
     (dataset, *_) = params.datasets
@@ -227,14 +228,19 @@ def main() -> None:
         name: load_victim(method_folder(dataset, "all", *method.split("/")), device="cpu").undefended()
         for name, method in METHODS.items()
     }
-    table = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=["method", "eps", "attempt", "left"])
-    earlier = table.set_index(["method", "eps", "attempt"])["left"].to_dict()
+    table = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=[*KEY, "left"])
+    earlier = table.set_index(KEY)["left"].to_dict()
     lines = []
     for name, victim in victims.items():
         for line in measure(name, victim, victims["hand-written"], images, params, earlier):
             print(line, flush=True)
             lines.append(line)
-    pd.DataFrame(lines).to_csv(RESULTS, index=False, lineterminator="\n", float_format="%.4g")
+            write(pd.concat([pd.DataFrame(lines), table]).drop_duplicates(KEY))
+    write(pd.DataFrame(lines))
+
+
+def write(table: pd.DataFrame) -> None:
+    table.to_csv(RESULTS, index=False, lineterminator="\n", float_format="%.4g")
 
 
 if __name__ == "__main__":
