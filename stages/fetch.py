@@ -48,7 +48,7 @@ def main(dataset: str) -> str:
     whole = index.take(np.array([not fault for _, fault in examined], bool))
     classes, limit = len(listing.class_names), params.fetch.overlap_limit
     with collecting(faults):
-        notes = check_index(whole, classes=classes, overlap_limit=limit, own=source.own)
+        notes = check_index(whole, classes=classes, overlap_limit=limit, own=source.download is None)
     if faults:
         raise ValueError("\n".join(faults) + told_of_passed_over(raw).rstrip("\n"))
     with replacing(out) as temporary, replacing(card_path) as temporary_card:
@@ -97,8 +97,16 @@ def link_to_workspace(raw: Path) -> None:
 
 
 def get(source: Source, raw: Path) -> Listing:
-    """List the images that lie in the raw folder; of one that holds no file but CoOp's split, after a download."""
-    if no_images(raw):
+    """List the images that lie in the raw folder; of one that holds no file but CoOp's split, after a download.
+
+    Raises:
+        ValueError: If the raw folder is a link that leads nowhere, or its images cannot be had or listed.
+    """
+    if raw.is_symlink() and not raw.exists():
+        raise ValueError(
+            f"{raw}: a link to {raw.readlink()}, missing or in a circle; mount or make it, or remove the link"
+        )
+    if source.download and no_images(raw):
         lock = raw.resolve().with_name(f".{raw.name}.download.partial")
         with explaining(raw):
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -118,10 +126,6 @@ def no_images(raw: Path) -> bool:
     Raises:
         ValueError: If a link leads to another folder, out of the raw folder or nowhere.
     """
-    if raw.is_symlink() and not raw.exists():
-        raise ValueError(
-            f"{raw}: a link to {raw.readlink()}, missing or in a circle; mount or make it, or remove the link"
-        )
     files = list(files_below(raw)) if raw.is_dir() else []
     faults = []
     for path in filter(Path.is_symlink, files):
@@ -157,7 +161,7 @@ def require_whole(told: list[str], raw: Path, source: Source) -> None:
     if not (faults := [fault for fault in told if fault]):
         return
     remedy = "mend or remove these files, then run `dvc repro`"
-    if not source.own:
+    if source.download:
         remedy = (
             f"the lists of a published data set name these files: get them again from {source.origin}, or empty {raw} "
             "and run `dvc repro`, which downloads the data set or says what to put there"

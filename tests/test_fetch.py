@@ -50,7 +50,7 @@ def mine(project):
     return raw
 
 
-def test_one_run_names_all_bad_files_and_what_is_passed_over(mine):
+def test_one_run_names_all_bad_files_and_what_is_passed_over(project, mine):
     for index, (name, content) in enumerate(BAD.items()):
         (mine / ("train", "test")[index % 2] / "cat" / name).write_bytes(content)
     (mine / "train/dog/empty.jpg").write_bytes(b"")
@@ -60,12 +60,23 @@ def test_one_run_names_all_bad_files_and_what_is_passed_over(mine):
     (mine / "test/cow/bad.png").write_bytes(b"moo")
     (mine / "classes.json").write_text("{")
     (mine / "train/dog/Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
-    with pytest.raises(ValueError, match=f"{len(BAD) + 2} of {len(BAD) + 16} images cannot be used; mend or") as caught:
+    (project / "secret.png").write_bytes(drawn())
+    (mine / "train/dog/out.png").symlink_to(project / "secret.png")
+    (mine / "train/dog/nowhere.png").symlink_to("missing.png")
+    (mine / "train/dog/loop.png").symlink_to("loop.png")
+    (mine / "train/dog/in").symlink_to("../cat")
+    (mine / "train/linked").symlink_to("cat")
+    with pytest.raises(ValueError, match=f"{len(BAD) + 5} of {len(BAD) + 19} images cannot be used; mend or") as caught:
         main("mine")
     lines = str(caught.value).split("\n")
     assert all(sum(f"/cat/{name}: " in line for line in lines) == 1 for name in BAD)
     for fault in (
-        "data/raw/mine: 2 files or folders do not fit; ",
+        "data/raw/mine: 4 files or folders do not fit; ",
+        "train/linked: leads out of its folder to ",
+        "train/dog/in: leads out of its folder to ",
+        "train/dog/out.png: leads out of data/raw/mine to ",
+        "train/dog/nowhere.png: no whole image (a link to missing.png, missing or in a circle)",
+        "train/dog/loop.png: no whole image (a link to loop.png, missing or in a circle)",
         "test/cow: 'cow' is missing from data/raw/mine/train; every class needs images to tune on",
         "classes.json: no readable JSON",
         "train/dog/empty.jpg: no whole image (empty); allowed are ",
@@ -123,20 +134,21 @@ def test_a_damaged_file_of_a_published_data_set_says_how_to_go_on(project):
     assert "or empty data/raw/dtd and run `dvc repro`" in str(caught.value) and image.name in str(caught.value)
 
 
-def test_links_that_cannot_be_followed_are_all_named_and_nothing_is_downloaded(project, mine):
+def test_links_that_cannot_be_followed_are_all_named_and_nothing_is_downloaded(project):
     (project / "secret.png").write_bytes(drawn())
-    (mine / "train/cat/out.png").symlink_to(project / "secret.png")
-    (mine / "train/dog/nowhere.png").symlink_to("missing.png")
-    (mine / "train/dog/loop.png").symlink_to("loop.png")
-    (mine / "train/loop").symlink_to("loop")
-    (mine / "train/dog/in.png").symlink_to("0.png")
-    with pytest.raises(ValueError, match="4 links that cannot be followed") as caught:
-        main("mine")
+    raw = project / "data/raw/dtd"
+    (raw / "images").mkdir(parents=True)
+    (raw / "out.png").symlink_to(project / "secret.png")
+    (raw / "images/nowhere.png").symlink_to("missing.png")
+    (raw / "images/loop.png").symlink_to("loop.png")
+    (raw / "images/in.png").symlink_to("0.png")
+    (raw / "images/0.png").write_bytes(drawn())
+    with pytest.raises(ValueError, match="3 links that cannot be followed") as caught:
+        main("dtd")
     for fault in (
-        "cat/out.png: leads out of ",
-        "dog/nowhere.png: cannot be read (a link to missing.png, missing or in a circle)",
-        "dog/loop.png: cannot be read (a link to loop.png, missing or in a circle)",
-        "train/loop: cannot be read (a link to loop, missing or in a circle)",
+        "dtd/out.png: leads out of ",
+        "images/nowhere.png: cannot be read (a link to missing.png, missing or in a circle)",
+        "images/loop.png: cannot be read (a link to loop.png, missing or in a circle)",
     ):
         assert fault in str(caught.value)
 

@@ -240,7 +240,7 @@ def test_all_bad_files_are_named_at_the_end_and_the_others_classified(tmp_path, 
     assert "4 files or folders cannot be classified:" in told
     for fault in (
         "nowhere: missing; an image file or a folder",
-        "loop: no whole image (missing, or no ordinary file)",
+        "loop: no whole image (a link to loop, missing or in a circle)",
         "notes.txt: no image; allowed are",
         "empty.png: no whole image (empty)",
     ):

@@ -61,6 +61,8 @@ def read_content(raw: Path, id: str) -> bytes:
 
 def require_regular(path: Path) -> None:
     """Raise an OSError for what would fail at once, wait for ever, as a pipe does, or fill the memory when read."""
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(f"a link to {path.readlink()}, missing or in a circle")
     if not path.is_file():
         raise FileNotFoundError("missing, or no ordinary file")
     if not (size := path.stat().st_size):

@@ -32,8 +32,7 @@ def folder_source(raw: Path, *, held_out: float) -> Source:
         origin=f"the user's folder {raw}",
         licence="the user's",
         list_images=partial(list_folder, held_out=held_out),
-        download=refuse,
-        own=True,
+        download=None,
     )
 
 
@@ -45,27 +44,28 @@ def template_of(raw: Path) -> str:
         return TEMPLATE
 
 
-def refuse(raw: Path) -> None:
-    """Say what to put where: there is nothing to download."""
-    raise ValueError(f"{raw}: no images; put your own there as {LAYOUT}")
-
-
 def list_folder(raw: Path, *, held_out: float) -> Listing:
     """List the images; labels follow the sorted names (NFC) of the folders in train, without train of those in test.
 
     Files and folders that are missing, empty or not expected, and a share that cannot be held out, are its faults.
     """
-    found = [entry.name for entry in entries(raw)]
-    faults = [f"{raw / name}: not expected; allowed are {', '.join(ALLOWED)}" for name in found if name not in ALLOWED]
-    splits = [name for name in ("train", "test") if name in found] or ["train"]
-    folders: list[str] = []
+    faults: list[str] = []
+    found = [entry.name for entry in entries(raw, faults)]
+    faults += [f"{raw / name}: not expected; allowed are {', '.join(ALLOWED)}" for name in found if name not in ALLOWED]
+    splits = [name for name in ("train", "test") if name in found]
+    if not (splits or faults):
+        raise ValueError(f"{raw}: no images; put your own there as {LAYOUT}")
+    splits = splits or ["train"]
+    classes: dict[str, dict[str, str]] = {split: {} for split in splits}
     names: list[str] = []
     items: dict[str, list[Item]] = {"train": [], "test": []}
-    with collecting(faults):
-        folders = list(classes_in(raw / splits[0]))
     for split in splits:
         with collecting(faults):
-            items[split] = items_in(raw, split, folders, faults)
+            classes[split] = classes_in(raw / split, faults)
+    folders = list(classes[splits[0]])
+    for split in splits:
+        with collecting(faults):
+            items[split] = items_in(raw, split, classes[split], folders, faults)
     with collecting(faults):
         names = display_names(raw / splits[0], folders)
     if faults:
@@ -79,33 +79,32 @@ def list_folder(raw: Path, *, held_out: float) -> Listing:
     return Listing(names, items["train"], items["test"], splits=told, faults=faults)
 
 
-def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what a folder holds, sorted by name; refuse a name that is not Unicode."""
+def entries(folder: Path, faults: list[str]) -> list[os.DirEntry[str]]:
+    """Return what a folder holds, sorted by name; a link to a folder and a name that is not Unicode become faults."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: missing or no folder; allowed are {LAYOUT}")
-    found = entries_of(folder)
-    for entry in found:
-        if entry.name.encode(errors="replace").decode() != entry.name:
-            raise ValueError(f"{folder}: the name {entry.name!r} is not valid Unicode; rename it")
-    return found
+    found = entries_of(folder, faults)
+    strange = [entry for entry in found if entry.name.encode(errors="replace").decode() != entry.name]
+    faults += [f"{folder}: the name {entry.name!r} is not valid Unicode; rename it" for entry in strange]
+    return [entry for entry in found if entry not in strange]
 
 
-def classes_in(split: Path) -> dict[str, str]:
+def classes_in(split: Path, faults: list[str]) -> dict[str, str]:
     """Map the name of each class (NFC, sorted) to its folder in a split."""
-    return by_composed((entry.name for entry in entries(split)), split)
+    return by_composed((entry.name for entry in entries(split, faults)), split)
 
 
-def items_in(raw: Path, split: str, folders: list[str], faults: list[str]) -> list[Item]:
+def items_in(raw: Path, split: str, classes: dict[str, str], folders: list[str], faults: list[str]) -> list[Item]:
     """List the images of one split; add each class that is unknown or empty, and each folder inside one, to faults."""
     items = []
-    if not (classes := classes_in(raw / split)):
+    if not classes:
         faults.append(f"{raw / split}: no class folders; allowed are {LAYOUT}")
     for name, folder in classes.items():
         path = raw / split / folder
         if name not in folders:
             faults.append(f"{path}: {folder!r} is missing from {raw / 'train'}; every class needs images to tune on")
         with collecting(faults):
-            if not (found := entries(path)) and name in folders:
+            if not (found := entries(path, faults)) and name in folders:
                 raise ValueError(f"{path}: no images; each class needs at least one")
             nested = [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
             faults += [f"{place}: a folder inside a class; only images are allowed there" for place in nested]

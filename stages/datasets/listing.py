@@ -30,6 +30,7 @@ class Source:
     origin: str  # where the images come from
     licence: str  # their licence, or the terms of use
     list_images: Callable[[Path], Listing]  # reads the raw folder; a ValueError names what is missing or wrong
-    download: Callable[[Path], None]  # fills the raw folder, or says what a person has to put there (ValueError)
+    # fills the raw folder, or says what a person has to put there (ValueError); None for a folder of the user's images,
+    # whose doubles are errors and not just notes
+    download: Callable[[Path], None] | None
     packed: bool = False  # whether the images are rows of Parquet files, as the embedded ones are
-    own: bool = False  # whether these are the user's images, whose doubles are errors and not just notes

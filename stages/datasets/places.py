@@ -19,27 +19,36 @@ def passed_over(name: str) -> bool:
     return name.startswith(".") or name.lower() in LEFTOVERS
 
 
-def entries_of(folder: Path) -> list[os.DirEntry[str]]:
+def entries_of(folder: Path, faults: list[str] | None = None) -> list[os.DirEntry[str]]:
     """Return the entries of a folder that count, sorted by name.
 
+    A link to a folder counts as a fault: DVC does not look behind it, so no change there would be noticed.
+
+    Args:
+        folder: The folder.
+        faults: Where to add a message for each link to a folder, which is then left out of the entries.
+
     Raises:
-        ValueError: If it cannot be read, or one of them is a link to a folder: DVC does not look behind such a link,
-            so no change there would be noticed.
+        ValueError: If the folder cannot be read, or, without `faults`, holds a link to a folder.
     """
     try:
         with os.scandir(folder) as found:
             entries = sorted((entry for entry in found if not passed_over(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise ValueError(f"{folder}: cannot be read ({error.strerror})") from error
-    linked = [entry.path for entry in entries if entry.is_symlink() and Path(entry).is_dir()]  # a circle is no folder
-    if linked:
-        among = f" (one of {len(linked)} such links in {folder})" if linked[1:] else ""
-        raise ValueError(
-            f"{linked[0]}: leads out of its folder to {os.path.realpath(linked[0])}{among}; DVC does not look behind a "
-            "link to a folder, so no change there would be noticed: put the folder itself there, or make the outermost "
-            "folder (data/raw/<name>) the link"
-        )
-    return entries
+    linked = [entry for entry in entries if entry.is_symlink() and Path(entry).is_dir()]  # a circle is no folder
+    told = [
+        f"{entry.path}: leads out of its folder to {os.path.realpath(entry)}; DVC does not look behind a link to a "
+        "folder, so no change there would be noticed: put the folder itself there, or make the outermost folder "
+        "(data/raw/<name>) the link"
+        for entry in linked
+    ]
+    if faults is None and told:
+        among = f"\n  one of {len(told)} such links in {folder}" if told[1:] else ""
+        raise ValueError(told[0] + among)
+    if faults is not None:
+        faults += told
+    return [entry for entry in entries if entry not in linked]
 
 
 def files_below(folder: Path) -> Iterator[Path]:

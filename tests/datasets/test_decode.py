@@ -303,11 +303,20 @@ def test_links_inside_and_a_raw_folder_that_is_a_link_are_fine(raw, tmp_path):
     assert [image.getpixel((0, 0))[0] for image in images] == [2, 3, 0]
 
 
-@pytest.mark.parametrize("id", ["a", "a/missing.png", "a/circle.png", "a/nowhere.png", "a/pipe.png"])
+NO_FILES = {
+    "a": "missing, or no ordinary file",
+    "a/missing.png": "missing, or no ordinary file",
+    "a/pipe.png": "missing, or no ordinary file",
+    "a/circle.png": "a link to circle.png, missing or in a circle",
+    "a/nowhere.png": "a link to missing, missing or in a circle",
+}
+
+
+@pytest.mark.parametrize("id", NO_FILES)
 def test_what_is_no_file_is_named(raw, id):
-    with pytest.raises(ValueError, match=rf"raw/{id}: no whole image \(missing, or no ordinary file\)"):
+    with pytest.raises(ValueError, match=rf"raw/{id}: no whole image \({NO_FILES[id]}\)"):
         open_files(raw)(id)
-    with pytest.raises(ValueError, match=rf"raw/{id}: cannot be read \(missing, or no ordinary file\)"):
+    with pytest.raises(ValueError, match=rf"raw/{id}: cannot be read \({NO_FILES[id]}\)"):
         read_content(raw, id)
 
 

@@ -53,7 +53,7 @@ def test_train_and_test_are_listed_in_order_hidden_ones_and_leftovers_skipped(ra
         (raw / hidden).parent.mkdir(exist_ok=True)
         (raw / hidden).touch()
     source = folder_source(raw, held_out=0.2)
-    assert (source.origin, source.template, source.own) == (f"the user's folder {raw}", "a photo of a {}.", True)
+    assert (source.origin, source.template, source.download) == (f"the user's folder {raw}", "a photo of a {}.", None)
     listing = source.list_images(raw)
     assert listing.class_names == ["jay", "wren"] and listing.splits == "the user's folders train and test"
     assert pairs(listing.train) == [(f"train/jay/{x}.png", 0) for x in "abcde"] + [
@@ -119,7 +119,7 @@ def both_linked(raw):
 MISTAKES = {
     "neither train nor test": (
         lambda raw: [shutil.rmtree(raw / split) for split in ("train", "test")],
-        "raw/train: missing or no folder; allowed are train/<class>/*",
+        "raw: no images; put your own there as train/<class>/*",
     ),
     "empty": (lambda raw: (raw / "train/owl").mkdir(), "raw/train/owl: no images; each class needs at least one"),
     "hidden files only": (hidden_only, "raw/train/owl: no images"),
@@ -145,7 +145,7 @@ MISTAKES = {
         "raw/tets: not expected; allowed are train, test, classes.json",
     ),
     "linked class": (lambda raw: (raw / "train/owl").symlink_to("jay"), "raw/train/owl: leads out of its folder to "),
-    "linked folders": (both_linked, "(one of 2 such links in "),
+    "linked folders": (both_linked, "raw/test: leads out of its folder to "),
     "circle": (lambda raw: (raw / "train/jay/up").symlink_to(".."), "raw/train/jay/up: leads out of its folder to "),
     "name that is not Unicode": (
         lambda raw: (raw / "train/jay" / os.fsdecode(b"\xff.png")).touch(),
