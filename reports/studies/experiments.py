@@ -6,10 +6,7 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stages.entries.pack import pack
 from stages.entries.presets import git
-from stages.runtime.params import load_params
-from stages.submit import everything
 
 
 def found(name: str) -> str | None:
@@ -29,18 +26,3 @@ def checked_out(ref: str) -> Iterator[None]:
         subprocess.run(["dvc", "cache", "dir", "--quiet", "--local", cache], check=True)
         subprocess.run(["dvc", "checkout"], check=True, stdout=subprocess.DEVNULL)
         yield
-
-
-def pack_entries(out: Path, *, images: int, group: str | None = None) -> None:
-    """Pack every method of the experiment that is checked out, or of one of its groups, as entries.
-
-    The entries name the commit that the experiment started from: its code and, but for the parameters that the record
-    states, its parameters. They hold at most so many of the images under adaptive attack, to stay small.
-    """
-    commit, date = git("log", "-1", "--format=%H %cs", "FETCH_HEAD^").split()
-    made_at = {"commit": commit, "date": date}
-    params = load_params()
-    for place, entry in everything(params).items():
-        if group in (None, place[2]):
-            record = pack(place, out / entry.name, params, made_at=made_at, preset=None, most=images)
-            print(f"wrote {out / entry.name}, suite {record['suite']}, n = {record['data']['n']}", flush=True)

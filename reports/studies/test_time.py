@@ -1,11 +1,10 @@
 """Test-time defences beside what they cost: `python -m reports.studies.test_time EXPERIMENT`.
 
 The experiment, by its name, is that of docs/experiments.md. Writes reports/test_time.csv, one row for each method, and
-reports/test_time.png; with `--entries` its defended methods are packed as entries of the leaderboard, too. Accuracies
-are shares of the images that the adaptive threat attacks, under attack of those that are right clean and attacked.
-`time` is that of a prediction, in those of the hand-written prompt: medians of alternating runs in this process. `acts
-on` is the share of images on which a gated defence acts; `falls to` counts the images that each attack of the suite
-got.
+reports/test_time.png. Accuracies are shares of the images that the adaptive threat attacks, under attack of those that
+are right clean and attacked. `time` is that of a prediction, in those of the hand-written prompt: medians of
+alternating runs in this process. `acts on` is the share of images on which a gated defence acts; `falls to` counts the
+images that each attack of the suite got.
 """
 
 import argparse
@@ -19,11 +18,10 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from reports.studies.experiments import checked_out, found, pack_entries
+from reports.studies.experiments import checked_out, found
 from stages.attacks.noise import ImageNoise
 from stages.defences.inner import Closed
 from stages.defences.victim import Victim
-from stages.entries.record import ENTRIES
 from stages.evaluation.cost import count_cost
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
@@ -43,7 +41,6 @@ DATASET, STUDY = "fashion", "all"
 THREATS = {"clean": "clean", "oblivious": "pgd_eps4", "adaptive": "worst_eps4"}
 SUITE = "suite_eps4"
 TIMINGS = 3
-ENTRY_IMAGES = 100
 OUT = Path("reports/test_time.csv")
 FIGURE = OUT.with_suffix(".png")
 UNTUNED = "crops"  # prefix of the ensembles that are drawn as the line of reference
@@ -153,18 +150,14 @@ def figure_of(table: pd.DataFrame) -> Figure:
 
 
 def main() -> None:
-    """Measure, write, draw, pack."""
+    """Measure, write, draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("experiment", help="its name")
-    parser.add_argument("--entries", action="store_true", help=f"pack the defended methods, to {ENTRIES}/")
     options = parser.parse_args()
     if not (ref := found(options.experiment)):
         parser.error(f"no experiment called {options.experiment}; `dvc exp show` lists them")
-    out = ENTRIES.resolve()
     with checked_out(ref):
         table = pd.DataFrame(rows_of(load_params()))
-        if options.entries:
-            pack_entries(out, images=ENTRY_IMAGES, group="defended")
     table.round(4).to_csv(OUT, index=False)
     FIGURE.write_bytes(figure_of(table))
     print(f"wrote {OUT}, {FIGURE}: {len(table)} methods")

@@ -3,10 +3,6 @@
 `python -m reports.studies.towers` writes reports/towers.csv and, of clean images class by class,
 reports/towers_classes.csv.
 
-    python -m reports.studies.towers --entries
-
-packs the methods of the same experiments as entries of the leaderboard; nothing is attacked again.
-
 One experiment of `dvc exp run --temp` for each model of MODELS, under its own name: an experiment that exists is not
 run again, and a stage that an interrupted one has finished comes from DVC's cache. The judged eps leaves the zero-shot
 prompt between 10 and 70 % of the training images. The bank has twice this eps, the refreshed banks have this eps, and
@@ -21,14 +17,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from reports.studies.experiments import checked_out, found, git, pack_entries
-from stages.entries.record import ENTRIES
+from reports.studies.experiments import found
+from stages.entries.presets import git
 from stages.models.clip import weights_digest
 from stages.runtime.params import Params, load_params
 
 RESULTS, CLASSES = Path("reports/towers.csv"), Path("reports/towers_classes.csv")
 PIXEL_PROMPT = "kind: adv_vp, steps: 2, clean_fraction: 0.25, temperature: 2.0, epochs: 10"
-ENTRY_IMAGES = 100  # of the images under adaptive attack, so that a committed entry stays small
 LR = {"fashion": 0.03, "photos": 0.01}  # as in reports/studies/pixel_prompt.py
 
 
@@ -56,9 +51,6 @@ MODELS = {
     "photo-fare": Tower("photos", 4),
     "photo-tecoa": Tower("photos", 4),
 }
-
-# tiny-clip has the entries of the default, at two eps, which are to stay; CI lacks the photos to check the others with
-OF_ENTRIES = ["tiny-vit", "tiny-fare", "tiny-tecoa"]
 
 
 def overrides(model: str, tower: Tower, params: Params) -> list[str]:
@@ -116,25 +108,18 @@ def write_table(results: Path, model: str, lines: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    """Run what is missing; write the tables, after each model, or entries."""
+    """Run what is missing; write the tables, after each model."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)}; by default all, of entries {OF_ENTRIES}")
-    parser.add_argument("--entries", action="store_true", help=f"write {ENTRIES}/ instead of {RESULTS}")
+    parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)}; by default all")
     options = parser.parse_args()
-    allowed = [model for model in MODELS if not (options.entries and model == "tiny-clip")]
-    if unknown := set(options.models) - set(allowed):
-        parser.error(f"no model called {min(unknown)} here; there are: {', '.join(allowed)}")
-    for model in options.models or (OF_ENTRIES if options.entries else allowed):
+    if unknown := set(options.models) - set(MODELS):
+        parser.error(f"no model called {min(unknown)} here; there are: {', '.join(MODELS)}")
+    for model in options.models or MODELS:
         ref = experiment(model, MODELS[model])
-        if options.entries:
-            out = ENTRIES.resolve()
-            with checked_out(ref):
-                pack_entries(out, images=ENTRY_IMAGES)
-        else:
-            accuracy, classes = table_of(ref, "reports/accuracy.csv"), table_of(ref, "reports/classes.csv")
-            print(accuracy.to_string(index=False), flush=True)
-            write_table(RESULTS, model, accuracy)
-            write_table(CLASSES, model, classes[classes["threat"] == "clean"])
+        accuracy, classes = table_of(ref, "reports/accuracy.csv"), table_of(ref, "reports/classes.csv")
+        print(accuracy.to_string(index=False), flush=True)
+        write_table(RESULTS, model, accuracy)
+        write_table(CLASSES, model, classes[classes["threat"] == "clean"])
 
 
 if __name__ == "__main__":

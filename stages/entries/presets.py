@@ -105,6 +105,25 @@ def changed_params(path: Path, changes: list[str]) -> Params:
         return load_params(copy)
 
 
+def ours(preset: Preset, metrics: dict[str, Any], datasets: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return our numbers: under their attack and under the suite, for each data set.
+
+    Args:
+        preset: The preset.
+        metrics: reports/metrics.json: data set -> threat -> method -> numbers.
+        datasets: Names of the data sets.
+
+    Returns:
+        Accuracy, Wilson interval and number of images by "their attack" or "suite" and data set. Where several threats
+        have the suite's eps, such as their attack, "suite" is the pointwise worst of all of them.
+    """
+    _, method = preset.method.split("/")
+    return {
+        title: {name: numbers_of(metrics[name], threat, method) for name in datasets}
+        for title, threat in {"their attack": preset.their_attack, "suite": preset.our_attack}.items()
+    }
+
+
 def compared(preset: Preset, metrics: dict[str, Any], datasets: list[str]) -> pd.DataFrame:
     """Return three robust accuracies in percent for each data set, and their means.
 
@@ -114,16 +133,10 @@ def compared(preset: Preset, metrics: dict[str, Any], datasets: list[str]) -> pd
         datasets: Names of the data sets.
 
     Returns:
-        Columns: theirs (in the last line alone), ours under their attack, ours under the suite. Where several threats
-        have the suite's eps, such as their attack, the last is the pointwise worst of all of them. Ours have a Wilson
-        interval and the number of images; the means have none.
+        Columns: theirs (in the last line alone), ours under their attack, ours under the suite, as `ours` returns them.
+        Ours have a Wilson interval and the number of images; the means have none.
     """
-    _, method = preset.method.split("/")
-    columns = {"ours, their attack": preset.their_attack, "ours, suite": preset.our_attack}
-    found = {
-        title: {name: numbers_of(metrics[name], threat, method) for name in datasets}
-        for title, threat in columns.items()
-    }
+    found = {f"ours, {title}": lines for title, lines in ours(preset, metrics, datasets).items()}
     table = pd.DataFrame({title: {name: cell(line) for name, line in lines.items()} for title, lines in found.items()})
     table.loc["mean"] = [percent(mean(line["accuracy"] for line in lines.values())) for lines in found.values()]
     stated = preset.published.accuracy

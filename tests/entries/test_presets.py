@@ -3,7 +3,9 @@
 import itertools
 import json
 import shutil
+import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
@@ -68,19 +70,38 @@ def line(accuracy: float, low: float, high: float) -> dict:
     return {"fap": {"accuracy": accuracy, "low": low, "high": high, "n": 200}}
 
 
+MADE_UP = {  # metrics of two data sets
+    "a": {"fap_pgd_eps1": line(0.4, 0.33, 0.47), "suite_eps1": line(0.2, 0.15, 0.26)},
+    "b": {
+        "fap_pgd_eps1": line(0.6, 0.53, 0.67),
+        "suite_eps1": line(0.3, 0.24, 0.37),
+        "worst_eps1": line(0.1, 0.07, 0.15),
+    },
+}
+
+
 def test_three_numbers_by_hand():
     preset = read_preset("fap", ROOT / PRESETS)
-    metrics = {
-        "a": {"fap_pgd_eps1": line(0.4, 0.33, 0.47), "suite_eps1": line(0.2, 0.15, 0.26)},
-        "b": {
-            "fap_pgd_eps1": line(0.6, 0.53, 0.67),
-            "suite_eps1": line(0.3, 0.24, 0.37),
-            "worst_eps1": line(0.1, 0.07, 0.15),
-        },
-    }
-    table = compared(preset, metrics, ["a", "b"])
+    table = compared(preset, MADE_UP, ["a", "b"])
     assert table.loc["mean"].tolist() == ["34.6", "50.0", "15.0"]
     assert table.loc["b"].tolist() == ["", "60.0 (53.0-67.0, n = 200)", "10.0 (7.0-15.0, n = 200)"]
+
+
+def test_the_same_numbers_as_one_json_object(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    printed = []
+
+    def run(command, *, check, stdout):
+        printed.append(stdout)
+        return CompletedProcess(command, 0)
+
+    monkeypatch.setattr("subprocess.run", run)
+    monkeypatch.setattr("stages.preset.read_metrics", lambda _: {"fashion": MADE_UP["b"]})
+    main(["fap", "--embedded", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert printed == [sys.stderr] and found["preset"] == "fap" and found["theirs"]["accuracy"] == 0.3461
+    assert found["ours"]["their attack"]["fashion"] == MADE_UP["b"]["fap_pgd_eps1"]["fap"]
+    assert found["ours"]["suite"]["fashion"] == MADE_UP["b"]["worst_eps1"]["fap"]
 
 
 @pytest.mark.parametrize(

@@ -86,17 +86,15 @@ def test_an_experiment_becomes_entries_of_the_commit_that_it_started_from(projec
     project.run("git", "commit", "-qam", "experiment")
     project.run("git", "update-ref", ref, "HEAD")
     project.run("git", "reset", "-q", "--hard", started)
-    lines = [
-        "from pathlib import Path",
-        "from reports.studies.experiments import checked_out, found, pack_entries",
-        "out = Path('made').resolve()",
-        f"with checked_out(found('{ref.rpartition('/')[2]}')):",
-        "    pack_entries(out, images=100)",
-    ]
-    project.run("env", f"PYTHONPATH={ROOT}", sys.executable, "-c", "\n".join(lines))
-    names = {path.name for path in (project.folder / "made").iterdir()}
+    pack = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "reports.studies.entries"]
+    assert "no experiment called nothing" in project.fails(*pack, "nothing", code=2)
+    assert "towers-m: no method called apt" in project.fails(*pack, "towers-m", "apt")
+    project.run(*pack, "towers-m", "advpt")
+    assert [path.name for path in (project.folder / "entries").iterdir()] == ["fashion-tiny-clip-advpt"]
+    project.run(*pack, "towers-m")
+    names = {path.name for path in (project.folder / "entries").iterdir()}
     assert names == {f"fashion-tiny-clip-{name}" for _, name in METHODS}
-    record = json.loads(project.run("python", "-m", "stages.verify", "made/fashion-tiny-clip-advpt", "--json"))[
+    record = json.loads(project.run("python", "-m", "stages.verify", "entries/fashion-tiny-clip-advpt", "--json"))[
         "record"
     ]
     assert record["commit"] == started and record["data"]["n"] == 10

@@ -1,11 +1,12 @@
-"""The experiments of README.md, and some of docs/methods.md, run with what they set, on a micro project."""
+"""The experiments of README.md and docs/ that need no more than the repository run, on fewer images and steps."""
 
 import json
 import re
 import shutil
+from collections.abc import Iterator
 
 import pytest
-from dvc.utils.hydra import apply_overrides
+from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 from PIL import Image
 
 from stages.entries.drawn import draw
@@ -13,23 +14,31 @@ from stages.models.clip import weights_digest
 from stages.runtime.params import load_params
 from stages.storage.layout import raw_folder
 from tests.entries.test_presets import teach_all_words
-from tests.micro import PIXELS, Project, micro_project, ran, yaml
-from tests.test_readme import DOCUMENTS, Command, experiments, overrides_of
+from tests.imports import ROOT
+from tests.micro import Project, micro_project, ran, yaml
+from tests.test_readme import Command, experiments, overrides_of
 
 TAUGHT = "data/embedded/taught"  # stands for a published model: it knows all words
-SMALL = {  # further changes to the recipe that has such a one
-    "model.pretrained=openai": [f"model.name=local-dir:{TAUGHT}", "model.pretrained=null", "model.sha256=DIGEST"],
-    "+adaptive.autoattack_eps4": ["adaptive.autoattack_eps4.images=4"],
+STAND_IN = [f"model.name=local-dir:{TAUGHT}", "model.pretrained=null", "model.sha256=DIGEST"]
+FEW = {  # values of each block of a group that has the key
+    "adaptive": {"images": 4, "steps": 2, "restarts": 1, "targets": 1, "queries": 5, "samples": 2, "tuning_seeds": 1},
+    "oblivious": {"steps": 2, "restarts": 1},
+    "methods.refresh": {"steps": 1, "rounds": 2, "epochs": 2},
 }
-SAMPLE = {"~methods.refresh.advpt_refreshed", "+methods.adversarial.apt"}  # of docs/methods.md: how they begin
+ONE_EPOCH = {"epochs": 1, "tuning_seeds": 1}  # of each block of `adversarial`, whose defaults are those of papers
+ONCE = ["data.shots=2", "data.test_images=20", "attack.steps=2", "tune.epochs=2", "tune.warmup_epochs=0"]
+ONCE += ["assess.images=4", "assess.eps=[4,64]", "assess.steps=[1,2]", "assess.autoattack_images=1", "assess.queries=5"]
+NO_PARAMETER = ("datasets", "base_to_new", "runtime")  # of a stage: they decide which stages there are, or how they run
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, environment) -> Project:
-    """A micro project with all that the recipes name: a method of each group, a model and a data set."""
+    """The default on fewer images and steps, with a model and a data set that stand for published and own ones."""
     project = micro_project(tmp_path_factory.mktemp("project") / "recipes", environment)
-    project.change(data__shots=2, data__test_images=20, adaptive__adaptive_eps4__images=4, assess__images=4)
-    project.change(methods__adversarial=PIXELS)
+    for name in ("data/embedded/fashion_second", "params.yaml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, project.folder / name)
+    apply_overrides(project.folder / "params.yaml", list(fewer(yaml.load(ROOT / "params.yaml"))))
     shutil.copytree(project.folder / "data/embedded/tiny-clip", project.folder / TAUGHT)
     teach_all_words(project.folder / TAUGHT / "open_clip_model.safetensors")
     images = draw("fashion", "all", 80, seed=0)
@@ -44,40 +53,72 @@ def shared(tmp_path_factory, environment) -> Project:
     return project
 
 
+def fewer(values: dict) -> Iterator[str]:
+    """Yield changes of params.yaml, which is given as loaded, after which all stages take a minute."""
+    yield from ONCE
+    for group, few in FEW.items():
+        for name, block in value_at(values, group).items():
+            yield from (f"{group}.{name}.{key}={value}" for key, value in few.items() if key in block)
+            if "surrogate" in block:
+                yield f"{group}.{name}.surrogate.epochs=1"
+    for name in values["methods"]["adversarial"]:
+        yield from (f"++methods.adversarial.{name}.{key}={value}" for key, value in ONE_EPOCH.items())
+
+
 def recipes() -> list[Command]:
-    """Return all of README.md, and those of docs/methods.md whose first change is one of SAMPLE."""
-    found = {document: [one for one in experiments() if one.document == document] for document in DOCUMENTS}
-    sample = [one for one in found["docs/methods.md"] if one.words[4].partition("=")[0] in SAMPLE]
-    assert len(sample) == len(SAMPLE)
-    return [*found["README.md"], *sample]
+    """Return each experiment once: those that need nothing else, and those for which `shared` has a stand-in."""
+    found = {}
+    for one in experiments():
+        datasets = {change for change in overrides_of(one) if change.startswith("datasets=")}
+        if not one.needs or ("model.pretrained=openai" in one.words and datasets <= {"datasets=[my_birds]"}):
+            found.setdefault(tuple(one.words), one)
+    return list(found.values())
 
 
-@pytest.mark.parametrize("recipe", recipes(), ids=str)
+def are_queued(recipe: Command) -> bool:
+    return "--queue" in recipe.words
+
+
+def changed_by(changes: list[str], shared: Project) -> tuple[object, dict]:
+    """Return the parameters after changes: checked, and as loaded."""
+    path = shared.folder / "expected.yaml"
+    shutil.copy(shared.folder / "params.yaml", path)
+    apply_overrides(path, changes)
+    found = load_params(path), yaml.load(path)
+    path.unlink()
+    return found
+
+
+@pytest.mark.parametrize("recipe", [one for one in recipes() if not are_queued(one)], ids=str)
 def test_a_recipe_runs_and_does_what_it_says(shared, recipe: Command):
     shared.run("git", "checkout", "-q", ".")
     shared.run("git", "clean", "-fdq")
-    overrides = overrides_of(recipe)
-    further = [change for start, changes in SMALL.items() if any(one.startswith(start) for one in overrides)
-               for change in changes]  # fmt: skip
+    own = overrides_of(recipe)
     digest = weights_digest(f"local-dir:{shared.folder / TAUGHT}", None)
-    further = [change.replace("DIGEST", digest) for change in further]
-    expected = shared.folder / "expected.yaml"
-    shutil.copy(shared.folder / "params.yaml", expected)
-    apply_overrides(expected, [*overrides, *further])
-    params, values = load_params(expected), yaml.load(expected)
-    expected.unlink()
+    further = [change.replace("DIGEST", digest) for change in STAND_IN if "model.pretrained=openai" in own]
+    further += fewer(changed_by([*own, *further], shared)[1])
+    params, values = changed_by([*own, *further], shared)
 
     assert "plot" in ran(shared.run(*recipe.words, *(word for change in further for word in ("-S", change))))
     assert load_params(shared.folder / "params.yaml") == params
     metrics = json.loads((shared.folder / "reports/metrics.json").read_text())
-    assert set(metrics) == set(params.datasets)
-    (found,) = metrics.values()
-    assert set(found["clean"]) == {method.name for method in params.methods.all()}
-    assert {*params.oblivious, *params.adaptive} <= set(found)
+    assert set(params.datasets) <= set(metrics)
+    for found in metrics.values():
+        assert set(found["clean"]) == {method.name for method in params.methods.all()}
+        assert {*params.oblivious, *params.adaptive} <= set(found)
     lock = yaml.load(shared.folder / "dvc.lock")["stages"].values()
     used = [stage["params"]["params.yaml"] for stage in lock if "params" in stage]
-    for key in (re.fullmatch(r"\+*([\w.]+)=.*", one)[1] for one in overrides if not one.startswith("~")):
-        assert key == "datasets" or any(value_at(one, key) == value_at(values, key) for one in used), key
+    for key in (re.fullmatch(r"\+*([\w.]+)=.*", one)[1] for one in own if not one.startswith("~")):
+        assert key.startswith(NO_PARAMETER) or any(value_at(one, key) == value_at(values, key) for one in used), key
+
+
+@pytest.mark.parametrize("recipe", [one for one in recipes() if are_queued(one)], ids=str)
+def test_a_recipe_queues_an_experiment_for_each_combination(shared, recipe: Command):
+    shared.run("git", "checkout", "-q", ".")
+    shared.run(*recipe.words)
+    queued = len(re.findall(r"Queued$", shared.run("dvc", "queue", "status"), re.MULTILINE))
+    shared.run("dvc", "queue", "remove", "--queued")
+    assert queued == len(list(get_hydra_sweeps({"params.yaml": overrides_of(recipe)}))) > 1
 
 
 def value_at(values: dict, key: str) -> object:
