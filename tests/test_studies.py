@@ -4,14 +4,16 @@ import pandas as pd
 import pytest
 import torch
 
-from reports.studies import breaking, readme, supported, test_time
+from reports.studies import breaking, readme, supported, test_time, towers
 from stages.attacks.noise import ImageNoise
 from stages.defences.victim import Victim
+from stages.entries.presets import changed_params
 from stages.models.clip import load_clip
 from stages.models.supported import check_configuration
 from stages.report.vocabulary import Method
 from stages.runtime.params import load_params
 from stages.runtime.startup import import_open_clip
+from tests.imports import ROOT
 
 
 @pytest.mark.parametrize(
@@ -121,3 +123,14 @@ def test_under_attack_an_image_counts_that_is_right_clean_and_attacked():
     found = test_time.accuracies(predictions, Method("tte", "TTE"), ["a", "b"])
     assert [found[name] for name in ("clean", "oblivious", "adaptive")] == [0.5, 0.5, 0.0]
     assert found["clean low"] < 0.5 < found["clean high"]
+
+
+@pytest.mark.parametrize("model", towers.MODELS)
+def test_the_experiment_on_a_tower_has_parameters_that_are_allowed(model):
+    tower, path = towers.MODELS[model], ROOT / "params.yaml"
+    params = changed_params(path, towers.overrides(model, tower, load_params(path)))
+    assert (params.attack.eps, params.datasets, params.model.name) == (
+        2 * tower.eps, [tower.dataset], f"local-dir:data/embedded/{model}"
+    )  # fmt: skip
+    assert list(params.oblivious) == ["pgd"] and list(params.adaptive) == ["suite"]
+    assert params.methods.refresh["advpt_refreshed"].eps == [tower.eps]
