@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from stages.evaluation.study import read_method
 from stages.runtime.cli import command
-from stages.runtime.params import Defended, load_params
+from stages.runtime.method_blocks import Defended
+from stages.runtime.params import load_params
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder
 from stages.storage.prompts import save_prompts

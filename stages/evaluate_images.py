@@ -25,7 +25,8 @@ from stages.evaluation.study import (
 from stages.evaluation.subset import part_of
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
-from stages.runtime.params import WITHOUT_FEATURES, Params, load_params
+from stages.runtime.method_blocks import WITHOUT_FEATURES
+from stages.runtime.params import Params, load_params
 from stages.storage.embeddings import read_bank, write_bank
 from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Images, images_provenance, shard_paths, together

@@ -240,6 +240,13 @@ def test_changed_code_reruns_what_imports_it(project):
     assert project.stale() == REPORT
 
 
+def test_a_changed_default_reruns_the_methods_that_may_have_it(project):
+    project.change(methods__adversarial=PIXELS, methods__defended={"jpeg": {"method": "advpt", "defence": JPEG}})
+    project.repro()
+    edit(project, "runtime/method_blocks.py")
+    assert project.stale() == {"adversarial-pixels", "defend-jpeg"}
+
+
 def test_dvc_tells_the_truth_after_an_edit_of_code(project):
     """`dvc status`, `dvc repro --dry` and `dvc repro -s` of the stage itself.
 

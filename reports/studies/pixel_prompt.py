@@ -37,7 +37,8 @@ from stages.prompts.adversarial import Encoder, learner_of
 from stages.prompts.adversarial.adv_vp import Learner as PixelPrompt
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task
-from stages.runtime.params import AdvVlp, AdvVp, AdvVpt, Apt, Params, Suite, load_params
+from stages.runtime.method_blocks import AdvVlp, AdvVp, AdvVpt, Apt
+from stages.runtime.params import Params, Suite, load_params
 from stages.storage.images import Images, read_shard
 from stages.storage.parquet import checksum_of
 

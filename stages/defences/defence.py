@@ -12,7 +12,7 @@ from stages.defences.compression import bits, jpeg
 from stages.defences.denoising import total_variation, wavelet
 from stages.defences.resize_pad import resize_pad
 from stages.defences.smoothing import gaussian, median
-from stages.runtime.params import Defence as DefenceBlock
+from stages.runtime.method_blocks import Defence as DefenceBlock
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Defence:
 def defence_of(block: DefenceBlock) -> Defence:
     """Return the defence that a block of params.yaml describes, such as `{kind: jpeg, quality: 75}`.
 
-    The gradient of `resize_pad` is its own: passed straight through an image that was shrunk and moved, it would
-    reach the wrong pixels.
+    The gradients of `gaussian` and `resize_pad` are their own: passed straight through, they would miss what smoothing
+    makes of an attack, and reach the wrong pixels of an image that was shrunk and moved.
     """
     functions: dict[str, Callable[..., Tensor]] = {
         "jpeg": jpeg,
@@ -62,6 +62,6 @@ def defence_of(block: DefenceBlock) -> Defence:
         "wavelet": wavelet,
         "resize_pad": resize_pad,
     }
-    is_random = block.kind == "resize_pad"
     function = partial(functions[block.kind], **block.model_dump(exclude={"kind"}))
-    return Defence(function, exact if is_random else straight_through, is_random)
+    backward = exact if block.kind in ("gaussian", "resize_pad") else straight_through
+    return Defence(function, backward, is_random=block.kind == "resize_pad")

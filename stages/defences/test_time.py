@@ -18,7 +18,7 @@ from stages.defences.random_noise import random_noise
 from stages.defences.ttc import ttc
 from stages.defences.undefended import Undefended, Wording
 from stages.defences.views import tte, view_ensemble
-from stages.runtime.params import TestTime as TestTimeBlock
+from stages.runtime.method_blocks import TestTime as TestTimeBlock
 
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "random_noise": random_noise,

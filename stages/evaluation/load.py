@@ -16,8 +16,9 @@ from stages.models.clip import Clip, load_clip, weights_digest
 from stages.models.device import choose_device
 from stages.prompts.context import assemble, initial_context
 from stages.prompts.text import TextTower
-from stages.runtime.params import Defence as DefenceBlock
-from stages.runtime.params import ImageProcessing, Model, Tte
+from stages.runtime.method_blocks import Defence as DefenceBlock
+from stages.runtime.method_blocks import ImageProcessing, Tte
+from stages.runtime.params import Model
 from stages.storage.prompts import PromptFile, load_prompts
 from stages.storage.provenance import Provenance
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from stages.datasets.halves import HALVES, labels_of
 from stages.models.logits import exact_logits, exact_routed_logits, predictions_and_margins
-from stages.runtime.params import WITHOUT_FEATURES, Method, Params
+from stages.runtime.method_blocks import WITHOUT_FEATURES
+from stages.runtime.params import Method, Params
 from stages.storage.embeddings import Bank
 from stages.storage.layout import prompts_file
 from stages.storage.prompts import PromptFile, load_prompts

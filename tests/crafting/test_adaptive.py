@@ -14,7 +14,8 @@ from stages.defences.inner import Apart, Closed, Constant
 from stages.defences.test_time import TestTime
 from stages.defences.victim import CONSTANT
 from stages.models.device import to_tensor
-from stages.runtime.params import AutoAttack, Jpeg, PromptPgd, ResizePad, Square, Suite
+from stages.runtime.method_blocks import Jpeg, ResizePad
+from stages.runtime.params import AutoAttack, PromptPgd, Square, Suite
 from stages.storage.images import Images
 from tests.victims import CPU, Toy, attacked, frozen, labelled, noisy, predicted, random_victim
 

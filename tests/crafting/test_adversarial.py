@@ -21,7 +21,8 @@ from stages.models.clip import Clip
 from stages.prompts.adversarial import learner_of
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task
-from stages.runtime.params import AdvVlp, AdvVlpt, AdvVp, AdvVpt, Apt, Fap, Moapt, load_params
+from stages.runtime.method_blocks import AdvVlp, AdvVlpt, AdvVp, AdvVpt, Apt, Fap, Moapt
+from stages.runtime.params import load_params
 from stages.storage.images import Images
 from tests import references
 from tests.fashion import fashion

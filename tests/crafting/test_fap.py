@@ -10,7 +10,7 @@ from stages.adversarial import prompt_file
 from stages.attacks.noise import ImageNoise
 from stages.crafting.adversarial_loss import Consistency
 from stages.prompts.generators import tuning_generators
-from stages.runtime.params import Fap
+from stages.runtime.method_blocks import Fap
 from stages.storage.prompts import load_prompts, save_prompts
 from tests import references
 from tests.crafting.test_adversarial import NAMES, VIT, exact_tuning_of, stock_features, tuned, tuning_of

@@ -23,7 +23,8 @@ from stages.defences.victim import Victim
 from stages.evaluation.image_features import embed_through, vote_through
 from stages.evaluation.study import predictions_table
 from stages.models.device import to_tensor
-from stages.runtime.params import TEST_TIME, Defence, Jpeg, PromptPgd, ResizePad, Suite, load_params
+from stages.runtime.method_blocks import TEST_TIME, Defence, Jpeg, ResizePad
+from stages.runtime.params import PromptPgd, Suite, load_params
 from stages.storage.images import Images
 from stages.storage.prompts import PromptFile
 from tests.victims import CPU, attacked, frozen, random_victim

@@ -46,3 +46,15 @@ def test_an_impulse_becomes_a_gaussian_in_its_own_channel():
     expected = torch.zeros_like(images)
     expected[1, 2, 2:15, 2:15] = torch.outer(bell, bell) / bell.sum() ** 2
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
+def test_the_gradient_of_the_gaussian_is_that_of_its_matrix(images, sigma):
+    """Of a row of impulses, smoothed, and also at the edges, where a Gaussian is mirrored."""
+    images = images.clone().requires_grad_()
+    weights = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad((gaussian(images, sigma=sigma) * weights).sum(), images)
+    height, width = images.shape[2:]
+    rows, columns = (torch.tensor(ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0)) for n in (height, width))
+    expected = rows.T @ weights.double() @ columns
+    torch.testing.assert_close(gradient.double(), expected, atol=1e-6, rtol=1e-5)

@@ -19,7 +19,8 @@ import stages
 from stages.defences.defence import defence_of
 from stages.evaluation.load import blank_feature, wording_of
 from stages.models.device import to_tensor
-from stages.runtime.params import Jpeg, ResizePad, load_params
+from stages.runtime.method_blocks import Jpeg, ResizePad
+from stages.runtime.params import load_params
 from stages.storage.prompts import PromptFile, save_prompts
 from tests.fashion import fashion
 from tests.imports import ROOT

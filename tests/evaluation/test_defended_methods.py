@@ -11,7 +11,7 @@ from stages.evaluation.load import victim_of
 from stages.prompts.adversarial import learner_of, text_arrays
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task
-from stages.runtime.params import TEST_TIME, ImageProcessing, kinds_of
+from stages.runtime.method_blocks import TEST_TIME, ImageProcessing, kinds_of
 from stages.storage.prompts import PromptFile
 from tests.crafting.test_adversarial import BLOCKS, CPU, NAMES, TEMPLATE
 

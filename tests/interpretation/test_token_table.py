@@ -11,7 +11,8 @@ from stages.prompts import adversarial
 from stages.prompts.generators import tuning_generators, twin_generator
 from stages.prompts.learners import Task
 from stages.prompts.text import TextTower
-from stages.runtime.params import AdvVlp, Moapt, load_params
+from stages.runtime.method_blocks import AdvVlp, Moapt
+from stages.runtime.params import load_params
 from stages.storage.prompts import PromptFile
 
 NAMES = ["$\\frac$", "<b>", *(f"class {index}" for index in range(12))]

@@ -9,7 +9,8 @@ import pytest
 
 from stages.datasets.card import Card, write_card
 from stages.report.inputs import assessed_method, methods_of, read_study, studies_of
-from stages.runtime.params import Defended, load_params
+from stages.runtime.method_blocks import Defended
+from stages.runtime.params import load_params
 from stages.storage import layout
 from stages.storage.parquet import read_table, write_table
 from stages.storage.prompts import PromptFile, save_prompts

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages.runtime.params import TEST_TIME, load_params
+from stages.runtime.method_blocks import TEST_TIME
+from stages.runtime.params import load_params
 
 yaml = YAML(typ="safe")
 yaml.default_flow_style = False  # in flow style libyaml takes no colon inside a word, as in local-dir:...

@@ -20,7 +20,8 @@ from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.prompts.adversarial import learner_of
 from stages.prompts.learners import Task
-from stages.runtime.params import AdvVp, load_params
+from stages.runtime.method_blocks import AdvVp
+from stages.runtime.params import load_params
 from stages.storage.images import Images
 
 NAMES = ["bag", "coat", "dress", "shirt"]
