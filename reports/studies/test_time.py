@@ -133,9 +133,12 @@ def figure_of(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8.4, 0.27 * len(table) + 1.1), layout="constrained")
     panel = figure.subplots()
     rows = table.index
-    panel.hlines(rows, table["adaptive"], table["oblivious"], color="#999999", linewidth=1)
-    panel.plot(table["oblivious"], rows, "o", color="#0072B2", markerfacecolor="white", label="oblivious, eps 4")
-    panel.plot(table["adaptive"], rows, "o", color="#D55E00", label="adaptive, eps 4")
+    for name, shift, colour, inside in (("oblivious", 0.15, "#0072B2", "white"), ("adaptive", -0.15, *["#D55E00"] * 2)):
+        interval = np.abs(table[[f"{name} low", f"{name} high"]].T.to_numpy() - table[name].to_numpy())
+        label = f"{name}, eps 4, n = {table['n'].max()}"
+        panel.errorbar(
+            table[name], rows + shift, xerr=interval, fmt="o", color=colour, mfc=inside, elinewidth=0.8, label=label
+        )
     crops = table[table["method"].str.startswith(UNTUNED)].set_index("passes")["adaptive"]
     costly = table[table["passes"] >= crops.index.min()]
     alike = [crops.iloc[np.abs(np.log(crops.index / passes)).argmin()] for passes in costly["passes"]]
