@@ -244,14 +244,14 @@ def test_the_readme_uses_the_prompts_without_this_project(project, monkeypatch, 
     from stages.storage.parquet import read_table
 
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
-    assert "stages" not in code and len(code.strip().splitlines()) <= 11
+    assert "stages" not in code and len(code.strip().splitlines()) <= 9
     monkeypatch.chdir(project.folder)
     images = read_all_images(project.folder / "data/images/fashion/test/clean")
     rows = read_table(project.folder / "data/predictions/fashion/all/tune_bank/advpt/oblivious.parquet")[0].to_pandas()
     rows = rows[(rows["threat"] == "clean") & (rows["seed"] == 0)].set_index("id")
     for id, label, pixels in list(zip(images.ids, images.labels, images.pixels, strict=True))[:5]:
         Image.fromarray(pixels).save("photo.png")
-        names = {}
+        names = {"image": Image.open("photo.png")}
         exec(code, names)
         logs = names["probabilities"].detach().log()
         others = torch.cat([logs[:label], logs[label + 1 :]])
