@@ -1,8 +1,9 @@
 """Checks of the evaluation itself: what each measurement must be for the attacks to be trusted.
 
-A check counts images on which something is wrong, and knows the share of them that is allowed. It warns (fails) if as
-many would be found with a probability of at most WARN (FAIL) where that share is true: the exact binomial test. An
-honest evaluation therefore fails a check with a probability of at most FAIL, whatever the number of images.
+A comparison counts images on which something is wrong, and knows the share of them that is allowed. It warns (fails) if
+as many would be found with a probability of at most WARN (FAIL) where that share is true: the exact binomial test. An
+honest evaluation therefore fails each comparison with a probability of at most FAIL, whatever the number of images. The
+bound does not hold for a check that takes the worst of several comparisons (`worst_of`).
 """
 
 from itertools import pairwise
