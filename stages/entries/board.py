@@ -52,6 +52,21 @@ class Row(NamedTuple):
         return oblivious and oblivious["accuracy"] - self.result["adaptive"]["accuracy"]
 
     @property
+    def attack(self) -> Record:
+        """Settings of the suite; of several, those with the most steps."""
+        attacks = [threat["attack"] for threat in self.result["threats"].values()]
+        return max((one for one in attacks if one["method"] == "suite"), key=lambda one: one["steps"])
+
+    @property
+    def budget(self) -> str:
+        """How many steps, restarts, wrong classes, draws and queries the suite had, in words."""
+        words = [f"{self.attack['steps']} steps"]
+        for key, word in (("restarts", "restart"), ("targets", "target"), ("samples", "draw"), ("queries", "queries")):
+            if (count := self.attack.get(key, 0)) > (key == "samples"):
+                words.append(f"{count} {word}{'s' * (count > 1 and word != 'queries')}")
+        return ", ".join(words)
+
+    @property
     def table(self) -> tuple[Any, ...]:
         """Return what rows of one table share, the newest suite first."""
         data, model = self.record["data"], self.record["model"]
@@ -87,6 +102,11 @@ class Table(NamedTuple):
     suite: int
     is_current: bool
     rows: list[Row]
+
+    @property
+    def steps(self) -> int:
+        """The largest number of steps of a row's suite."""
+        return max(row.attack["steps"] for row in self.rows)
 
     @property
     def radius(self) -> str:
@@ -162,6 +182,7 @@ def board_csv(tables: list[Table]) -> str:
                 line |= {column: accuracy.get("accuracy"), f"{column}_low": accuracy.get("low")}
                 line |= {f"{column}_high": accuracy.get("high")}
             line |= {"gap": None if row.gap is None else round(row.gap, 6), "n": row.record["data"]["n"]}
+            line |= {"attack": row.budget}
             line |= {"cost": row.record["method"]["cost"], "certified": row.certified, "date": row.record["date"]}
             lines.append(line | {"preset": row.record["method"]["preset"], "entry": row.entry})
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")

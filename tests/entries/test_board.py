@@ -96,6 +96,16 @@ def test_a_row_of_fewer_images_is_marked_and_behind():
     assert "fashion, draw 7, L∞" in page
 
 
+def test_a_row_says_what_its_attack_was_allowed_and_is_marked_if_that_is_less():
+    short = row("short", 0.9)
+    short.attack.update(steps=16, restarts=1, targets=1, samples=4, queries=500)
+    assert short.budget == "16 steps, 1 restart, 1 target, 4 draws, 500 queries"
+    tables = tables_of([short, row("long", 0.3)])
+    page = board_html(tables, front_figure(newest(tables)))
+    assert page.count("500 queries: fewer steps than others)") == page.count("fewer steps than others") == 1
+    assert "(32 steps, 2 restarts, 2 targets)" in page
+
+
 def test_a_table_is_drawn_until_a_newer_suite_has_the_same():
     drawn = newest(tables_of([*ROWS, row("other model", 0.3, suite=1, model="n")]))
     assert [(table.model, table.eps, table.suite) for table in drawn] == [("m", 4, 2), ("m", 8, 2), ("n", 4, 1)]
