@@ -70,19 +70,19 @@ def embedded_files(dataset: str) -> Iterator[Path]:
         yield Path(made)
 
 
-def facts_of(dataset: str) -> tuple[list[str], str]:
-    """Return the class names of a data set, and the digest of its images with their splits and labels.
+def facts_of(dataset: str) -> tuple[list[str], str, str]:
+    """Return the class names of a data set, its template, and the digest of its images with their splits and labels.
 
     Raises:
         ValueError: If it is neither embedded nor fetched.
     """
     if dataset not in embedded.SHA256:
         card = read_card(dataset)
-        return card.class_names, card.sha256
+        return card.class_names, card.template, card.sha256
     with embedded_files(dataset) as raw:
         listing, content = embedded.list_rows(raw), embedded.content_of(raw)
         digests = [hashlib.sha256(content(item.id)).digest() for item in (*listing.train, *listing.test)]
-        return listing.class_names, index_of(listing, digests).sha256
+        return listing.class_names, embedded.SOURCES[dataset].template, index_of(listing, digests).sha256
 
 
 def digest_of(images: Images) -> str:

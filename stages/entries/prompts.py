@@ -8,17 +8,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from stages.entries.learnt import LEARNT
 from stages.entries.record import ENTRY, Record, UncheckedError
 from stages.evaluation.load import blank_feature, require_seed
 from stages.models.clip import Clip
 from stages.models.image_tower import token_prompts_fit
 from stages.prompts.text import TextTower
-from stages.runtime.params import Methods, Params, describe
+from stages.runtime.params import Context, Methods, Params, Tuned, describe
 from stages.storage.prompts import OPTIONAL, PromptFile
 from stages.storage.provenance import require
 
 Shape = tuple[int | None, ...]
-UNIT = 1e-3  # how far the norm of a text feature may be from 1
+UNIT = 1e-3  # how far the norm of a text feature may be from 1, and a factor from another
 
 
 class Made(BaseModel):
@@ -31,15 +32,15 @@ class Made(BaseModel):
     behind: "Made | None" = None
 
 
-def check_block(kind: Any, value: Any, where: str) -> None:
-    """Refuse a block that params.yaml could not have; `kind` is the type of it there.
+def check_block(kind: Any, value: Any, where: str) -> Any:
+    """Return a block with its defaults; refuse one that params.yaml could not have. `kind` is the type of it there.
 
     Raises:
         ValueError: If a value is not allowed.
         UncheckedError: If all that is wrong are names and keys, which other versions of this project may have.
     """
     try:
-        TypeAdapter(kind).validate_python(value)
+        return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         faults = sorted(error.errors(), key=may_be_of_another_version)
         message = f"{where}: {describe(faults[0])}"
@@ -76,28 +77,59 @@ def check_threats(path: Path, result: Record) -> None:
             f"{where}: no adaptive threat is of the method suite, without which no number is an adaptive one"
         )
     strongest = result["strongest_oblivious"]
-    if strongest is not None and result["threats"].get(strongest, {}).get("knowledge") != "oblivious":
-        raise ValueError(f"{where}: {strongest!r} is no oblivious threat of this eps")
+    oblivious = [name for name, threat in result["threats"].items() if threat["knowledge"] == "oblivious"]
+    if strongest not in (oblivious or [None]):
+        raise ValueError(f"{where}: strongest_oblivious: {strongest!r} is no oblivious threat of this eps: {oblivious}")
 
 
-def check_prompts(path: Path, prompts: PromptFile, record: Record, class_names: list[str]) -> None:
-    """Refuse prompts of another method, model, data set or other classes than the record's."""
-    method, data = record["method"], record["data"]
+def check_prompts(path: Path, prompts: PromptFile, record: Record, class_names: list[str]) -> dict[str, Any]:
+    """Return the block of what was learnt, which is that of the method behind a defence if there is one.
+
+    Raises:
+        ValueError: If prompts are of another method, model, data set or other classes than the record's.
+        UncheckedError: If they are of another version of this project.
+    """
+    method, data, group = record["method"], record["data"], record["method"]["group"]
     check_block(Made, prompts.provenance, f"{path}: provenance")
-    require(prompts.provenance, path, model=record["model"], dataset=data["dataset"], dataset_sha256=data["sha256"])
-    require(prompts.provenance, path, study=data["study"], method=method["name"])
+    same = {"model": record["model"], "dataset": data["dataset"], "dataset_sha256": data["sha256"]}
+    same |= {"study": data["study"]}
+    require(prompts.provenance, path, **same, method=method["name"])
     made = Made.model_validate(prompts.provenance)
-    if made.tuned and made.block:
-        raise ValueError(f"{path}: provenance: block and tuned exclude each other")
-    made = made.tuned or made
-    require(made.model_dump(), path, block=method["block"])
-    group = method["group"]
-    check_block(Methods.model_fields[group].annotation, {method["name"]: made.block}, f"{path}: group {group}")
-    if group.startswith("tune_") and bool(made.attack) != (group == "tune_bank"):
-        raise ValueError(f"{path}: group {group}: its provenance has {'an' if made.attack else 'no'} attack")
+    if made.tuned and (made.block or made.behind):
+        raise ValueError(f"{path}: provenance: {'block' if made.block else 'behind'} and tuned exclude each other")
+    if (made.behind is not None) != (group == "defended"):
+        raise ValueError(f"{path}: group {group}: its provenance has {'a' if made.behind else 'no'} method behind it")
+    tuned = made.tuned or made
+    require(tuned.model_dump(), path, block=method["block"])
+    block = block_of(tuned, group, method["name"], path)
+    if group.startswith("tune_") and bool(tuned.attack) != (group == "tune_bank"):
+        raise ValueError(f"{path}: group {group}: its provenance has {'an' if tuned.attack else 'no'} attack")
+    if made.behind:
+        require(prompts.provenance["behind"], path, **same, method=block["method"])
+        behind = made.behind.tuned or made.behind
+        block = block_of(behind, group_of(behind), block["method"], path)
     if prompts.class_names != class_names:
         raise ValueError(f"{path}: class names {prompts.class_names!s:.200}; those of the data set are {class_names}")
     require_seed(prompts, path, method["tuning_seed"])
+    return block
+
+
+def block_of(made: Made, group: str, name: str, path: Path) -> dict[str, Any]:
+    """Return the block of a method with its defaults; refuse one that its group could not have."""
+    where = f"{path}: group {group}"
+    block = check_block(Methods.model_fields[group].annotation, {name: made.block}, where)[name]
+    if isinstance(block, Tuned) and block.kind == "context":  # whose defaults stand in the block `tune`
+        check_block(Context, {key: made.block[key] for key in Context.model_fields if key in made.block}, where)
+    return block.model_dump()
+
+
+def group_of(made: Made) -> str:
+    """Return the group of a method behind a defence, which its provenance does not state."""
+    if "templates" in made.block:
+        return "zero_shot"
+    if "rounds" in made.block:
+        return "refresh"
+    return "tune_clean" if made.block.get("kind") in list(LEARNT) else "adversarial"
 
 
 def check_arrays(path: Path, prompts: PromptFile, clip: Clip) -> None:
@@ -119,8 +151,8 @@ def check_arrays(path: Path, prompts: PromptFile, clip: Clip) -> None:
             raise ValueError(f"{path}: {name} are not of unit norm")
     if prompts.tokens is not None and prompts.tokens.shape[1] > (depth := len(clip.model.visual.transformer.resblocks)):
         raise ValueError(f"{path}: tokens of {prompts.tokens.shape[1]} blocks; the image tower has {depth}")
-    if not 0 < prompts.logit_scale < np.inf:
-        raise ValueError(f"{path}: logit_scale is {prompts.logit_scale}")
+    if not np.isclose(prompts.logit_scale, clip.logit_scale, rtol=UNIT):
+        raise ValueError(f"{path}: logit_scale is {prompts.logit_scale}; that of the model is {clip.logit_scale}")
 
 
 def shapes_of(prompts: PromptFile, clip: Clip) -> dict[str, Shape]:

@@ -12,6 +12,7 @@ import torch
 
 from stages.datasets import embedded
 from stages.entries.drawn import digest_of, draw, facts_of
+from stages.entries.learnt import check_learnt
 from stages.entries.prompts import check_arrays, check_block, check_prompts, check_threats
 from stages.entries.record import (
     CLEAN,
@@ -56,18 +57,19 @@ def rescore(folder: Path, *, runtime: Runtime, fetch: bool = False) -> Record:
     data, method = record["data"], record["method"]
     check_block(Model, {**record["model"], "precision": "fp32"}, f"{folder / ENTRY}: model")
     with needed_here():
-        names, sha256 = facts_of(data["dataset"])
+        names, template, sha256 = facts_of(data["dataset"])
         class_names = [names[label] for label in study_labels(data["study"], len(names))]
     if data["sha256"] != sha256:
         refuse_data(
             data["dataset"], f"{folder}: data.sha256 is {data['sha256']}; that of the data set here is {sha256}"
         )
-    check_prompts(path, prompts, record, class_names)
+    block = check_prompts(path, prompts, record, class_names)
     with needed_here():
         device = choose_device(runtime.device)
         clip = model_of(record["model"], path, device, fetch=fetch)
         clean = draw(data["dataset"], data["study"], data["n"], seed=data["seed"], fit=clip.fit)
     check_arrays(path, prompts, clip)
+    check_learnt(path, prompts, block, template, clip)
     check_drawn(folder, record, outcomes, clean)
     attacked = read_attacked(folder, record, outcomes, clean)
     together = join([clean, *attacked.values()])

@@ -17,6 +17,7 @@ from stages.runtime.params import Runtime
 from stages.storage.images import write_images
 from stages.storage.notes import write_note
 from stages.storage.parquet import checksum_of, read_table, write_table
+from stages.storage.prompts import load_prompts, save_prompts
 from tests.entries.changed import EPS, Copy, without
 from tests.imports import ROOT
 
@@ -95,6 +96,13 @@ def test_an_adaptive_number_needs_the_suite(copy, change, message):
     refused(copy, message)
 
 
+@pytest.mark.parametrize("strongest", [None, "adaptive_eps4", "pgd_eps8"])
+def test_the_strongest_oblivious_threat_is_one_of_the_eps(copy, strongest):
+    copy.result.update(strongest_oblivious=strongest)
+    copy.result.update(accuracies_of(copy.outcomes.loc[copy.outcomes["eps"] == EPS, "fell_to"], strongest))
+    refused(copy, rf"strongest_oblivious: {strongest!r} is no oblivious threat of this eps: \['pgd_eps4'\]")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -125,6 +133,58 @@ def test_an_adaptive_number_needs_the_suite(copy, change, message):
 )
 def test_prompts_that_do_not_fit(copy, changes, message):
     copy.remake(**changes)
+    refused(copy, message)
+
+
+def text_features_of(method):
+    """The text features of another method, as many seeds as the first has."""
+    return load_prompts(ROOT / ENTRIES / f"fashion-tiny-clip-{method}" / PROMPTS).text_features
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("zero_shot", {"pixels": np.zeros((1, 3, 32, 32), np.float32)}, r"learnt \[\], but the file has \['pixels'\]"),
+        ("zero_shot", {"logit_bias": np.zeros((1, 10), np.float32)}, r"learnt \[\], but the file has \['logit_bias'\]"),
+        ("zero_shot", {"context": np.zeros((1, 4, 64), np.float32)}, r"learnt \[\], but the file has \['context'\]"),
+        ("zero_shot", {"text_features": text_features_of("coop")[:1]}, "text_features are not those that the method"),
+        ("zero_shot", {"text_features": text_features_of("advpt")}, r"\(3, 10, 128\); the method gives \(1, 10, 128\)"),
+        ("tte", {"pixels": np.zeros((1, 3, 32, 32), np.float32)}, r"learnt \[\], but the file has \['pixels'\]"),
+        ("tte", {"text_features": text_features_of("coop")[:1]}, "text_features are not those that the method"),
+        ("tte_pixel_prompt", {"pixels": None}, r"learnt \['pixels'\], but the file has \[\]"),
+        ("coop", {"context": None}, r"learnt \['context'\], but the file has \[\]"),
+        ("coop", {"context": np.zeros((3, 4, 64), np.float32)}, r"\(3, 4, 64\); its method has learnt \(3, 16, 64\)"),
+        ("coop", {"text_features": text_features_of("advpt")}, "text_features are not those that the method"),
+        ("class_bias", {"logit_bias": None}, r"learnt \['logit_bias'\], but the file has \[\]"),
+        ("pixel_prompt", {"logit_scale": 1e6}, "logit_scale is 1000000.0; that of the model is"),
+    ],
+)
+def test_arrays_that_are_not_the_methods_own(tmp_path, method, changes, message):
+    copy = Copy(tmp_path / "entry", method)
+    copy.remake(**changes)
+    refused(copy, message)
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "message"),
+    [
+        ("tte", lambda made: made.pop("behind"), "group defended: its provenance has no method behind it"),
+        (
+            "coop",
+            lambda made: made.update(behind={"block": {}}),
+            "group tune_clean: its provenance has a method behind",
+        ),
+        ("tte", lambda made: made["behind"].update(method="coop"), "made with method = coop"),
+        ("tte", lambda made: made["behind"].update(dataset="fashion_second"), "made with dataset = fashion_second"),
+        ("tte", lambda made: made["behind"].update(block={"kind": "os"}), "group adversarial: .*'os'"),
+        ("tte", lambda made: made.update(tuned={"block": made.pop("block")}), "behind and tuned exclude each other"),
+    ],
+)
+def test_what_is_behind_a_defence(tmp_path, method, change, message):
+    copy = Copy(tmp_path / "entry", method)
+    prompts = copy.prompts
+    change(prompts.provenance)
+    save_prompts(copy.folder / PROMPTS, prompts)
     refused(copy, message)
 
 
@@ -355,7 +415,13 @@ def drop_rounds(copy):
     set_block(copy)
 
 
+def drop_context_length(copy):
+    del copy.record["method"]["block"]["context_length"]
+    set_block(copy)
+
+
 OF_ANOTHER_VERSION = {
+    "a key of the block `tune` was added": ("coop", drop_context_length, "context_length: Field required"),
     "a key of a method was renamed": ("advpt", rename_rate, "advpt: unknown key 'learning_rate'"),
     "a key of a method was added": ("advpt_refreshed", drop_rounds, "rounds: Field required"),
     "a key of an attack was renamed": (
