@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from stages.entries.drawn import digest_of, draw
+from stages.entries.presets import read_preset
 from stages.entries.record import (
     CLEAN,
     ENTRY,
+    FORMAT,
     PROMPTS,
     WITHSTOOD,
     Record,
@@ -61,7 +63,7 @@ def pack(
 
     Args:
         place: Data set, study, group and name of the method.
-        out: Folder of the entry; an older entry there is replaced.
+        out: Folder of the entry; an older entry of the same method there is replaced.
         params: The parameters of the pipeline.
         made_at: Of `git_facts`.
         preset: The preset that the method is part of, if any.
@@ -71,10 +73,12 @@ def pack(
         ValueError: If outputs are missing or were made with other parameters, or `out` is something else.
     """
     dataset, study, group, name = place
+    if preset is not None:
+        read_preset(preset)
     if params.data.validation:
         raise ValueError(f"data.validation: {params.data.validation}; an entry is about test images: 0 is allowed")
     prompts = read_method(dataset, study, params.methods.find(group, name), params)
-    require_replaceable(out, prompts.provenance["model"])
+    require_replaceable(out, prompts.provenance["model"], place, params.seed)
     method = next(one for one in methods_of(params, study) if (one.group, one.name) == (group, name))
     threats = [threat for threat in threats_of(params.oblivious, params.adaptive) if not threat.is_worst]
     adaptive = [threat for threat in threats if threat.knowledge == "adaptive"]
@@ -111,7 +115,7 @@ def pack(
         write_outcomes(folder, pd.concat(outcomes, ignore_index=True))
         made = prompts.provenance
         record = {
-            "format": 1,
+            "format": FORMAT,
             "method": {
                 "group": group,
                 "name": name,
@@ -139,16 +143,23 @@ def pack(
         return rescore(folder, runtime=params.runtime)
 
 
-def require_replaceable(out: Path, model: Record) -> None:
-    """Refuse to overwrite what is no entry, or the entry of another model."""
+def require_replaceable(out: Path, model: Record, place: PLACE, seed: int) -> None:
+    """Refuse to overwrite what is no entry, or the entry of another model, method, data set, study or draw."""
     if not out.exists():
         return
     if not (out / ENTRY).is_file():
         raise ValueError(f"{out}: exists and is no entry; name a folder that does not exist yet")
-    older = read_record(out)["model"]
-    digests = [(one["sha256"], one.get("visual_sha256")) for one in (older, model)]
+    older = read_record(out)
+    digests = [(one["sha256"], one.get("visual_sha256")) for one in (older["model"], model)]
     if digests[0] != digests[1]:
-        raise ValueError(f"{out}: the entry of another model, {older}; name another folder, or remove it")
+        raise ValueError(f"{out}: the entry of another model, {older['model']}; name another folder, or remove it")
+    method, data = older["method"], older["data"]
+    found = (data["dataset"], data["study"], method["group"], method["name"])
+    if (found, data["seed"]) != (place, seed):
+        raise ValueError(
+            f"{out}: the entry of {'/'.join(found)}, draw {data['seed']}, not of {'/'.join(place)}, draw {seed}; name "
+            "another folder, or remove it"
+        )
 
 
 def correct_by_threat(dataset: str, study: str, method: Method, threats: list[Threat]) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from stages.storage.memory import is_out_of_memory
 from stages.storage.parquet import checksum_of, opened, read_table, write_table
 
 ENTRY, OUTCOMES, PROMPTS = "entry.json", "outcomes.parquet", "prompts.safetensors"
+FORMAT = 1  # of entry.json
 SCHEMA = Path(__file__).parent / "entry.schema.json"
 ENTRIES = Path("entries")  # folder of the committed entries
 LARGEST = 1_000_000  # bytes of entry.json
@@ -107,7 +108,8 @@ def read_record(folder: Path) -> Record:
     """Read the record of an entry.
 
     Raises:
-        ValueError: If it is missing, is no JSON, does not fit the schema, or names a suite that does not exist yet.
+        ValueError: If it is missing, is no JSON, or does not fit the schema.
+        UncheckedError: If a newer version of this project made it: its format or its suite does not exist here.
     """
     path = folder / ENTRY
     if not path.is_file() or path.is_symlink():
@@ -119,11 +121,20 @@ def read_record(folder: Path) -> Record:
         json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair, which no file can hold
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no valid JSON ({error}); {REMEDY}") from error
+    require_known(path, record, "format", FORMAT)
     if (fault := best_match(validator().iter_errors(record))) is not None:
         raise ValueError(f"{path}: {fault.json_path}: {fault.message[:300]}; see {SCHEMA.name}")
-    if record["suite"] > VERSION:
-        raise ValueError(f"{path}: suite {record['suite']}; the newest one here is {VERSION}: update the project")
+    require_known(path, record, "suite", VERSION)
     return record
+
+
+def require_known(path: Path, record: Any, key: str, newest: int) -> None:
+    """Refuse to check a record whose version of the format or of the suite is newer than the newest one here."""
+    stated = record.get(key) if isinstance(record, dict) else None
+    if type(stated) is int and stated > newest:
+        raise UncheckedError(
+            f"cannot be checked here: {path}: {key} {stated}; the newest one here is {newest}: update the project"
+        )
 
 
 def refuse_constant(name: str) -> None:

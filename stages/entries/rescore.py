@@ -13,6 +13,7 @@ import torch
 from stages.datasets import embedded
 from stages.entries.drawn import digest_of, draw, facts_of
 from stages.entries.learnt import check_learnt
+from stages.entries.presets import read_preset
 from stages.entries.prompts import check_arrays, check_block, check_prompts, check_threats
 from stages.entries.record import (
     CLEAN,
@@ -27,11 +28,13 @@ from stages.entries.record import (
     read_outcomes,
     require_rows,
 )
+from stages.evaluation.cost import count_cost
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import load_model, victim_of
 from stages.evaluation.study import predictions_table, study_labels
 from stages.models.clip import Clip
 from stages.models.device import choose_device
+from stages.report.inputs import cost_in_words
 from stages.runtime.params import Model, Runtime
 from stages.storage.images import COLUMNS, Images, read_images, shard_paths
 from stages.storage.parquet import read_footer
@@ -57,6 +60,8 @@ def rescore(folder: Path, *, runtime: Runtime, fetch: bool = False) -> Record:
     data, method = record["data"], record["method"]
     check_block(Model, {**record["model"], "precision": "fp32"}, f"{folder / ENTRY}: model")
     with needed_here():
+        if method["preset"] is not None:
+            read_preset(method["preset"])
         names, template, sha256 = facts_of(data["dataset"])
         class_names = [names[label] for label in study_labels(data["study"], len(names))]
     if data["sha256"] != sha256:
@@ -74,6 +79,8 @@ def rescore(folder: Path, *, runtime: Runtime, fetch: bool = False) -> Record:
     attacked = read_attacked(folder, record, outcomes, clean)
     together = join([clean, *attacked.values()])
     victim = victim_of(prompts, clip, seed=method["tuning_seed"])
+    if method["cost"] != (cost := cost_in_words(count_cost(victim), method["block"])):
+        raise ValueError(f"{folder / ENTRY}: cost is stated as {method['cost']!r}; one prediction takes {cost!r}")
     bank = embed_through(victim, together, seed=data["seed"], device=device, runtime=runtime)
     about = {"title": data["dataset"], "threat": "", "method": method["name"], "seed": method["tuning_seed"]}
     right = predictions_table(bank, prompts, **about)["correct"].to_numpy()

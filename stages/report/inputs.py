@@ -1,6 +1,7 @@
 """Inputs of `plot` and `model_card`: predictions, curves, images and measurements of a study, and their provenance."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -144,11 +145,16 @@ def cost_of(dataset: str, study: str, method: Method) -> str:
     """
     _, provenance = read_footer(layout.predictions_file(dataset, study, method.group, method.name, "oblivious"))
     cost = provenance.get("cost", {"forwards": 1, "backwards": 0})
+    return cost_in_words(cost, provenance.get("method", {}).get("block", {}))
+
+
+def cost_in_words(cost: dict[str, int], block: dict[str, Any]) -> str:
+    """Return what `count_cost` has counted of a method with this block, in words, with the kind of its defence."""
     counts = {name: cost[f"{name}s"] for name in ("forward", "backward")}
     passes = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
     if text := cost.get("text"):
         passes.append(f"{text} of text")
-    defence = provenance.get("method", {}).get("block", {}).get("defence")
+    defence = block.get("defence")
     return " + ".join([*passes, *([defence["kind"]] if defence else [])])
 
 

@@ -32,6 +32,23 @@ def unchecked(folder):
     return copy.sign()
 
 
+def of_a_newer(key, **changes):
+    """Return what makes an entry of a newer version of the project, in a folder."""
+
+    def make(folder):
+        copy = Copy(folder / "entry", "zero_shot")
+        copy.record.update({key: 999, **changes})
+        return copy.sign()
+
+    return make
+
+
+def of_another_preset(folder):
+    copy = Copy(folder / "entry", "zero_shot")
+    copy.record["method"]["preset"] = "later"
+    return copy.sign()
+
+
 def fifo(folder):
     os.mkfifo(folder / "fifo")
     return folder / "fifo"
@@ -62,6 +79,9 @@ CHECKS = [(make, code, message) for make, code, message in (
     (fifo, 2, "no such file or folder"),
     (nowhere, 2, "no such file or folder"),
     (unchecked, 3, "cannot be checked here"),
+    (of_a_newer("suite"), 3, "suite 999; the newest one here is 4: update the project"),
+    (of_a_newer("format", more={}), 3, "format 999; the newest one here is 1: update the project"),
+    (of_another_preset, 3, "preset 'later': there is none; there are: advpt, apt,"),
 )]  # fmt: skip
 CASES = [
     *((main, keys, make, code, message) for main, keys in ((verify.main, {"entry", "record"}),

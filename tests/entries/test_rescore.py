@@ -252,6 +252,9 @@ def use_another_version(copy):
 
 
 FORGED = {
+    "another cost": (
+        lambda copy: copy.record["method"].update(cost="0 forwards"), "cost is stated as '0 forwards'; .* '1 forward'"
+    ),
     "a number worse than the images give": (
         lambda copy: copy.result["adaptive"].update(accuracy=0.01), "adaptive is stated as .* give "
     ),
@@ -371,6 +374,17 @@ def test_a_link(copy):
         (lambda copy: copy.result["adaptive"].update(accuracy=float("nan")), "NaN is no number"),
         (lambda copy: copy.result["adaptive"].update(accuracy=1.5), "maximum of 1"),
         (lambda copy: copy.record["method"].pop("label"), "'label' is a required property"),
+        (lambda copy: copy.record["method"].update(label=""), "'' does not match"),
+        (lambda copy: copy.record["method"].update(label="=HYPERLINK(A1)"), "does not match"),
+        (lambda copy: copy.record["method"].update(label="+1"), "does not match"),
+        (lambda copy: copy.record["method"].update(label="-1"), "does not match"),
+        (lambda copy: copy.record["method"].update(label="@SUM(A1)"), "does not match"),
+        (lambda copy: copy.record["method"].update(label="\t=1"), "does not match"),
+        (lambda copy: copy.record["method"].update(cost=""), "cost: '' should be non-empty"),
+        (lambda copy: copy.record["model"].update(precision="bf16"), "'precision' was unexpected"),
+        (lambda copy: copy.record.update(versions={}), "is a required property"),
+        (lambda copy: copy.record["versions"].pop("torch"), "'torch' is a required property"),
+        (lambda copy: copy.record["versions"].update(numpy=""), "'' should be non-empty"),
         (lambda copy: copy.record["files"].update({"../prompts.safetensors": "0" * 64}), "does not match"),
         (lambda copy: copy.record["data"].update(n=200.0), "200.0 is not of type 'integer'"),
         (lambda copy: copy.record["method"].update(tuning_seed=0.0), "0.0 is not of type 'integer'"),
@@ -437,6 +451,26 @@ OF_ANOTHER_VERSION = {
 }
 
 
+def place_of(record):
+    return *(record["data"][key] for key in ("dataset", "study")), *(record["method"][key] for key in ("group", "name"))
+
+
+@pytest.mark.parametrize(
+    ("place", "seed"),
+    [
+        (("fashion_second", "all", "tune_bank", "advpt"), 0),
+        (("fashion", "base", "tune_bank", "advpt"), 0),
+        (("fashion", "all", "tune_clean", "advpt"), 0),
+        (("fashion", "all", "tune_bank", "coop"), 0),
+        (("fashion", "all", "tune_bank", "advpt"), 1),
+    ],
+)
+def test_only_the_entry_of_the_same_method_and_draw_is_replaced(copy, place, seed):
+    require_replaceable(copy.sign(), copy.record["model"], place_of(copy.record), 0)
+    with pytest.raises(ValueError, match="the entry of fashion/all/tune_bank/advpt, draw 0, not of"):
+        require_replaceable(copy.folder, copy.record["model"], place, seed)
+
+
 @pytest.mark.parametrize("name", OF_ANOTHER_VERSION)
 def test_an_entry_with_other_keys_is_readable_and_neither_good_nor_bad(tmp_path, name):
     method, change, message = OF_ANOTHER_VERSION[name]
@@ -445,7 +479,7 @@ def test_an_entry_with_other_keys_is_readable_and_neither_good_nor_bad(tmp_path,
     with pytest.raises(UncheckedError, match=f"{message}.*at the commit that entry.json states"):
         rescore(copy.sign(), runtime=RUNTIME)
     assert read_entry(copy.folder) == copy.record
-    require_replaceable(copy.folder, copy.record["model"])
+    require_replaceable(copy.folder, copy.record["model"], place_of(copy.record), 0)
 
 
 def test_a_value_that_is_not_allowed_is_bad_beside_a_key_of_another_version(tmp_path):
