@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from stages import leaderboard, rescore, submit, verify
+from stages.crafting.suite import VERSION
 from stages.entries.record import ENTRIES, UncheckedError
 from tests.entries.changed import Copy
 from tests.imports import ROOT
@@ -79,7 +80,7 @@ CHECKS = [(make, code, message) for make, code, message in (
     (fifo, 2, "no such file or folder"),
     (nowhere, 2, "no such file or folder"),
     (unchecked, 3, "cannot be checked here"),
-    (of_a_newer("suite"), 3, "suite 999; the newest one here is 4: update the project"),
+    (of_a_newer("suite"), 3, f"suite 999; the newest one here is {VERSION}: update the project"),
     (of_a_newer("format", more={}), 3, "format 999; the newest one here is 1: update the project"),
     (of_another_preset, 3, "preset 'later': there is none; there are: advpt, apt,"),
 )]  # fmt: skip
@@ -134,6 +135,7 @@ def test_of_an_entry_or_a_board(tmp_path, capsys, main, keys, make, code, messag
     [
         (("fashion/all/tune_bank/nothing", "OUT"), 1, "no tune_bank/nothing"),
         (("fashion/all/tune_bank/advpt", "OUT"), 3, "cannot be checked here: model"),
+        (("fashion/all/tune_bank/advpt", "OUT", "--preset", "later"), 1, "preset 'later': there is none"),
         (("fashion/all/tune_bank/advpt", "OUT", "--images", "0"), 2, "at least one is needed"),
         (("advpt", "OUT"), 2, "usage"),
         ((), 2, "usage"),
