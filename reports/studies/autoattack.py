@@ -77,7 +77,7 @@ def main() -> None:
                 line = {"model": model, **measure(method, MODELS[model])}
                 print(line, flush=True)
                 table = pd.concat([table, pd.DataFrame([line])])
-                table.to_csv(results, index=False, lineterminator="\n")
+                table.convert_dtypes().to_csv(results, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -221,6 +221,16 @@ def towers(read: Read) -> str:
     return table(["model", "eps", "method", *judged, "against hand-written"], rows)
 
 
+def autoattack(read: Read) -> str:
+    """Return what the suite leaves of some images on each tower, and what AutoAttack leaves of these."""
+    lines = read_csv(read, "reports/autoattack.csv")
+    cells = lines["suite"].astype(str) + " / " + lines["autoattack"].astype(str)
+    found = lines.assign(cell=cells).pivot(index="model", columns="method", values="cell")
+    methods = list(dict.fromkeys(lines["method"]))
+    rows = ([model, *found.loc[model, methods]] for model in dict.fromkeys(lines["model"]))
+    return table(["model", *(method.rpartition("/")[2] for method in methods)], rows)
+
+
 def pixel_prompt(read: Read, *, default_model: bool) -> str:
     """Return how variants of a pixel prompt do on validation images, beside the hand-written prompt."""
     lines = read_csv(read, "reports/pixel_prompt.csv")
@@ -319,6 +329,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
         "kinds": partial(by_method, name="kinds", columns=KINDS),
         "towers": towers,
+        "autoattack": autoattack,
         "seeds": partial(seeds, named=SEEDS, columns=ADVERSARIAL),
         "breaking": breaking,
         "photo-tokens": partial(seeds, named=PHOTO_TOKENS, columns=ON_PHOTOS),

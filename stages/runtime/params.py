@@ -234,7 +234,7 @@ class Assess(Block):
 
     @model_validator(mode="after")
     def _in_order(self) -> "Assess":
-        """Else a measurement would stand in the wrong place of a curve, or twice."""
+        """Refuse an order in which a measurement would stand in the wrong place of a curve, or twice."""
         for name, values in (("eps", self.eps), ("steps", self.steps)):
             if values != sorted(set(values)):
                 raise ValueError(f"assess.{name} ({values}) has to ascend, each value once")
@@ -498,7 +498,7 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _lists_of_data_sets(self) -> "Params":
-        """Whoever takes part in a transfer must be there, and nobody twice, or two stages would make one file."""
+        """Refuse a transfer of a data set that is not listed, or listed twice: two stages would make one file."""
         known = [*self.datasets, *self.test_only]
         lists = {
             "transfer.sources": (self.transfer.sources, self.datasets, "datasets"),
