@@ -35,6 +35,31 @@ DOCUMENTS = [
 NEEDS = "# needs "  # opens the comment above a command that needs what is not in the repository
 OURS = {"fashion", "fashion_second"}
 TOOLS = {"leaderboard", "predict", "preset", "rescore", "submit", "verify"}  # scripts in stages/ that are no stages
+RUN_BY = {  # how a command begins that needs nothing more, the file that runs it, and what stands there
+    "dvc repro": (".ci/run", "main-job"),
+    "pip install -e": (".ci/run", "pip install"),
+    "pytest": (".ci/run", "pytest"),
+    "ruff": (".ci/run", "ruff"),
+    "mypy": (".ci/run", "mypy"),
+    "lint-imports": (".ci/run", "lint-imports"),
+    "python -m venv": (".ci/run", "environment"),
+    "source .venv": (".ci/run", "environment"),
+    "git apply": ("tests/test_contributing.py", '"git", "apply"'),
+    "dvc exp run --queue": ("tests/reliability/test_recipes.py", "recipe.words"),
+    "dvc exp run": ("tests/reliability/test_recipes.py", "recipe.words"),
+    "dvc exp show": ("tests/reliability/test_recipes.py", '"dvc", "exp", "show"'),
+    "dvc metrics diff": ("tests/test_invalidation.py", '"dvc", "metrics", "diff"'),
+    "dvc plots diff": ("tests/test_invalidation.py", '"dvc", "plots", "diff"'),
+    "python -m reports.studies.readme": ("tests/test_readme.py", "readme.with_tables"),
+    "python -m stages.fetch": ("tests/runtime/test_params.py", '"stages.fetch"'),
+    "python -m stages.verify": ("tests/entries/test_submit.py", '"stages.verify"'),
+    "python -m stages.rescore": ("tests/entries/test_command_lines.py", "rescore"),
+    "python -m stages.submit": ("tests/entries/test_submit.py", '"stages.submit"'),
+    "python -m stages.leaderboard": ("tests/entries/test_command_lines.py", "leaderboard"),
+    "python -m stages.preset": ("tests/entries/test_presets.py", '"stages.preset"'),
+    "cd FOLDER": ("tests/models/test_digests.py", "docs/reproducibility.md"),
+    "sha256sum": ("tests/models/test_digests.py", "docs/reproducibility.md"),
+}
 yaml = YAML(typ="safe")
 
 
@@ -82,6 +107,14 @@ def commands_of(*start: str) -> list[Command]:
 def committed(path: str) -> str:
     """A file as committed; a run on another kind of processor may have changed that in the working tree."""
     return check_output(["git", "show", f"HEAD:{path}"], cwd=ROOT, text=True)
+
+
+@pytest.mark.parametrize("command", [one for one in commands() if not one.needs], ids=str)
+def test_each_command_is_run_by_a_test_or_says_what_it_needs(command):
+    if "runtime.engine=ray" in command.words:
+        return  # by tests/reliability/test_ray.py
+    (path, text), *_ = [where for start, where in RUN_BY.items() if " ".join(command.words).startswith(start)]
+    assert text in (ROOT / path).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", readme.DOCUMENTS)

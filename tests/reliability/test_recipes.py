@@ -135,6 +135,7 @@ def test_a_recipe_queues_an_experiment_for_each_combination(shared, recipe: Comm
     shared.run("git", "checkout", "-q", ".")
     shared.run(*recipe.words)
     queued = len(re.findall(r"Queued$", shared.run("dvc", "queue", "status"), re.MULTILINE))
+    shared.run("dvc", "exp", "show", "--only-changed")
     shared.run("dvc", "queue", "remove", "--queued")
     assert queued == len(list(get_hydra_sweeps({"params.yaml": overrides_of(recipe)}))) > 1
 
