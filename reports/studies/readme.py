@@ -225,7 +225,7 @@ def autoattack(read: Read) -> str:
     """Return what the suite leaves of some images on each tower, and what AutoAttack leaves of these."""
     lines = read_csv(read, "reports/autoattack.csv")
     cells = lines["suite"].astype(str) + " / " + lines["autoattack"].astype(str)
-    found = lines.assign(cell=cells).pivot(index="model", columns="method", values="cell")
+    found = lines.assign(cell=cells).pivot(index="model", columns="method", values="cell").fillna("")
     methods = list(dict.fromkeys(lines["method"]))
     rows = ([model, *found.loc[model, methods]] for model in dict.fromkeys(lines["model"]))
     return table(["model", *(method.rpartition("/")[2] for method in methods)], rows)
