@@ -145,16 +145,16 @@ def test_the_readme_adds_a_pixel_prompt_in_one_line(rows, plain, prompts, save):
     """Behind `preprocess`, which normalises: plain open_clip then gives the features of the method."""
     pixels = np.random.default_rng(0).uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32)
     folder = save(pixels=pixels)
-    (line,) = re.findall(r"`(image \+= .*?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    (line,) = re.findall(r"`(pixels \+= .*?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
     picture = Image.fromarray((rows[0][0] * 255).round().byte().permute(1, 2, 0).numpy())
     preprocess = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**plain.visual.preprocess_cfg), is_train=False
     )
-    there = {"image": preprocess(picture), "model": plain, "torch": torch}
+    there = {"pixels": preprocess(picture), "model": plain, "torch": torch}
     with safe_open(folder / "prompts.safetensors", "pt") as there["prompts"]:
         exec(line, there)
     expected = stages.load_victim(folder).encode_image(rows[0][:1])
-    torch.testing.assert_close(plain.encode_image(there["image"][None]), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(plain.encode_image(there["pixels"][None]), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("prompt", [{}, {"pixels": np.full((2, 3, 32, 32), 0.3, np.float32)}], ids=["none", "pixels"])
