@@ -1,13 +1,15 @@
-"""What AutoAttack finds beyond the suite, on every tower: `python -m reports.studies.autoattack [MODEL ...]`.
+"""Images that AutoAttack fools beyond the suite: `python -m reports.studies.autoattack [MODEL ...]`.
 
-It writes reports/autoattack.csv from the experiments of reports/studies/towers.py: AutoAttack `fast` goes at the images
-that the suite leaves right, out of a class-balanced draw of IMAGES of those that the suite attacked, through the first
-tuning seed. `suite` and `autoattack` count what is left of these images. Lines that are there are not measured again.
+It writes reports/autoattack.csv, from what `dvc repro` has made (MODEL `default`) and from the experiments of
+reports/studies/towers.py. AutoAttack `fast` goes at the images that the suite leaves right, through the first tuning
+seed: of the default at all that the suite attacked, of a tower at a class-balanced draw of IMAGES. `suite` and
+`autoattack` count what is left of these images. Lines that are there are not measured again.
 """
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ import torch
 
 from reports.studies.experiments import checked_out, found
 from reports.studies.pixel_prompt import CPU, right
-from reports.studies.towers import MODELS, Tower
+from reports.studies.towers import MODELS
 from stages.attacks.linf import LinfBall
 from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import even_batches
@@ -24,60 +26,103 @@ from stages.evaluation.load import load_victim
 from stages.evaluation.subset import subset_of
 from stages.report.inputs import read_study
 from stages.report.statistics import robust_rows
-from stages.runtime.params import AutoAttack, load_params
+from stages.runtime.params import AutoAttack, Suite, load_params
 from stages.storage.images import read_all_images
 from stages.storage.layout import clean_images, method_folder
 
 RESULTS = Path("reports/autoattack.csv")
-KEY = ["model", "method"]
+KEY = ["model", "method", "eps"]
+DEFAULT = "default"
 METHODS = ("zero_shot/zero_shot", "refresh/advpt_refreshed", "adversarial/adv_vp")
 IMAGES = 100
 
 
-def measure(method: str, tower: Tower) -> dict[str, Any]:
-    """Return how many images of an experiment that is checked out the suite leaves, and how many AutoAttack."""
+class Judged(NamedTuple):
+    """A method under a threat of the method `suite`.
+
+    Attributes:
+        dataset: Name of the data set.
+        method: Group and name.
+        threat: Name of the threat.
+        eps: Its radius, in 1/255.
+        images: How many images are drawn from those that the suite attacked.
+    """
+
+    dataset: str
+    method: str
+    threat: str
+    eps: int
+    images: int
+
+
+def of_tower(model: str) -> list[Judged]:
+    """Return what is attacked of an experiment on a tower."""
+    tower = MODELS[model]
+    return [Judged(tower.dataset, method, "suite", tower.eps, IMAGES) for method in METHODS]
+
+
+def of_default() -> list[Judged]:
+    """Return every method of params.yaml under every threat of the method `suite`."""
     params = load_params()
-    study = read_study(tower.dataset, "all", params)
-    outcomes = robust_rows(study.predictions["clean"], study.predictions["suite"])
-    outcomes = outcomes[(outcomes["method"] == method.rpartition("/")[2]) & (outcomes["seed"] == 0)]
-    source = clean_images(tower.dataset, "test")
+    suites = {name: threat for name, threat in params.adaptive.items() if isinstance(threat, Suite)}
+    return [
+        Judged(params.datasets[0], f"{method.group}/{method.name}", name, int(threat.eps), int(threat.images))
+        for method in params.methods.all()
+        for name, threat in suites.items()
+    ]
+
+
+def measure(judged: Judged) -> dict[str, Any]:
+    """Return how many images the suite leaves in the folder that stages work in, and how many AutoAttack."""
+    params = load_params()
+    study = read_study(judged.dataset, "all", params)
+    outcomes = robust_rows(study.predictions["clean"], study.predictions[judged.threat])
+    outcomes = outcomes[(outcomes["method"] == judged.method.rpartition("/")[2]) & (outcomes["seed"] == 0)]
+    source = clean_images(judged.dataset, "test")
     images = read_all_images(source)
-    (positions,) = subset_of(source, range(10), IMAGES, seed=params.seed).values()
+    (positions,) = subset_of(source, range(10), judged.images, seed=params.seed).values()
     drawn = np.array(images.ids)[positions]
     left = outcomes["id"][outcomes["robust"] & outcomes["id"].isin(drawn)]
+    line = {"method": judged.method, "eps": judged.eps, "n": len(drawn), "suite": len(left)}
+    if not len(left):
+        return {**line, "autoattack": 0}
     survivors = images.take(np.flatnonzero(np.isin(images.ids, left)))
-    victim = load_victim(method_folder(tower.dataset, "all", *method.split("/")), device="cpu")
+    victim = load_victim(method_folder(judged.dataset, "all", *judged.method.split("/")), device="cpu")
     counts = {"images": IMAGES, "tuning_seeds": 1, "batch_size": IMAGES}
-    attack = adaptive_attack(AutoAttack(method="autoattack", version="fast", eps=tower.eps, **counts), victim, seed=0)
+    attack = adaptive_attack(AutoAttack(method="autoattack", version="fast", eps=judged.eps, **counts), victim, seed=0)
     crafted = craft_shard(
         attack,
         survivors,
-        ball=LinfBall(tower.eps / 255),
+        ball=LinfBall(judged.eps / 255),
         seed=params.seed,
         device=CPU,
         batching=even_batches(params.runtime, len(survivors), CPU.type),
     )
-    kept = int(right(victim, crafted).sum())
-    return {"method": method, "eps": tower.eps, "n": len(drawn), "suite": len(survivors), "autoattack": kept}
+    return {**line, "autoattack": int(right(victim, crafted).sum())}
 
 
 def main() -> None:
     """Measure what is missing; write the table after each line."""
     torch.set_num_threads(1)
+    models = [DEFAULT, *MODELS]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)}; by default all")
+    parser.add_argument("models", nargs="*", help=f"of {', '.join(models)}; by default all")
     results = RESULTS.resolve()
     table = pd.read_csv(results) if results.exists() else pd.DataFrame(columns=KEY)
-    for model in parser.parse_args().models or MODELS:
-        done = set(table["method"][table["model"] == model])
-        if not (ref := found(f"towers-{model}")):
-            parser.error(f"no experiment towers-{model}; `python -m reports.studies.towers {model}` runs it")
-        with checked_out(ref):
-            for method in (one for one in METHODS if one not in done):
-                line = {"model": model, **measure(method, MODELS[model])}
-                print(line, flush=True)
-                table = pd.concat([table, pd.DataFrame([line])])
-                table.convert_dtypes().to_csv(results, index=False, lineterminator="\n")
+    for model in parser.parse_args().models or models:
+        done = {tuple(line) for line in table[KEY].to_numpy()}
+        place: AbstractContextManager[None] = nullcontext()
+        if model != DEFAULT:
+            if not (ref := found(f"towers-{model}")):
+                parser.error(f"no experiment towers-{model}; `python -m reports.studies.towers {model}` runs it")
+            place = checked_out(ref)
+        with place:
+            for judged in of_default() if model == DEFAULT else of_tower(model):
+                if (model, judged.method, judged.eps) not in done:
+                    line = {"model": model, **measure(judged)}
+                    print(line, flush=True)
+                    table = pd.concat([table, pd.DataFrame([line])])
+                    table.convert_dtypes().to_csv(results, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -221,14 +221,15 @@ def towers(read: Read) -> str:
     return table(["model", "eps", "method", *judged, "against hand-written"], rows)
 
 
-def autoattack(read: Read) -> str:
-    """Return what the suite leaves of some images on each tower, and what AutoAttack leaves of these."""
+def autoattack(read: Read, *, default: bool) -> str:
+    """Return what the suite leaves of some images, and what AutoAttack leaves of these: of the default or of towers."""
     lines = read_csv(read, "reports/autoattack.csv")
-    cells = lines["suite"].astype(str) + " / " + lines["autoattack"].astype(str)
-    found = lines.assign(cell=cells).pivot(index="model", columns="method", values="cell").fillna("")
-    methods = list(dict.fromkeys(lines["method"]))
-    rows = ([model, *found.loc[model, methods]] for model in dict.fromkeys(lines["model"]))
-    return table(["model", *(method.rpartition("/")[2] for method in methods)], rows)
+    lines = lines[(lines["model"] == "default") == default]
+    lines["row"] = lines["model"] + ", eps " + lines["eps"].astype(str)
+    lines["cell"] = lines["suite"].astype(str) + " / " + lines["autoattack"].astype(str)
+    methods, rows = (list(dict.fromkeys(lines[name])) for name in ("method", "row"))
+    cells = lines.pivot(index="row", columns="method", values="cell").loc[rows, methods].fillna("")
+    return table(["", *(method.rpartition("/")[2] for method in methods)], ([row, *cells.loc[row]] for row in rows))
 
 
 def pixel_prompt(read: Read, *, default_model: bool) -> str:
@@ -329,7 +330,8 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
         "kinds": partial(by_method, name="kinds", columns=KINDS),
         "towers": towers,
-        "autoattack": autoattack,
+        "autoattack": partial(autoattack, default=True),
+        "autoattack-towers": partial(autoattack, default=False),
         "seeds": partial(seeds, named=SEEDS, columns=ADVERSARIAL),
         "breaking": breaking,
         "photo-tokens": partial(seeds, named=PHOTO_TOKENS, columns=ON_PHOTOS),
