@@ -122,6 +122,7 @@ def main() -> None:
                     line = {"model": model, **measure(judged)}
                     print(line, flush=True)
                     table = pd.concat([table, pd.DataFrame([line])])
+                    table = table.sort_values("model", key=lambda names: names.map(models.index), kind="stable")
                     table.convert_dtypes().to_csv(results, index=False, lineterminator="\n")
 
 
