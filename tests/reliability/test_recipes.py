@@ -21,11 +21,15 @@ from tests.test_readme import Command, experiments, overrides_of
 TAUGHT = "data/embedded/taught"  # stands for a published model: it knows all words
 STAND_IN = [f"model.name=local-dir:{TAUGHT}", "model.pretrained=null", "model.sha256=DIGEST"]
 FEW = {  # values of each block of a group that has the key
-    "adaptive": {"images": 4, "steps": 2, "restarts": 1, "targets": 1, "queries": 5, "samples": 2, "tuning_seeds": 1},
+    "adaptive": {"images": 2, "steps": 1, "restarts": 1, "targets": 1, "queries": 5, "samples": 2, "tuning_seeds": 1},
     "oblivious": {"steps": 2, "restarts": 1},
     "methods.refresh": {"steps": 1, "rounds": 2, "epochs": 2},
 }
-ONE_EPOCH = {"epochs": 1, "tuning_seeds": 1}  # of each block of `adversarial`, whose defaults are those of papers
+ONE_EPOCH = {
+    "epochs": 1,
+    "warmup_epochs": 0,
+    "tuning_seeds": 1,
+}  # of each block of `adversarial`
 ONCE = ["data.shots=2", "data.test_images=20", "attack.steps=2", "tune.epochs=2", "tune.warmup_epochs=0"]
 ONCE += ["assess.images=4", "assess.eps=[4,64]", "assess.steps=[1,2]", "assess.autoattack_images=1", "assess.queries=5"]
 KEPT = {"zero_shot", "coop", "advpt", "pgd_eps8", "adaptive_eps4"}  # stay though a recipe does not name them
