@@ -47,7 +47,7 @@ NEW = {  # by group: biases alone, which are no context, image prompts, and defe
         "apt": {"kind": "apt", "eps": [4], "epochs": 2, "tuning_seeds": 1, "context_length": 4},
     },
     "defended": {
-        "advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 3}},  # in no other test, which DVC would restore
+        "advpt_bits": {"method": "advpt", "defence": {"kind": "bits", "bits": 3}},  # 3: of no other test
         "adv_vp_jpeg": {"method": "adv_vp", "defence": JPEG},
         "bias_tte": {"method": "class_bias", "defence": {"kind": "tte", "shift": 2}},
     },
