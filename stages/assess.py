@@ -16,14 +16,14 @@ from stages.datasets.card import read_card
 from stages.evaluation.diagnostics import Diagnostics, outcomes_table
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import read_method, study_labels
-from stages.evaluation.subset import part_of, subset_of
+from stages.evaluation.subset import draw_from
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import Params, load_params
 from stages.storage.files import explaining, require_writable, resuming, whole
-from stages.storage.images import Images, checksums_of, images_provenance
+from stages.storage.images import Images, checksums_of, images_provenance, write_images
 from stages.storage.layout import assessment_file, clean_images, prompts_file
 from stages.storage.parquet import read_table, write_table
 from stages.storage.prompts import PromptFile
@@ -44,15 +44,18 @@ def main(dataset: str) -> str:
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump(), **same)
     prompts = read_method(dataset, "all", params.methods.find(*settings.method.split("/")), params, **same)
     labels = study_labels("all", len(card.class_names))
-    subset = subset_of(source, labels, settings.images, seed=params.seed)
-    few = subset_of(source, labels, settings.autoattack_images, seed=params.seed)
-    is_few = [np.isin(positions, few.get(index, ())) for index, positions in subset.items()]
-    with engine(params, DiagnosticsWorker, prompts, labels, [*subset.values()], is_few, shards=len(subset)) as run:
+    drawn, few = (
+        draw_from(source, labels, count, seed=params.seed).images()
+        for count in (settings.images, settings.autoattack_images)
+    )
+    drawn = drawn.take(np.argsort(~np.isin(drawn.ids, few.ids), kind="stable"))
+    with engine(params, DiagnosticsWorker, prompts, len(few), shards=1) as run:
         require(prompts.provenance, out, model=run.facts.model)
         made_by = with_versions(images=clean, method=prompts.provenance, assess=settings.model_dump())
         inputs = [*checksums_of(source), checksum_of(prompts_file(dataset, "all", *settings.method.split("/")))]
         with resuming(out, key_of(made_by, inputs, device=run.facts.device)) as pieces:
-            written = run.map(DiagnosticsWorker.measure, source, pieces / "shards", what="assess", chosen=[*subset])
+            write_images(pieces / "drawn", [drawn], {})  # one shard: AutoAttack and Square draw noise for a whole batch
+            written = run.map(DiagnosticsWorker.measure, pieces / "drawn", pieces / "shards", what="assess")
             measured = pa.concat_tables([read_table(path)[0] for path in written.paths])
             with whole(pieces / out.name) as temporary:
                 write_table(temporary, [measured], made_by)
@@ -72,37 +75,24 @@ class DiagnosticsWorker:
     Args:
         params: The parameters.
         prompts: The method that is attacked.
-        labels: Its classes.
-        subset: Positions of the images in each chosen shard, see `subset_of`.
-        is_few: Which of them AutoAttack attacks, too: a smaller draw.
+        few: How many of the first images AutoAttack attacks, too.
     """
 
-    def __init__(
-        self,
-        params: Params,
-        prompts: PromptFile,
-        labels: range,
-        subset: list[np.ndarray],
-        is_few: list[np.ndarray],
-    ) -> None:
+    def __init__(self, params: Params, prompts: PromptFile, few: int) -> None:
         self._device, self._settings, self._seed = choose_device(params.runtime.device), params.assess, params.seed
         clip = load_clip(**params.model.model_dump(), device=self._device)
         self._runtime = fitting(params.runtime, clip.encode_image, clip.image_size, self._device)
         self._victim = victim_of(prompts, clip, seed=0)
-        self._labels, self._subset, self._is_few = labels, subset, is_few
+        self._few = few
         self.facts = WorkerFacts(self._device.type, clip.fingerprint)
 
     def measure(self, path: Path, shard_index: int, shard: Images) -> None:
-        """Attack the images of the subset in a shard in all ways, and write the outcome of each."""
-        few_first = np.argsort(~self._is_few[shard_index], kind="stable")
-        part = part_of(shard, self._labels, self._subset[shard_index][few_first])
-        batching = even_batches(self._runtime, len(part), self._device.type)
-        diagnostics = Diagnostics(
-            self._victim, part, self._settings, self._seed, self._device, batching, int(self._is_few[shard_index].sum())
-        )
+        """Attack a shard in all ways, and write the outcome of each."""
+        batching = even_batches(self._runtime, len(shard), self._device.type)
+        diagnostics = Diagnostics(self._victim, shard, self._settings, self._seed, self._device, batching, self._few)
         with TemporaryDirectory() as folder, explaining(Path(folder)):
             measured = list(diagnostics.measurements(Path(folder)))
-        write_table(path, [outcomes_table(part.ids, measured)], {})
+        write_table(path, [outcomes_table(shard.ids, measured)], {})
 
 
 if __name__ == "__main__":

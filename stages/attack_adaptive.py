@@ -3,11 +3,9 @@
 from collections import Counter
 from functools import partial
 from itertools import chain
-from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,7 +18,7 @@ from stages.datasets.card import read_card
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
-from stages.evaluation.subset import part_of, subset_of
+from stages.evaluation.subset import draw_from
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.runtime.cli import command
@@ -35,6 +33,7 @@ from stages.storage.images import (
     images_provenance,
     read_attacks,
     together,
+    write_images,
     write_shard,
 )
 from stages.storage.layout import adaptive_images, clean_images, predictions_file, prompts_file
@@ -58,12 +57,14 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
     same = {"dataset_sha256": card.sha256}
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump(), **same)
     prompts = read_method(dataset, study, params.methods.find(group, method), params, **same)
-    subset = subset_of(source, labels, settings.images, seed=params.seed)
+    draw = draw_from(source, labels, settings.images, seed=params.seed)
+    # images in one batch of the package share its noise, so each of its batches is a shard
+    rows = settings.batch_size if isinstance(settings, AutoAttack | Square) else params.data.shard_rows
     title = study_title(dataset, study)
     tables: list[pa.Table] = []
     written = []
-    worker = partial(AdaptiveAttackWorker, settings=settings, prompts=prompts, labels=labels, subset=[*subset.values()])
-    with engine(params, worker, shards=len(subset)) as run:
+    worker = partial(AdaptiveAttackWorker, settings=settings, prompts=prompts)
+    with engine(params, worker, shards=draw.count_shards(rows)) as run:
         require(prompts.provenance, out, model=run.facts.model)
         made_by = {**clean, "attack": settings.model_dump(), "method": prompts.provenance}
         if isinstance(settings, Suite):
@@ -71,10 +72,11 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
         inputs = [*checksums_of(source), checksum_of(prompts_file(dataset, study, group, method))]
         key = key_of(made_by, inputs, device=run.facts.device)
         with resuming(images, key) as pieces, replacing(out) as file:
+            write_images(drawn := pieces / "drawn", draw.shards(rows), {})
             for seed in range(min(settings.tuning_seeds, len(prompts.text_features))):
                 folder, features = (pieces / name / f"seed-{seed}" for name in (images.name, "features"))
                 attack, shards = partial(AdaptiveAttackWorker.attack, seed=seed), pieces / f"shards/seed-{seed}"
-                written.append(run.map(attack, source, shards, what=f"{method} {threat}", chosen=[*subset]))
+                written.append(run.map(attack, drawn, shards, what=f"{method} {threat}"))
                 gather(written[-1].paths, folder, {**made_by, "tuning_seed": seed})
                 embed = partial(AdaptiveAttackWorker.embed, seed=seed)
                 embedded = run.map(embed, folder, features, what=f"embed {method} {threat}")
@@ -113,14 +115,10 @@ class AdaptiveAttackWorker:
         params: The parameters.
         settings: The attack.
         prompts: The method.
-        labels: The classes of the study.
-        subset: Positions of the images in each chosen shard, see `subset_of`.
     """
 
-    def __init__(
-        self, params: Params, settings: AdaptiveAttack, prompts: PromptFile, labels: range, subset: list[np.ndarray]
-    ) -> None:
-        self._settings, self._labels, self._subset, self._seed = settings, labels, subset, params.seed
+    def __init__(self, params: Params, settings: AdaptiveAttack, prompts: PromptFile) -> None:
+        self._settings, self._seed = settings, params.seed
         self._device = choose_device(params.runtime.device)
         self._clip = load_clip(**params.model.model_dump(), device=self._device)
         self._prompts = prompts
@@ -131,12 +129,11 @@ class AdaptiveAttackWorker:
         self.facts = WorkerFacts(self._device.type, self._clip.fingerprint)
 
     def attack(self, path: Path, shard_index: int, shard: Images, *, seed: int) -> None:
-        """Attack the images of the subset in a shard through one tuning seed, and write them."""
-        part = part_of(shard, self._labels, self._subset[shard_index])
+        """Attack a shard through one tuning seed, and write it."""
         victim, made_by = victim_of(self._prompts, self._clip, seed=seed), dict[str, str]()
         attack = adaptive_attack(self._settings, victim, seed=self._seed, made_by=made_by)
-        ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(part))
-        crafted = craft_shard(attack, part, ball=ball, seed=self._seed, device=self._device, batching=batching)
+        ball, batching = LinfBall(self._settings.eps / 255), self._batching(len(shard))
+        crafted = craft_shard(attack, shard, ball=ball, seed=self._seed, device=self._device, batching=batching)
         write_shard(path, crafted, [made_by[id] for id in crafted.ids] if made_by else None)
 
     def embed(self, path: Path, shard_index: int, shard: Images, *, seed: int) -> None:
@@ -146,10 +143,9 @@ class AdaptiveAttackWorker:
         write_bank(path, [bank], {})
 
     def _batching(self, count: int) -> Batching:
-        if not isinstance(self._settings, AutoAttack | Square):
-            return even_batches(self._runtime, count, self._device.type)
-        batches = ceil(count / self._settings.batch_size)
-        return Batching(batches, 1, whole=True)  # who is together matters to the package's noise
+        if isinstance(self._settings, AutoAttack | Square):
+            return Batching(1, 1, whole=True)
+        return even_batches(self._runtime, count, self._device.type)
 
 
 if __name__ == "__main__":

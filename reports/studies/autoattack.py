@@ -23,7 +23,7 @@ from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import even_batches
 from stages.crafting.shards import craft_shard
 from stages.evaluation.load import load_victim
-from stages.evaluation.subset import subset_of
+from stages.evaluation.subset import draw_from
 from stages.report.inputs import read_study
 from stages.report.statistics import robust_rows
 from stages.runtime.params import AutoAttack, Suite, load_params
@@ -80,8 +80,7 @@ def measure(judged: Judged) -> dict[str, Any]:
     outcomes = outcomes[(outcomes["method"] == judged.method.rpartition("/")[2]) & (outcomes["seed"] == 0)]
     source = clean_images(judged.dataset, "test")
     images = read_all_images(source)
-    (positions,) = subset_of(source, range(10), judged.images, seed=params.seed).values()
-    drawn = np.array(images.ids)[positions]
+    drawn = draw_from(source, range(10), judged.images, seed=params.seed).images().ids
     left = outcomes["id"][outcomes["robust"] & outcomes["id"].isin(drawn)]
     line = {"method": judged.method, "eps": judged.eps, "n": len(drawn), "suite": len(left)}
     if not len(left):

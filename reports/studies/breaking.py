@@ -28,10 +28,10 @@ from stages.crafting.shards import Attack, craft_shard
 from stages.crafting.suite import suite_attack
 from stages.defences.victim import Victim
 from stages.evaluation.load import load_victim
-from stages.evaluation.subset import subset_of
+from stages.evaluation.subset import draw_from
 from stages.models.device import to_tensor
 from stages.runtime.params import AutoAttack, Params, Suite, load_params
-from stages.storage.images import Images, read_images
+from stages.storage.images import Images
 from stages.storage.layout import clean_images, method_folder
 
 RESULTS = Path("reports/breaking.csv")
@@ -222,8 +222,7 @@ def main() -> None:
     params = load_params()
     (dataset, *_) = params.datasets
     source = clean_images(dataset, "test")
-    chosen = subset_of(source, range(10), IMAGES, seed=params.seed)
-    (images,) = (shard.take(chosen[index]) for index, shard in enumerate(read_images(source)) if index in chosen)
+    images = draw_from(source, range(10), IMAGES, seed=params.seed).images()
     victims = {
         name: load_victim(method_folder(dataset, "all", *method.split("/")), device="cpu").undefended()
         for name, method in METHODS.items()

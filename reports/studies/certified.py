@@ -8,16 +8,14 @@ eps · sqrt(3 · H · W), at 32 pixels 0.87 for eps 4/255: smaller radii certify
 import hashlib
 from itertools import product
 
-import numpy as np
 import pandas as pd
 import torch
 
 from stages.evaluation.load import load_victim
 from stages.evaluation.smoothing import certified_accuracy, certify
-from stages.evaluation.subset import subset_of
+from stages.evaluation.subset import draw_from
 from stages.models.device import to_tensor
 from stages.runtime.params import load_params
-from stages.storage.images import read_images
 from stages.storage.layout import clean_images, prompts_file
 
 METHODS = ("zero_shot/zero_shot", "refresh/advpt_refreshed", "adversarial/pixel_prompt")
@@ -31,10 +29,8 @@ def main() -> pd.DataFrame:
     params = load_params()
     (dataset, *_) = params.datasets
     source = clean_images(dataset, "test")
-    chosen = subset_of(source, range(10), IMAGES, seed=params.seed)
-    parts = [shard.take(chosen[index]) for index, shard in enumerate(read_images(source)) if index in chosen]
-    images = torch.cat([to_tensor(part.pixels, torch.device("cpu")) for part in parts])
-    labels = np.concatenate([part.labels for part in parts])
+    drawn = draw_from(source, range(10), IMAGES, seed=params.seed).images()
+    images, labels = to_tensor(drawn.pixels, torch.device("cpu")), drawn.labels
     sizes = {"selection": SELECTION, "draws": DRAWS, "batch_size": 500}
     lines = []
     for method, sigma in product(METHODS, SIGMAS):

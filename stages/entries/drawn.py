@@ -13,9 +13,9 @@ from stages.datasets import embedded
 from stages.datasets.card import read_card
 from stages.datasets.index import index_of
 from stages.evaluation.study import study_labels
-from stages.evaluation.subset import part_of, subset_of
+from stages.evaluation.subset import draw_from
 from stages.storage.checksum import checksum_of_arrays
-from stages.storage.images import MANIFEST, Images, read_images, write_images
+from stages.storage.images import MANIFEST, Images, write_images
 from stages.storage.layout import clean_images
 
 Fit = Callable[[Image.Image], np.ndarray]  # brings an image to the size of a model
@@ -24,15 +24,7 @@ Fit = Callable[[Image.Image], np.ndarray]  # brings an image to the size of a mo
 def draw(dataset: str, study: str, count: int, *, seed: int, fit: Fit = np.asarray) -> Images:
     """Return the images of a draw, ordered by their ids, labelled by position in the classes of the study."""
     with clean_split(dataset, fit) as (folder, classes):
-        labels = study_labels(study, classes)
-        chosen = subset_of(folder, labels, count, seed=seed)
-        shards = enumerate(read_images(folder))
-        parts = [part_of(shard, labels, chosen[index]) for index, shard in shards if index in chosen]
-    drawn = Images(
-        [id for part in parts for id in part.ids],
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.pixels for part in parts]),
-    )
+        drawn = draw_from(folder, study_labels(study, classes), count, seed=seed).images()
     return drawn.take(np.argsort(np.array(drawn.ids, object), kind="stable"))
 
 

@@ -36,7 +36,7 @@ from stages.models.clip import Clip
 from stages.models.device import choose_device
 from stages.report.inputs import cost_in_words
 from stages.runtime.params import Model, Runtime
-from stages.storage.images import COLUMNS, Images, read_images, shard_paths
+from stages.storage.images import COLUMNS, Images, joined, read_images, shard_paths
 from stages.storage.parquet import read_footer
 from stages.storage.prompts import load_prompts
 
@@ -77,7 +77,7 @@ def rescore(folder: Path, *, runtime: Runtime, fetch: bool = False) -> Record:
     check_learnt(path, prompts, block, template, clip)
     check_drawn(folder, record, outcomes, clean)
     attacked = read_attacked(folder, record, outcomes, clean)
-    together = join([clean, *attacked.values()])
+    together = joined([clean, *attacked.values()])
     victim = victim_of(prompts, clip, seed=method["tuning_seed"])
     if method["cost"] != (cost := cost_in_words(count_cost(victim), method["block"])):
         raise ValueError(f"{folder / ENTRY}: cost is stated as {method['cost']!r}; one prediction takes {cost!r}")
@@ -166,7 +166,7 @@ def read_fallen(folder: Path, eps: float, rows: pd.DataFrame, clean: Images) -> 
     """
     place = folder / "images" / f"eps{eps:g}"
     stated = set(rows.loc[~rows["fell_to"].isin((WITHSTOOD, CLEAN)), "id"])
-    images = join([clean.take(slice(0)), *(read_shards(place, clean) if place.exists() else ())])
+    images = joined([clean.take(slice(0)), *(read_shards(place, clean) if place.exists() else ())])
     if len(set(images.ids)) < len(images):
         raise ValueError(f"{place}: an image is there twice")
     if more := set(images.ids) - stated:
@@ -238,12 +238,3 @@ def check_accuracies(folder: Path, result: Record, rows: pd.DataFrame) -> None:
                 f"{folder / ENTRY}: eps {result['eps']:g}: {column} is stated as {stated}, its images "
                 f"{'allow no more than' if better else 'give'} {found}"
             )
-
-
-def join(parts: list[Images]) -> Images:
-    """Return several groups of images as one."""
-    return Images(
-        [id for part in parts for id in part.ids],
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.pixels for part in parts]),
-    )

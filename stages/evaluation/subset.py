@@ -1,25 +1,55 @@
-"""Draw the test images that expensive attacks are run on: a seeded, class-balanced subset."""
+"""Draw the test images that expensive attacks are run on: seeded, class-balanced."""
 
-from dataclasses import replace
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from stages.datasets.ranking import balanced_ranking
-from stages.storage.images import Images, read_ids, shard_paths
+from stages.storage.images import Images, checksums_of, joined, read_ids, read_shard, shard_path, shard_paths
 
 
-def subset_of(source: Path, labels: range, count: int | str, *, seed: int) -> dict[int, np.ndarray]:
+@dataclass(frozen=True)
+class Draw:
+    """Images of some classes, in the order of their folder; they depend on ids and labels alone, not on the shards."""
+
+    source: Path
+    labels: range
+    positions: dict[int, np.ndarray]  # ascending positions in a shard, by the index of the shard
+
+    def __len__(self) -> int:
+        return sum(map(len, self.positions.values()))
+
+    def shards(self, rows: int) -> Iterator[Images]:
+        """Yield the images in even shards of at most `rows`, labelled by position in the classes."""
+        sizes = [len(part) for part in np.array_split(np.arange(len(self)), self.count_shards(rows))]
+        checksums, waiting = checksums_of(self.source), list[Images]()
+        for index, positions in self.positions.items():
+            shard = read_shard(shard_path(self.source, index), checksums[index])
+            waiting = [joined([*waiting, part_of(shard, self.labels, positions)])]
+            while sizes and len(waiting[0]) >= sizes[0]:
+                size = sizes.pop(0)
+                yield waiting[0].take(slice(size))
+                waiting = [waiting[0].take(slice(size, None))]
+
+    def count_shards(self, rows: int) -> int:
+        return math.ceil(len(self) / rows)
+
+    def images(self) -> Images:
+        """Return all images, labelled by position in the classes."""
+        return joined([*self.shards(len(self))])
+
+
+def draw_from(source: Path, labels: range, count: int | str, *, seed: int) -> Draw:
     """Draw images of some classes from a folder of shards, equally many of each class.
 
     Args:
         source: The folder.
         labels: The classes.
         count: How many at most, or `all`.
-        seed: Of the draw, which depends on ids and labels beside it, not on the shards.
-
-    Returns:
-        Positions in their shard, ascending, by the indices of the shards that have any, ascending.
+        seed: Of the draw.
 
     Raises:
         ValueError: If there is none.
@@ -35,7 +65,7 @@ def subset_of(source: Path, labels: range, count: int | str, *, seed: int) -> di
         raise ValueError(f"{source}: no image shows a class of this study; raise data.test_images")
     drawn = balanced_ranking(ids, np.concatenate(found), seed)[: None if count == "all" else count]
     shards, positions = np.array(origins)[np.sort(drawn)].T
-    return {int(index): positions[shards == index] for index in np.unique(shards)}
+    return Draw(source, labels, {int(index): positions[shards == index] for index in np.unique(shards)})
 
 
 def part_of(shard: Images, labels: range, positions: np.ndarray | slice = slice(None)) -> Images:

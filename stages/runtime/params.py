@@ -185,11 +185,12 @@ class Adaptive(Attack):
 
 
 class PromptPgd(Adaptive, Stepped):
-    """PGD, the worst over some random starts."""
+    """PGD, the worst over some random starts; `undefended` if it does not know the method's defence."""
 
     method: Literal["pgd"]
     objective: Literal["cross_entropy", "margin", "dlr"]
     restarts: Count
+    undefended: bool = False
 
 
 class Suite(Adaptive):

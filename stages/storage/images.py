@@ -176,11 +176,15 @@ def read_images(folder: Path) -> Iterator[Images]:
 
 
 def read_all_images(folder: Path) -> Images:
-    shards = list(read_images(folder))
+    return joined([*read_images(folder)])
+
+
+def joined(parts: Sequence[Images]) -> Images:
+    """Return several groups of images as one, in order."""
     return Images(
-        [id for shard in shards for id in shard.ids],
-        np.concatenate([shard.labels for shard in shards]),
-        np.concatenate([shard.pixels for shard in shards]),
+        [id for part in parts for id in part.ids],
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.pixels for part in parts]),
     )
 
 

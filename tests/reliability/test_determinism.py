@@ -10,11 +10,16 @@ from stages.storage.images import read_all_images
 from stages.storage.parquet import read_table
 from stages.storage.prompts import load_prompts
 from tests.micro import METHODS
-from tests.reliability.small import ADV_VLP, ORDER, Small
+from tests.reliability.small import ADV_VLP, ADVPT, ORDER, Small
 
-LEFT_OUT = {"defend", "attack_oblivious", "assess", "interpret", "model_card"}
+LEFT_OUT = {"defend", "attack_oblivious", "interpret", "model_card"}
 KEPT = [stage for stage in ORDER if stage[0] not in LEFT_OUT and "defended" not in stage]
+PACKAGE = {
+    "square_eps4": {"method": "square", "queries": 20},
+    "autoattack_eps4": {"method": "autoattack", "version": "fast"},
+}
 STAGES = [stage for stage in KEPT if stage != ("attack_adaptive", *ADV_VLP, "adaptive_eps4")]
+STAGES += [("attack_adaptive", *ADVPT, threat) for threat in PACKAGE]
 FEATURES = [f"features/fashion/{name}.parquet" for name in ("train/clean", "test/clean")]
 IMAGES = [
     "images/fashion/train/clean",
@@ -28,6 +33,9 @@ def made_with(folder: Path, *, shard_rows: int = 120, **runtime: int) -> Small:
     small = Small.at(folder)
     small.params["data"] |= {"shots": 12, "test_images": 100, "shard_rows": shard_rows}
     small.params["adaptive"]["adaptive_eps4"] |= {"images": 80, "steps": 2}
+    shared = {"eps": 4, "images": 40, "tuning_seeds": 1, "batch_size": 15}
+    small.params["adaptive"] |= {threat: block | shared for threat, block in PACKAGE.items()}
+    small.params["assess"] |= {"images": 20, "autoattack_images": 5}
     small.params["runtime"] |= {"batch_size": 64, "workers": 1, **runtime}
     small.params["oblivious"], small.params["methods"]["defended"] = {}, {}
     small.write_params()
@@ -69,3 +77,6 @@ def test_shards_do_not_change_what_is_in_them(expected, tmp_path, shard_rows):
             found, right = (read_table(data / path)[0].to_pandas() for data in (ours, theirs))
             order = ["seed", "id"]
             assert found.sort_values(order, ignore_index=True).equals(right.sort_values(order, ignore_index=True))
+    tables = ["assessment/fashion.parquet", *(f"predictions/{'/'.join(ADVPT)}/{threat}.parquet" for threat in PACKAGE)]
+    for path in tables:
+        assert read_table(ours / path)[0].equals(read_table(theirs / path)[0])

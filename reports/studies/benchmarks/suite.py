@@ -16,12 +16,13 @@ from torch import Tensor
 from stages.attacks.eight_bit import through_8_bits
 from stages.attacks.noise import ImageNoise
 from stages.crafting.suite import among_copies, fooled_by, ignoring_places, rounds_of_pgd, rounds_through, suite_attack
+from stages.datasets.card import read_card
 from stages.defences.victim import Victim
 from stages.evaluation.load import load_victim
-from stages.evaluation.subset import subset_of
+from stages.evaluation.subset import draw_from
 from stages.models.device import to_tensor
 from stages.runtime.params import Suite, load_params
-from stages.storage.images import Images, read_all_images
+from stages.storage.images import Images
 from stages.storage.layout import clean_images, prompts_file
 
 DATASET = "fashion"
@@ -32,12 +33,12 @@ def run(device: torch.device, *, quick: bool) -> Iterator[dict]:
     """Yield a row for each method and adaptive threat."""
     params, source = load_params(), clean_images(DATASET, "test")
     threats = {name: block for name, block in params.adaptive.items() if isinstance(block, Suite)}
-    images = read_all_images(source)
-    (drawn,) = subset_of(source, range(images.labels.max() + 1), 20 if quick else 100, seed=params.seed).values()
+    classes = range(len(read_card(DATASET).class_names))
+    images = draw_from(source, classes, 20 if quick else 100, seed=params.seed).images()
     for method, group in METHODS.items():
         victim = load_victim(prompts_file(DATASET, "all", group, method), device=device.type)
         for threat, settings in threats.items():
-            yield {"method": method, "threat": threat, **measured(victim, images.take(drawn), settings, params.seed)}
+            yield {"method": method, "threat": threat, **measured(victim, images, settings, params.seed)}
 
 
 def measured(victim: Victim, shard: Images, settings: Suite, seed: int) -> dict:
