@@ -1,0 +1,206 @@
+"""Measure what our deviations from AdvPT's code change: `python -m reports.studies.deviations`.
+
+Writes reports/deviations.csv, on the test images of the committed state, which `dvc repro` has to have made. Each
+deviation has two rows, `here` and `there`, which differ in that alone: accuracy in one threat at eps 8 of the
+hand-written prompt and of AdvPT, mean over tuning seeds. An image counts if it is right clean and attacked.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reports.studies.starts import PAPER
+from stages.attacks.noise import ImageNoise
+from stages.attacks.objectives import feature_kl
+from stages.attacks.pgd import Objective, pgd
+from stages.crafting import transfer
+from stages.crafting.feature import feature_attack
+from stages.crafting.shards import Attack, steps_of
+from stages.crafting.transfer import fit_to, transfer_attack
+from stages.datasets.card import read_card
+from stages.evaluation.study import study_labels
+from stages.models.clip import Clip, load_clip
+from stages.models.device import to_tensor
+from stages.models.logits import cosine_logits
+from stages.prompts import fit as fitting
+from stages.prompts.fit import Tuned, fit
+from stages.prompts.learners import Task, learner_of
+from stages.prompts.train import Schedule
+from stages.runtime.params import FeaturePgd, Params, Reverse, Transfer, load_params
+from stages.storage.images import Images, read_all_images
+from stages.storage.layout import clean_images, oblivious_images, prompts_file
+from stages.storage.prompts import load_prompts
+from stages.tune import training_set, tuning_generators
+
+CPU = torch.device("cpu")
+OUT = Path("reports/deviations.csv")
+DATASET, EPS = "fashion", 8
+BATCH = 250
+METHODS = {"hand-written": "zero_shot/zero_shot", "AdvPT": "tune_bank/advpt"}
+LABEL_FREE = FeaturePgd(method="feature_pgd", objective="kl", eps=EPS, **PAPER, start="uniform", restarts=1)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Counts what a model and its methods get right; `context` is where the model computes, such as in fp16."""
+
+    clip: Clip
+    images: Images
+    methods: dict[str, Tensor]  # text features (S, K, D)
+    context: Callable[[], Any] = nullcontext
+
+    @torch.no_grad()
+    def right(self, pixels: Tensor) -> dict[str, np.ndarray]:
+        """Return which images (N, 3, H, W) each method gets right: masks (S, N)."""
+        with self.context():
+            features = torch.cat([self.clip.encode_image(part).float() for part in pixels.split(BATCH)])
+        labels = torch.from_numpy(self.images.labels)
+        return {
+            name: (cosine_logits(features, text, self.clip.logit_scale).argmax(-1) == labels).numpy()
+            for name, text in self.methods.items()
+        }
+
+    def accuracies(self, attacked: Tensor, *, also_clean: bool = True) -> dict[str, float]:
+        """Return the accuracy of each method on attacked images (N, 3, H, W)."""
+        right, clean = self.right(attacked), self.right(to_tensor(self.images.pixels, CPU))
+        return {name: float((right[name] & (clean[name] | (not also_clean))).mean()) for name in right}
+
+
+def attacked(attack: Attack, images: Images, seed: int, *, stored: bool = True) -> Tensor:
+    """Attack all images; round them to 8 bits unless they are not `stored`."""
+    ball, done = steps_of(EPS, 1, 1).ball, []
+    for start in range(0, len(images), BATCH):
+        part = images.take(slice(start, start + BATCH))
+        clean = to_tensor(part.pixels, CPU)
+        found = attack(clean, torch.from_numpy(part.labels), ImageNoise(seed, part.ids))
+        done.append(ball.quantise(found, clean) / 255 if stored else found)
+    return torch.cat(done)
+
+
+def clipped_first(encode: Callable[[Tensor], Tensor]) -> Attack:
+    """Return the label-free attack from a start that is clipped to [0, 1] before the first gradient."""
+    ball, step_size, steps = steps_of(EPS, LABEL_FREE.steps, LABEL_FREE.step_ratio)
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        return pgd(feature_kl(encode, encode(images)), images, ball=ball, step_size=step_size, steps=steps, noise=noise)
+
+    return attack
+
+
+def nearest_per_batch(objective: Objective, *, probability: float, smallest: float, noise: ImageNoise) -> Objective:
+    """Return input diversity as in RAP's code: one decision, size and place for a batch, resized by nearest pixels."""
+
+    def transformed(images: Tensor) -> Tensor:
+        kept, size, left, top = noise.uniform((4,))[0].tolist()
+        side = images.shape[-1]
+        if kept >= probability:
+            return objective(images)
+        small = max(int(side * (smallest + (1 - smallest) * size)), 1)
+        x, y = (int((side - small + 1) * place) for place in (left, top))
+        return objective(F.pad(F.interpolate(images, small), (x, side - small - x, y, side - small - y)))
+
+    return transformed
+
+
+class Shifted(Schedule):
+    """A cosine schedule whose index is the epoch before."""
+
+    def lr_of(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        return super().lr_of(epoch if epoch < self.warmup_epochs else epoch - 1)
+
+
+def advpt(clip: Clip, params: Params, schedule: type[Schedule]) -> Tuned:
+    """Tune AdvPT on the bank with a schedule."""
+    card = read_card(DATASET)
+    settings = params.methods.find(*METHODS["AdvPT"].split("/")).settings(params.tune)
+    generators = tuning_generators(params.seed, settings["tuning_seeds"])
+    learner = learner_of(Task(settings, card.class_names, card.template, clip, generators))
+    labels = study_labels("all", len(card.class_names))
+    training = training_set(card, labels, params, clip, with_bank=True)
+    with TemporaryDirectory() as folder, mock.patch.object(fitting, "Schedule", schedule):
+        return fit(
+            learner,
+            settings,
+            clip,
+            generators=generators,
+            embeddings=torch.tensor(training.bank.embeddings)[None, None],
+            clean_embeddings=torch.tensor(training.clean.embeddings),
+            labels=torch.tensor(training.clean.labels),
+            checkpoint=Path(folder) / "progress",
+            what=schedule.__name__,
+        )
+
+
+def pairs(params: Params) -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
+    """Yield each deviation, the accuracies here and those there."""
+    clip = load_clip(**params.model.model_dump(), device=CPU)
+    images = read_all_images(clean_images(DATASET, "test"))
+    texts = {
+        name: torch.tensor(load_prompts(prompts_file(DATASET, "all", *method.split("/"))).text_features)
+        for name, method in METHODS.items()
+    }
+    judge, craft = Judge(clip, images, texts), partial(attacked, images=images, seed=params.seed)
+    encode = clip.gradient_encoder()
+    plain = craft(feature_attack(LABEL_FREE, encode))
+    here = judge.accuracies(plain)
+    yield "start clipped before the first gradient", here, judge.accuracies(craft(clipped_first(encode)))
+    for start in ("one_sided", "small"):
+        other = feature_attack(LABEL_FREE.model_copy(update={"start": start}), encode)
+        yield f"start: {start}", here, judge.accuracies(craft(other))
+    yield "right attacked, whatever clean", here, judge.accuracies(plain, also_clean=False)
+    floats = craft(feature_attack(LABEL_FREE, encode), stored=False)
+    yield "images kept as floats", here, judge.accuracies(floats)
+    half = partial(torch.autocast, "cpu", torch.float16)
+
+    def encode_half(images: Tensor) -> Tensor:
+        with half():
+            return clip.encode_image(images).float()
+
+    in_half = craft(feature_attack(LABEL_FREE, encode_half))
+    yield "fp16, in attack and evaluation", here, Judge(clip, images, texts, half).accuracies(in_half)
+    for name, schedule in (("ours", Schedule), ("index epoch - 1", Shifted)):
+        tuned = Judge(clip, images, {**texts, "AdvPT": advpt(clip, params, schedule).text_features}).accuracies(plain)
+        if schedule is Schedule:
+            assert tuned == here, f"tuned again: {tuned}, stored prompts: {here}"
+        else:
+            yield name, here, tuned
+    yield from transfers(judge, craft, params)
+
+
+def transfers(
+    judge: Judge, craft: Callable[..., Tensor], params: Params
+) -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
+    """Yield the deviations of the transfer attack, on the default's surrogate."""
+    default = params.oblivious["transfer_eps8"]
+    assert isinstance(default, Transfer) and default.eps == EPS
+    surrogate, _ = fit_to(default.surrogate, clean_images(DATASET, "train"), params.seed, CPU)
+    here = judge.accuracies(craft(transfer_attack(default, surrogate)))
+    stored = judge.accuracies(to_tensor(read_all_images(oblivious_images(DATASET, "transfer_eps8")).pixels, CPU))
+    assert here == stored, f"attacked again: {here}, stored images: {stored}"
+    with mock.patch.object(transfer, "diverse", nearest_per_batch):
+        there = judge.accuracies(craft(transfer_attack(default, surrogate)))
+    yield "input diversity: nearest, one draw per batch", here, there
+    reverse = default.model_copy(update={"reverse": Reverse(eps=EPS, steps=8, from_step=5)})
+    yield "RAP: without its reverse step", judge.accuracies(craft(transfer_attack(reverse, surrogate))), here
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    lines = []
+    for deviation, *accuracies in pairs(load_params()):
+        for where, line in zip(("here", "there"), accuracies, strict=True):
+            lines.append({"deviation": deviation, "where": where, **line})
+        print(*lines[-2:], sep="\n", flush=True)
+        pd.DataFrame(lines).round(4).to_csv(OUT, index=False)
