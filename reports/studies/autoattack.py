@@ -1,9 +1,10 @@
 """Images that AutoAttack fools beyond the suite: `python -m reports.studies.autoattack [MODEL ...]`.
 
-It writes reports/autoattack.csv, from what `dvc repro` has made (MODEL `default`) and from the experiments of
-reports/studies/towers.py. AutoAttack `fast` goes at the images that the suite leaves right, through the first tuning
-seed: of the default at all that the suite attacked, of a tower at a class-balanced draw of IMAGES. `suite` and
-`autoattack` count what is left of these images. Lines that are there are not measured again.
+It writes reports/autoattack.csv, from what `dvc repro` has made (MODEL `default`), from the experiments of
+reports/studies/towers.py, and from the experiment `kinds` of docs/experiments.md. AutoAttack `fast` goes at the images
+that the suite leaves right, through the first tuning seed: of the default at all that the suite attacked, else at a
+class-balanced draw of IMAGES. `suite` and `autoattack` count what is left of these images. Lines that are there are not
+measured again.
 """
 
 import argparse
@@ -32,8 +33,8 @@ from stages.storage.layout import clean_images, method_folder
 
 RESULTS = Path("reports/autoattack.csv")
 KEY = ["model", "method", "eps"]
-DEFAULT = "default"
-METHODS = ("zero_shot/zero_shot", "refresh/advpt_refreshed", "adversarial/adv_vp")
+DEFAULT, KINDS = "default", "kinds"
+OF_TOWERS = ("zero_shot/zero_shot", "refresh/advpt_refreshed", "adversarial/adv_vp")
 IMAGES = 100
 
 
@@ -55,19 +56,14 @@ class Judged(NamedTuple):
     images: int
 
 
-def of_tower(model: str) -> list[Judged]:
-    """Return what is attacked of an experiment on a tower."""
-    tower = MODELS[model]
-    return [Judged(tower.dataset, method, "suite", tower.eps, IMAGES) for method in METHODS]
-
-
-def of_default() -> list[Judged]:
-    """Return every method of params.yaml under every threat of the method `suite`."""
+def judged_of(model: str) -> list[Judged]:
+    """Return methods of the params.yaml here under every threat of the method `suite`: of a tower some, else all."""
     params = load_params()
     suites = {name: threat for name, threat in params.adaptive.items() if isinstance(threat, Suite)}
+    methods = [f"{method.group}/{method.name}" for method in params.methods.all()]
     return [
-        Judged(params.datasets[0], f"{method.group}/{method.name}", name, int(threat.eps), int(threat.images))
-        for method in params.methods.all()
+        Judged(params.datasets[0], method, name, int(threat.eps), int(threat.images) if model == DEFAULT else IMAGES)
+        for method in (OF_TOWERS if model in MODELS else methods)
         for name, threat in suites.items()
     ]
 
@@ -103,7 +99,7 @@ def measure(judged: Judged) -> dict[str, Any]:
 def main() -> None:
     """Measure what is missing; write the table after each line."""
     torch.set_num_threads(1)
-    models = [DEFAULT, *MODELS]
+    models = [DEFAULT, *MODELS, KINDS]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", help=f"of {', '.join(models)}; by default all")
     results = RESULTS.resolve()
@@ -112,11 +108,12 @@ def main() -> None:
         done = {tuple(line) for line in table[KEY].to_numpy()}
         place: AbstractContextManager[None] = nullcontext()
         if model != DEFAULT:
-            if not (ref := found(f"towers-{model}")):
-                parser.error(f"no experiment towers-{model}; `python -m reports.studies.towers {model}` runs it")
+            experiment = f"towers-{model}" if model in MODELS else model
+            if not (ref := found(experiment)):
+                parser.error(f"no experiment {experiment}; docs/experiments.md says what runs it")
             place = checked_out(ref)
         with place:
-            for judged in of_default() if model == DEFAULT else of_tower(model):
+            for judged in judged_of(model):
                 if (model, judged.method, judged.eps) not in done:
                     line = {"model": model, **measure(judged)}
                     print(line, flush=True)

@@ -221,10 +221,10 @@ def towers(read: Read) -> str:
     return table(["model", "eps", "method", *judged, "against hand-written"], rows)
 
 
-def autoattack(read: Read, *, default: bool) -> str:
-    """Return what the suite leaves of some images, and what AutoAttack leaves of these: of the default or of towers."""
+def autoattack(read: Read, *, part: str) -> str:
+    """Return what the suite leaves of some images, and what AutoAttack leaves of these: a part of the table."""
     lines = read_csv(read, "reports/autoattack.csv")
-    lines = lines[(lines["model"] == "default") == default]
+    lines = lines[lines["model"].where(lines["model"].isin(["default", "kinds"]), "towers") == part]
     lines["row"] = lines["model"] + ", eps " + lines["eps"].astype(str)
     lines["cell"] = lines["suite"].astype(str) + " / " + lines["autoattack"].astype(str)
     methods, rows = (list(dict.fromkeys(lines[name])) for name in ("method", "row"))
@@ -330,8 +330,9 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
         "kinds": partial(by_method, name="kinds", columns=KINDS),
         "towers": towers,
-        "autoattack": partial(autoattack, default=True),
-        "autoattack-towers": partial(autoattack, default=False),
+        "autoattack": partial(autoattack, part="default"),
+        "autoattack-towers": partial(autoattack, part="towers"),
+        "autoattack-kinds": partial(autoattack, part="kinds"),
         "seeds": partial(seeds, named=SEEDS, columns=ADVERSARIAL),
         "breaking": breaking,
         "photo-tokens": partial(seeds, named=PHOTO_TOKENS, columns=ON_PHOTOS),
