@@ -30,6 +30,8 @@ from stages.storage.prompts import PromptFile
 from stages.storage.provenance import key_of, require, with_versions
 from stages.storage.tensors import checksum_of
 
+ROWS = 200  # images that are measured together; AutoAttack and Square draw noise for all of them
+
 
 def main(dataset: str) -> str:
     """Attack the evaluation of one data set."""
@@ -44,17 +46,15 @@ def main(dataset: str) -> str:
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump(), **same)
     prompts = read_method(dataset, "all", params.methods.find(*settings.method.split("/")), params, **same)
     labels = study_labels("all", len(card.class_names))
-    drawn, few = (
-        draw_from(source, labels, count, seed=params.seed).images()
-        for count in (settings.images, settings.autoattack_images)
+    draw, few = (
+        draw_from(source, labels, count, seed=params.seed) for count in (settings.images, settings.autoattack_images)
     )
-    drawn = drawn.take(np.argsort(~np.isin(drawn.ids, few.ids), kind="stable"))
-    with engine(params, DiagnosticsWorker, prompts, len(few), shards=1) as run:
+    with engine(params, DiagnosticsWorker, prompts, few.images().ids, shards=draw.count_shards(ROWS)) as run:
         require(prompts.provenance, out, model=run.facts.model)
         made_by = with_versions(images=clean, method=prompts.provenance, assess=settings.model_dump())
         inputs = [*checksums_of(source), checksum_of(prompts_file(dataset, "all", *settings.method.split("/")))]
         with resuming(out, key_of(made_by, inputs, device=run.facts.device)) as pieces:
-            write_images(pieces / "drawn", [drawn], {})  # one shard: AutoAttack and Square draw noise for a whole batch
+            write_images(pieces / "drawn", draw.shards(ROWS), {})
             written = run.map(DiagnosticsWorker.measure, pieces / "drawn", pieces / "shards", what="assess")
             measured = pa.concat_tables([read_table(path)[0] for path in written.paths])
             with whole(pieces / out.name) as temporary:
@@ -70,15 +70,15 @@ def main(dataset: str) -> str:
 
 
 class DiagnosticsWorker:
-    """Measures what would betray a weak attack, shard by shard; a worker (stages/runtime/engine.py).
+    """Measures what would betray a weak attack, on shards of the draw; a worker (stages/runtime/engine.py).
 
     Args:
         params: The parameters.
         prompts: The method that is attacked.
-        few: How many of the first images AutoAttack attacks, too.
+        few: Ids of the images that AutoAttack attacks, too.
     """
 
-    def __init__(self, params: Params, prompts: PromptFile, few: int) -> None:
+    def __init__(self, params: Params, prompts: PromptFile, few: list[str]) -> None:
         self._device, self._settings, self._seed = choose_device(params.runtime.device), params.assess, params.seed
         clip = load_clip(**params.model.model_dump(), device=self._device)
         self._runtime = fitting(params.runtime, clip.encode_image, clip.image_size, self._device)
@@ -88,8 +88,12 @@ class DiagnosticsWorker:
 
     def measure(self, path: Path, shard_index: int, shard: Images) -> None:
         """Attack a shard in all ways, and write the outcome of each."""
+        is_few = np.isin(shard.ids, self._few)
+        shard = shard.take(np.argsort(~is_few, kind="stable"))
         batching = even_batches(self._runtime, len(shard), self._device.type)
-        diagnostics = Diagnostics(self._victim, shard, self._settings, self._seed, self._device, batching, self._few)
+        diagnostics = Diagnostics(
+            self._victim, shard, self._settings, self._seed, self._device, batching, int(is_few.sum())
+        )
         with TemporaryDirectory() as folder, explaining(Path(folder)):
             measured = list(diagnostics.measurements(Path(folder)))
         write_table(path, [outcomes_table(shard.ids, measured)], {})

@@ -1,4 +1,4 @@
-"""attack_oblivious: attack the test images without any prompt; store the 8-bit adversarial images and their embeddings.
+"""attack_oblivious: attack the test images without any method; store the 8-bit adversarial images and their embeddings.
 
 Both in one stage, because embedding costs one forward pass and the attack a forward and a backward pass per step.
 """
@@ -8,11 +8,13 @@ from pathlib import Path
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
 from stages.crafting.feature import FeatureAttackWorker
+from stages.crafting.handwritten import HandwrittenAttackWorker
 from stages.crafting.model import load_model
 from stages.crafting.transfer import TransferAttackWorker
+from stages.datasets.card import Card, read_card
 from stages.runtime.cli import command
 from stages.runtime.engine import ShardFolder, engine
-from stages.runtime.params import FeaturePgd, Params, Transfer, load_params, threat_of
+from stages.runtime.params import FeaturePgd, HandwrittenPgd, Params, Transfer, load_params, threat_of
 from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Images, checksums_of, gather, images_provenance, shard_paths
 from stages.storage.layout import clean_images, oblivious_images, test_features
@@ -29,13 +31,16 @@ def main(dataset: str, threat: str) -> str:
     source, train = (clean_images(dataset, split) for split in ("test", "train"))
     clean = images_provenance(source)
     require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
-    fitted_to, inputs = None, []
+    known: ShardFolder | Card | None = None
+    inputs = []
     if isinstance(attack, Transfer):
         require_training(train)
         inputs = checksums_of(train)
-        fitted_to = ShardFolder(train)
+        known = ShardFolder(train)
+    elif isinstance(attack, HandwrittenPgd):
+        known = read_card(dataset)
     with engine(
-        params, ObliviousAttackWorker, attack, fitted_to, clean["shape"][0], shards=len(shard_paths(source))
+        params, ObliviousAttackWorker, attack, known, clean["shape"][0], shards=len(shard_paths(source))
     ) as run:
         made_by = {"seed": params.seed, "attack": attack.model_dump(), **run.facts.provenance}
         with resuming(images, key_of(made_by, inputs, device=run.facts.device)) as pieces:
@@ -74,19 +79,30 @@ class ObliviousAttackWorker:
     Args:
         params: The parameters.
         settings: The attack.
-        train: The training images that the surrogate is fitted to; None for an attack without one.
+        known: What the attacker knows beside the model: the folder of training images that a surrogate is fitted to,
+            the card of the data set for the hand-written prompt, None for an attack on the embedding.
         image_size: H and W, in pixels.
     """
 
-    def __init__(self, params: Params, settings: FeaturePgd | Transfer, train: Path | None, image_size: int) -> None:
-        self._attacker: FeatureAttackWorker | TransferAttackWorker
+    def __init__(
+        self,
+        params: Params,
+        settings: FeaturePgd | HandwrittenPgd | Transfer,
+        known: Path | Card | None,
+        image_size: int,
+    ) -> None:
+        self._attacker: FeatureAttackWorker | HandwrittenAttackWorker | TransferAttackWorker
         match settings:
             case FeaturePgd():
                 self._attacker = FeatureAttackWorker(params, settings, image_size)
                 clip, device = self._attacker.clip, self._attacker.device
+            case HandwrittenPgd():
+                assert isinstance(known, Card)
+                self._attacker = HandwrittenAttackWorker(params, settings, known, image_size)
+                clip, device = self._attacker.clip, self._attacker.device
             case Transfer():
-                assert train is not None
-                self._attacker = TransferAttackWorker(params, settings, train, image_size)
+                assert isinstance(known, Path)
+                self._attacker = TransferAttackWorker(params, settings, known, image_size)
                 clip, device = load_model(params)
         self._embedder = EmbeddingWorker(clip, device=device, runtime=params.runtime)
         self.facts = replace(self._attacker.facts, model=clip.fingerprint)

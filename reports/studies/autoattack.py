@@ -23,6 +23,7 @@ from stages.attacks.linf import LinfBall
 from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import even_batches
 from stages.crafting.shards import craft_shard
+from stages.datasets.card import read_card
 from stages.evaluation.load import load_victim
 from stages.evaluation.subset import draw_from
 from stages.report.inputs import read_study
@@ -76,7 +77,8 @@ def measure(judged: Judged) -> dict[str, Any]:
     outcomes = outcomes[(outcomes["method"] == judged.method.rpartition("/")[2]) & (outcomes["seed"] == 0)]
     source = clean_images(judged.dataset, "test")
     images = read_all_images(source)
-    drawn = draw_from(source, range(10), judged.images, seed=params.seed).images().ids
+    classes = range(len(read_card(judged.dataset).class_names))
+    drawn = draw_from(source, classes, judged.images, seed=params.seed).images().ids
     left = outcomes["id"][outcomes["robust"] & outcomes["id"].isin(drawn)]
     line = {"method": judged.method, "eps": judged.eps, "n": len(drawn), "suite": len(left)}
     if not len(left):

@@ -1,13 +1,14 @@
 """Measure what our deviations from AdvPT's code change: `python -m reports.studies.deviations`.
 
 Writes reports/deviations.csv, on the test images of the committed state, which `dvc repro` has to have made. Each
-deviation has two rows, `here` and `there`, which differ in that alone: accuracy in one threat at eps 8 of the
-hand-written prompt and of AdvPT, mean over tuning seeds. An image counts if it is right clean and attacked.
+deviation has two rows, `here` and `there`: accuracy at eps 8, under the label-free attack from one start or under the
+transfer attack, of the hand-written prompt and of AdvPT, mean over tuning seeds. An image counts if it is right clean
+and attacked.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,17 +99,20 @@ def clipped_first(encode: Callable[[Tensor], Tensor]) -> Attack:
     return attack
 
 
-def nearest_per_batch(objective: Objective, *, probability: float, smallest: float, noise: ImageNoise) -> Objective:
-    """Return input diversity as in RAP's code: one decision, size and place for a batch, resized by nearest pixels."""
+def diverse(
+    objective: Objective, *, probability: float, smallest: float, noise: ImageNoise, mode: str, per_batch: bool
+) -> Objective:
+    """Return input diversity as `attacks.objectives.diverse`, resized in another mode or with one draw for a batch."""
 
     def transformed(images: Tensor) -> Tensor:
-        kept, size, left, top = noise.uniform((4,))[0].tolist()
-        side = images.shape[-1]
-        if kept >= probability:
-            return objective(images)
-        small = max(int(side * (smallest + (1 - smallest) * size)), 1)
-        x, y = (int((side - small + 1) * place) for place in (left, top))
-        return objective(F.pad(F.interpolate(images, small), (x, side - small - x, y, side - small - y)))
+        draws, side = noise.uniform((4,)).tolist(), images.shape[-1]
+        shrunk = []
+        for image, (kept, size, left, top) in zip(images, draws[:1] * len(draws) if per_batch else draws, strict=True):
+            small = max(int(side * (smallest + (1 - smallest) * size)), 1) if kept < probability else side
+            x, y = (int((side - small + 1) * place) for place in (left, top))
+            resized = F.interpolate(image[None], small, mode=mode)
+            shrunk.append(F.pad(resized, (x, side - small - x, y, side - small - y)))
+        return objective(torch.cat(shrunk))
 
     return transformed
 
@@ -117,8 +121,10 @@ class Shifted(Schedule):
     """A cosine schedule whose index is the epoch before."""
 
     def lr_of(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 0."""
-        return super().lr_of(epoch if epoch < self.warmup_epochs else epoch - 1)
+        """Return the learning rate of an epoch, counted from 0; the first one behind the warm-up has the full rate."""
+        if epoch < self.warmup_epochs:
+            return self.warmup_lr
+        return Schedule.lr_of(replace(self, warmup_epochs=0), epoch - 1)
 
 
 def advpt(clip: Clip, params: Params, schedule: type[Schedule]) -> Tuned:
@@ -169,8 +175,8 @@ def pairs(params: Params) -> Iterator[tuple[str, dict[str, float], dict[str, flo
             return clip.encode_image(images).float()
 
     in_half = craft(feature_attack(LABEL_FREE, encode_half))
-    yield "fp16, in attack and evaluation", here, Judge(clip, images, texts, half).accuracies(in_half)
-    for name, schedule in (("ours", Schedule), ("index epoch - 1", Shifted)):
+    yield "fp16 in test attack and evaluation", here, Judge(clip, images, texts, half).accuracies(in_half)
+    for name, schedule in (("ours", Schedule), ("cosine schedule: index epoch - 1", Shifted)):
         tuned = Judge(clip, images, {**texts, "AdvPT": advpt(clip, params, schedule).text_features}).accuracies(plain)
         if schedule is Schedule:
             assert tuned == here, f"tuned again: {tuned}, stored prompts: {here}"
@@ -189,9 +195,13 @@ def transfers(
     here = judge.accuracies(craft(transfer_attack(default, surrogate)))
     stored = judge.accuracies(to_tensor(read_all_images(oblivious_images(DATASET, "transfer_eps8")).pixels, CPU))
     assert here == stored, f"attacked again: {here}, stored images: {stored}"
-    with mock.patch.object(transfer, "diverse", nearest_per_batch):
-        there = judge.accuracies(craft(transfer_attack(default, surrogate)))
-    yield "input diversity: nearest, one draw per batch", here, there
+    for name, other in {
+        "input diversity: nearest pixels": partial(diverse, mode="nearest", per_batch=False),
+        f"input diversity: one draw for {BATCH} images": partial(diverse, mode="bilinear", per_batch=True),
+    }.items():
+        with mock.patch.object(transfer, "diverse", other):
+            there = judge.accuracies(craft(transfer_attack(default, surrogate)))
+        yield name, here, there
     reverse = default.model_copy(update={"reverse": Reverse(eps=EPS, steps=8, from_step=5)})
     yield "RAP: without its reverse step", judge.accuracies(craft(transfer_attack(reverse, surrogate))), here
 

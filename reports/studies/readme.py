@@ -232,6 +232,15 @@ def autoattack(read: Read, *, part: str) -> str:
     return table(["", *(method.rpartition("/")[2] for method in methods)], ([row, *cells.loc[row]] for row in rows))
 
 
+def deviations(read: Read) -> str:
+    """Return the accuracies of both methods here and there, a row for each deviation."""
+    lines = read_csv(read, "reports/deviations.csv").set_index(["deviation", "where"])
+    pairs = [lines.loc[name] for name in lines.index.unique("deviation")]
+    cells = ([f"{percent(pair.at['here', one])} / {percent(pair.at['there', one])}" for one in pair] for pair in pairs)
+    names = lines.index.unique("deviation")
+    return table(["there", *lines], ([name, *row] for name, row in zip(names, cells, strict=True)))
+
+
 def pixel_prompt(read: Read, *, default_model: bool) -> str:
     """Return how variants of a pixel prompt do on validation images, beside the hand-written prompt."""
     lines = read_csv(read, "reports/pixel_prompt.csv")
@@ -341,6 +350,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "certified": certified,
         "test-time": test_time,
     },
+    "docs/deviations.md": {"deviations": deviations},
     "docs/models-and-data.md": {"supported": supported},
     "docs/performance.md": {"benchmarks": benchmarks},
     "docs/reliability.md": {"reliability": reliability},

@@ -54,11 +54,11 @@ def left_out(settings: AdaptiveAttack, classes: int) -> str:
 
 
 def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
-    """Return PGD with restarts; it stops for an image that fools the victim, defence included, as stored."""
+    """Return PGD with restarts; it stops for an image that is fooled as stored."""
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
 
     def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
-        logits_of = among_copies(victim.undefended() if settings.undefended else victim, images)
+        logits_of = among_copies(victim, images)
 
         def advance(images_adv: Tensor, places: Tensor, *, first: bool, count: int) -> Tensor:
             noise_of_these = noise.take(places)

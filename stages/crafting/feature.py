@@ -4,11 +4,11 @@ from torch import Tensor
 
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import Encoder, feature_cosine, feature_kl, feature_l2
-from stages.attacks.pgd import pgd, strongest
+from stages.attacks.pgd import Objective, pgd, strongest
 from stages.crafting.model import load_model
 from stages.crafting.shards import Attack, AttackWorker, steps_of
 from stages.runtime.engine import WorkerFacts
-from stages.runtime.params import FeaturePgd, Params
+from stages.runtime.params import FeaturePgd, Params, Started
 
 OBJECTIVES = {"kl": feature_kl, "cosine": feature_cosine, "l2": feature_l2}
 STARTS = {  # range of the uniform noise of the start, in units of eps
@@ -47,21 +47,28 @@ class FeatureAttackWorker(AttackWorker):
 def feature_attack(settings: FeaturePgd, encode: Encoder) -> Attack:
     """Return the attack that a block of params.yaml describes, on a network: images (N, C, H, W) -> features (N, D).
 
+    Labels are not used.
+    """
+
+    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
+        return from_starts(settings, OBJECTIVES[settings.objective](encode, encode(images)), images, noise)
+
+    return attack
+
+
+def from_starts(settings: Started, objective: Objective, images: Tensor, noise: ImageNoise) -> Tensor:
+    """Return images (N, C, H, W) after PGD, of several starts the one with the largest objective.
+
     A start is not clipped to [0, 1] before the first gradient: on dark images it would become one-sided and the attack
-    weaker. Of several starts the one with the largest objective is kept. Labels are not used.
+    weaker.
     """
     ball, step_size, steps = steps_of(settings.eps, settings.steps, settings.step_ratio)
 
-    def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
-        objective = OBJECTIVES[settings.objective](encode, encode(images))
+    def attempt() -> Tensor:
+        low, high = STARTS[settings.start]
+        drawn = noise.uniform(tuple(images.shape[1:]), low=low, high=high).to(images.device)
+        start = images + ball.eps * drawn
+        return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start)
 
-        def attempt() -> Tensor:
-            low, high = STARTS[settings.start]
-            drawn = noise.uniform(tuple(images.shape[1:]), low=low, high=high).to(images.device)
-            start = images + ball.eps * drawn
-            return pgd(objective, images, ball=ball, step_size=step_size, steps=steps, noise=noise, start=start)
-
-        attempts = (attempt() for _ in range(settings.restarts))
-        return attempt() if settings.restarts == 1 else strongest(attempts, objective, images, ball=ball)
-
-    return attack
+    attempts = (attempt() for _ in range(settings.restarts))
+    return attempt() if settings.restarts == 1 else strongest(attempts, objective, images, ball=ball)

@@ -1,7 +1,7 @@
 """Measure what reveals masked gradients, a weak attack or a leak.
 
-Each measurement is an outcome per image, so shards are measured separately; the noise of AutoAttack and Square is that
-of a shard. stages/report/assessment.py says which outcomes pass.
+Each measurement is an outcome per image, so groups of images are measured separately; the noise of AutoAttack and
+Square is that of a group. stages/report/assessment.py says which outcomes pass.
 """
 
 from collections.abc import Iterator

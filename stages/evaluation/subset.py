@@ -24,22 +24,26 @@ class Draw:
 
     def shards(self, rows: int) -> Iterator[Images]:
         """Yield the images in even shards of at most `rows`, labelled by position in the classes."""
-        sizes = [len(part) for part in np.array_split(np.arange(len(self)), self.count_shards(rows))]
-        checksums, waiting = checksums_of(self.source), list[Images]()
-        for index, positions in self.positions.items():
-            shard = read_shard(shard_path(self.source, index), checksums[index])
-            waiting = [joined([*waiting, part_of(shard, self.labels, positions)])]
-            while sizes and len(waiting[0]) >= sizes[0]:
-                size = sizes.pop(0)
-                yield waiting[0].take(slice(size))
-                waiting = [waiting[0].take(slice(size, None))]
+        waiting = list[Images]()
+        parts = self._parts()
+        for size in (len(part) for part in np.array_split(np.arange(len(self)), self.count_shards(rows))):
+            while sum(map(len, waiting)) < size:
+                waiting.append(next(parts))
+            together = joined(waiting)
+            yield together.take(slice(size))
+            waiting = [together.take(slice(size, None))]
 
     def count_shards(self, rows: int) -> int:
         return math.ceil(len(self) / rows)
 
     def images(self) -> Images:
         """Return all images, labelled by position in the classes."""
-        return joined([*self.shards(len(self))])
+        return joined([*self._parts()])
+
+    def _parts(self) -> Iterator[Images]:
+        checksums = checksums_of(self.source)
+        for index, positions in self.positions.items():
+            yield part_of(read_shard(shard_path(self.source, index), checksums[index]), self.labels, positions)
 
 
 def draw_from(source: Path, labels: range, count: int | str, *, seed: int) -> Draw:

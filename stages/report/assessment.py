@@ -212,8 +212,7 @@ def checks_of_results(
 def checks_of_knowledge(predictions: Predictions, threats: list[Threat], *, method: Method) -> list[Check]:
     """Compare attacks through a method with those of the same eps that do not know it.
 
-    Not Square, which sees no gradient, PGD without the defence, nor the pointwise worst, which is the strongest by
-    definition.
+    Not Square, which sees no gradient, nor the pointwise worst, which is the strongest by definition.
     """
     single = [one for one in threats if one.attack and not one.is_worst]
     robust = {
@@ -228,7 +227,6 @@ def checks_of_knowledge(predictions: Predictions, threats: list[Threat], *, meth
         if (weak.knowledge, strong.knowledge) == ("oblivious", "adaptive")
         and weak.eps == strong.eps
         and strong.attack["method"] != "square"
-        and not strong.attack.get("undefended")
     ]
 
 

@@ -39,7 +39,8 @@ from stages.runtime.method_blocks import RANDOM, AdversarialBlock, Defended, RTp
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # tuning draws from 1000 seeds for each of these
 
-RESERVED = ("clean", "all", "base", "new", "oblivious")  # names of a threat, of studies, and of a file of predictions
+# names of a threat, of studies, of a file of predictions, and of folders beside the images of a threat
+RESERVED = ("clean", "all", "base", "new", "oblivious", "drawn", "shards", "features")
 
 EMPTY = {  # what pydantic calls the fault of a key with nothing behind it
     "dict_type": "nothing stands there; blocks by name are allowed, {} for none",
@@ -118,13 +119,25 @@ class Stepped(Attack):
     step_ratio: Positive
 
 
-class FeaturePgd(Stepped):
-    """PGD on the raw image embedding, without label or text; of several starts the one that its objective prefers."""
+class Started(Stepped):
+    """Keys of PGD without a method; of several starts the one that its objective prefers."""
+
+    start: Literal["uniform", "one_sided", "small"] = "uniform"
+    restarts: Count = 1
+
+
+class FeaturePgd(Started):
+    """PGD on the raw image embedding, without label or text."""
 
     method: Literal["feature_pgd"]
     objective: Literal["kl", "cosine", "l2"]
-    start: Literal["uniform", "one_sided", "small"] = "uniform"
-    restarts: Count = 1
+
+
+class HandwrittenPgd(Started):
+    """PGD on the logits of the hand-written prompt, with the labels."""
+
+    method: Literal["handwritten_pgd"]
+    objective: Literal["cross_entropy", "margin"]
 
 
 class SmallCnn(Block):
@@ -185,12 +198,11 @@ class Adaptive(Attack):
 
 
 class PromptPgd(Adaptive, Stepped):
-    """PGD, the worst over some random starts; `undefended` if it does not know the method's defence."""
+    """PGD, the worst over some random starts."""
 
     method: Literal["pgd"]
     objective: Literal["cross_entropy", "margin", "dlr"]
     restarts: Count
-    undefended: bool = False
 
 
 class Suite(Adaptive):
@@ -408,7 +420,7 @@ class Params(Block):
     attack: FeaturePgd
     tune: Tune
     methods: Methods
-    oblivious: dict[str, Annotated[FeaturePgd | Transfer, Field(discriminator="method")]]
+    oblivious: dict[str, Annotated[FeaturePgd | HandwrittenPgd | Transfer, Field(discriminator="method")]]
     adaptive: dict[str, Annotated[AdaptiveAttack, Field(discriminator="method")]]
     assess: Assess
 

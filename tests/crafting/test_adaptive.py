@@ -73,26 +73,6 @@ def test_the_attack_through_a_defence_beats_the_one_that_ignores_it(clip, shard,
     assert losses[0] > 1.05 * max(losses[1:])
 
 
-@pytest.mark.parametrize("restarts", [1, 2])
-def test_an_attack_without_the_defence_does_not_see_it(clip, shard, restarts):
-    """Behind a defence, the same bytes as on the method alone, as long as no image rests early."""
-    block = Jpeg(kind="jpeg", quality=60)
-    settings = PGD.model_copy(update={"eps": 1.0, "steps": 10, "undefended": True, "restarts": restarts})
-    defended, alone = random_victim(clip, defence=defence_of(block)), random_victim(clip)
-    shard = labelled(alone, shard.take(predicted(alone, shard) == predicted(defended, shard)))
-    plain, blind, knowing = (
-        attacked(adaptive_attack(one, victim, seed=0), shard, 1)
-        for one, victim in (
-            (settings, alone),
-            (settings, defended),
-            (settings.model_copy(update={"undefended": False}), defended),
-        )
-    )
-    left = (predicted(alone, plain) == shard.labels) & (predicted(defended, blind) == shard.labels)
-    assert left.any() and np.array_equal(plain.pixels[left], blind.pixels[left])
-    assert (knowing.pixels[left] != blind.pixels[left]).any()
-
-
 @pytest.mark.parametrize(
     "settings",
     [

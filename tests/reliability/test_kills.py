@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import adversarial
+from stages import adversarial, assess
 from stages.prompts.checkpoint import load_progress
 from tests.reliability.small import Small, outs_of
 
@@ -63,7 +63,10 @@ def is_there(small: Small, stage: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage[0])
-def test_killed_at_any_moment_a_stage_goes_on_to_the_same_bytes(small, stage, record_property):
+def test_killed_at_any_moment_a_stage_goes_on_to_the_same_bytes(small, stage, record_property, monkeypatch):
+    monkeypatch.setattr(assess, "ROWS", 2)  # the draw is small, and one shard leaves nothing to go on from
+    small.remove(*stage)
+    small.run(*stage)
     expected = small.digests()
     small.remove(*stage)
     start = time.perf_counter()

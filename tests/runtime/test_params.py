@@ -110,7 +110,9 @@ REFUSED = {
     "refreshing objective": (
         f"{REFRESHED}.objective", "dlr", r"objective: .*'cross_entropy' or 'margin' \(got 'dlr'\)"
     ),
-    "oblivious attack": ("oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'transfer'"),
+    "oblivious attack": (
+        "oblivious.pgd_eps4.method", "fgsm", "oblivious.pgd_eps4: .*'feature_pgd', 'handwritten_pgd', 'transfer'"
+    ),
     "adaptive attack": (
         "adaptive.adaptive_eps4.method", "fab", "adaptive.adaptive_eps4: .*'pgd', 'suite', 'autoattack', 'square'"
     ),
@@ -170,6 +172,7 @@ REFUSED = {
     "defence of a threat": (
         "adaptive.adaptive_eps4.defence", {"kind": "jpeg", "quality": 75}, "adaptive_eps4: unknown key 'defence'"
     ),
+    "name of a folder": ("methods.tune_bank.drawn", {}, "methods: name 'drawn'"),
     "reserved name": ("methods.tune_bank.worst_eps4", {}, "and not 'clean'"),
     "width": ("oblivious.transfer_eps8.surrogate.width", 0, r"transfer_eps8\.surrogate\.width: "),
     "translation": ("oblivious.transfer_eps8.translation", 4, r"transfer_eps8\.translation: .*3, 5, 7"),
