@@ -14,21 +14,32 @@ def exact(defence: Transform) -> Transform:
     return defence
 
 
-def straight_through(defence: Transform) -> Transform:
-    """Return the defence with the identity as its backward pass.
+def identity(images: Tensor) -> Tensor:
+    """Return the images as they are."""
+    return images
+
+
+def straight_through(defence: Transform, surrogate: Transform = identity) -> Transform:
+    """Return the defence with the identity, or the gradient of a differentiable surrogate, as its backward pass.
 
     For a defence without a gradient that leaves each pixel near its value. One that moves pixels, as `resize_pad` does,
     is differentiated as it is: straight through it, the gradient arrives at the wrong place and the attack is weak.
 
     Args:
         defence: Maps images (N, C, H, W) to images of that shape.
+        surrogate: The same, differentiable.
 
     Returns:
         The same forward, bit by bit; differentiable.
 
     Source: Athalye et al. 2018 (BPDA), sec. 4.1.1.
     """
-    return lambda images: defence(images.detach()) + (images - images.detach())  # adds exact zeros, and the gradient
+
+    def transform(images: Tensor) -> Tensor:
+        smooth = surrogate(images)
+        return defence(images.detach()) + (smooth - smooth.detach())  # adds exact zeros, and the gradient
+
+    return transform
 
 
 def expectation(objective: Transform, samples: int) -> Transform:

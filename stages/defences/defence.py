@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stages.attacks.noise import ImageNoise
 from stages.defences.bpda import Transform, exact, straight_through
-from stages.defences.compression import bits, jpeg
+from stages.defences.compression import bits, jpeg, smooth_jpeg
 from stages.defences.denoising import total_variation, wavelet
 from stages.defences.resize_pad import resize_pad
 from stages.defences.smoothing import gaussian, median
@@ -21,7 +21,7 @@ class Defence:
 
     Attributes:
         function: Maps images (N, 3, H, W) in [0, 1] to the same; a random one takes their `noise`, too.
-        backward: `exact`, or `straight_through` for a function without a gradient (BPDA).
+        backward: `exact`, or `straight_through`, with a surrogate or without, for a function without a gradient (BPDA).
         is_random: Whether the result depends on chance; then an attacker averages over it (EOT).
         calls: How often it has drawn from noise of its own.
     """
@@ -51,7 +51,8 @@ def defence_of(block: DefenceBlock) -> Defence:
     """Return the defence that a block of params.yaml describes, such as `{kind: jpeg, quality: 75}`.
 
     The gradients of `gaussian` and `resize_pad` are their own: passed straight through, they would miss what smoothing
-    makes of an attack, and reach the wrong pixels of an image that was shrunk and moved.
+    makes of an attack, and reach the wrong pixels of an image that was shrunk and moved. That of `jpeg` is the gradient
+    of a JPEG with soft rounding.
     """
     functions: dict[str, Callable[..., Tensor]] = {
         "jpeg": jpeg,
@@ -63,5 +64,7 @@ def defence_of(block: DefenceBlock) -> Defence:
         "resize_pad": resize_pad,
     }
     function = partial(functions[block.kind], **block.model_dump(exclude={"kind"}))
-    backward = exact if block.kind in ("gaussian", "resize_pad") else straight_through
+    backward: Callable[[Transform], Transform] = exact if block.kind in ("gaussian", "resize_pad") else straight_through
+    if block.kind == "jpeg":
+        backward = partial(straight_through, surrogate=partial(smooth_jpeg, quality=block.quality))
     return Defence(function, backward, is_random=block.kind == "resize_pad")

@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stages.defences.compression import bits, jpeg
+from stages.defences.compression import bits, jpeg, quantisation, smooth_jpeg
+from stages.defences.defence import defence_of
+from stages.runtime.method_blocks import Jpeg
 
 
 def smooth_image(side: int = 24) -> np.ndarray:
@@ -62,3 +64,27 @@ def test_8_bits_leave_stored_images_as_they_are():
 def test_a_quality_that_pillow_would_clamp_and_a_count_out_of_range_are_refused(defence):
     with pytest.raises(AssertionError):
         defence(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("side", [24, 32])
+@pytest.mark.parametrize("quality", [10, 50, 75, 95])
+def test_the_smooth_jpeg_is_near_the_real_one(quality, side):
+    """Nearer than half of what the real one changes; on grey images, where colours are not halved, within a level."""
+    images = to_images(smooth_image(side))
+    real, smooth = jpeg(images, quality=quality), smooth_jpeg(images, quality=quality)
+    assert (smooth - real).abs().mean() < 0.5 * (images - real).abs().mean()
+    grey = images[:, :1].expand(-1, 3, -1, -1)
+    away = (smooth_jpeg(grey, quality=quality) - jpeg(grey, quality=quality)).abs().mean() * 255
+    assert away < 0.05 * (10 + quantisation(quality)[0].float().mean())
+
+
+def test_the_gradient_through_jpeg_is_that_of_the_smooth_one():
+    """Of the brightness of one pixel: straight through, it would be that pixel alone."""
+    images = to_images(smooth_image(32)).requires_grad_()
+    defence = defence_of(Jpeg(kind="jpeg", quality=30))
+    assert torch.equal(defence(images), jpeg(images, quality=30))
+    (gradient,) = torch.autograd.grad(defence(images)[0, 1, 12, 12], images)
+    (smooth,) = torch.autograd.grad(smooth_jpeg(images, quality=30)[0, 1, 12, 12], images)
+    assert torch.equal(gradient, smooth)
+    inside, outside = gradient[0, 1, 8:16, 8:16], gradient[0, :, 16:, 16:]
+    assert (inside != 0).float().mean() > 0.5 and not outside.any()  # colours lie in blocks of 16 x 16
