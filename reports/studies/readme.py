@@ -61,7 +61,7 @@ THREATS = {
     "autoattack_eps8": "AutoAttack `fast`, eps 8",
     "square_eps4": "Square, 1,000 queries, eps 4",
     "worst_eps4": "pointwise worst at eps 4, Square included",
-    "jpeg_eps4": "the suite through JPEG (BPDA), eps 4",
+    "jpeg_eps4": "the suite straight through JPEG, eps 4",
     "clean+jpeg75": "clean, behind JPEG",
     "pgd_eps8": "oblivious PGD, eps 8",
     "pgd_eps8+wavelet": "oblivious PGD, eps 8, behind wavelets",
