@@ -11,7 +11,11 @@ from stages.report.vocabulary import Method
 
 CURVES = {"noise": ("#555555", "o--", "random noise"), "pgd": ("#0072B2", "D-", "adaptive PGD")}
 POINTS = {"autoattack": ("#D55E00", "*", 13, "AutoAttack"), "square": ("#009E73", "P", 4, "Square after PGD")}
-OBLIVIOUS = {"feature_pgd": ("#CC79A7", "^", "oblivious PGD"), "transfer": ("#56B4E9", "v", "transfer")}
+OBLIVIOUS = {
+    "feature_pgd": ("#CC79A7", "^", "oblivious PGD"),
+    "handwritten_pgd": ("#E69F00", "s", "PGD on the hand-written prompt"),
+    "transfer": ("#56B4E9", "v", "transfer"),
+}
 
 
 @as_png

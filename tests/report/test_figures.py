@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from stages.report import style
 from stages.report.accuracy_figure import accuracy_figure, draw_threats
-from stages.report.assessment_figure import assessment_figure
+from stages.report.assessment_figure import OBLIVIOUS, assessment_figure
 from stages.report.confusion_figure import most_missed, shares_of
 from stages.report.drift_figure import draw_map, map_of, mean_of_others, rounded
 from stages.report.eps_figure import draw as draw_eps
@@ -26,6 +27,7 @@ from stages.report.tradeoff_figure import draw as draw_tradeoff
 from stages.report.tradeoff_figure import label_threats, tradeoff_figure
 from stages.report.tuning_figure import draw_curves
 from stages.report.vocabulary import CLEAN, Threat
+from stages.runtime.params import Params
 from tests.report.studies import (
     ADVPT,
     COOP,
@@ -350,3 +352,9 @@ def test_cosines_are_those_with_the_prompt_or_without(coarse):
     assert [sum(bar.get_height() for bar in panel.patches) for panel in panels] == [4, 2]
     prompt = PixelPrompt("tiny, <b>$x$", np.zeros((3, 4, 4), np.float32), effect, np.zeros((4, 4, 3), np.uint8))
     assert prompt_figure([prompt, prompt]) == prompt_figure([prompt, prompt])
+
+
+def test_every_oblivious_attack_has_a_mark_in_the_assessment():
+    annotation = Params.model_fields["oblivious"].annotation  # dict[str, Annotated[A | B | ..., ...]]
+    blocks = get_args(get_args(get_args(annotation)[1])[0])
+    assert set(OBLIVIOUS) == {get_args(block.model_fields["method"].annotation)[0] for block in blocks}
