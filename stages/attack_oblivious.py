@@ -1,4 +1,4 @@
-"""attack_oblivious: attack the test images without any method; store the 8-bit adversarial images and their embeddings.
+"""attack_oblivious: attack the test images without the method under test; store 8-bit images and their embeddings.
 
 Both in one stage, because embedding costs one forward pass and the attack a forward and a backward pass per step.
 """

@@ -14,7 +14,7 @@ GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 RUNTIME = ROOT / "stages/runtime"  # no dependency: it changes no result, but for the defaults of methods
 DEFAULTS = RUNTIME / "method_blocks.py"
 WITH_DEFAULTS = {"adversarial", "adversarial-base", "defend"}  # stages that write out a block with its defaults
-TENSORS, TABLES = {"torch", "torchvision", "open_clip", "timm"}, {"pandas", "scipy", "matplotlib", "skimage", "pywt"}
+TENSORS, TABLES = {"torch", "torchvision", "open_clip", "timm"}, {"pandas", "scipy", "matplotlib"}
 UNUSED = {  # by scripts of stages, of the libraries that take longest to import
     ("evaluate", "defend", "fetch"): TENSORS | TABLES,
     ("model_card", "plot"): TENSORS,

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.defences.bpda import to_pixel_range
 from stages.defences.inner import Inner
-from stages.defences.undefended import Undefended, to_pixel_range
+from stages.defences.undefended import Undefended
 
 
 def anti_adversary(images: Tensor, model: Undefended, inner: Inner, *, steps: int, step_size: float) -> Tensor:

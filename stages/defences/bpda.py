@@ -1,17 +1,12 @@
 """Backward passes of defences for an adaptive attacker, and the mean over a random one."""
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
 
 Transform = Callable[[Tensor], Tensor]
-
-
-def exact(defence: Transform) -> Transform:
-    """Return a differentiable defence as it is."""
-    return defence
 
 
 def identity(images: Tensor) -> Tensor:
@@ -27,7 +22,7 @@ def straight_through(defence: Transform, surrogate: Transform = identity) -> Tra
 
     Args:
         defence: Maps images (N, C, H, W) to images of that shape.
-        surrogate: The same, differentiable.
+        surrogate: A differentiable approximation of it.
 
     Returns:
         The same forward, bit by bit; differentiable.
@@ -40,6 +35,11 @@ def straight_through(defence: Transform, surrogate: Transform = identity) -> Tra
         return defence(images.detach()) + (smooth - smooth.detach())  # adds exact zeros, and the gradient
 
     return transform
+
+
+def to_pixel_range(images: Tensor) -> Tensor:
+    """Clamp to [0, 1]; an attacker's gradient passes, also where a pixel was clamped."""
+    return straight_through(partial(torch.clamp, min=0, max=1))(images)
 
 
 def expectation(objective: Transform, samples: int) -> Transform:

@@ -2,7 +2,7 @@
 
 import io
 import math
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from stages.defences.bpda import straight_through
 from stages.defences.image_by_image import image_by_image
 
 
@@ -21,7 +22,7 @@ def jpeg(images: Tensor, *, quality: int) -> Tensor:
         quality: 1 to 100; larger changes less.
 
     Returns:
-        (N, 3, H, W), multiples of 1/255; not differentiable.
+        (N, 3, H, W), multiples of 1/255; the gradient is that of `smooth_jpeg`.
 
     Source: Dziugaite et al. 2016.
     """
@@ -33,13 +34,14 @@ def jpeg(images: Tensor, *, quality: int) -> Tensor:
         with Image.open(file) as decoded:
             return np.asarray(decoded, np.float32) / 255
 
-    return image_by_image(process, images)
+    defence = straight_through(partial(image_by_image, process), surrogate=partial(smooth_jpeg, quality=quality))
+    return defence(images)
 
 
 def smooth_jpeg(images: Tensor, *, quality: int) -> Tensor:
-    """Do nearly what `jpeg` does, differentiably: rounding passes the cubed distance from the nearest whole number on.
+    """Approximate `jpeg` differentiably: round(x) becomes round(x) + (x - round(x))^3.
 
-    With the identity instead, an attack does not see which frequencies the quantisation removes.
+    With the identity instead, an attack would not see which frequencies the quantisation removes.
 
     Args:
         images: (N, 3, H, W), float32 in [0, 1].
@@ -96,10 +98,10 @@ def bits(images: Tensor, *, bits: int) -> Tensor:
         bits: 1 to 8; 8 leaves a stored image as it is.
 
     Returns:
-        (N, 3, H, W), multiples of 1 / (2^bits - 1); not differentiable.
+        (N, 3, H, W), multiples of 1 / (2^bits - 1); the gradient is that of the identity.
 
     Source: Xu et al. 2018 (feature squeezing), sec. III-A.
     """
     assert 1 <= bits <= 8, bits
     steps = 2**bits - 1
-    return (images.detach() * steps).round() / steps
+    return straight_through(lambda images: (images * steps).round() / steps)(images)

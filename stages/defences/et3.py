@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from stages.defences.bpda import to_pixel_range
 from stages.defences.inner import Inner
-from stages.defences.undefended import Undefended, to_pixel_range
+from stages.defences.undefended import Undefended
 
 
 def et3(images: Tensor, model: Undefended, inner: Inner, *, steps: int, step_size: float, eps: float) -> Tensor:

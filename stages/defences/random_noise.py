@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from stages.defences.bpda import to_pixel_range
 from stages.defences.resize_pad import Noise
-from stages.defences.undefended import Undefended, to_pixel_range
+from stages.defences.undefended import Undefended
 
 
 def random_noise(images: Tensor, model: Undefended, noise: Noise, *, eps: float) -> Tensor:

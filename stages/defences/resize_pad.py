@@ -1,13 +1,12 @@
 """Random resizing and padding."""
 
-from functools import partial
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.defences.bpda import straight_through
+from stages.defences.bpda import to_pixel_range
 
 
 class Noise(Protocol):
@@ -41,5 +40,4 @@ def resize_pad(images: Tensor, *, smallest: float, noise: Noise) -> Tensor:
         x, y = int(left * (side - small + 1)), int(top * (side - small + 1))
         shrunk = F.interpolate(image[None], (small, small), mode="bilinear", antialias=True)[0]
         placed.append(F.pad(shrunk, (x, side - small - x, y, side - small - y)))
-    # Rounding errors alone leave [0, 1]; to clamp them must not cost white pixels their gradient.
-    return straight_through(partial(torch.clamp, min=0, max=1))(torch.stack(placed))
+    return to_pixel_range(torch.stack(placed))  # rounding errors alone leave [0, 1]

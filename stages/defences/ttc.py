@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from stages.defences.bpda import to_pixel_range
 from stages.defences.inner import Inner
 from stages.defences.resize_pad import Noise
-from stages.defences.undefended import Undefended, to_pixel_range
+from stages.defences.undefended import Undefended
 
 
 def ttc(

@@ -1,13 +1,9 @@
 """A method taken apart, as defences at test time call it."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
-
-from stages.defences.bpda import straight_through
 
 
 class Undefended(NamedTuple):
@@ -39,8 +35,3 @@ class Wording(NamedTuple):
 
     context: Tensor
     text_features: Callable[[Tensor], Tensor]
-
-
-def to_pixel_range(images: Tensor) -> Tensor:
-    """Clamp to [0, 1]; an attacker's gradient passes, also where a pixel was clamped."""
-    return straight_through(partial(torch.clamp, min=0, max=1))(images)

@@ -40,7 +40,7 @@ class Clip(nn.Module):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.is_fast = optimize_for_input_gradients(model.visual)  # an image tower of any other kind is as it was
-        self.precision = precision if self.is_fast else "fp32"  # of label-free attacks; features are always in fp32
+        self.precision = precision if self.is_fast else "fp32"  # of oblivious attacks; features are always in fp32
         self.model.eval().to(memory_format=torch.channels_last)  # what was rearranged is new, so in training mode
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint  # name, tag, sha256, and those of an image tower; goes into every artefact
@@ -124,8 +124,8 @@ def load_clip(
             None where the name says it.
         sha256: Expected digest of the weights, see `weights_digest`; None for a model from the hub takes what comes.
         device: Where to put it.
-        precision: In which label-free attacks compute: `fp32`, `bf16`, or `auto` for bf16 where the device has matrix
-            units for it.
+        precision: In which oblivious attacks and those of `refresh` and `adversarial` compute: `fp32`, `bf16`, or
+            `auto` for bf16 where the device has matrix units for it.
         visual_weights: File of an image tower, see `read_image_tower`, that takes the place of the model's own.
         visual_sha256: Its digest.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 Provenance = dict[str, Any]
 LIBRARIES = ("torch", "open_clip_torch", "numpy", "pyarrow")
-OTHERS = ("pillow", "torchvision", "timm", "pyautoattack", "scikit-image", "scipy", "PyWavelets", "safetensors")
+OTHERS = ("pillow", "torchvision", "timm", "pyautoattack", "scipy", "safetensors")
 
 
 def with_versions(**provenance: Any) -> Provenance:

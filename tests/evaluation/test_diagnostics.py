@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from stages.crafting.batching import Batching
-from stages.defences.bpda import exact, straight_through
 from stages.defences.clipure import clipure_cos
 from stages.defences.compression import bits
 from stages.defences.defence import Defence
@@ -126,7 +125,7 @@ def test_shards_measured_apart_come_to_what_the_whole_does(shard, tmp_path):
 
 HONEST = {
     "plain": Toy(honest),
-    "processed": Toy(honest, Defence(partial(bits, bits=5), straight_through)),
+    "processed": Toy(honest, Defence(partial(bits, bits=5))),
     "gated": Toy(honest, test_time=TestTime(partial(gate, cut=False), is_gated=True)),
     "loss that falls where a gate opens": Toy(honest, test_time=TestTime(insistent, is_gated=True)),
 }
@@ -141,7 +140,7 @@ def test_an_honest_model_passes_every_check(victim, shard, tmp_path):
 
 @pytest.mark.parametrize(
     ("victim", "count"),
-    [(Toy(honest, Defence(reverses, exact)), 40), (Toy(honest, test_time=TestTime(misleading)), 0)],
+    [(Toy(honest, Defence(reverses)), 40), (Toy(honest, test_time=TestTime(misleading)), 0)],
     ids=["no way", "one of two ways"],
 )
 def test_the_loss_stays_where_it_rises_in_no_way_of_differentiating_the_defence(shard, victim, count):
@@ -162,7 +161,7 @@ CANARIES = {
         Toy(lambda images: honest(reverses(images))),
         "Square gains at most a point over gradients",
     ),
-    "transfer below white-box": (Toy(honest, Defence(reverses, exact)), MASKING),
+    "transfer below white-box": (Toy(honest, Defence(reverses)), MASKING),
 }
 
 
