@@ -276,6 +276,23 @@ def test_time(read: Read) -> str:
     return table(head, rows)
 
 
+def gradients(read: Read) -> str:
+    """Return how many of 100 images stay right behind each image processing, under each attack."""
+    lines = read_csv(read, "reports/gradients.csv").pivot(index="kind", columns="attack", values="right")
+    attacks = {
+        "none": "clean",
+        "suite, 16 steps, gradient: identity": "straight through",
+        "suite, 16 steps, gradient: declared": "declared gradient",
+        "suite, 100 steps, gradient: declared": "declared gradient, 100 steps",
+        "search over levels": "search over levels",
+    }
+    cells = (
+        [f"`{kind}`", *("" if pd.isna(row[name]) else f"{row[name]:.0f}" for name in attacks)]
+        for kind, row in lines.iterrows()
+    )
+    return table(["kind", *attacks.values()], cells)
+
+
 def certified(read: Read) -> str:
     """Return what randomised smoothing certifies: the share of images by L2 radius."""
     lines = read_csv(read, "reports/certified.csv")
@@ -349,6 +366,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "pixel-prompt-elsewhere": partial(pixel_prompt, default_model=False),
         "certified": certified,
         "test-time": test_time,
+        "gradients": gradients,
     },
     "docs/deviations.md": {"deviations": deviations},
     "docs/models-and-data.md": {"supported": supported},
