@@ -1,9 +1,9 @@
 """Compare the gradients that an attacker may take through image processing: `python -m reports.studies.gradients`.
 
-Writes reports/gradients.csv, on test images of the committed state, which `dvc repro` has to have made: how many of 100
-the hand-written prompt gets right behind each processing, clean and under the suite of the table of test-time defences,
-by the gradient that the defence declares, also with more steps, and straight through. `bits` is attacked by a search
-over levels, too.
+Writes reports/gradients.csv: how many of 100 test images the hand-written prompt gets right behind each processing,
+clean and under the suite of the table of test-time defences, by the gradient that the defence declares, also with more
+steps, and straight through. `bits` is attacked by a search over levels, too. Needs what `dvc repro` makes, and what
+`reports.studies.towers photo-vit` has made.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from reports.studies.experiments import checked_out, found
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.crafting.batching import Batching
@@ -34,11 +35,8 @@ from stages.storage.layout import clean_images, method_folder
 
 OUT = Path("reports/gradients.csv")
 CPU = torch.device("cpu")
-IMAGES, EPS, BITS = 100, 4, 3
+IMAGES, BITS = 100, 3
 STEPS, MORE_STEPS = 16, 100
-SUITE = Suite(
-    method="suite", eps=EPS, steps=STEPS, restarts=1, targets=1, images="all", tuning_seeds=1, samples=4, queries=0
-)
 BLOCKS = [
     {"kind": "jpeg", "quality": 75},
     {"kind": "bits", "bits": BITS},
@@ -68,20 +66,22 @@ def right(victim: Victim, images: Images) -> int:
     return int((predictions == torch.from_numpy(images.labels)).sum())
 
 
-def attacked(victim: Victim, images: Images, seed: int, steps: int) -> Images:
-    """Attack images by the suite."""
-    attack = suite_attack(SUITE.model_copy(update={"steps": steps}), victim, {})
-    return craft_shard(attack, images, ball=LinfBall(EPS / 255), seed=seed, device=CPU, batching=Batching(1, 1))
+def left_by_suite(victim: Victim, images: Images, seed: int, *, eps: int, steps: int) -> int:
+    """Count the images right under the suite."""
+    budget = Suite(method="suite", eps=eps, steps=steps, restarts=1, targets=1, images="all", tuning_seeds=1, samples=4)
+    attack = suite_attack(budget, victim, {})
+    ball = LinfBall(eps / 255)
+    return right(victim, craft_shard(attack, images, ball=ball, seed=seed, device=CPU, batching=Batching(1, 1)))
 
 
-def left_by_search(plain: Victim, images: Images) -> int:
+def left_by_search(plain: Victim, images: Images, *, eps: int) -> int:
     """Count the images right behind `bits` after a search over the levels that each value can reach inside the ball.
 
     Each step moves the values that gain most by the gradient at the present levels, fewer from step to step, each to
     the end of its reach.
     """
     labels, clean, most = torch.from_numpy(images.labels), to_tensor(images.pixels, CPU), 2**BITS - 1
-    low, high = (((clean + sign * EPS / 255).clamp(0, 1) * most).round() for sign in (-1, 1))
+    low, high = (((clean + sign * eps / 255).clamp(0, 1) * most).round() for sign in (-1, 1))
     levels = (clean * most).round()
     right = plain(levels / most).argmax(1) == labels
     count = int((high > low).float().mean() * clean[0].numel())
@@ -100,32 +100,49 @@ def left_by_search(plain: Victim, images: Images) -> int:
     return int(right.sum())
 
 
-def lines() -> Iterator[dict[str, str | int]]:
+def lines(dataset: str, eps: int) -> Iterator[dict[str, str | int]]:
     """Yield how many images stay right, for each defence and attack."""
     params = load_params()
-    dataset = params.datasets[0]
+    model = Path(params.model.name).name
     images = draw_from(clean_images(dataset, "test"), range(10), IMAGES, seed=params.seed).images()
     plain = load_victim(method_folder(dataset, "all", "zero_shot", "zero_shot"), device="cpu")
+
+    def line(kind: str, attack: str, right: int) -> dict[str, str | int]:
+        return {"model": model, "eps": eps, "kind": kind, "attack": attack, "right": right}
+
+    def lines_of(victim: Victim, kind: str, gradient: str, *budgets: int) -> Iterator[dict[str, str | int]]:
+        for steps in budgets:
+            left = left_by_suite(victim, images, params.seed, eps=eps, steps=steps)
+            yield line(kind, f"suite, {steps} steps, gradient: {gradient}", left)
+
+    yield line("none", "none", right(plain, images))
+    yield from lines_of(plain, "none", "declared", STEPS, MORE_STEPS)
     for block in BLOCKS:
-        defence = defence_of(TypeAdapter(DefenceBlock).validate_python(block))
-        named = {"declared": defence, "identity": identity_behind(defence)}
-        victims = {
-            name: Victim(plain.clip, plain.text_features, plain.logit_scale, defence=each)
-            for name, each in named.items()
-        }
-        kind = str(block["kind"])
-        yield {"kind": kind, "attack": "none", "right": right(victims["declared"], images)}
-        for gradient, steps in (("identity", STEPS), ("declared", STEPS), ("declared", MORE_STEPS)):
-            left = right(victims[gradient], attacked(victims[gradient], images, params.seed, steps))
-            yield {"kind": kind, "attack": f"suite, {steps} steps, gradient: {gradient}", "right": left}
+        kind, defence = str(block["kind"]), defence_of(TypeAdapter(DefenceBlock).validate_python(block))
+        declared, identity = (
+            Victim(plain.clip, plain.text_features, plain.logit_scale, defence=each)
+            for each in (defence, identity_behind(defence))
+        )
+        yield line(kind, "none", right(declared, images))
+        yield from lines_of(identity, kind, "identity", STEPS)
+        yield from lines_of(declared, kind, "declared", STEPS, MORE_STEPS)
         if kind == "bits":
-            yield {"kind": kind, "attack": "search over levels", "right": left_by_search(plain, images)}
+            yield line(kind, "search over levels", left_by_search(plain, images, eps=eps))
+
+
+def everywhere() -> Iterator[dict[str, str | int]]:
+    """Yield the lines of Fashion-MNIST and of photos."""
+    yield from lines("fashion", 4)
+    ref = found("towers-photo-vit")
+    assert ref, "run `python -m reports.studies.towers photo-vit` first"
+    with checked_out(ref):
+        yield from lines("photos", 1)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    rows = []
-    for line in lines():
-        rows.append(line)
-        print(line, flush=True)
-        pd.DataFrame(rows).to_csv(OUT, index=False)
+    out, rows = OUT.resolve(), []
+    for row in everywhere():
+        rows.append(row)
+        print(row, flush=True)
+        pd.DataFrame(rows).to_csv(out, index=False)

@@ -278,7 +278,7 @@ def test_time(read: Read) -> str:
 
 def gradients(read: Read) -> str:
     """Return how many of 100 images stay right behind each image processing, under each attack."""
-    lines = read_csv(read, "reports/gradients.csv").pivot(index="kind", columns="attack", values="right")
+    lines = read_csv(read, "reports/gradients.csv")
     attacks = {
         "none": "clean",
         "suite, 16 steps, gradient: identity": "straight through",
@@ -286,11 +286,11 @@ def gradients(read: Read) -> str:
         "suite, 100 steps, gradient: declared": "declared gradient, 100 steps",
         "search over levels": "search over levels",
     }
-    cells = (
-        [f"`{kind}`", *("" if pd.isna(row[name]) else f"{row[name]:.0f}" for name in attacks)]
-        for kind, row in lines.iterrows()
-    )
-    return table(["kind", *attacks.values()], cells)
+    rows = []
+    for (model, eps, kind), part in lines.groupby(["model", "eps", "kind"], sort=False):
+        right = part.set_index("attack")["right"]
+        rows.append([model, f"{eps}", kind, *(f"{right[name]}" if name in right else "" for name in attacks)])
+    return table(["model", "eps", "processing", *attacks.values()], rows)
 
 
 def certified(read: Read) -> str:
