@@ -31,7 +31,7 @@ HELD_OUT = 4600  # of the 4,800 photos of each class for pretraining, those from
 RECIPES = {
     "photo-clip": Recipe(
         {"image_size": 64, "layers": [2, 2, 2, 1], "width": 16, "head_width": 32},
-        epochs=24,
+        epochs=40,
         max_lr=2e-3,
         weight_decay=0.02,
         bf16=True,
