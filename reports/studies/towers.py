@@ -24,6 +24,7 @@ from stages.runtime.params import Params, load_params
 
 RESULTS, CLASSES = Path("reports/towers.csv"), Path("reports/towers_classes.csv")
 PIXEL_PROMPT = "kind: adv_vp, steps: 2, clean_fraction: 0.25, temperature: 2.0, epochs: 10"
+WORDS = "init_words: a photo of a, context_length: 4"
 LR = {"fashion": 0.03, "photos": 0.01}  # as in reports/studies/pixel_prompt.py
 
 
@@ -34,11 +35,13 @@ class Tower(NamedTuple):
         dataset: Name of the data set.
         eps: Radius of the judged attacks, in 1/255.
         images: Test images under adaptive attack, a class-balanced draw.
+        from_words: Whether CoOp and AdvPT start from words, too: where they do not learn from a random context.
     """
 
     dataset: str
     eps: int
     images: int = 500
+    from_words: bool = False
 
 
 MODELS = {
@@ -46,9 +49,9 @@ MODELS = {
     "tiny-vit": Tower("fashion", 4),
     "tiny-fare": Tower("fashion", 8),
     "tiny-tecoa": Tower("fashion", 8),
-    "photo-clip": Tower("photos", 1),
+    "photo-clip": Tower("photos", 1, from_words=True),
     "photo-vit": Tower("photos", 1),
-    "photo-fare": Tower("photos", 4),
+    "photo-fare": Tower("photos", 4, from_words=True),
     "photo-tecoa": Tower("photos", 4),
 }
 
@@ -57,6 +60,7 @@ def overrides(model: str, tower: Tower, params: Params) -> list[str]:
     """Return what the experiment of one model changes, as arguments of `dvc exp run -S`."""
     folder, eps = f"data/embedded/{model}", tower.eps
     label_free = "method: feature_pgd, objective: kl, steps: 20, step_ratio: 2.5, start: uniform, restarts: 2"
+    words = {"tune_clean.coop": "CoOp from words", "tune_bank.advpt": "AdvPT from words"} if tower.from_words else {}
     return [
         f"model.name=local-dir:{folder}",
         f"model.sha256={weights_digest('local-dir:' + folder, None)}",
@@ -67,6 +71,7 @@ def overrides(model: str, tower: Tower, params: Params) -> list[str]:
         *(f"~methods.adversarial.{name}" for name in params.methods.adversarial),
         f"+methods.adversarial.adv_vp={{label: pixel prompt, {PIXEL_PROMPT}, lr: {LR[tower.dataset]}, "
         f"eps: [{eps}, {2 * eps}]}}",
+        *(f"+methods.{name}_words={{label: {label}, {WORDS}}}" for name, label in words.items()),
         *(f"~oblivious.{name}" for name in params.oblivious),
         f"+oblivious.pgd={{{label_free}, eps: {eps}}}",
         *(f"~adaptive.{name}" for name in params.adaptive),
