@@ -132,11 +132,17 @@ class Shifted(Schedule):
 
 
 def advpt(
-    clip: Clip, params: Params, dataset: str, *, schedule: type[Schedule] = Schedule, bank: Tensor | None = None
+    clip: Clip,
+    params: Params,
+    dataset: str = DATASET,
+    *,
+    method: str = METHODS["AdvPT"],
+    schedule: type[Schedule] = Schedule,
+    bank: Tensor | None = None,
 ) -> Tensor:
     """Tune AdvPT on its bank or on other embeddings (N, D) of the same images; return text features (S, K, D)."""
     card = read_card(dataset)
-    settings = params.methods.find(*METHODS["AdvPT"].split("/")).settings(params.tune)
+    settings = params.methods.find(*method.split("/")).settings(params.tune)
     generators = tuning_generators(params.seed, settings["tuning_seeds"])
     learner = learner_of(Task(settings, card.class_names, card.template, clip, generators))
     labels = study_labels("all", len(card.class_names))
@@ -170,11 +176,11 @@ def bank_of(
     return embeddings_of(embed, attacked(attack, images, params.seed, eps=params.attack.eps))
 
 
-def texts_of(dataset: str) -> dict[str, Tensor]:
+def texts_of(dataset: str, methods: dict[str, str]) -> dict[str, Tensor]:
     """Return the stored text features (S, K, D) of both methods."""
     return {
         name: torch.tensor(load_prompts(prompts_file(dataset, "all", *method.split("/"))).text_features)
-        for name, method in METHODS.items()
+        for name, method in methods.items()
     }
 
 
@@ -182,7 +188,7 @@ def pairs(params: Params) -> Iterator[tuple[str, dict[str, float], dict[str, flo
     """Yield each deviation, the accuracies here and those there."""
     clip = load_clip(**params.model.model_dump(), device=CPU)
     images = read_all_images(clean_images(DATASET, "test"))
-    texts = texts_of(DATASET)
+    texts = texts_of(DATASET, METHODS)
     judge, craft = Judge(clip, images, texts), partial(attacked, images=images, seed=params.seed)
     encode = clip.gradient_encoder()
     plain = craft(feature_attack(LABEL_FREE, encode))
@@ -202,14 +208,14 @@ def pairs(params: Params) -> Iterator[tuple[str, dict[str, float], dict[str, flo
 
     in_half = craft(feature_attack(LABEL_FREE, encode_half))
     yield "fp16 in test attack and evaluation", here, Judge(clip, images, texts, half).accuracies(in_half)
-    again = Judge(clip, images, texts | {"AdvPT": advpt(clip, params, DATASET)}).accuracies(plain)
+    again = Judge(clip, images, texts | {"AdvPT": advpt(clip, params)}).accuracies(plain)
     assert again == here, f"tuned again: {again}, stored prompts: {here}"
     training = read_all_images(clean_images(DATASET, "train"))
     bank = bank_of(training, params, encode_half, encode_half)
     with half():
-        in_half = advpt(clip, params, DATASET, bank=bank)
+        in_half = advpt(clip, params, bank=bank)
     yield "fp16 in bank and tuning", here, Judge(clip, images, texts | {"AdvPT": in_half}).accuracies(plain)
-    shifted = advpt(clip, params, DATASET, schedule=Shifted)
+    shifted = advpt(clip, params, schedule=Shifted)
     judged = Judge(clip, images, texts | {"AdvPT": shifted}).accuracies(plain)
     yield "cosine schedule: index epoch - 1", here, judged
     yield from transfers(judge, craft, params)
@@ -237,13 +243,14 @@ def transfers(
 
 
 def on_photos() -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
-    """Yield the deviation of the bank's resizing: of photos of 32 pixels to the 64 of `photo-clip`."""
+    """Yield the deviation of the bank's resizing: photos of 32 pixels to the 64 of `photo-clip`; AdvPT from words."""
     dataset, open_image, ref = "photos", open_files(raw_folder("photos").resolve()), found("towers-photo-clip")
     assert ref, "run `python -m reports.studies.towers photo-clip` first"
+    methods = METHODS | {"AdvPT": "tune_bank/advpt_words"}
     with checked_out(ref):
         params = load_params()
         clip = load_clip(**params.model.model_dump(), device=CPU)
-        judge = Judge(clip, read_all_images(clean_images(dataset, "test")), texts_of(dataset))
+        judge = Judge(clip, read_all_images(clean_images(dataset, "test")), texts_of(dataset, methods))
         plain = to_tensor(read_all_images(oblivious_images(dataset, "pgd")).pixels, CPU)
         training = read_all_images(clean_images(dataset, "train"))
         size = (clip.image_size, clip.image_size)
@@ -252,8 +259,9 @@ def on_photos() -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
         stored, bank = (
             bank_of(images, params, clip.gradient_encoder(), clip.encode_image) for images in (training, bilinear)
         )
+        tune = partial(advpt, clip, params, dataset, method=methods["AdvPT"])
         here, there = (
-            replace(judge, methods=judge.methods | {"AdvPT": advpt(clip, params, dataset, bank=one)}).accuracies(plain)
+            replace(judge, methods=judge.methods | {"AdvPT": tune(bank=one)}).accuracies(plain)
             for one in (stored, bank)
         )
         assert here == judge.accuracies(plain), here
