@@ -51,7 +51,7 @@ MODELS = {
     "tiny-tecoa": Tower("fashion", 8),
     "photo-clip": Tower("photos", 1, from_words=True),
     "photo-vit": Tower("photos", 1),
-    "photo-fare": Tower("photos", 4, from_words=True),
+    "photo-fare": Tower("photos", 4),
     "photo-tecoa": Tower("photos", 4),
 }
 
