@@ -3,15 +3,13 @@
 Writes reports/deviations.csv, on the test images of the committed state, which `dvc repro` has to have made. Each
 deviation has two rows, `here` and `there`: accuracy at eps 8, under the label-free attack from one start or under the
 transfer attack, of the hand-written prompt and of AdvPT, mean over tuning seeds. An image counts if it is right clean
-and attacked. The last deviation, at eps 1 on photos, needs data/raw/photos and what `reports.studies.towers photo-clip`
-has made.
+and attacked.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,10 +19,8 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from reports.studies.experiments import checked_out, found
 from reports.studies.starts import PAPER
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import feature_kl
@@ -34,18 +30,17 @@ from stages.crafting.feature import feature_attack
 from stages.crafting.shards import Attack, steps_of
 from stages.crafting.transfer import fit_to, transfer_attack
 from stages.datasets.card import read_card
-from stages.datasets.decode import open_files
 from stages.evaluation.study import study_labels
 from stages.models.clip import Clip, load_clip
 from stages.models.device import to_tensor
 from stages.models.logits import cosine_logits
 from stages.prompts import fit as fitting
-from stages.prompts.fit import fit
+from stages.prompts.fit import Tuned, fit
 from stages.prompts.learners import Task, learner_of
 from stages.prompts.train import Schedule
 from stages.runtime.params import FeaturePgd, Params, Reverse, Transfer, load_params
 from stages.storage.images import Images, read_all_images
-from stages.storage.layout import clean_images, oblivious_images, prompts_file, raw_folder
+from stages.storage.layout import clean_images, oblivious_images, prompts_file
 from stages.storage.prompts import load_prompts
 from stages.tune import training_set, tuning_generators
 
@@ -66,10 +61,11 @@ class Judge:
     methods: dict[str, Tensor]  # text features (S, K, D)
     context: Callable[[], Any] = nullcontext
 
+    @torch.no_grad()
     def right(self, pixels: Tensor) -> dict[str, np.ndarray]:
         """Return which images (N, 3, H, W) each method gets right: masks (S, N)."""
         with self.context():
-            features = embeddings_of(self.clip.encode_image, pixels)
+            features = torch.cat([self.clip.encode_image(part).float() for part in pixels.split(BATCH)])
         labels = torch.from_numpy(self.images.labels)
         return {
             name: (cosine_logits(features, text, self.clip.logit_scale).argmax(-1) == labels).numpy()
@@ -82,9 +78,9 @@ class Judge:
         return {name: float((right[name] & (clean[name] | (not also_clean))).mean()) for name in right}
 
 
-def attacked(attack: Attack, images: Images, seed: int, *, eps: float = EPS, stored: bool = True) -> Tensor:
+def attacked(attack: Attack, images: Images, seed: int, *, stored: bool = True) -> Tensor:
     """Attack all images; round them to 8 bits unless they are not `stored`."""
-    ball, done = steps_of(eps, 1, 1).ball, []
+    ball, done = steps_of(EPS, 1, 1).ball, []
     for start in range(0, len(images), BATCH):
         part = images.take(slice(start, start + BATCH))
         clean = to_tensor(part.pixels, CPU)
@@ -131,64 +127,36 @@ class Shifted(Schedule):
         return Schedule.lr_of(replace(self, warmup_epochs=0), epoch - 1)
 
 
-def advpt(
-    clip: Clip,
-    params: Params,
-    dataset: str = DATASET,
-    *,
-    method: str = METHODS["AdvPT"],
-    schedule: type[Schedule] = Schedule,
-    bank: Tensor | None = None,
-) -> Tensor:
-    """Tune AdvPT on its bank or on other embeddings (N, D) of the same images; return text features (S, K, D)."""
-    card = read_card(dataset)
-    settings = params.methods.find(*method.split("/")).settings(params.tune)
+def advpt(clip: Clip, params: Params, schedule: type[Schedule]) -> Tuned:
+    """Tune AdvPT on the bank with a schedule."""
+    card = read_card(DATASET)
+    settings = params.methods.find(*METHODS["AdvPT"].split("/")).settings(params.tune)
     generators = tuning_generators(params.seed, settings["tuning_seeds"])
     learner = learner_of(Task(settings, card.class_names, card.template, clip, generators))
     labels = study_labels("all", len(card.class_names))
     training = training_set(card, labels, params, clip, with_bank=True)
     with TemporaryDirectory() as folder, mock.patch.object(fitting, "Schedule", schedule):
-        tuned = fit(
+        return fit(
             learner,
             settings,
             clip,
             generators=generators,
-            embeddings=(torch.tensor(training.bank.embeddings) if bank is None else bank)[None, None],
+            embeddings=torch.tensor(training.bank.embeddings)[None, None],
             clean_embeddings=torch.tensor(training.clean.embeddings),
             labels=torch.tensor(training.clean.labels),
             checkpoint=Path(folder) / "progress",
-            what="deviations",
+            what=schedule.__name__,
         )
-    return tuned.text_features
-
-
-def embeddings_of(encode: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """Return the raw embeddings (N, D) of images (N, 3, H, W)."""
-    with torch.no_grad():
-        return torch.cat([encode(part).float() for part in pixels.split(BATCH)])
-
-
-def bank_of(
-    images: Images, params: Params, encode: Callable[[Tensor], Tensor], embed: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Return the embeddings (N, D) of training images that are attacked as `craft` does."""
-    attack = feature_attack(params.attack, encode)
-    return embeddings_of(embed, attacked(attack, images, params.seed, eps=params.attack.eps))
-
-
-def texts_of(dataset: str, methods: dict[str, str]) -> dict[str, Tensor]:
-    """Return the stored text features (S, K, D) of both methods."""
-    return {
-        name: torch.tensor(load_prompts(prompts_file(dataset, "all", *method.split("/"))).text_features)
-        for name, method in methods.items()
-    }
 
 
 def pairs(params: Params) -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
     """Yield each deviation, the accuracies here and those there."""
     clip = load_clip(**params.model.model_dump(), device=CPU)
     images = read_all_images(clean_images(DATASET, "test"))
-    texts = texts_of(DATASET, METHODS)
+    texts = {
+        name: torch.tensor(load_prompts(prompts_file(DATASET, "all", *method.split("/"))).text_features)
+        for name, method in METHODS.items()
+    }
     judge, craft = Judge(clip, images, texts), partial(attacked, images=images, seed=params.seed)
     encode = clip.gradient_encoder()
     plain = craft(feature_attack(LABEL_FREE, encode))
@@ -208,16 +176,12 @@ def pairs(params: Params) -> Iterator[tuple[str, dict[str, float], dict[str, flo
 
     in_half = craft(feature_attack(LABEL_FREE, encode_half))
     yield "fp16 in test attack and evaluation", here, Judge(clip, images, texts, half).accuracies(in_half)
-    again = Judge(clip, images, texts | {"AdvPT": advpt(clip, params)}).accuracies(plain)
-    assert again == here, f"tuned again: {again}, stored prompts: {here}"
-    training = read_all_images(clean_images(DATASET, "train"))
-    bank = bank_of(training, params, encode_half, encode_half)
-    with half():
-        in_half = advpt(clip, params, bank=bank)
-    yield "fp16 in bank and tuning", here, Judge(clip, images, texts | {"AdvPT": in_half}).accuracies(plain)
-    shifted = advpt(clip, params, schedule=Shifted)
-    judged = Judge(clip, images, texts | {"AdvPT": shifted}).accuracies(plain)
-    yield "cosine schedule: index epoch - 1", here, judged
+    for name, schedule in (("ours", Schedule), ("cosine schedule: index epoch - 1", Shifted)):
+        tuned = Judge(clip, images, {**texts, "AdvPT": advpt(clip, params, schedule).text_features}).accuracies(plain)
+        if schedule is Schedule:
+            assert tuned == here, f"tuned again: {tuned}, stored prompts: {here}"
+        else:
+            yield name, here, tuned
     yield from transfers(judge, craft, params)
 
 
@@ -242,36 +206,10 @@ def transfers(
     yield "RAP: without its reverse step", judge.accuracies(craft(transfer_attack(reverse, surrogate))), here
 
 
-def on_photos() -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
-    """Yield the deviation of the bank's resizing: photos of 32 pixels to the 64 of `photo-clip`; AdvPT from words."""
-    dataset, open_image, ref = "photos", open_files(raw_folder("photos").resolve()), found("towers-photo-clip")
-    assert ref, "run `python -m reports.studies.towers photo-clip` first"
-    methods = METHODS | {"AdvPT": "tune_bank/advpt_words"}
-    with checked_out(ref):
-        params = load_params()
-        clip = load_clip(**params.model.model_dump(), device=CPU)
-        judge = Judge(clip, read_all_images(clean_images(dataset, "test")), texts_of(dataset, methods))
-        plain = to_tensor(read_all_images(oblivious_images(dataset, "pgd")).pixels, CPU)
-        training = read_all_images(clean_images(dataset, "train"))
-        size = (clip.image_size, clip.image_size)
-        resized = [open_image(id).resize(size, Image.Resampling.BILINEAR) for id in training.ids]
-        bilinear = replace(training, pixels=np.stack([np.asarray(image) for image in resized]))
-        stored, bank = (
-            bank_of(images, params, clip.gradient_encoder(), clip.encode_image) for images in (training, bilinear)
-        )
-        tune = partial(advpt, clip, params, dataset, method=methods["AdvPT"])
-        here, there = (
-            replace(judge, methods=judge.methods | {"AdvPT": tune(bank=one)}).accuracies(plain)
-            for one in (stored, bank)
-        )
-        assert here == judge.accuracies(plain), here
-        yield "bank images resized bilinearly (photo-clip, eps 1)", here, there
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     lines = []
-    for deviation, *accuracies in chain(pairs(load_params()), on_photos()):
+    for deviation, *accuracies in pairs(load_params()):
         for where, line in zip(("here", "there"), accuracies, strict=True):
             lines.append({"deviation": deviation, "where": where, **line})
         print(*lines[-2:], sep="\n", flush=True)
