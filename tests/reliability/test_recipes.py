@@ -121,7 +121,7 @@ def test_a_recipe_runs_and_does_what_it_says(shared, recipe: Command):
     params, values = changed_by([*own, *further], shared)
 
     words = [word for change in further for word in ("-S", change)]
-    assert "plot" in ran(shared.run(*recipe.words, *words, timeout=1800))  # one has nineteen defences
+    assert "plot" in ran(shared.run(*recipe.words, *words, timeout=900))  # one has nineteen defences
     assert load_params(shared.folder / "params.yaml") == params
     metrics = json.loads((shared.folder / "reports/metrics.json").read_text())
     assert set(params.datasets) <= set(metrics)
