@@ -7,10 +7,13 @@ from functools import partial
 from torch import Tensor
 
 from stages.attacks.noise import ImageNoise
-from stages.defences.compression import bits, jpeg
-from stages.defences.denoising import total_variation, wavelet
+from stages.defences.bits import bits
+from stages.defences.gaussian import gaussian
+from stages.defences.jpeg import jpeg
+from stages.defences.median import median
 from stages.defences.resize_pad import resize_pad
-from stages.defences.smoothing import gaussian, median
+from stages.defences.total_variation import total_variation
+from stages.defences.wavelet import wavelet
 from stages.runtime.method_blocks import Defence as DefenceBlock
 
 

@@ -5,8 +5,9 @@ from itertools import count
 import pytest
 import torch
 
+from stages.defences.bits import bits
 from stages.defences.bpda import expectation, straight_through
-from stages.defences.compression import bits, jpeg
+from stages.defences.jpeg import jpeg
 
 
 @pytest.fixture

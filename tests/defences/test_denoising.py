@@ -8,7 +8,8 @@ import pywt
 import torch
 from skimage.restoration import denoise_tv_chambolle
 
-from stages.defences.denoising import STEPS, total_variation, wavelet
+from stages.defences.total_variation import STEPS, total_variation
+from stages.defences.wavelet import wavelet
 
 
 def smooth_images(side: int = 32) -> torch.Tensor:

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from stages.attacks.noise import ImageNoise
 from stages.defences.defence import defence_of
-from stages.defences.denoising import total_variation
 from stages.defences.image_by_image import image_by_image
+from stages.defences.total_variation import total_variation
 from stages.runtime.method_blocks import Defence as Block
 from stages.runtime.method_blocks import ImageProcessing, ResizePad
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from stages.crafting.batching import Batching
+from stages.defences.bits import bits
 from stages.defences.clipure import clipure_cos
-from stages.defences.compression import bits
 from stages.defences.defence import Defence
 from stages.defences.inner import Unrolled
 from stages.defences.test_time import TestTime
