@@ -19,7 +19,10 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from reports.studies.starts import PAPER
 from stages.attacks.noise import ImageNoise
@@ -35,7 +38,7 @@ from stages.models.clip import Clip, load_clip
 from stages.models.device import to_tensor
 from stages.models.logits import cosine_logits
 from stages.prompts import fit as fitting
-from stages.prompts.fit import Tuned, fit
+from stages.prompts.fit import fit
 from stages.prompts.learners import Task, learner_of
 from stages.prompts.train import Schedule
 from stages.runtime.params import FeaturePgd, Params, Reverse, Transfer, load_params
@@ -47,9 +50,36 @@ from stages.tune import training_set, tuning_generators
 CPU = torch.device("cpu")
 OUT = Path("reports/deviations.csv")
 DATASET, EPS = "fashion", 8
+LARGER = 3  # times the side of the model's input: images as they are before resizing
 BATCH = 250
 METHODS = {"hand-written": "zero_shot/zero_shot", "AdvPT": "tune_bank/advpt"}
 LABEL_FREE = FeaturePgd(method="feature_pgd", objective="kl", eps=EPS, **PAPER, start="uniform", restarts=1)
+
+
+class HalfPrecision(TorchDispatchMode):
+    """Rounds what goes into every matrix product, and what comes out, to fp16; sums stay in fp32, as on GPUs.
+
+    The same by autocast, in fp16 units that CPUs lack, takes hours.
+    """
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Compute an operation."""
+        name = function.__name__
+        if "attention" in name:  # of queries, keys and values, which are products already
+            out, *others = function(*args, **(kwargs or {}))
+            return in_half(out), *(in_half(others) if "backward" in name else others)
+        if "mm" in name or "convolution" in name:
+            return in_half(function(*in_half(args), **in_half(kwargs or {})))
+        return function(*args, **(kwargs or {}))
+
+
+def in_half(values: Any) -> Any:
+    """Return nested values with every tensor of floats rounded to fp16."""
+    return tree_map_only(
+        Tensor, lambda tensor: tensor.half().float() if tensor.dtype == torch.float32 else tensor, values
+    )
 
 
 @dataclass(frozen=True)
@@ -61,11 +91,10 @@ class Judge:
     methods: dict[str, Tensor]  # text features (S, K, D)
     context: Callable[[], Any] = nullcontext
 
-    @torch.no_grad()
     def right(self, pixels: Tensor) -> dict[str, np.ndarray]:
         """Return which images (N, 3, H, W) each method gets right: masks (S, N)."""
         with self.context():
-            features = torch.cat([self.clip.encode_image(part).float() for part in pixels.split(BATCH)])
+            features = embeddings_of(self.clip, pixels)
         labels = torch.from_numpy(self.images.labels)
         return {
             name: (cosine_logits(features, text, self.clip.logit_scale).argmax(-1) == labels).numpy()
@@ -78,9 +107,9 @@ class Judge:
         return {name: float((right[name] & (clean[name] | (not also_clean))).mean()) for name in right}
 
 
-def attacked(attack: Attack, images: Images, seed: int, *, stored: bool = True) -> Tensor:
+def attacked(attack: Attack, images: Images, seed: int, *, eps: float = EPS, stored: bool = True) -> Tensor:
     """Attack all images; round them to 8 bits unless they are not `stored`."""
-    ball, done = steps_of(EPS, 1, 1).ball, []
+    ball, done = steps_of(eps, 1, 1).ball, []
     for start in range(0, len(images), BATCH):
         part = images.take(slice(start, start + BATCH))
         clean = to_tensor(part.pixels, CPU)
@@ -127,8 +156,20 @@ class Shifted(Schedule):
         return Schedule.lr_of(replace(self, warmup_epochs=0), epoch - 1)
 
 
-def advpt(clip: Clip, params: Params, schedule: type[Schedule]) -> Tuned:
-    """Tune AdvPT on the bank with a schedule."""
+def embeddings_of(clip: Clip, pixels: Tensor) -> Tensor:
+    """Return the raw embeddings (N, D) of images (N, 3, H, W)."""
+    with torch.no_grad():
+        return torch.cat([clip.encode_image(part) for part in pixels.split(BATCH)])
+
+
+def bank_of(clip: Clip, images: Images, params: Params) -> Tensor:
+    """Return the embeddings (N, D) of training images, attacked as `craft` does."""
+    attack = feature_attack(params.attack, clip.gradient_encoder())
+    return embeddings_of(clip, attacked(attack, images, params.seed, eps=params.attack.eps))
+
+
+def advpt(clip: Clip, params: Params, *, schedule: type[Schedule] = Schedule, bank: Tensor | None = None) -> Tensor:
+    """Tune AdvPT on the stored bank or on other embeddings (N, D) of the same images; return features (S, K, D)."""
     card = read_card(DATASET)
     settings = params.methods.find(*METHODS["AdvPT"].split("/")).settings(params.tune)
     generators = tuning_generators(params.seed, settings["tuning_seeds"])
@@ -136,17 +177,25 @@ def advpt(clip: Clip, params: Params, schedule: type[Schedule]) -> Tuned:
     labels = study_labels("all", len(card.class_names))
     training = training_set(card, labels, params, clip, with_bank=True)
     with TemporaryDirectory() as folder, mock.patch.object(fitting, "Schedule", schedule):
-        return fit(
+        tuned = fit(
             learner,
             settings,
             clip,
             generators=generators,
-            embeddings=torch.tensor(training.bank.embeddings)[None, None],
+            embeddings=(torch.tensor(training.bank.embeddings) if bank is None else bank)[None, None],
             clean_embeddings=torch.tensor(training.clean.embeddings),
             labels=torch.tensor(training.clean.labels),
             checkpoint=Path(folder) / "progress",
-            what=schedule.__name__,
+            what="tune advpt",
         )
+    return tuned.text_features
+
+
+def resized(images: Images, resampling: Image.Resampling) -> Images:
+    """Return images whose pixels were enlarged bicubically by LARGER, and reduced again."""
+    side = images.pixels.shape[1]
+    large = [Image.fromarray(image).resize((LARGER * side,) * 2, Image.Resampling.BICUBIC) for image in images.pixels]
+    return replace(images, pixels=np.stack([np.asarray(image.resize((side, side), resampling)) for image in large]))
 
 
 def pairs(params: Params) -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
@@ -168,21 +217,36 @@ def pairs(params: Params) -> Iterator[tuple[str, dict[str, float], dict[str, flo
     yield "right attacked, whatever clean", here, judge.accuracies(plain, also_clean=False)
     floats = craft(feature_attack(LABEL_FREE, encode), stored=False)
     yield "images kept as floats", here, judge.accuracies(floats)
-    half = partial(torch.autocast, "cpu", torch.float16)
-
-    def encode_half(images: Tensor) -> Tensor:
-        with half():
-            return clip.encode_image(images).float()
-
-    in_half = craft(feature_attack(LABEL_FREE, encode_half))
-    yield "fp16 in test attack and evaluation", here, Judge(clip, images, texts, half).accuracies(in_half)
-    for name, schedule in (("ours", Schedule), ("cosine schedule: index epoch - 1", Shifted)):
-        tuned = Judge(clip, images, {**texts, "AdvPT": advpt(clip, params, schedule).text_features}).accuracies(plain)
-        if schedule is Schedule:
-            assert tuned == here, f"tuned again: {tuned}, stored prompts: {here}"
-        else:
-            yield name, here, tuned
+    with HalfPrecision():
+        half = craft(feature_attack(LABEL_FREE, encode))
+    yield "fp16 in test attack and evaluation", here, Judge(clip, images, texts, HalfPrecision).accuracies(half)
+    yield from tunings(judge, plain, craft, params)
     yield from transfers(judge, craft, params)
+
+
+def tunings(
+    judge: Judge, plain: Tensor, craft: Callable[..., Tensor], params: Params
+) -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
+    """Yield the deviations of bank and tuning, on `plain`, the attacked test images."""
+    clip, training = judge.clip, read_all_images(clean_images(DATASET, "train"))
+    here = judge.accuracies(plain)
+
+    def judged(judge: Judge, plain: Tensor, text_features: Tensor) -> dict[str, float]:
+        return replace(judge, methods=judge.methods | {"AdvPT": text_features}).accuracies(plain)
+
+    again = judged(judge, plain, advpt(clip, params, bank=bank_of(clip, training, params)))
+    assert again == here, f"bank and tuning again: {again}, stored prompts: {here}"
+    with HalfPrecision():
+        half = advpt(clip, params, bank=bank_of(clip, training, params))
+    yield "fp16 in bank and tuning", here, judged(judge, plain, half)
+    yield "cosine schedule: index epoch - 1", here, judged(judge, plain, advpt(clip, params, schedule=Shifted))
+    as_here = replace(judge, images=resized(judge.images, Image.Resampling.BICUBIC))
+    plain = craft(feature_attack(LABEL_FREE, clip.gradient_encoder()), images=as_here.images)
+    here, there = (
+        judged(as_here, plain, advpt(clip, params, bank=bank_of(clip, resized(training, resampling), params)))
+        for resampling in (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR)
+    )
+    yield f"bank images resized bilinearly, from {LARGER} times the size", here, there
 
 
 def transfers(
