@@ -2,11 +2,12 @@
 
 Writes reports/gradients.csv: how many of 100 test images the hand-written prompt gets right behind each processing,
 clean and under the suite of the table of test-time defences, by the gradient that the defence declares, also with more
-steps, and straight through. `bits` is attacked by a search over levels, too. Needs what `dvc repro` makes, and what
-`reports.studies.towers photo-vit` has made.
+steps, and straight through. `bits` is attacked by a search over levels, too; random crops with more steps alone. Needs
+what `dvc repro` makes, and what `reports.studies.towers photo-vit` has made. Lines that are there stay as they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,10 @@ from stages.crafting.shards import craft_shard
 from stages.crafting.suite import suite_attack
 from stages.defences.bpda import straight_through
 from stages.defences.defence import Defence, defence_of
+from stages.defences.test_time import TestTime
 from stages.defences.victim import Victim
+from stages.defences.views import view_ensemble
+from stages.evaluation.image_features import vote
 from stages.evaluation.load import load_victim
 from stages.evaluation.subset import draw_from
 from stages.models.device import to_tensor
@@ -37,6 +41,9 @@ OUT = Path("reports/gradients.csv")
 CPU = torch.device("cpu")
 IMAGES, BITS = 100, 3
 STEPS, MORE_STEPS = 16, 100
+DRAWS, MORE_DRAWS = 4, 16  # of a random defence; as many times as many steps
+VIEWS = {"1 crop": 1, "8 crops": 8}
+SMALLEST_CROP = 0.75
 BLOCKS = [
     {"kind": "jpeg", "quality": 75},
     {"kind": "bits", "bits": BITS},
@@ -61,15 +68,17 @@ def identity_behind(defence: Defence) -> Defence:
 
 @torch.no_grad()
 def right(victim: Victim, images: Images) -> int:
-    """Count the images that a victim classifies right."""
-    predictions = victim(to_tensor(images.pixels, CPU)).argmax(1)
+    """Count the images that a victim classifies right; of a random one five draws vote."""
+    predictions = vote(victim, to_tensor(images.pixels, CPU), images.ids, seed=0).argmax(1)
     return int((predictions == torch.from_numpy(images.labels)).sum())
 
 
-def left_by_suite(victim: Victim, images: Images, seed: int, *, eps: int, steps: int) -> int:
+def left_by_suite(victim: Victim, images: Images, seed: int, *, eps: int, steps: int, draws: int) -> int:
     """Count the images right under the suite."""
-    budget = Suite(method="suite", eps=eps, steps=steps, restarts=1, targets=1, images="all", tuning_seeds=1, samples=4)
-    attack = suite_attack(budget, victim, {})
+    budget = Suite(
+        method="suite", eps=eps, steps=steps, restarts=1, targets=1, images="all", tuning_seeds=1, samples=draws
+    )
+    attack = suite_attack(budget, victim)
     ball = LinfBall(eps / 255)
     return right(victim, craft_shard(attack, images, ball=ball, seed=seed, device=CPU, batching=Batching(1, 1)))
 
@@ -100,49 +109,59 @@ def left_by_search(plain: Victim, images: Images, *, eps: int) -> int:
     return int(right.sum())
 
 
-def lines(dataset: str, eps: int) -> Iterator[dict[str, str | int]]:
-    """Yield how many images stay right, for each defence and attack."""
+def counts_of(dataset: str) -> Iterator[tuple[str, str, Callable[[int], int]]]:
+    """Yield each processing, each attack, and what counts the images that stay right at an eps."""
     params = load_params()
-    model = Path(params.model.name).name
     images = draw_from(clean_images(dataset, "test"), range(10), IMAGES, seed=params.seed).images()
     plain = load_victim(method_folder(dataset, "all", "zero_shot", "zero_shot"), device="cpu")
 
-    def line(kind: str, attack: str, right: int) -> dict[str, str | int]:
-        return {"model": model, "eps": eps, "kind": kind, "attack": attack, "right": right}
+    def suite(victim: Victim, gradient: str, steps: int, draws: int = DRAWS) -> tuple[str, Callable[[int], int]]:
+        name = f"suite, {steps} steps, gradient: {gradient}"
+        return name, lambda eps: left_by_suite(victim, images, params.seed, eps=eps, steps=steps, draws=draws)
 
-    def lines_of(victim: Victim, kind: str, gradient: str, *budgets: int) -> Iterator[dict[str, str | int]]:
-        for steps in budgets:
-            left = left_by_suite(victim, images, params.seed, eps=eps, steps=steps)
-            yield line(kind, f"suite, {steps} steps, gradient: {gradient}", left)
+    def clean(victim: Victim) -> tuple[str, Callable[[int], int]]:
+        return "none", lambda eps: right(victim, images)
 
-    yield line("none", "none", right(plain, images))
-    yield from lines_of(plain, "none", "declared", STEPS, MORE_STEPS)
+    behind = partial(Victim, plain.clip, plain.text_features, plain.logit_scale)
+    for one in (clean(plain), suite(plain, "declared", STEPS), suite(plain, "declared", MORE_STEPS)):
+        yield "none", *one
     for block in BLOCKS:
         kind, defence = str(block["kind"]), defence_of(TypeAdapter(DefenceBlock).validate_python(block))
-        declared, identity = (
-            Victim(plain.clip, plain.text_features, plain.logit_scale, defence=each)
-            for each in (defence, identity_behind(defence))
-        )
-        yield line(kind, "none", right(declared, images))
-        yield from lines_of(identity, kind, "identity", STEPS)
-        yield from lines_of(declared, kind, "declared", STEPS, MORE_STEPS)
+        declared, identity = behind(defence=defence), behind(defence=identity_behind(defence))
+        yield kind, *clean(declared)
+        yield kind, *suite(identity, "identity", STEPS)
+        for steps in (STEPS, MORE_STEPS):
+            yield kind, *suite(declared, "declared", steps)
         if kind == "bits":
-            yield line(kind, "search over levels", left_by_search(plain, images, eps=eps))
+            yield kind, "search over levels", lambda eps: left_by_search(plain, images, eps=eps)
+    for kind, views in VIEWS.items():
+        crops = behind(test_time=TestTime(partial(view_ensemble, views=views, smallest=SMALLEST_CROP)))
+        yield kind, *clean(crops)
+        yield kind, *suite(crops, "declared", STEPS)
+        yield kind, *suite(crops, "declared", MORE_STEPS, MORE_DRAWS if views == 1 else DRAWS)
 
 
-def everywhere() -> Iterator[dict[str, str | int]]:
-    """Yield the lines of Fashion-MNIST and of photos."""
-    yield from lines("fashion", 4)
+def main() -> None:
+    """Measure what is missing; write the table after each line."""
+    torch.set_num_threads(1)
+    out = OUT.resolve()
+    table = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=["model", "eps", "kind", "attack", "right"])
     ref = found("towers-photo-vit")
     assert ref, "run `python -m reports.studies.towers photo-vit` first"
-    with checked_out(ref):
-        yield from lines("photos", 1)
+    for model, eps, dataset, place in (
+        ("tiny-clip", 4, "fashion", nullcontext()),
+        ("photo-vit", 1, "photos", checked_out(ref)),
+    ):
+        done = set(table.loc[table["model"] == model, ["kind", "attack"]].itertuples(index=False, name=None))
+        with place:
+            for kind, attack, count in counts_of(dataset):
+                if (kind, attack) in done:
+                    continue
+                line = {"model": model, "eps": eps, "kind": kind, "attack": attack, "right": count(eps)}
+                print(line, flush=True)
+                table = pd.concat([table, pd.DataFrame([line])])
+                table.to_csv(out, index=False)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    out, rows = OUT.resolve(), []
-    for row in everywhere():
-        rows.append(row)
-        print(row, flush=True)
-        pd.DataFrame(rows).to_csv(out, index=False)
+    main()
