@@ -2,8 +2,8 @@
 
 Writes reports/deviations.csv, on the test images of the committed state, which `dvc repro` has to have made. Each
 deviation has two rows, `here` and `there`: accuracy at eps 8, under the label-free attack from one start or under the
-transfer attack, of the hand-written prompt and of AdvPT, mean over tuning seeds. An image counts if it is right clean
-and attacked.
+transfer attack, of the hand-written prompt and of AdvPT, mean and standard deviation over tuning seeds. An image counts
+if it is right clean and attacked.
 """
 
 from collections.abc import Callable, Iterator
@@ -102,9 +102,15 @@ class Judge:
         }
 
     def accuracies(self, attacked: Tensor, *, also_clean: bool = True) -> dict[str, float]:
-        """Return the accuracy of each method on attacked images (N, 3, H, W)."""
+        """Return the accuracy of each method on attacked images (N, 3, H, W), and its spread over seeds."""
         right, clean = self.right(attacked), self.right(to_tensor(self.images.pixels, CPU))
-        return {name: float((right[name] & (clean[name] | (not also_clean))).mean()) for name in right}
+        found = {}
+        for name in right:
+            of_seeds = (right[name] & (clean[name] | (not also_clean))).mean(1)
+            found[name] = float(of_seeds.mean())
+            if len(of_seeds) > 1:
+                found[f"{name}, std"] = float(of_seeds.std(ddof=1))
+        return found
 
 
 def attacked(attack: Attack, images: Images, seed: int, *, eps: float = EPS, stored: bool = True) -> Tensor:
