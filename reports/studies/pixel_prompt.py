@@ -150,6 +150,7 @@ VARIANTS = {
     "4 copies, tuned at eps": Variant({"copies": 4}, radii=(1.0,)),
     "4 copies, tuned at half eps": Variant({"copies": 4}, radii=(0.5,)),
     "4 copies, at half and one eps": Variant({"copies": 4}, radii=(0.5, 1.0)),
+    "4 copies, at half and one eps, 30 epochs": Variant({"copies": 4, "epochs": 30}, radii=(0.5, 1.0)),
     "4 copies, at half, one and two eps": Variant({"copies": 4}, radii=(0.5, 1.0, 2.0)),
     "no clean images": Variant({"clean_fraction": 0.0}),
     "half clean": Variant({"clean_fraction": 0.5}),
