@@ -235,10 +235,29 @@ def autoattack(read: Read, *, part: str) -> str:
 def deviations(read: Read) -> str:
     """Return the accuracies of both methods here and there, a row for each deviation."""
     lines = read_csv(read, "reports/deviations.csv").set_index(["deviation", "where"])
-    pairs = [lines.loc[name] for name in lines.index.unique("deviation")]
-    cells = ([f"{percent(pair.at['here', one])} / {percent(pair.at['there', one])}" for one in pair] for pair in pairs)
+    methods = [name for name in lines if not name.endswith(", std")]
+
+    def cell(deviation: str, method: str) -> str:
+        pair = lines.loc[deviation].loc[["here", "there"]]
+        stds = pair.get(f"{method}, std", pd.Series([None, None]))
+        return " / ".join(spread(mean, std) for mean, std in zip(pair[method], stds, strict=True))
+
     names = lines.index.unique("deviation")
-    return table(["there", *lines], ([name, *row] for name, row in zip(names, cells, strict=True)))
+    return table(["there", *methods], ([name, *(cell(name, method) for method in methods)] for name in names))
+
+
+def at_bank_eps(read: Read) -> str:
+    """Return the accuracies of contexts clean and under the oblivious attack at the eps of AdvPT's bank."""
+    lines = read_csv(read, "reports/at_bank_eps.csv").set_index(["model", "threat", "method"])
+    rows = []
+    for model, threat, method in lines.index:
+        if threat == "clean":
+            clean, attacked = (lines.loc[(model, name, method)] for name in ("clean", "pgd"))
+            p, reference = attacked["p_reference"], lines.loc[(model, "pgd", REFERENCE)]
+            against = "" if pd.isna(p) else verdict(attacked, reference, p)
+            cells = [spread(line["accuracy"], line["std"]) for line in (clean, attacked)]
+            rows.append([model, f"{attacked['eps']:g}", method, *cells, against])
+    return table(["model", "eps", "method", "clean", "oblivious", "against hand-written"], rows)
 
 
 def pixel_prompt(read: Read, *, default_model: bool) -> str:
@@ -356,6 +375,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[Read], str]]] = {
         "adversarial": partial(by_method, name="adversarial", columns=ADVERSARIAL),
         "kinds": partial(by_method, name="kinds", columns=KINDS),
         "towers": towers,
+        "at-bank-eps": at_bank_eps,
         "autoattack": partial(autoattack, part="default"),
         "autoattack-towers": partial(autoattack, part="towers"),
         "autoattack-kinds": partial(autoattack, part="kinds"),
