@@ -160,6 +160,7 @@ def main() -> None:
                 line = {"model": model, "eps": eps, "kind": kind, "attack": attack, "right": count(eps)}
                 print(line, flush=True)
                 table = pd.concat([table, pd.DataFrame([line])])
+                table = table.sort_values("model", ascending=False, kind="stable")
                 table.to_csv(out, index=False)
 
 
