@@ -2,12 +2,12 @@
 
 Writes reports/gradients.csv: how many of 100 test images the hand-written prompt gets right behind each processing,
 clean and under the suite of the table of test-time defences, by the gradient that the defence declares, also with more
-steps, and straight through. `bits` is attacked by a search over levels, too; random crops with more steps alone. Needs
-what `dvc repro` makes, and what `reports.studies.towers photo-vit` has made. Lines that are there stay as they are.
+steps, and straight through. `bits` is attacked by a search over levels, too; random crops with more steps alone. One
+crop goes with all models of reports/studies/towers.py, whose experiments have to be there, each at its eps. Lines that
+are there stay as they are.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from reports.studies.experiments import checked_out, found
+from reports.studies.towers import MODELS
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
 from stages.crafting.batching import Batching
@@ -44,6 +45,7 @@ STEPS, MORE_STEPS = 16, 100
 DRAWS, MORE_DRAWS = 4, 16  # of a random defence; as many times as many steps
 VIEWS = {"1 crop": 1, "8 crops": 8}
 SMALLEST_CROP = 0.75
+IN_FULL, ELSEWHERE = ("tiny-clip", "photo-vit"), ("none", "1 crop")  # models; kinds that go with all other models
 BLOCKS = [
     {"kind": "jpeg", "quality": 75},
     {"kind": "bits", "bits": BITS},
@@ -146,21 +148,19 @@ def main() -> None:
     torch.set_num_threads(1)
     out = OUT.resolve()
     table = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=["model", "eps", "kind", "attack", "right"])
-    ref = found("towers-photo-vit")
-    assert ref, "run `python -m reports.studies.towers photo-vit` first"
-    for model, eps, dataset, place in (
-        ("tiny-clip", 4, "fashion", nullcontext()),
-        ("photo-vit", 1, "photos", checked_out(ref)),
-    ):
+    for model, tower in MODELS.items():
         done = set(table.loc[table["model"] == model, ["kind", "attack"]].itertuples(index=False, name=None))
-        with place:
-            for kind, attack, count in counts_of(dataset):
-                if (kind, attack) in done:
+        ref = found(f"towers-{model}")
+        assert ref, f"run `python -m reports.studies.towers {model}` first"
+        with checked_out(ref):
+            for kind, attack, count in counts_of(tower.dataset):
+                wanted = model in IN_FULL or (kind in ELSEWHERE and str(MORE_STEPS) not in attack)
+                if not wanted or (kind, attack) in done:
                     continue
-                line = {"model": model, "eps": eps, "kind": kind, "attack": attack, "right": count(eps)}
+                line = {"model": model, "eps": tower.eps, "kind": kind, "attack": attack, "right": count(tower.eps)}
                 print(line, flush=True)
                 table = pd.concat([table, pd.DataFrame([line])])
-                table = table.sort_values("model", ascending=False, kind="stable")
+                table = table.sort_values("model", key=lambda names: names.map(list(MODELS).index), kind="stable")
                 table.to_csv(out, index=False)
 
 
