@@ -4,7 +4,7 @@ Writes reports/gradients.csv: how many of 100 test images the hand-written promp
 clean and under the suite of the table of test-time defences, by the gradient that the defence declares, also with more
 steps, and straight through. `bits` is attacked by a search over levels, too; random crops with more steps alone. One
 crop goes with all models of reports/studies/towers.py, whose experiments have to be there, each at its eps. Lines that
-are there stay as they are.
+are there are not measured again: delete those whose code has changed.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +21,9 @@ from reports.studies.experiments import checked_out, found
 from reports.studies.towers import MODELS
 from stages.attacks.linf import LinfBall
 from stages.attacks.noise import ImageNoise
+from stages.crafting.adaptive import pgd_attack
 from stages.crafting.batching import Batching
-from stages.crafting.shards import craft_shard
+from stages.crafting.shards import Attack, craft_shard
 from stages.crafting.suite import suite_attack
 from stages.defences.bpda import straight_through
 from stages.defences.defence import Defence, defence_of
@@ -34,7 +35,7 @@ from stages.evaluation.load import load_victim
 from stages.evaluation.subset import draw_from
 from stages.models.device import to_tensor
 from stages.runtime.method_blocks import Defence as DefenceBlock
-from stages.runtime.params import Suite, load_params
+from stages.runtime.params import PromptPgd, Suite, load_params
 from stages.storage.images import Images
 from stages.storage.layout import clean_images, method_folder
 
@@ -42,9 +43,10 @@ OUT = Path("reports/gradients.csv")
 CPU = torch.device("cpu")
 IMAGES, BITS = 100, 3
 STEPS, MORE_STEPS = 16, 100
-DRAWS, MORE_DRAWS = 4, 16  # of a random defence; as many times as many steps
+DRAWS, MORE_DRAWS = 4, 16  # of a random defence
 VIEWS = {"1 crop": 1, "8 crops": 8}
 SMALLEST_CROP = 0.75
+MEAN = f"PGD, {MORE_STEPS} steps, {MORE_DRAWS} draws in each gradient"
 BLOCKS = [
     {"kind": "jpeg", "quality": 75},
     {"kind": "bits", "bits": BITS},
@@ -75,11 +77,22 @@ def right(victim: Victim, images: Images) -> int:
 
 
 def left_by_suite(victim: Victim, images: Images, seed: int, *, eps: int, steps: int, draws: int) -> int:
-    """Count the images right under the suite."""
-    budget = Suite(
+    """Count the images right under the suite: `draws` times as many steps of one draw each behind a random defence."""
+    counts = Suite(
         method="suite", eps=eps, steps=steps, restarts=1, targets=1, images="all", tuning_seeds=1, samples=draws
     )
-    attack = suite_attack(budget, victim)
+    return left(suite_attack(counts, victim), victim, images, seed, eps=eps)
+
+
+def left_by_mean(victim: Victim, images: Images, seed: int, *, eps: int) -> int:
+    """Count the images right under PGD whose every gradient is the mean of MORE_DRAWS draws of a random defence."""
+    counts = {"steps": MORE_STEPS, "restarts": 1, "images": "all", "tuning_seeds": 1, "samples": MORE_DRAWS}
+    block = {"method": "pgd", "objective": "cross_entropy", "eps": eps, "step_ratio": 2.5, **counts}
+    return left(pgd_attack(PromptPgd.model_validate(block), victim), victim, images, seed, eps=eps)
+
+
+def left(attack: Attack, victim: Victim, images: Images, seed: int, *, eps: int) -> int:
+    """Count the images right under an attack."""
     ball = LinfBall(eps / 255)
     return right(victim, craft_shard(attack, images, ball=ball, seed=seed, device=CPU, batching=Batching(1, 1)))
 
@@ -120,6 +133,9 @@ def counts_of(dataset: str) -> Iterator[tuple[str, str, Callable[[int], int]]]:
         name = f"suite, {steps} steps, gradient: {gradient}"
         return name, lambda eps: left_by_suite(victim, images, params.seed, eps=eps, steps=steps, draws=draws)
 
+    def mean(victim: Victim) -> tuple[str, Callable[[int], int]]:
+        return MEAN, lambda eps: left_by_mean(victim, images, params.seed, eps=eps)
+
     def clean(victim: Victim) -> tuple[str, Callable[[int], int]]:
         return "none", lambda eps: right(victim, images)
 
@@ -140,10 +156,13 @@ def counts_of(dataset: str) -> Iterator[tuple[str, str, Callable[[int], int]]]:
         yield kind, *clean(crops)
         yield kind, *suite(crops, "declared", STEPS)
         yield kind, *suite(crops, "declared", MORE_STEPS, MORE_DRAWS if views == 1 else DRAWS)
+        yield kind, *mean(crops)
 
 
 def is_measured(model: str, kind: str, attack: str) -> bool:
-    """Return whether a line is in the table: all of tiny-clip, all but many crops of photo-vit, one crop elsewhere."""
+    """Return whether a line is in the table: all of tiny-clip and photo-vit, but for 8 crops; one crop elsewhere."""
+    if attack == MEAN:
+        return kind == "1 crop" and model in ("tiny-clip", "photo-clip", "photo-vit")
     if model == "tiny-clip":
         return True
     if model == "photo-vit":

@@ -303,6 +303,7 @@ def gradients(read: Read) -> str:
         "suite, 16 steps, gradient: identity": "straight through",
         "suite, 16 steps, gradient: declared": "declared gradient",
         "suite, 100 steps, gradient: declared": "declared gradient, 100 steps",
+        "PGD, 100 steps, 16 draws in each gradient": "PGD, 100 steps, 16 draws",
         "search over levels": "search over levels",
     }
     rows = []
