@@ -1,10 +1,10 @@
-"""The study of which models of open_clip are supported, and its table."""
+"""Studies: what they measure, and their tables."""
 
 import pandas as pd
 import pytest
 import torch
 
-from reports.studies import breaking, readme, supported, test_time, towers
+from reports.studies import breaking, deviations, gradients, readme, supported, test_time, towers
 from stages.attacks.noise import ImageNoise
 from stages.defences.victim import Victim
 from stages.entries.presets import changed_params
@@ -134,3 +134,23 @@ def test_the_experiment_on_a_tower_has_parameters_that_are_allowed(model):
     )  # fmt: skip
     assert list(params.oblivious) == ["pgd"] and list(params.adaptive) == ["suite"]
     assert params.methods.refresh["advpt_refreshed"].eps == [tower.eps]
+
+
+def test_half_precision_rounds_what_enters_and_leaves_products_and_nothing_else():
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.rand(2, 5, 5, generator=generator).unbind()
+    in_half = deviations.in_half
+    with deviations.HalfPrecision():
+        tracked = left.clone().requires_grad_()
+        product, total = tracked @ right, left + right
+        (gradient,) = torch.autograd.grad(product.sum() / 3, tracked)
+        attended = torch.nn.functional.scaled_dot_product_attention(*in_half([left[None, None]] * 3))
+    assert torch.equal(product, in_half(in_half(left) @ in_half(right)))
+    assert torch.equal(gradient, in_half(in_half(torch.full((5, 5), 1 / 3)) @ in_half(right).T))
+    assert torch.equal(attended, in_half(attended)) and not torch.equal(total, in_half(total))
+
+
+def test_the_study_of_gradients_measures_the_lines_of_its_table():
+    lines = pd.read_csv(ROOT / gradients.OUT)[["model", "kind", "attack"]]
+    assert not lines.duplicated().any()
+    assert all(gradients.is_measured(*line) for line in lines.itertuples(index=False))
