@@ -57,9 +57,9 @@ LABEL_FREE = FeaturePgd(method="feature_pgd", objective="kl", eps=EPS, **PAPER, 
 
 
 class HalfPrecision(TorchDispatchMode):
-    """Rounds what goes into every matrix product, and what comes out, to fp16; sums stay in fp32, as on GPUs.
+    """Rounds to fp16 what enters and leaves matrix products and convolutions, of which GPUs keep the sums in fp32, too.
 
-    The same by autocast, in fp16 units that CPUs lack, takes hours.
+    It stands for autocast, which is far slower on CPUs without units for fp16.
     """
 
     def __torch_dispatch__(

@@ -160,7 +160,7 @@ def counts_of(dataset: str) -> Iterator[tuple[str, str, Callable[[int], int]]]:
 
 
 def is_measured(model: str, kind: str, attack: str) -> bool:
-    """Return whether a line is in the table: all of tiny-clip and photo-vit, but for 8 crops; one crop elsewhere."""
+    """Return whether a line is measured: of tiny-clip all, of photo-vit all but 8 crops, else one crop, few steps."""
     if attack == MEAN:
         return kind == "1 crop" and model in ("tiny-clip", "photo-clip", "photo-vit")
     if model == "tiny-clip":
