@@ -51,7 +51,8 @@ def main(dataset: str, study: str, method: str) -> str:
     require_writable(out)
     device = choose_device(params.runtime.device)
     card = read_card(dataset)
-    clip = load_clip(**params.model.model_dump(), device=device)
+    precision = "fp64" if settings["float64"] else params.model.precision
+    clip = load_clip(**params.model.model_dump(exclude={"precision"}), precision=precision, device=device)
     labels = study_labels(study, len(card.class_names))
     class_names = [card.class_names[label] for label in labels]
     images = training_images(card, labels, params)
@@ -142,13 +143,13 @@ def prompt_file(reached: list[Progress], tuning: Tuning, class_names: list[str],
     """Return the prompts of all seeds, and their text features."""
     learner = tuning.learner
     parameters = {name: np.stack([seed.arrays[name] for seed in reached]) for name in learner.initial}
+    arrays = {**text_arrays(learner, parameters, tuning.device), **parameters}
     return PromptFile(
         logit_scale=tuning.clip.logit_scale,
         class_names=class_names,
         template=learner.template,
         provenance=made_by,
-        **text_arrays(learner, parameters, tuning.device),
-        **parameters,
+        **{name: array.astype(np.float32) for name, array in arrays.items()},
     )
 
 

@@ -40,16 +40,20 @@ class Clip(nn.Module):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.is_fast = optimize_for_input_gradients(model.visual)  # an image tower of any other kind is as it was
-        self.precision = precision if self.is_fast else "fp32"  # of oblivious attacks; features are always in fp32
+        if precision == "fp64":
+            model.double()
+        elif not self.is_fast:
+            precision = "fp32"
+        self.precision = precision  # fp64: of everything; else of oblivious attacks, and features are in fp32
         self.model.eval().to(memory_format=torch.channels_last)  # what was rearranged is new, so in training mode
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint  # name, tag, sha256, and those of an image tower; goes into every artefact
         size = model.visual.image_size
         self.image_size: int = size if isinstance(size, int) else size[0]  # pixels on a side
         *self._geometry, _, _, normalize = transform_of(model.visual).transforms  # in between: to RGB, to tensor
-        device = next(model.parameters()).device
+        weight = next(model.parameters())
         for name, values in (("_mean", normalize.mean), ("_std", normalize.std)):
-            self.register_buffer(name, torch.tensor(values, device=device).view(3, 1, 1))
+            self.register_buffer(name, torch.tensor(values, device=weight.device, dtype=weight.dtype).view(3, 1, 1))
 
     def fit(self, image: Image.Image) -> np.ndarray:
         """Brings an image to the model's size as open_clip does; its resize mode, interpolation and fill colour hold.
@@ -77,8 +81,8 @@ class Clip(nn.Module):
         return encode_with_tokens(self.model.visual, self._normalised(images), tokens)
 
     def gradient_encoder(self) -> Callable[..., Tensor]:
-        """`encode_image` for those who want its gradient alone: in `precision`, from images and to features in fp32."""
-        if self.precision == "fp32":
+        """`encode_image` for those who want its gradient alone: in `precision`; bf16 takes and gives fp32."""
+        if self.precision in ("fp32", "fp64"):
             return self.encode_image
         visual = copy.deepcopy(self.model.visual).bfloat16()
 
@@ -99,6 +103,11 @@ class Clip(nn.Module):
         image_features = self.encode_image(noise.to(self._mean.device))
         text_features = self.model.encode_text(self.tokenizer(["a photo"]).to(self._mean.device))
         return image_features @ text_features.T
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and of the features."""
+        return self._mean.dtype
 
     @property
     def logit_scale(self) -> float:
@@ -125,7 +134,7 @@ def load_clip(
         sha256: Expected digest of the weights, see `weights_digest`; None for a model from the hub takes what comes.
         device: Where to put it.
         precision: In which oblivious attacks and those of `refresh` and `adversarial` compute: `fp32`, `bf16`, or
-            `auto` for bf16 where the device has matrix units for it.
+            `auto` for bf16 where the device has matrix units for it. With `fp64` everything does.
         visual_weights: File of an image tower, see `read_image_tower`, that takes the place of the model's own.
         visual_sha256: Its digest.
 

@@ -50,16 +50,13 @@ def tuning_of(clip, images, kind="adv_vp", runtime=RUNTIME, **changes):
 
 def exact_tuning_of(images, kind, **changes):
     """The same in float64."""
-    tuning, generators = tuning_of(in_float64(VIT if kind in OF_TOKENS else None), images, kind, **changes)
-    tuning.learner.initial = {name: tensor.double() for name, tensor in tuning.learner.initial.items()}
-    return tuning, generators
+    return tuning_of(in_float64(VIT if kind in OF_TOKENS else None), images, kind, **changes)
 
 
 def in_float64(name=None):
     """The embedded CLIP, or another one, made fast in float64."""
     name = name or load_params().model.name
-    clip = Clip(open_clip.create_model(name).double(), open_clip.get_tokenizer(name), {})
-    return clip.double()
+    return Clip(open_clip.create_model(name), open_clip.get_tokenizer(name), {}, precision="fp64")
 
 
 def tuned(tuning, generators, index=0, start=None):

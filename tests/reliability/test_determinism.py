@@ -1,5 +1,8 @@
-"""The same bytes with any number of workers, batches and shards."""
+"""The same bytes with any number of workers, batches and shards, and prompts in float64 with any kernels."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ from stages.storage.embeddings import read_bank
 from stages.storage.images import read_all_images
 from stages.storage.parquet import read_table
 from stages.storage.prompts import load_prompts
+from tests.imports import ROOT
 from tests.micro import METHODS
 from tests.reliability.small import ADV_VLP, ADVPT, ORDER, Small
 
@@ -21,6 +25,7 @@ PACKAGE = {
 STAGES = [stage for stage in KEPT if stage != ("attack_adaptive", *ADV_VLP, "adaptive_eps4")]
 STAGES += [("attack_adaptive", *ADVPT, threat) for threat in PACKAGE]
 FEATURES = [f"features/fashion/{name}.parquet" for name in ("train/clean", "test/clean")]
+KERNELS = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
 IMAGES = [
     "images/fashion/train/clean",
     "images/fashion/train/bank",
@@ -80,3 +85,25 @@ def test_shards_do_not_change_what_is_in_them(expected, tmp_path, shard_rows):
     tables = ["assessment/fashion.parquet", *(f"predictions/{'/'.join(ADVPT)}/{threat}.parquet" for threat in PACKAGE)]
     for path in tables:
         assert read_table(ours / path)[0].equals(read_table(theirs / path)[0])
+
+
+def test_in_float64_every_processor_tunes_the_same_pixel_prompt(tmp_path):
+    """With the kernels of older processors; in float32 they round otherwise, which flips signs of the attack."""
+    small = Small.at(tmp_path / "run")
+    block = {"kind": "adv_vp", "eps": [4, 8], "steps": 1, "epochs": 4, "tuning_seeds": 1, "batch_size": 40, "lr": 0.04}
+    small.params["methods"]["adversarial"] = {"double": block | {"float64": True}, "single": block}
+    small.write_params()
+    for stage in ("fetch", "extract"):
+        small.run(stage, "fashion")
+
+    def tuned(method: str, kernels: dict[str, str]) -> np.ndarray:
+        command = [sys.executable, "-m", "stages.adversarial", "fashion", "all", method]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **kernels}
+        subprocess.run(command, cwd=small.folder, env=environment, capture_output=True, text=True, check=True)
+        file = small.folder / f"data/prompts/fashion/all/adversarial/{method}/prompts.safetensors"
+        pixels = load_prompts(file).pixels
+        assert pixels is not None
+        return pixels
+
+    assert np.array_equal(tuned("double", {}), tuned("double", KERNELS))
+    assert not np.array_equal(tuned("single", {}), tuned("single", KERNELS))

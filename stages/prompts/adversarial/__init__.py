@@ -19,7 +19,8 @@ class Learner(Protocol):
     """The prompts of one method, on the image side, on the text side, or on both.
 
     Attributes:
-        initial: Where S tuning seeds start: tensors (S, ...), by the names of the attributes of a prompt file.
+        initial: Where S tuning seeds start: tensors (S, ...), by the names of the attributes of a prompt file; in the
+            precision of the model's weights.
         on_images: Which of them are image prompts; the others belong to the text.
         template: How a prompt reads, for people.
         note: Why it is slow, to be appended to a closing line; empty if it is not.
@@ -53,7 +54,9 @@ def learner_of(task: Task) -> Learner:
     Raises:
         ValueError: If a prompt does not fit the model.
     """
-    return import_module(f"{__name__}.{task.settings['kind']}").Learner(task)
+    learner = import_module(f"{__name__}.{task.settings['kind']}").Learner(task)
+    learner.initial = {name: tensor.to(task.clip.dtype) for name, tensor in learner.initial.items()}
+    return learner
 
 
 @torch.no_grad()
