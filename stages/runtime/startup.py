@@ -19,13 +19,13 @@ from typing import Any
 COMPILER = ("torch._dynamo", "torch._dynamo.utils")
 
 
-def pause_garbage_collection() -> None:
+def begin_imports() -> None:
     """Turn garbage collection off if a stage is starting: its imports make a million objects that all stay."""
     if sys.argv[0] == "-m":
         gc.disable()
 
 
-def resume_garbage_collection() -> None:
+def end_imports() -> None:
     """Turn garbage collection on again and exempt all objects made so far."""
     gc.enable()
     gc.freeze()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stages.runtime.startup import pause_garbage_collection, resume_garbage_collection
+from stages.runtime.startup import begin_imports, end_imports
 
 SCRIPT = """
 import sys
@@ -39,9 +39,9 @@ def test_the_compiler_timm_and_the_hub_are_imported_only_when_they_are_used():
 def test_garbage_collection_pauses_while_a_stage_starts(monkeypatch, program, collects):
     monkeypatch.setattr(sys, "argv", [program])
     try:
-        pause_garbage_collection()
+        begin_imports()
         assert gc.isenabled() == collects
     finally:
-        resume_garbage_collection()
+        end_imports()
         gc.unfreeze()
     assert gc.isenabled()
