@@ -2,7 +2,7 @@
 
 from stages.runtime.startup import begin_imports
 
-begin_imports()  # before all other imports; `command` turns it on again
+begin_imports()  # before all other imports; `command` ends them
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from stages.runtime.startup import exit_at_once, end_imports
+from stages.runtime.startup import end_imports, exit_at_once
 from stages.storage.memory import is_out_of_memory
 
 Item = TypeVar("Item")

@@ -1,4 +1,4 @@
-"""A fast start: torch's compiler, timm and huggingface_hub wait for their use; no garbage is collected meanwhile."""
+"""A fast start: parts of torch, timm and huggingface_hub wait for their use; no garbage is collected meanwhile."""
 
 import gc
 import subprocess
@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from stages.runtime.startup import begin_imports, end_imports
+from tests.imports import ROOT
 
 SCRIPT = """
 import sys
@@ -29,6 +30,25 @@ import torch._dynamo.utils
 assert answer == torch._dynamo.utils.is_compile_supported("cpu")
 assert "torch._dynamo.symbolic_convert" in sys.modules
 """
+
+
+COMPILED = """
+import sys
+sys.argv[0] = "-m"
+import stages
+import torch
+from stages.runtime.startup import end_imports
+end_imports()
+assert "torch._decomp" not in sys.modules, "kernels for tensors without data were imported"
+function = torch.compile(lambda x: torch.nn.functional.gelu(x).sum(), backend="aot_eager")
+x = torch.arange(4.0)
+assert torch.equal(function(x), torch.nn.functional.gelu(x).sum())
+assert torch.empty(3, 4, device="meta").t().unsqueeze(0).shape == (1, 4, 3)
+"""
+
+
+def test_the_compiler_still_works_in_a_stage():
+    subprocess.run([sys.executable, "-c", COMPILED], check=True, cwd=ROOT)
 
 
 def test_the_compiler_timm_and_the_hub_are_imported_only_when_they_are_used():
