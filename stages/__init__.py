@@ -1,8 +1,8 @@
 """AdvPT as a pipeline: each script here is one stage of dvc.yaml, each folder a room that the stages compose."""
 
-from stages.runtime.startup import begin_imports
+from stages.runtime.startup import pause_garbage_collection
 
-begin_imports()  # before all other imports; `command` ends them
+pause_garbage_collection()  # before all other imports; `command` turns it on again
 
 
 def __getattr__(name: str) -> object:

@@ -12,14 +12,14 @@ from stages.entries.board import board_csv, board_html, certified_bounds, front_
 from stages.entries.checking import add_json, reporting
 from stages.entries.record import ENTRIES, Record, needed_here
 from stages.runtime.params import load_params
-from stages.runtime.startup import end_imports
+from stages.runtime.startup import resume_garbage_collection
 from stages.storage.files import replacing
 from stages.storage.layout import REPORTS
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Write the board of all entries of a folder, and say where."""
-    end_imports()
+    resume_garbage_collection()
     parser = argparse.ArgumentParser(prog="python -m stages.leaderboard", description=__doc__.split("\n\n")[0])
     parser.add_argument("entries", nargs="?", type=Path, default=ENTRIES, help=f"folder of entries; {ENTRIES} if none")
     add_json(parser)

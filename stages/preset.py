@@ -15,12 +15,12 @@ from pathlib import Path
 
 from stages.entries.presets import changed_params, compared, ours, read_metrics, read_preset
 from stages.runtime.cli import errors_as_messages
-from stages.runtime.startup import end_imports
+from stages.runtime.startup import resume_garbage_collection
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a preset and print the three numbers side by side."""
-    end_imports()
+    resume_garbage_collection()
     parser = argparse.ArgumentParser(prog="python -m stages.preset", description=__doc__.split("\n\n")[0])
     parser.add_argument("name", help="a file of presets/ without its ending")
     parser.add_argument("--embedded", action="store_true", help="on data and a model of the repository")

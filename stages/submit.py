@@ -16,12 +16,12 @@ from stages.entries.pack import PLACE, git_facts, pack
 from stages.entries.record import ENTRIES, Record, parts_of_name
 from stages.report.inputs import methods_of
 from stages.runtime.params import Params, load_params
-from stages.runtime.startup import end_imports
+from stages.runtime.startup import resume_garbage_collection
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Pack one method, or all of params.yaml."""
-    end_imports()
+    resume_garbage_collection()
     parser = argparse.ArgumentParser(prog="python -m stages.submit", description=__doc__.split("\n\n")[0])
     parser.add_argument("method", nargs="?", help="<data set>/<study>/<group>/<method>, as under data/prompts")
     parser.add_argument("out", nargs="?", type=Path, help="folder of the entry")

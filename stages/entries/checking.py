@@ -14,7 +14,7 @@ from stages.entries.rescore import rescore
 from stages.report.wording import percent
 from stages.runtime.cli import visible
 from stages.runtime.params import load_params
-from stages.runtime.startup import end_imports
+from stages.runtime.startup import resume_garbage_collection
 from stages.storage.memory import is_out_of_memory
 
 GOOD, BAD, UNCHECKED = 0, 1, 3  # exit statuses; 2 is argparse's
@@ -23,7 +23,7 @@ VALID = {GOOD: True, BAD: False, UNCHECKED: None}
 
 def main(program: str, description: str, arguments: list[str] | None = None) -> NoReturn:
     """Check the entry that the command line names, and end with its status."""
-    end_imports()
+    resume_garbage_collection()
     parser = argparse.ArgumentParser(prog=f"python -m stages.{program}", description=description)
     parser.add_argument("entry", type=Path, help="folder, .zip or .tar.gz")
     add_json(parser)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from stages.runtime.startup import end_imports, exit_at_once
+from stages.runtime.startup import exit_at_once, resume_garbage_collection
 from stages.storage.memory import is_out_of_memory
 
 Item = TypeVar("Item")
@@ -24,7 +24,7 @@ def command(stage: Callable[..., str]) -> None:
     closing line, which is printed with the seconds it took. A ValueError is the user's error and becomes one message,
     as does lack of memory; any other error is a fault of ours and keeps its traceback.
     """
-    end_imports()
+    resume_garbage_collection()
     signature = inspect.signature(stage)
     module: Any = inspect.getmodule(stage)
     parser = argparse.ArgumentParser(prog=f"python -m {module.__spec__.name}", description=module.__doc__)

@@ -1,10 +1,9 @@
-"""Start and end a stage fast: less than half of the time that a stage with a CLIP would take to start.
+"""Start and end a stage fast: about half of the time that a stage with a CLIP would take to start.
 
 torchvision and timm call small functions of torch's compiler while they are imported, and an optimiser does when it
 steps; that imports the whole compiler. A stand-in module provides these functions instead. Any other attribute is
-looked up in the real compiler. torch itself is imported without its kernels for tensors that hold no data, a quarter of
-its time; the compiler imports them when it needs them. open_clip is imported without timm and huggingface_hub, which
-few models need. Garbage collection is off during the imports, and a finished stage skips the teardown.
+looked up in the real compiler. open_clip is imported without timm and huggingface_hub, which few models need. Garbage
+collection is off during the imports, and a finished stage skips the teardown.
 """
 
 import gc
@@ -14,27 +13,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any
 
 COMPILER = ("torch._dynamo", "torch._dynamo.utils")
-WITHOUT_DATA = "torch._meta_registrations"
 
 
-def begin_imports() -> None:
-    """Make imports fast if a stage is starting, until `end_imports`.
-
-    Garbage collection is off, since the imports make a million objects that all stay.
-    """
+def pause_garbage_collection() -> None:
+    """Turn garbage collection off if a stage is starting: its imports make a million objects that all stay."""
     if sys.argv[0] == "-m":
         gc.disable()
-        if "torch" not in sys.modules:
-            sys.modules[WITHOUT_DATA] = StandIn(WITHOUT_DATA)
-            sys.meta_path.insert(0, BeforeCompiler())
 
 
-def end_imports() -> None:
+def resume_garbage_collection() -> None:
     """Turn garbage collection on again and exempt all objects made so far."""
     gc.enable()
     gc.freeze()
@@ -47,19 +38,8 @@ def exit_at_once() -> None:
     os._exit(0)
 
 
-class BeforeCompiler(MetaPathFinder):
-    """Imports what stands behind a stand-in before the compiler, as torch does."""
-
-    def find_spec(self, name: str, *_: Any) -> None:
-        """Find nothing; the next finder does."""
-        if name == COMPILER[0]:
-            sys.meta_path.remove(self)
-            remove_stand_ins()
-            importlib.import_module(WITHOUT_DATA)
-
-
 class StandIn(ModuleType):
-    """Takes the place of one of torch's modules."""
+    """Takes the place of one of the compiler's modules."""
 
     def disable(self, fn: Callable, *_: Any, **__: Any) -> Callable:
         """Return the function as it is: nothing is compiled here."""
@@ -81,7 +61,7 @@ class StandIn(ModuleType):
 
 def remove_stand_ins() -> None:
     """Remove the stand-ins, so that the real modules can be imported."""
-    for name in (*COMPILER, WITHOUT_DATA):
+    for name in COMPILER:
         if isinstance(sys.modules.get(name), StandIn):
             del sys.modules[name]
 

@@ -1,4 +1,4 @@
-"""A fast start: parts of torch, timm and huggingface_hub wait for their use; no garbage is collected meanwhile."""
+"""A fast start: torch's compiler, timm and huggingface_hub wait for their use; no garbage is collected meanwhile."""
 
 import gc
 import subprocess
@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from stages.runtime.startup import begin_imports, end_imports
-from tests.imports import ROOT
+from stages.runtime.startup import pause_garbage_collection, resume_garbage_collection
 
 SCRIPT = """
 import sys
@@ -32,25 +31,6 @@ assert "torch._dynamo.symbolic_convert" in sys.modules
 """
 
 
-COMPILED = """
-import sys
-sys.argv[0] = "-m"
-import stages
-import torch
-from stages.runtime.startup import end_imports
-end_imports()
-assert "torch._decomp" not in sys.modules, "kernels for tensors without data were imported"
-function = torch.compile(lambda x: torch.nn.functional.gelu(x).sum(), backend="aot_eager")
-x = torch.arange(4.0)
-assert torch.equal(function(x), torch.nn.functional.gelu(x).sum())
-assert torch.empty(3, 4, device="meta").t().unsqueeze(0).shape == (1, 4, 3)
-"""
-
-
-def test_the_compiler_still_works_in_a_stage():
-    subprocess.run([sys.executable, "-c", COMPILED], check=True, cwd=ROOT)
-
-
 def test_the_compiler_timm_and_the_hub_are_imported_only_when_they_are_used():
     subprocess.run([sys.executable, "-c", SCRIPT], check=True)
 
@@ -59,9 +39,9 @@ def test_the_compiler_timm_and_the_hub_are_imported_only_when_they_are_used():
 def test_garbage_collection_pauses_while_a_stage_starts(monkeypatch, program, collects):
     monkeypatch.setattr(sys, "argv", [program])
     try:
-        begin_imports()
+        pause_garbage_collection()
         assert gc.isenabled() == collects
     finally:
-        end_imports()
+        resume_garbage_collection()
         gc.unfreeze()
     assert gc.isenabled()
