@@ -161,7 +161,7 @@ def effect_of(tuning: Tuning, prompts: PromptFile) -> list[pa.Table]:
     settings = {**tuning.settings, "clean_fraction": 0.0, "eps": [max(tuning.settings["eps"])], **SHOWN_ATTACK}
     tuning, images = replace(tuning, settings=settings), tuning.images
     images = images.take(balanced_ranking(images.ids, images.labels, tuning.seed)[:SHOWN])
-    learnt = {name: torch.tensor(getattr(prompts, name)[0], device=tuning.device) for name in tuning.learner.initial}
+    learnt = {name: start.new_tensor(getattr(prompts, name)[0]) for name, start in tuning.learner.initial.items()}
     plain = {**learnt, "pixels": torch.zeros_like(learnt["pixels"])}
     tables = []
     for prompted, parameters in ((False, plain), (True, learnt)):

@@ -106,7 +106,7 @@ class Clip(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights, and of the features."""
+        """The type of the weights and of the features."""
         return self._mean.dtype
 
     @property

@@ -197,8 +197,9 @@ def initial_context(
     """
     shape = (context_length, tower.width) if classes is None else (classes, context_length, tower.width)
     if words is None:
-        drawn = [torch.randn(shape, generator=generator) for generator in generators]
-        return std * torch.stack(drawn).to(tower.frame()[0].device)
+        like = tower.frame()[0]
+        drawn = [torch.randn(shape, generator=generator, dtype=like.dtype) for generator in generators]
+        return std * torch.stack(drawn).to(like.device)
     tokens = tower.tokens(words)
     if len(tokens) != context_length:
         raise ValueError(

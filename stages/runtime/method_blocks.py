@@ -183,7 +183,7 @@ class Adversarial(MethodBlock):
     clean_fraction: Share = 0.0
     copies: Count = 1  # of each training image; the second and further ones are shifted and mirrored at random
     temperature: Positive = 1.0
-    float64: bool = False  # all of it, so that every processor tunes the same prompt
+    float64: bool = False  # all of the tuning, so that other CPUs tune the same prompt
     consistency: Positive | None = None  # weight of that term of FAP's loss; null is the cross-entropy alone
     tuning_seeds: Count = 3
     epochs: Count

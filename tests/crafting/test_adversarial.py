@@ -56,7 +56,7 @@ def exact_tuning_of(images, kind, **changes):
 def in_float64(name=None):
     """The embedded CLIP, or another one, made fast in float64."""
     name = name or load_params().model.name
-    return Clip(open_clip.create_model(name), open_clip.get_tokenizer(name), {}, precision="fp64")
+    return Clip(open_clip.create_model(name).double(), open_clip.get_tokenizer(name), {}, precision="fp64")
 
 
 def tuned(tuning, generators, index=0, start=None):
@@ -77,11 +77,12 @@ def plain_loop(settings, images, context, folder=None, tokens=None):
     pixels = torch.zeros(3, 32, 32, dtype=torch.float64, requires_grad=True)
     generator = tuning_generators(0, 1)[0]
     if tokens is not None:
-        tokens = (settings["token_std"] * torch.randn(tokens, generator=generator)).double().requires_grad_()
+        drawn = torch.randn(tokens, generator=generator, dtype=torch.float64)
+        tokens = (settings["token_std"] * drawn).requires_grad_()
     groups = [{"params": [pixels if tokens is None else tokens], "lr": settings["lr"]}]
     if context is not None:
-        drawn = settings["init_std"] * torch.randn(context, generator=generator)
-        context = drawn.double().requires_grad_()
+        drawn = torch.randn(context, generator=generator, dtype=torch.float64)
+        context = (settings["init_std"] * drawn).requires_grad_()
         groups.append({"params": [context], "lr": settings["text_lr"]})
     optimizer = torch.optim.Adam(groups) if settings["optimizer"] == "adam" else torch.optim.SGD(groups, momentum=0.9)
     first_lrs = [group["lr"] for group in groups]
@@ -393,6 +394,17 @@ def test_the_effect_of_a_prompt_compares_attacks_through_it_and_through_the_plai
     plain, same = (table.to_pandas() for table in effect_of(tuning, replace(file, pixels=0 * file.pixels)))
     assert plain.drop(columns="prompted").equals(same.drop(columns="prompted"))
     assert plain.equals(without)
+
+
+@pytest.mark.parametrize("kind", ["adv_vp", "adv_vlp"])
+def test_prompts_tuned_in_float64_are_kept_and_shown_as_float32(few, kind):
+    tuning, generators = exact_tuning_of(few, kind, epochs=1, tuning_seeds=1)
+    reached = tuned(tuning, generators)
+    assert all(reached.arrays[name].dtype == np.float64 for name in tuning.learner.initial)
+    file = prompt_file([reached], tuning, NAMES, {})
+    for name in ("text_features", *tuning.learner.initial):
+        assert getattr(file, name).dtype == np.float32
+    assert len(effect_of(tuning, file)) == 2
 
 
 def test_the_effect_of_two_images_by_hand():

@@ -23,8 +23,8 @@ def plain_fap(settings, images, shape):
     model, tokenizer = open_clip.create_model(VIT).double().eval(), open_clip.get_tokenizer(VIT)
     generator = tuning_generators(0, 1)[0]
     drawn_layers = settings["depth"] or len(model.visual.transformer.resblocks)
-    tokens = torch.randn((drawn_layers, *shape[1:]), generator=generator)
-    tokens = (settings["token_std"] * tokens[: shape[0]]).double().requires_grad_()
+    tokens = torch.randn((drawn_layers, *shape[1:]), generator=generator, dtype=torch.float64)
+    tokens = (settings["token_std"] * tokens[: shape[0]]).requires_grad_()
     drawn = torch.rand(shape[0], shape[2], 64, generator=generator)
     projection = ((2 * drawn - 1) / shape[2] ** 0.5).double().requires_grad_()
     optimizer = torch.optim.SGD([tokens, projection], momentum=0.9, weight_decay=settings["weight_decay"])

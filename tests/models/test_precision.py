@@ -37,6 +37,15 @@ def test_a_tower_that_is_not_known_stays_in_fp32():
     assert clip.precision == "fp32" and clip.gradient_encoder() == clip.encode_image
 
 
+@pytest.mark.parametrize("kind", ["vit_b_32", "timm_vit"])
+def test_fp64_is_of_all_weights_and_features_of_any_tower(kind):
+    clip = small(kind, "fp64")
+    assert clip.precision == "fp64" and all(weight.dtype == torch.float64 for weight in clip.model.parameters())
+    size = clip.image_size
+    found = clip.gradient_encoder()(torch.rand(2, 3, size, size))
+    assert found.dtype == clip.dtype == torch.float64
+
+
 @pytest.mark.parametrize(("units", "expected"), [(True, "bf16"), (False, "fp32")])
 def test_auto_asks_the_device(monkeypatch, units, expected):
     monkeypatch.setattr(module, "has_bf16_units", lambda device: units)

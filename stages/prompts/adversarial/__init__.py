@@ -54,9 +54,7 @@ def learner_of(task: Task) -> Learner:
     Raises:
         ValueError: If a prompt does not fit the model.
     """
-    learner = import_module(f"{__name__}.{task.settings['kind']}").Learner(task)
-    learner.initial = {name: tensor.to(task.clip.dtype) for name, tensor in learner.initial.items()}
-    return learner
+    return import_module(f"{__name__}.{task.settings['kind']}").Learner(task)
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ class Learner:
     def __init__(self, task: Task) -> None:
         shape = token_shape(task.clip, task.settings["tokens"], task.settings["depth"])
         self._hand_written = task.handwritten()[0]
-        drawn = torch.stack([torch.randn(shape, generator=generator) for generator in task.generators])
+        dtype = task.clip.dtype
+        drawn = torch.stack([torch.randn(shape, generator=generator, dtype=dtype) for generator in task.generators])
         self.initial = {"tokens": task.settings["token_std"] * drawn.to(self._hand_written)}
         self.template = task.template
 

@@ -24,7 +24,8 @@ class Learner(apt.Learner):
         super().__init__(replace(task, generators=repeated))
         drawn = self.initial["context"]  # (S·R, M, D_token) or (S·R, K, M, D_token)
         width = task.handwritten().shape[-1]
-        router = torch.stack([torch.randn(count, width, generator=generator) for generator in task.generators])
+        shape, dtype = (count, width), drawn.dtype
+        router = torch.stack([torch.randn(shape, generator=generator, dtype=dtype) for generator in task.generators])
         self.initial = {
             "context": drawn.unflatten(0, (-1, count)).movedim(1, -3).flatten(-3, -2),
             "router": task.settings["init_std"] * router.to(drawn),
