@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stages.defences.resize_pad import Noise
 from stages.defences.undefended import Undefended, Wording
-from stages.defences.views import random_crop
+from stages.defences.views import of_views, random_crop
 
 
 def r_tpt(
@@ -47,7 +47,7 @@ def r_tpt(
     Source: Sheng et al. 2025 (R-TPT, CVPR), sec. 3; crops alone, without AugMix.
     """
     seen = [images, *(random_crop(images, noise, smallest=smallest) for _ in range(views - 1))]
-    features = torch.stack([model.encode(view) for view in seen], dim=1)  # (N, V, D)
+    features = of_views(model.encode, seen)  # (N, V, D)
     context = tuned_context(features.detach(), model, wording, chosen=ceil(confident * views), lr=lr)
     with torch.no_grad():
         text_features = wording.text_features(context)

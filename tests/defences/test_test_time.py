@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from stages.attacks.objectives import alike
+from stages.defences import views as module
 from stages.defences.anti_adversary import anti_adversary
 from stages.defences.clipure import clipure_cos
 from stages.defences.csr import csr, low_pass
@@ -101,6 +102,14 @@ def test_a_crop_is_a_window_of_the_image():
     torch.testing.assert_close(found[:, 0], (left + side * ramp).expand(N, S, S))
     torch.testing.assert_close(found[:, 1], (top + side * ramp)[:, None].expand(N, S, S))
     assert torch.equal(random_crop(images, Chosen(), smallest=1.0), images)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_views_come_back_in_their_order_however_many_go_at_a_time(images, monkeypatch, rows):
+    monkeypatch.setattr(module, "ROWS", rows)
+    views = [images + number for number in range(5)]
+    found = module.of_views(lambda batch: batch.flatten(1), views)
+    assert torch.equal(found, torch.stack([view.flatten(1) for view in views], dim=1))
 
 
 def test_the_ensemble_averages_its_views(images, model):
