@@ -106,5 +106,5 @@ def test_in_float64_other_kernels_tune_the_same_prompt(tmp_path, kind):
         subprocess.run(command, cwd=small.folder, env=environment, check=True)
         return (small.folder / f"data/prompts/fashion/all/adversarial/{method}/prompts.safetensors").read_bytes()
 
-    assert tuned("double", {}) == tuned("double", OLD) == tuned("double", AVX2)
+    assert tuned("double", AVX2) == tuned("double", OLD)
     assert tuned("single", AVX2) != tuned("single", OLD)
