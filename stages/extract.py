@@ -16,8 +16,8 @@ from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, read_index, taking_part
 from stages.models.clip import Clip
-from stages.prompts.context import handwritten_tokens
-from stages.prompts.text import TextTower
+from stages.models.context import handwritten_tokens
+from stages.models.text_tower import TextTower
 from stages.runtime.cli import command, progress
 from stages.runtime.engine import Local
 from stages.runtime.params import Params, load_params

@@ -16,10 +16,10 @@ from stages.interpretation.tables import cosines_table, drift_table, pca_table, 
 from stages.interpretation.token_table import COLUMNS, nearest_tokens_table
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
+from stages.models.text_tower import TextTower
 from stages.prompts import adversarial, learners
 from stages.prompts.generators import tuning_generators, twin_generator
 from stages.prompts.learners import Task
-from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
 from stages.storage import layout

@@ -20,12 +20,12 @@ from stages.crafting.refresh import RefreshWorker
 from stages.datasets.card import Card, read_card
 from stages.evaluation.study import study_labels, study_title
 from stages.models.clip import Clip, load_clip
+from stages.models.context import handwritten
 from stages.models.device import choose_device
-from stages.prompts.context import handwritten
+from stages.models.text_tower import TextTower
 from stages.prompts.fit import Tuned, fit, write_tuned
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Learner, Task, learner_of
-from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.engine import Engine, engine
 from stages.runtime.params import Params, load_params

@@ -11,11 +11,11 @@ import torch
 from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
+from stages.models.context import assemble
 from stages.models.device import choose_device
+from stages.models.text_tower import TextTower
 from stages.prompts.adversarial import learner_of, text_arrays
-from stages.prompts.context import assemble
 from stages.prompts.learners import Task
-from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
 from stages.storage.files import replacing, require_writable

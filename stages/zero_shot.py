@@ -5,10 +5,10 @@ import torch
 from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
+from stages.models.context import handwritten
 from stages.models.device import choose_device
-from stages.prompts.context import handwritten
+from stages.models.text_tower import TextTower
 from stages.prompts.templates import openai_templates
-from stages.prompts.text import TextTower
 from stages.runtime.cli import command
 from stages.runtime.params import ZeroShot, load_params
 from stages.storage.files import replacing, require_writable

@@ -10,9 +10,9 @@ from stages.attacks.noise import ImageNoise
 from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.feature import feature_attack
 from stages.datasets.catalogue import CATALOGUE, source_of
+from stages.models.context import handwritten
 from stages.models.device import to_tensor
-from stages.prompts.context import handwritten
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from stages.runtime.params import AutoAttack, PromptPgd, Square, Suite, load_params
 from tests.victims import CPU, Toy, attacked, labelled, predicted, random_victim
 

@@ -17,12 +17,12 @@ from stages.crafting.embedding import embed_shard
 from stages.crafting.shards import craft_shard
 from stages.defences.victim import Victim
 from stages.models.clip import Clip
+from stages.models.context import assemble, initial_context
 from stages.models.device import choose_device, graphed, largest_batch, to_tensor
-from stages.prompts.context import assemble, initial_context
+from stages.models.text_tower import TextTower
 from stages.prompts.fit import Tuned, fit
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task, learner_of
-from stages.prompts.text import TextTower
 from stages.runtime.params import AutoAttack, load_params
 from stages.storage.images import Images
 

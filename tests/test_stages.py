@@ -13,9 +13,9 @@ from stages.crafting.feature import OBJECTIVES as OBLIVIOUS
 from stages.crafting.feature import feature_attack
 from stages.crafting.transfer import fit_to, surrogate_accuracy, transfer_attack
 from stages.evaluation.study import accuracy_of, predictions_table
+from stages.models.context import handwritten
 from stages.models.device import to_tensor
-from stages.prompts.context import handwritten
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from stages.runtime.params import FeaturePgd, Reverse, load_params
 from stages.storage.embeddings import Bank
 from stages.storage.images import Images, write_images

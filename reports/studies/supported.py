@@ -15,7 +15,7 @@ import torch
 
 from stages.models.clip import Clip
 from stages.models.supported import check_end, refusal_of
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from stages.runtime.startup import import_open_clip, import_timm
 
 OUT = Path("reports/supported.csv")

@@ -11,9 +11,9 @@ from stages.crafting.feature import from_starts
 from stages.crafting.model import load_model
 from stages.crafting.shards import Attack, AttackWorker
 from stages.datasets.card import Card
+from stages.models.context import handwritten
 from stages.models.logits import cosine_logits
-from stages.prompts.context import handwritten
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from stages.runtime.engine import WorkerFacts
 from stages.runtime.params import HandwrittenPgd, Params
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from stages.models.clip import Clip
+from stages.models.context import handwritten
 from stages.prompts import adversarial, learners
-from stages.prompts.context import handwritten
 from stages.prompts.learners import Task
 from stages.prompts.templates import openai_templates
 from stages.storage.prompts import OPTIONAL, PromptFile

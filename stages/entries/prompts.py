@@ -13,7 +13,7 @@ from stages.entries.record import ENTRY, Record, UncheckedError
 from stages.evaluation.load import blank_feature, require_seed
 from stages.models.clip import Clip
 from stages.models.image_tower import token_prompts_fit
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from stages.runtime.params import Context, Methods, Params, Tuned, describe
 from stages.storage.prompts import OPTIONAL, PromptFile
 from stages.storage.provenance import require

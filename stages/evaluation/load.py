@@ -13,9 +13,9 @@ from stages.defences.test_time import test_time_of
 from stages.defences.undefended import Wording
 from stages.defences.victim import Victim
 from stages.models.clip import Clip, load_clip, weights_digest
+from stages.models.context import assemble, initial_context
 from stages.models.device import choose_device
-from stages.prompts.context import assemble, initial_context
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from stages.runtime.method_blocks import Defence as DefenceBlock
 from stages.runtime.method_blocks import ImageProcessing, Tte
 from stages.runtime.params import Model

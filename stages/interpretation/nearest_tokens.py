@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 
 MEASURES = ("euclidean", "cosine")
 PADDING = 0  # the token that open_clip fills texts up with

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from stages.entries.learnt import check_learnt
+from stages.models.context import handwritten
+from stages.models.text_tower import TextTower
 from stages.prompts.adversarial import learner_of, text_arrays
-from stages.prompts.context import handwritten
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task
-from stages.prompts.text import TextTower
 from stages.storage.prompts import PromptFile
 from tests.crafting.test_adversarial import BLOCKS, CPU, NAMES, TEMPLATE
 from tests.evaluation.test_defended_methods import METHODS

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stages.interpretation.nearest_tokens import BLOCK, Vocabulary, nearest, random_like, vocabulary_of, word_of
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from tests.models.random_models import KINDS, random_model
 
 

@@ -7,10 +7,10 @@ import torch
 from stages.interpret import initial_value
 from stages.interpretation.nearest_tokens import vocabulary_of
 from stages.interpretation.token_table import nearest_tokens_table
+from stages.models.text_tower import TextTower
 from stages.prompts import adversarial
 from stages.prompts.generators import tuning_generators, twin_generator
 from stages.prompts.learners import Task
-from stages.prompts.text import TextTower
 from stages.runtime.method_blocks import AdvVlp, Moapt
 from stages.runtime.params import load_params
 from stages.storage.prompts import PromptFile

@@ -8,7 +8,7 @@ from torch import nn
 
 from stages.models.clip import load_clip
 from stages.models.supported import check_configuration, check_end
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from stages.runtime.params import load_params
 from tests.models.random_models import KINDS, TEXT, random_model
 

@@ -8,12 +8,12 @@ from scipy.special import log_softmax, softmax
 
 from stages.evaluation.load import load_victim
 from stages.evaluation.study import predictions_table
+from stages.models.context import handwritten
 from stages.models.logits import cosine_logits
-from stages.prompts.context import handwritten
+from stages.models.text_tower import TextTower
 from stages.prompts.fit import Tuned, fit, write_tuned
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Learner, Task, learner_of
-from stages.prompts.text import TextTower
 from stages.runtime.params import load_params
 from stages.storage.embeddings import Bank
 from stages.storage.prompts import load_prompts

@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stages.models.context import assemble, initial_context
 from stages.models.logits import cosine_logits, predictions_and_margins
-from stages.prompts.context import assemble, initial_context
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from stages.prompts.train import Schedule, tune
 from stages.storage.prompts import PromptFile, load_prompts, save_prompts
 from tests.victims import frozen

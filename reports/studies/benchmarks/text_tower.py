@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from reports.studies.benchmarks.measuring import flops, in_own_process, matrix_peak, medians, peak_megabytes
+from stages.models.context import assemble, initial_context
 from stages.models.device import graphed
-from stages.prompts.context import assemble, initial_context
-from stages.prompts.text import TextTower
+from stages.models.text_tower import TextTower
 from tests.references import text_features
 
 NAMES = open_clip.IMAGENET_CLASSNAMES

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from stages.models.context import arrangement, assemble, readable
 from stages.prompts.adversarial import adv_vpt
-from stages.prompts.context import arrangement, assemble, readable
 from stages.prompts.learners import Task
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from stages.models.clip import Clip
-from stages.prompts.context import handwritten
-from stages.prompts.text import TextTower
+from stages.models.context import handwritten
+from stages.models.text_tower import TextTower
 
 
 class Learner(Protocol):

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from stages.prompts.context import arrangement, assemble, initial_context, readable
+from stages.models.context import arrangement, assemble, initial_context, readable
 from stages.prompts.learners import Task
 
 

@@ -4,9 +4,9 @@ import open_clip
 import pytest
 import torch
 
-from stages.prompts.context import assemble, handwritten, initial_context
+from stages.models.context import assemble, handwritten, initial_context
+from stages.models.text_tower import TextTower
 from stages.prompts.templates import openai_templates
-from stages.prompts.text import TextTower
 from tests.models.random_models import KINDS, TEXT, random_model
 
 NAMES = [

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.prompts.packed import Packing, packable, run_blocks
+from stages.models.packed import Packing, packable, run_blocks
 
 
 class TextTower:

@@ -3,7 +3,7 @@
     [start] [context] | dress . [end] | ankle boot . [end] | ...
 
 Attention is causal, so what the shared beginning becomes inside the tower does not depend on the text behind it. The
-reference is open_clip's tower on padded prompts; features and gradients are equal (tests/prompts/test_packed.py).
+reference is open_clip's tower on padded prompts; features and gradients are equal (tests/models/test_packed.py).
 """
 
 from collections.abc import Sequence

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.prompts.packed import Packing
-from stages.prompts.text import TextTower
+from stages.models.packed import Packing
+from stages.models.text_tower import TextTower
 
 Part = str | slice  # a text, or the context vectors of that range
 RENAME = "rename one (a folder of your own: in its classes.json)"

@@ -8,9 +8,9 @@ import open_clip
 import pytest
 import torch
 
-from stages.prompts.context import assemble, handwritten
+from stages.models.context import assemble, handwritten
+from stages.models.text_tower import TextTower
 from stages.prompts.templates import openai_templates
-from stages.prompts.text import TextTower
 from tests.models.random_models import KINDS, random_model
 
 MODEL = random_model(KINDS["vit_b_32"][0]).requires_grad_(False)

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.prompts.context import assemble
-from stages.prompts.text import TextTower
+from stages.models.context import assemble
+from stages.models.text_tower import TextTower
 
 LENGTH = 24
 any_case = settings(max_examples=60, deadline=None, derandomize=True)

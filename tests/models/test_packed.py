@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from stages.prompts.context import Prompts, assemble, initial_context
-from stages.prompts.packed import Packing
-from stages.prompts.text import TextTower
+from stages.models.context import Prompts, assemble, initial_context
+from stages.models.packed import Packing
+from stages.models.text_tower import TextTower
 from tests.references import text_features
 
 NAMES = ["T-shirt/top", "Ankle boot", "dress", "bag", "coat bag sandal"]
@@ -55,8 +55,8 @@ def test_blocks_of_another_kind_see_padded_texts(tower, monkeypatch, position, c
     prompts = prompts_of(tower, position, 4, NAMES, class_specific=class_specific)
     context = start(tower, 4, len(NAMES) if class_specific else None)
     packed = prompts.text_features(context, tower)
-    monkeypatch.setattr("stages.prompts.text.packable", lambda _: False)
-    monkeypatch.setattr("stages.prompts.text.run_blocks", None)
+    monkeypatch.setattr("stages.models.text_tower.packable", lambda _: False)
+    monkeypatch.setattr("stages.models.text_tower.run_blocks", None)
     torch.testing.assert_close(prompts.text_features(context, tower), packed, rtol=0, atol=1e-12)
 
 
