@@ -119,7 +119,9 @@ def environment(tmp_path_factory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("warm")
     address = folder / "socket"
     warm.install(folder / "bin", address)
-    with subprocess.Popen([sys.executable, str(ROOT / "tests/warm.py"), str(address)], env=bare()) as server:
+    huge_pages = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # large images would spend half of their time on faults
+    command = [sys.executable, str(ROOT / "tests/warm.py"), str(address)]
+    with subprocess.Popen(command, env={**bare(), **huge_pages}) as server:
         while not address.exists():
             assert server.poll() is None
             time.sleep(0.05)
