@@ -13,8 +13,6 @@ import torch
 
 from stages.crafting.adversarial import Progress, Tuning
 from stages.crafting.batching import fitting
-from stages.datasets.card import Card, read_card
-from stages.datasets.ranking import balanced_ranking
 from stages.evaluation.study import study_labels, study_title
 from stages.evaluation.subset import part_of
 from stages.interpretation.prompt_effect import effect_table
@@ -28,12 +26,14 @@ from stages.prompts.train import Epoch
 from stages.runtime.cli import command, progress
 from stages.runtime.params import Params, load_params
 from stages.runtime.startup import without_compiler
+from stages.storage.card import Card, read_card
 from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Images, checksums_of, images_provenance, read_all_images
 from stages.storage.layout import clean_images, method_folder
 from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile
 from stages.storage.provenance import Provenance, key_of, require, with_versions
+from stages.storage.ranking import balanced_ranking
 from stages.storage.tensors import load_arrays, save_arrays
 
 CURVE = ("loss", "accuracy")  # arrays of a checkpoint that are no state

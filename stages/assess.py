@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.crafting.batching import even_batches, fitting
-from stages.datasets.card import read_card
 from stages.evaluation.diagnostics import Diagnostics, outcomes_table
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import read_method, study_labels
@@ -22,6 +21,7 @@ from stages.models.device import choose_device
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import Params, load_params
+from stages.storage.card import read_card
 from stages.storage.files import explaining, require_writable, resuming, whole
 from stages.storage.images import Images, checksums_of, images_provenance, write_images
 from stages.storage.layout import assessment_file, clean_images, prompts_file

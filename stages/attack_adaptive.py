@@ -14,7 +14,6 @@ from stages.crafting.adaptive import adaptive_attack, left_out
 from stages.crafting.batching import Batching, even_batches, fitting
 from stages.crafting.shards import craft_shard
 from stages.crafting.suite import VERSION
-from stages.datasets.card import read_card
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
@@ -24,6 +23,7 @@ from stages.models.device import choose_device
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, Suite, load_params, threat_of
+from stages.storage.card import read_card
 from stages.storage.embeddings import read_bank, write_bank
 from stages.storage.files import replacing, require_writable, resuming
 from stages.storage.images import (

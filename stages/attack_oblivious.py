@@ -11,10 +11,10 @@ from stages.crafting.feature import FeatureAttackWorker
 from stages.crafting.handwritten import HandwrittenAttackWorker
 from stages.crafting.model import load_model
 from stages.crafting.transfer import TransferAttackWorker
-from stages.datasets.card import Card, read_card
 from stages.runtime.cli import command
 from stages.runtime.engine import ShardFolder, engine
 from stages.runtime.params import FeaturePgd, HandwrittenPgd, Params, Transfer, load_params, threat_of
+from stages.storage.card import Card, read_card
 from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Images, checksums_of, gather, images_provenance, shard_paths
 from stages.storage.layout import clean_images, oblivious_images, test_features

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.datasets.card import read_card
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
+from stages.storage.card import read_card
 from stages.storage.embeddings import read_bank
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import predictions_file, test_features

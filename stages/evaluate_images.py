@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from stages.crafting.model import load_model
-from stages.datasets.card import read_card
 from stages.evaluation.cost import count_cost
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
@@ -27,6 +26,7 @@ from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.method_blocks import WITHOUT_FEATURES
 from stages.runtime.params import Params, load_params
+from stages.storage.card import read_card
 from stages.storage.embeddings import read_bank, write_bank
 from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Images, images_provenance, shard_paths, together

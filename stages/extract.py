@@ -11,7 +11,6 @@ import numpy as np
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
 from stages.crafting.model import load_model
-from stages.datasets.card import Card, read_card
 from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, read_index, taking_part
@@ -21,6 +20,7 @@ from stages.models.text_tower import TextTower
 from stages.runtime.cli import command, progress
 from stages.runtime.engine import Local
 from stages.runtime.params import Params, load_params
+from stages.storage.card import Card, read_card
 from stages.storage.files import require_writable, resuming
 from stages.storage.images import Images, gather, write_missing, write_shard
 from stages.storage.layout import clean_images, index_file, raw_folder, test_features, train_features

@@ -14,7 +14,6 @@ import numpy as np
 from filelock import FileLock
 from pydantic import ValidationError
 
-from stages.datasets.card import Card, write_card
 from stages.datasets.catalogue import CATALOGUE, source_of
 from stages.datasets.checks import check_index
 from stages.datasets.decode import decode, path_of, read_content
@@ -24,6 +23,7 @@ from stages.datasets.listing import Listing, Source
 from stages.datasets.places import collecting, files_below, names_passed_over, shortened
 from stages.runtime.cli import command, progress
 from stages.runtime.params import load_params
+from stages.storage.card import Card, write_card
 from stages.storage.files import explaining, remove, replacing, require_writable
 from stages.storage.layout import card_file, index_file, raw_folder
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from stages.crafting.refresh import RefreshWorker
-from stages.datasets.card import Card, read_card
 from stages.evaluation.study import study_labels, study_title
 from stages.models.clip import Clip, load_clip
 from stages.models.context import handwritten
@@ -29,6 +28,7 @@ from stages.prompts.learners import Learner, Task, learner_of
 from stages.runtime.cli import command
 from stages.runtime.engine import Engine, engine
 from stages.runtime.params import Params, load_params
+from stages.storage.card import Card, read_card
 from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Written, checksums_of, images_provenance, read_ids, shard_paths, together

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import torch
 
-from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.context import assemble
@@ -18,6 +17,7 @@ from stages.prompts.adversarial import learner_of, text_arrays
 from stages.prompts.learners import Task
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
+from stages.storage.card import read_card
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder, prompts_file
 from stages.storage.prompts import load_prompts, save_prompts

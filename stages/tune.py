@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.datasets.card import Card, read_card
 from stages.evaluation.study import study_labels, study_title
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
@@ -19,6 +18,7 @@ from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task, learner_of
 from stages.runtime.cli import command
 from stages.runtime.params import Params, load_params
+from stages.storage.card import Card, read_card
 from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import require_writable, resuming
 from stages.storage.layout import bank_features, method_folder, train_features

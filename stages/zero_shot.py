@@ -2,7 +2,6 @@
 
 import torch
 
-from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import load_clip
 from stages.models.context import handwritten
@@ -11,6 +10,7 @@ from stages.models.text_tower import TextTower
 from stages.prompts.templates import openai_templates
 from stages.runtime.cli import command
 from stages.runtime.params import ZeroShot, load_params
+from stages.storage.card import read_card
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder
 from stages.storage.prompts import PromptFile, save_prompts

@@ -238,6 +238,8 @@ def test_changed_code_reruns_what_imports_it(project):
     assert project.repro() == {"interpret"}
     edit(project, "report/page.py")
     assert project.stale() == REPORT
+    edit(project, "datasets/catalogue.py")
+    assert project.stale() == REPORT | {"fetch"}
 
 
 def test_a_changed_default_reruns_the_methods_that_may_have_it(project):

@@ -23,12 +23,12 @@ from stages.attacks.linf import LinfBall
 from stages.crafting.adaptive import adaptive_attack
 from stages.crafting.batching import even_batches
 from stages.crafting.shards import craft_shard
-from stages.datasets.card import read_card
 from stages.evaluation.load import load_victim
 from stages.evaluation.subset import draw_from
 from stages.report.inputs import read_study
 from stages.report.statistics import robust_rows
 from stages.runtime.params import AutoAttack, Suite, load_params
+from stages.storage.card import read_card
 from stages.storage.images import read_all_images
 from stages.storage.layout import clean_images, method_folder
 

@@ -32,7 +32,6 @@ from stages.crafting import transfer
 from stages.crafting.feature import feature_attack
 from stages.crafting.shards import Attack, steps_of
 from stages.crafting.transfer import fit_to, transfer_attack
-from stages.datasets.card import read_card
 from stages.evaluation.study import study_labels
 from stages.models.clip import Clip, load_clip
 from stages.models.device import to_tensor
@@ -42,6 +41,7 @@ from stages.prompts.fit import fit
 from stages.prompts.learners import Task, learner_of
 from stages.prompts.train import Schedule
 from stages.runtime.params import FeaturePgd, Params, Reverse, Transfer, load_params
+from stages.storage.card import read_card
 from stages.storage.images import Images, read_all_images
 from stages.storage.layout import clean_images, oblivious_images, prompts_file
 from stages.storage.prompts import load_prompts

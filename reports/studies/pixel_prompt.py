@@ -26,7 +26,6 @@ from stages.crafting.adversarial import Tuning
 from stages.crafting.batching import even_batches
 from stages.crafting.shards import craft_shard
 from stages.crafting.suite import suite_attack
-from stages.datasets.card import read_card
 from stages.datasets.index import read_index
 from stages.defences.victim import Victim
 from stages.extract import decoder
@@ -39,6 +38,7 @@ from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task
 from stages.runtime.method_blocks import AdvVlp, AdvVp, AdvVpt, Apt
 from stages.runtime.params import Params, Suite, load_params
+from stages.storage.card import read_card
 from stages.storage.images import Images, read_shard
 from stages.storage.parquet import checksum_of
 

@@ -10,12 +10,12 @@ from stages.attacks.objectives import cross_entropy, margin
 from stages.crafting.feature import from_starts
 from stages.crafting.model import load_model
 from stages.crafting.shards import Attack, AttackWorker
-from stages.datasets.card import Card
 from stages.models.context import handwritten
 from stages.models.logits import cosine_logits
 from stages.models.text_tower import TextTower
 from stages.runtime.engine import WorkerFacts
 from stages.runtime.params import HandwrittenPgd, Params
+from stages.storage.card import Card
 
 OBJECTIVES = {"cross_entropy": cross_entropy, "margin": margin}
 

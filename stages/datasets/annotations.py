@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from stages.datasets.places import composed
+from stages.storage.card import composed
 
 T = TypeVar("T")
 

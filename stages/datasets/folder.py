@@ -18,7 +18,8 @@ from typing import Any
 
 from stages.datasets.decode import path_of, read_content
 from stages.datasets.listing import Item, Listing, Source
-from stages.datasets.places import by_composed, collecting, composed, entries_of, shortened
+from stages.datasets.places import by_composed, collecting, entries_of, shortened
+from stages.storage.card import composed
 
 TEMPLATE = "a photo of a {}."
 LAYOUT = "train/<class>/* and test/<class>/*, or one of them alone"

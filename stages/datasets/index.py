@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from stages.datasets.listing import Listing
-from stages.datasets.ranking import balanced_ranking, digest_of, ranking
 from stages.storage.layout import index_file
 from stages.storage.parquet import read_table, write_table
 from stages.storage.provenance import with_versions
+from stages.storage.ranking import balanced_ranking, digest_of, ranking
 
 
 @dataclass(frozen=True)

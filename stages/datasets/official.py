@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from stages.datasets.annotations import naming, read_json, read_lines, read_mat
-from stages.datasets.places import composed, folders_in
+from stages.datasets.places import folders_in
 from stages.datasets.splits import COOP_PAGE, Row, Split, Splits, held_out, label_of, splits_of_rows
+from stages.storage.card import composed
 
 SUN_LISTS = "https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip"
 CALTECH_LEFT_OUT = {"BACKGROUND_Google", "Faces_easy"}  # no object; the images of Faces once more, cut out

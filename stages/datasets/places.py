@@ -4,10 +4,11 @@ Names are compared in one Unicode form (NFC): a letter and its accent may be one
 """
 
 import os
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from stages.storage.card import composed
 
 LEFTOVERS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")  # of Windows and macOS; in lower case
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")  # in lower case; all that the published data sets use
@@ -119,11 +120,6 @@ def shortened(lines: list[str]) -> str:
     """Return lines below each other, the first MOST_NAMED of them and how many there are more."""
     more = len(lines) - MOST_NAMED
     return "\n".join(f"  {line}" for line in lines[:MOST_NAMED]) + (f"\n  and {more} more" if more > 0 else "")
-
-
-def composed(name: str) -> str:
-    """Return a name in NFC, the form in which names are compared."""
-    return unicodedata.normalize("NFC", name)
 
 
 def by_composed(names: Iterable[str], place: Path) -> dict[str, str]:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from stages.datasets.annotations import read_json
 from stages.datasets.listing import Item, Listing
-from stages.datasets.places import by_composed, composed, images_in
-from stages.datasets.ranking import ranking
+from stages.datasets.places import by_composed, images_in
+from stages.storage.card import composed
+from stages.storage.ranking import ranking
 
 COOP_PAGE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
 HELD_OUT = 0.3  # of each class is judged: the share of CoOp's own test lists

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from stages.datasets import embedded
-from stages.datasets.card import read_card
 from stages.datasets.index import index_of
 from stages.evaluation.study import study_labels
 from stages.evaluation.subset import draw_from
+from stages.storage.card import read_card
 from stages.storage.checksum import checksum_of_arrays
 from stages.storage.images import MANIFEST, Images, write_images
 from stages.storage.layout import clean_images

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from stages.datasets.places import composed
 from stages.defences.victim import Victim
 from stages.evaluation.image_features import vote
 from stages.evaluation.load import FILE, load_model, prompts_file, require_seed, victim_of
 from stages.models.device import choose_device, to_tensor
 from stages.runtime.params import Params
+from stages.storage.card import composed
 from stages.storage.prompts import load_prompts
 from stages.storage.provenance import require
 

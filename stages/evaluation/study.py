@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from stages.datasets.halves import HALVES, labels_of
+from stages.evaluation.halves import HALVES, labels_of
 from stages.models.logits import exact_logits, exact_routed_logits, predictions_and_margins
 from stages.runtime.method_blocks import WITHOUT_FEATURES
 from stages.runtime.params import Method, Params

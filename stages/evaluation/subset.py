@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.datasets.ranking import balanced_ranking
 from stages.storage.images import Images, checksums_of, joined, read_ids, read_shard, shard_path, shard_paths
+from stages.storage.ranking import balanced_ranking
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.datasets.card import Card, read_card
-from stages.datasets.halves import HALVES
+from stages.evaluation.halves import HALVES
 from stages.evaluation.study import read_method, study_title
 from stages.report.tables import Predictions
 from stages.report.threats import pointwise_worst, threats_of
 from stages.report.vocabulary import Method, Threat
 from stages.runtime.params import Params
 from stages.storage import layout
+from stages.storage.card import Card, read_card
 from stages.storage.images import read_images
 from stages.storage.notes import read_note
 from stages.storage.parquet import read_footer, read_table

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from stages.crafting.feature import feature_attack
 from stages.crafting.handwritten import HandwrittenAttackWorker
-from stages.datasets.card import Card
 from stages.entries.drawn import draw, facts_of
 from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.runtime.params import FeaturePgd, HandwrittenPgd, load_params
+from stages.storage.card import Card
 from stages.storage.images import Images, read_shard
 from stages.storage.parquet import checksum_of
 from stages.storage.prompts import load_prompts

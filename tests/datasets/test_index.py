@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.datasets.card import Card, read_card, write_card
-from stages.datasets.halves import labels_of
 from stages.datasets.index import Index, index_of, taking_part
 from stages.datasets.listing import Item, Listing
-from stages.datasets.ranking import balanced_ranking
+from stages.evaluation.halves import labels_of
+from stages.storage.card import Card, read_card, write_card
 from stages.storage.layout import card_file
+from stages.storage.ranking import balanced_ranking
 
 IDS = [f"train/{i}" for i in range(40)]
 LABELS = np.arange(40) % 4

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from stages.datasets.card import Card
+from stages.storage.card import Card
 from stages.storage.notes import read_note, write_note
 
 NAMES = ["café", "Übung", "dog"]

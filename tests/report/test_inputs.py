@@ -7,11 +7,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from stages.datasets.card import Card, write_card
 from stages.report.inputs import assessed_method, methods_of, read_study, studies_of
 from stages.runtime.method_blocks import Defended
 from stages.runtime.params import load_params
 from stages.storage import layout
+from stages.storage.card import Card, write_card
 from stages.storage.parquet import read_table, write_table
 from stages.storage.prompts import PromptFile, save_prompts
 

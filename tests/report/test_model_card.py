@@ -7,10 +7,10 @@ from importlib.util import find_spec
 import pandas as pd
 import pytest
 
-from stages.datasets.card import Card
 from stages.report.inputs import Study
 from stages.report.model_card import markdown, model_card
 from stages.report.vocabulary import CLEAN, Threat
+from stages.storage.card import Card
 from tests.report.studies import CLASS_NAMES, METHODS, NAMES, PGD, THREATS
 
 HOSTILE = "<script>alert(1)</script> | `x` [a](http://b.c) www.h.i **d** _e_ $f$ \\* &amp;\n# g \x1b[2J"

@@ -16,12 +16,12 @@ from torch import Tensor
 from stages.attacks.eight_bit import through_8_bits
 from stages.attacks.noise import ImageNoise
 from stages.crafting.suite import among_copies, fooled_by, ignoring_places, rounds_of_pgd, rounds_through, suite_attack
-from stages.datasets.card import read_card
 from stages.defences.victim import Victim
 from stages.evaluation.load import load_victim
 from stages.evaluation.subset import draw_from
 from stages.models.device import to_tensor
 from stages.runtime.params import Suite, load_params
+from stages.storage.card import read_card
 from stages.storage.images import Images
 from stages.storage.layout import clean_images, prompts_file
 

@@ -1,11 +1,11 @@
 """The card of a data set: what the pipeline needs to know besides its images, as readable JSON."""
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from stages.datasets.places import composed
 from stages.storage.layout import card_file
 from stages.storage.notes import read_note, write_note
 
@@ -37,6 +37,11 @@ class Card(BaseModel):
             if count > 1:
                 raise ValueError(f"two classes are called {name!r}; rename one")
         return names
+
+
+def composed(name: str) -> str:
+    """Return a name in NFC, the form in which names are compared."""
+    return unicodedata.normalize("NFC", name)
 
 
 def write_card(path: Path, card: Card) -> None:
