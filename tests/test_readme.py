@@ -38,7 +38,7 @@ TOOLS = {"leaderboard", "predict", "preset", "rescore", "submit", "verify"}  # s
 RUN_BY = {  # how a command begins that needs nothing more, the file that runs it, and what stands there
     "dvc repro": (".ci/run", "main-job"),
     "pip install -e": (".ci/run", "pip install"),
-    "pytest": (".ci/run", "pytest"),
+    "pytest": (".ci/run", "reliability-tests"),
     "ruff": (".ci/run", "ruff"),
     "mypy": (".ci/run", "mypy"),
     "lint-imports": (".ci/run", "lint-imports"),
