@@ -15,6 +15,7 @@ import selectors
 import socket
 import sys
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -69,8 +70,10 @@ def serve(address: str) -> None:
 
 
 def quick_yaml() -> None:
-    """Let DVC write its lock file as JSON, which is YAML too, and read no other text twice: its own way takes longer
-    than most stages here."""
+    """Let DVC write its lock file by `block_style` and read no text twice.
+
+    It reads and writes the whole file for each stage, which takes longer than most stages here.
+    """
     from dvc.utils.serialize import _yaml
     from ruamel.yaml import YAML
 
@@ -79,15 +82,16 @@ def quick_yaml() -> None:
     def load(yaml: YAML, text: object) -> object:
         if not isinstance(text, str):
             return parse(yaml, text)
-        if text.startswith('{\n "'):
-            return json.loads(text)
         if text not in read:
             read[text] = pickle.dumps(parse(yaml, text))
         return pickle.loads(read[text])
 
     def dump(data: object, stream: TextIO) -> None:
         if stream.name.endswith(".lock"):
-            json.dump(data, stream, indent=1)
+            plain = json.loads(json.dumps(data))
+            text = "".join(f"{line}\n" for line in block_style(plain))
+            read[text] = pickle.dumps(plain)
+            stream.write(text)
             return
         yaml = YAML(typ="safe")
         yaml.default_flow_style = False
@@ -97,6 +101,18 @@ def quick_yaml() -> None:
 
     YAML.load = load
     _yaml.parse_yaml_for_update, _yaml._dump = _yaml.parse_yaml, dump
+
+
+def block_style(data: dict | list, indent: str = "") -> Iterator[str]:
+    """Yield the lines of YAML for what JSON can hold."""
+    items = data.items() if isinstance(data, dict) else ((None, value) for value in data)
+    for key, value in items:
+        head = f"{indent}-" if key is None else f"{indent}{json.dumps(key)}:"
+        if isinstance(value, dict | list) and value:
+            yield head
+            yield from block_style(value, f"{indent} ")
+        else:
+            yield f"{head} {json.dumps(value, ensure_ascii=False)}"
 
 
 def quick_tracking() -> None:
