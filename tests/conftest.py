@@ -23,8 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that run DVC, which take longest, so that the workers end at about the same time."""
-    items.sort(key=lambda item: "environment" not in getattr(item, "fixturenames", ()))
+    """Begin with the tests that run DVC or Ray, which take longest, so that the workers end at about the same time."""
+    items.sort(key=lambda item: not {"environment", "cluster"} & set(getattr(item, "fixturenames", ())))
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
