@@ -45,7 +45,7 @@ def attack_survivors(attacks: Iterable[Attack], images: Tensor, *, fooled: Foole
 
 
 def attack_by_score(attacks: Iterable[Attack], images: Tensor, *, score: Score, enough: float) -> Attacked:
-    """Keep of each image the version with the highest score, be it the clean one; stop for it once that is enough.
+    """Keep of each image the version with the highest score, the last of equals; stop for it once that is enough.
 
     For a victim whose answers vary: the first version that happens to fool may be a weak one.
 
@@ -60,7 +60,7 @@ def attack_by_score(attacks: Iterable[Attack], images: Tensor, *, score: Score, 
 
     def fooled(images_adv: Tensor, places: Tensor) -> Tensor:
         scores, index = score(images_adv, places), next(rounds)
-        better = scores > highest[places]
+        better = scores >= highest[places]
         made_by[places[better]] = index
         best[places[better]], highest[places[better]] = images_adv[better], scores[better]
         return scores >= enough

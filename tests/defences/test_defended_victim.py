@@ -238,6 +238,27 @@ def test_behind_a_random_defence_each_step_is_one_draw_and_momentum_averages_the
     assert with_momentum > 1.2 * single_steps > 0
 
 
+def test_only_images_whose_first_draw_is_wrong_meet_the_others():
+    """Image 0 is never wrong, image 1 always, image 2 in every second draw: one that begins right, or one wrong."""
+    seen: list[int] = []
+
+    def logits_of(images, noise):
+        wrong = []
+        for image in (images[:, 0, 0, 0] * 255).tolist():
+            seen.append(round(image))
+            wrong.append(seen[-1] == 1 or (seen[-1] == 2 and (seen.count(2) + late) % 2 == 1))
+        return torch.tensor([[0.0, 1.0] if one else [1.0, 0.0] for one in wrong])
+
+    images = torch.arange(3).div(255)[:, None, None, None]
+    noise, places = ImageNoise(0, ["a", "b", "c"]), torch.arange(3)
+    scores = {}
+    for late in (0, 1):
+        seen.clear()
+        scores[late] = suite.wrong_draws(logits_of, torch.zeros(3, dtype=torch.long), noise)(images, places).tolist()
+        assert [seen.count(id) for id in range(3)] == [1, suite.DRAWS, 1 if late else suite.DRAWS]
+    assert scores[0] == pytest.approx([0, 10 + 0.5, 5 + 1 / 3]) and scores[1] == pytest.approx([0, 10 + 0.5, 0])
+
+
 def test_square_sees_the_mean_of_several_draws(clip, shard):
     draws = []
 
@@ -247,12 +268,12 @@ def test_square_sees_the_mean_of_several_draws(clip, shard):
         return torch.stack([torch.full_like(along, 100), along, -along], dim=1)
 
     def queries(**changed: int) -> int:
-        """Draws without a gradient, but for those that decide whether an image is fooled after one of ten rounds."""
+        """Draws without a gradient, but for the one that says after each of ten rounds that no image is fooled."""
         draws.clear()
         victim = random_victim(clip, test_time=TestTime(never_fooled))
         grey = replace(shard, labels=np.zeros(len(shard), np.int64))
         attacked(suite_attack(SUITE.model_copy(update=changed), victim), grey, 4)
-        return draws.count(False) - (10 * suite.DRAWS if changed["queries"] else 0)
+        return draws.count(False) - (10 if changed["queries"] else 0)
 
     without = queries(queries=0, samples=1)
     one, three = (queries(queries=20, samples=samples) - without for samples in (1, 3))
