@@ -97,7 +97,7 @@ def training_images(card: Card, labels: range, params: Params) -> Images:
     """
     folder = clean_images(card.name, "train")
     same = {"dataset": card.name, "dataset_sha256": card.sha256, "split": "train", "seed": params.seed}
-    require(images_provenance(folder), folder, **same, data=params.data.model_dump())
+    require(images_provenance(folder), folder, **same, data=params.data.of("train"))
     return part_of(read_all_images(folder), labels)
 
 

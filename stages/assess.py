@@ -43,7 +43,7 @@ def main(dataset: str) -> str:
     clean = images_provenance(source)
     card = read_card(dataset)
     same = {"dataset_sha256": card.sha256}
-    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump(), **same)
+    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.of("test"), **same)
     prompts = read_method(dataset, "all", params.methods.find(*settings.method.split("/")), params, **same)
     labels = study_labels("all", len(card.class_names))
     draw, few = (

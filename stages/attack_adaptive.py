@@ -55,7 +55,7 @@ def main(dataset: str, study: str, group: str, method: str, threat: str) -> str:
     source = clean_images(dataset, "test")
     clean = images_provenance(source)
     same = {"dataset_sha256": card.sha256}
-    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump(), **same)
+    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.of("test"), **same)
     prompts = read_method(dataset, study, params.methods.find(group, method), params, **same)
     draw = draw_from(source, labels, settings.images, seed=params.seed)
     # images in one batch of the package share its noise, so each of its batches is a shard

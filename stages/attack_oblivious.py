@@ -30,7 +30,7 @@ def main(dataset: str, threat: str) -> str:
     require_writable(images, features)
     source, train = (clean_images(dataset, split) for split in ("test", "train"))
     clean = images_provenance(source)
-    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.model_dump())
+    require(clean, source, dataset=dataset, split="test", seed=params.seed, data=params.data.of("test"))
     known: ShardFolder | Card | None = None
     inputs = []
     if isinstance(attack, Transfer):

@@ -17,7 +17,7 @@ def main(dataset: str) -> str:
     source, out = clean_images(dataset, "train"), bank_images(dataset)
     require_writable(out)
     clean = images_provenance(source)
-    require(clean, source, dataset=dataset, split="train", seed=params.seed, data=params.data.model_dump())
+    require(clean, source, dataset=dataset, split="train", seed=params.seed, data=params.data.of("train"))
     size = clean["shape"][0]
     with engine(params, FeatureAttackWorker, attack, size, shards=len(shard_paths(source))) as run:
         made_by = {"seed": params.seed, "attack": attack.model_dump(), **run.facts.provenance}

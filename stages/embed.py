@@ -17,7 +17,7 @@ def main(dataset: str) -> str:
     source, out = bank_images(dataset), bank_features(dataset)
     require_writable(out)
     made_by = images_provenance(source)
-    expected = {"dataset": dataset, "seed": params.seed, "data": params.data.model_dump()}
+    expected = {"dataset": dataset, "seed": params.seed, "data": params.data.of("train")}
     require(made_by, source, attack=params.attack.model_dump(), **expected)
     with engine(params, embedder, shards=len(shard_paths(source))) as run:
         require(made_by, source, victim=run.facts.model)

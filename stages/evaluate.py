@@ -28,7 +28,7 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     found = params.methods.find(group, method)
     prompts = read_method(dataset, study, found, params, dataset_sha256=card.sha256)
     same = {"dataset": dataset, "dataset_sha256": card.sha256, "model": prompts.provenance["model"]}
-    same |= {"split": "test", "data": params.data.model_dump(), "seed": params.seed}
+    same |= {"split": "test", "data": params.data.of("test"), "seed": params.seed}
     made_by, tables = {}, {}
     for threat, attack in {"clean": None, **params.oblivious}.items():
         path = test_features(dataset, threat)

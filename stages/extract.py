@@ -50,7 +50,7 @@ def main(dataset: str, split: str | None = None) -> str:
     with ExitStack() as together:  # all four appear together at the end, because DVC removes outputs before a rerun
         for name, part in parts.items():
             made_by = with_versions(
-                dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.model_dump(), seed=params.seed
+                dataset=dataset, dataset_sha256=card.sha256, split=name, data=params.data.of(name), seed=params.seed
             )
             images, features = outs_of(dataset, name)
             pieces = together.enter_context(resuming(images, key_of({"model": clip.fingerprint}, [], device="cpu")))

@@ -108,7 +108,7 @@ def training_set(card: Card, labels: range, params: Params, clip: Clip) -> Train
     """
     images, features = clean_images(card.name, "train"), train_features(card.name)
     same = {"dataset": card.name, "dataset_sha256": card.sha256, "split": "train", "seed": params.seed}
-    same["data"] = params.data.model_dump()
+    same["data"] = params.data.of("train")
     require(images_provenance(images), images, **same)
     clean, made_by = read_bank(features)
     require(made_by, features, **same, model=clip.fingerprint)

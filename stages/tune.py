@@ -98,7 +98,7 @@ def training_set(card: Card, labels: range, params: Params, clip: Clip, *, with_
         "dataset_sha256": card.sha256,
         "split": "train",
         "seed": params.seed,
-        "data": params.data.model_dump(),
+        "data": params.data.of("train"),
         "model": clip.fingerprint,
     }
     paths = [train_features(card.name)]

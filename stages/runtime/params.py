@@ -105,6 +105,10 @@ class Data(Block):
     validation: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
     shard_rows: Count
 
+    def of(self, split: str) -> dict[str, Any]:
+        """Return the keys that decide which images of a split take part: each split is chosen without the other."""
+        return self.model_dump(exclude={"test_images" if split == "train" else "shots"})
+
 
 class Attack(Block):
     """Keys of every L-infinity attack."""
