@@ -145,6 +145,15 @@ def test_tuning_crafts_no_oblivious_image_again(project):
     assert project.stale() - REPORT == {"tune-clean-coop", "tune-bank-advpt", "refresh-advpt_refreshed"}
 
 
+def test_the_number_of_images_of_a_split_reruns_what_reads_this_split(project):
+    """Other test images tune no method again; other training images attack none again that is not tuned on them."""
+    targets = ["attack-adaptive@fashion-all-zero_shot-zero_shot-adaptive_eps4", "tune-bank@fashion-all-advpt"]
+    project.change(data__test_images=30)
+    assert project.repro(*targets) == {"extract", attacking("zero_shot", "zero_shot")}
+    project.change(data__shots=3)
+    assert project.repro(*targets) == {"extract", "craft", "embed", "tune-bank-advpt"}
+
+
 @pytest.mark.reliability
 def test_other_classes_rerun_nothing_that_exists(project):
     """The contexts on a data set without training images, and those of half of the classes on the other half."""
