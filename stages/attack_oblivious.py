@@ -35,6 +35,8 @@ def main(dataset: str, threat: str) -> str:
     inputs = []
     if isinstance(attack, Transfer):
         require_training(train)
+        about = {"dataset": dataset, "split": "train", "seed": params.seed, "data": params.data.of("train")}
+        require(images_provenance(train), train, **about)
         inputs = checksums_of(train)
         known = ShardFolder(train)
     elif isinstance(attack, HandwrittenPgd):

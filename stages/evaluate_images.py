@@ -45,12 +45,13 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     card = read_card(dataset)
     labels = study_labels(study, len(card.class_names))
     same = {"dataset_sha256": card.sha256}
+    about_images = {"dataset": dataset, "split": "test", "seed": params.seed, "data": params.data.of("test"), **same}
     prompts = read_method(dataset, study, params.methods.find(group, method), params, **same)
     folders = {threat: oblivious_images(dataset, threat) for threat in ("clean", *params.oblivious)}
     made_by = {threat: images_provenance(folder) for threat, folder in folders.items()}
     for threat, folder in folders.items():
         expected = {"attack": params.oblivious[threat].model_dump()} if threat in params.oblivious else {}
-        require(made_by[threat], folder, dataset=dataset, split="test", seed=params.seed, **same, **expected)
+        require(made_by[threat], folder, **about_images, **expected)
     features_differ = prompts.has_image_prompt or defence_of(prompts.provenance) in WITHOUT_FEATURES
     tables: dict[str, list[pa.Table]] = {threat: [] for threat in folders}
     written = []

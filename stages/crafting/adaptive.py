@@ -11,7 +11,7 @@ from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, dlr, margin
 from stages.attacks.pgd import pgd
 from stages.crafting.shards import Attack, steps_of
-from stages.crafting.suite import among_copies, attack_in_rounds, suite_attack
+from stages.crafting.suite import DRAWS, among_copies, attack_in_rounds, suite_attack
 from stages.defences.bpda import expectation
 from stages.defences.victim import Victim
 from stages.runtime.params import AdaptiveAttack, AutoAttack, PromptPgd, Square, Suite
@@ -75,7 +75,7 @@ def pgd_attack(settings: PromptPgd, victim: Victim) -> Attack:
 
         starts = range(0, steps, ROUND)
         rounds = [partial(advance, first=start == 0, count=min(ROUND, steps - start)) for start in starts]
-        return attack_in_rounds(rounds * settings.restarts, victim, images, labels, noise).images
+        return attack_in_rounds(rounds * settings.restarts, victim, images, labels, noise, first=DRAWS).images
 
     return attack
 

@@ -32,7 +32,8 @@ SQUARE_ROUNDS = 10  # between them Square checks which images are fooled
 MOMENTUM = 0.75  # behind a random defence, which each step sees in another draw
 QUARTERS = 4  # of each attack, each with its own step size; between them it checks which images are fooled
 DRAWS = 10  # of a random defence; all must be wrong before an image counts as fooled
-TOGETHER = 3  # draws in one batch, a divisor of DRAWS - 1
+FIRST = 1  # of these: an image on which they are right is not judged by the others
+TOGETHER = 3  # of the others, in one batch; a divisor of their number
 
 
 class Round(NamedTuple):
@@ -79,7 +80,7 @@ def suite_attack(settings: Suite, victim: Victim, made_by: dict[str, str] | None
             rounds += rounds_on_views(seen(apart), ascend, labels)
         if settings.queries:
             rounds += rounds_of_square(seen(CONSTANT, samples=settings.samples), settings, images, labels, noise)
-        found = attack_in_rounds([one.attempt for one in rounds], victim, images, labels, noise)
+        found = attack_in_rounds([one.attempt for one in rounds], victim, images, labels, noise, first=FIRST)
         if made_by is not None:
             names = [*(one.name for one in rounds), "none"]  # of the clean image the index is -1
             made_by.update(zip(noise.ids, (names[index] for index in found.made_by.tolist()), strict=True))
@@ -89,15 +90,16 @@ def suite_attack(settings: Suite, victim: Victim, made_by: dict[str, str] | None
 
 
 def attack_in_rounds(
-    attempts: Sequence[Attempt], victim: Victim, images: Tensor, labels: Tensor, noise: ImageNoise
+    attempts: Sequence[Attempt], victim: Victim, images: Tensor, labels: Tensor, noise: ImageNoise, *, first: int
 ) -> Attacked:
     """Attack each image until it fools the victim as it would be stored: a random one in all of DRAWS draws.
 
-    Of an image that never gets there, a random victim's most adversarial version is kept.
+    Of an image that never gets there, a random victim's version with most wrong draws is kept, or the last one if the
+    `first` draws, without which no others are taken, are right on all versions.
     """
     judge = among_copies(victim, images)
     if victim.is_random:
-        score = wrong_draws(judge, labels, noise.beside("draws"))
+        score = wrong_draws(judge, labels, noise.beside("draws"), first=first)
         return attack_by_score(attempts, images, score=score, enough=DRAWS)
     return attack_survivors(attempts, images, fooled=fooled_by(through_8_bits(judge), labels))
 
@@ -324,14 +326,14 @@ def fooled_by(logits_of: Encoder, labels: Tensor) -> Callable[[Tensor, Tensor], 
     return fooled
 
 
-def wrong_draws(logits_of: Callable[..., Tensor], labels: Tensor, noise: ImageNoise) -> Score:
+def wrong_draws(logits_of: Callable[..., Tensor], labels: Tensor, noise: ImageNoise, *, first: int) -> Score:
     """Return a function that counts how many of DRAWS draws are wrong on each image, as it would be stored.
 
-    If the first draw is right, no other is taken, and the score is 0. Between as many wrong draws the mean margin
-    decides, as a fraction: probabilities would saturate.
+    If all of the first draws are right, no others are taken, and the score is 0. Between as many wrong draws the mean
+    margin decides, as a fraction: probabilities would saturate.
     """
 
-    def margins_of(images_adv: Tensor, places: Tensor, draws: int) -> Tensor:
+    def margins_of(images_adv: Tensor, places: Tensor, draws: int = 1) -> Tensor:
         """Return (draws, n)."""
         places = places.repeat(draws)
         judge = through_8_bits(partial(logits_of, noise=noise.take(places)))
@@ -339,13 +341,14 @@ def wrong_draws(logits_of: Callable[..., Tensor], labels: Tensor, noise: ImageNo
 
     @torch.no_grad()
     def score(images_adv: Tensor, places: Tensor) -> Tensor:
-        first = margins_of(images_adv, places, 1)
-        scores = first.new_zeros(len(places))
-        wrong = (first[0] > 0).nonzero()[:, 0]
-        if len(wrong):
-            others = [margins_of(images_adv[wrong], places[wrong], TOGETHER) for _ in range(1, DRAWS, TOGETHER)]
-            margins = torch.cat([first[:, wrong], *others])  # (DRAWS, n)
-            scores[wrong] = (margins > 0).sum(0) + (1 + F.softsign(margins.mean(0))) / 3
+        begun = torch.cat([margins_of(images_adv, places) for _ in range(first)])  # (first, n)
+        scores = begun.new_zeros(len(places))
+        wrong = (begun > 0).any(0).nonzero()[:, 0]
+        at_once = max(len(labels) // TOGETHER, 1)  # so that the tower never has more images than the batch
+        for part in wrong.split(at_once) if len(wrong) else ():
+            others = [margins_of(images_adv[part], places[part], TOGETHER) for _ in range(first, DRAWS, TOGETHER)]
+            margins = torch.cat([begun[:, part], *others])  # (DRAWS, n)
+            scores[part] = (margins > 0).sum(0) + (1 + F.softsign(margins.mean(0))) / 3
         return scores
 
     return score

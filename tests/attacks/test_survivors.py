@@ -153,3 +153,5 @@ def test_the_version_with_the_highest_score_is_kept_and_enough_of_it_ends_the_at
     assert best.flatten().tolist() == [0.375, 0.375, 0.5]
     assert made_by.tolist() == [0, 0, -1]
     assert met == [[0, 1]] * 5, "the third is good enough unattacked"
+    best, made_by = attack_by_score([move(0.375), move(0.125)], images, score=lambda *_: torch.zeros(3), enough=0.4)
+    assert best.flatten().tolist() == [0.125] * 3 and made_by.tolist() == [1] * 3, "of equals, the last"

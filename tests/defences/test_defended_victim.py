@@ -238,8 +238,20 @@ def test_behind_a_random_defence_each_step_is_one_draw_and_momentum_averages_the
     assert with_momentum > 1.2 * single_steps > 0
 
 
-def test_only_images_whose_first_draw_is_wrong_meet_the_others():
-    """Image 0 is never wrong, image 1 always, image 2 in every second draw: one that begins right, or one wrong."""
+HALF, TEN = 5 + 1 / 3, 10 + 0.5  # wrong draws, and a fraction for a mean margin of 0 and of 1
+
+
+@pytest.mark.parametrize(
+    ("late", "first", "draws", "scores"),
+    [
+        (0, 1, [1, 10, 10], [0, TEN, HALF]),
+        (1, 1, [1, 10, 1], [0, TEN, 0]),
+        (1, 4, [4, 10, 10], [0, TEN, HALF]),
+        (1, 10, [10, 10, 10], [0, TEN, HALF]),
+    ],
+)
+def test_only_images_with_a_wrong_one_among_the_first_draws_meet_the_others(late, first, draws, scores):
+    """Image 0 is never wrong, image 1 always, image 2 in every second draw, beginning with the first or the second."""
     seen: list[int] = []
 
     def logits_of(images, noise):
@@ -250,13 +262,29 @@ def test_only_images_whose_first_draw_is_wrong_meet_the_others():
         return torch.tensor([[0.0, 1.0] if one else [1.0, 0.0] for one in wrong])
 
     images = torch.arange(3).div(255)[:, None, None, None]
-    noise, places = ImageNoise(0, ["a", "b", "c"]), torch.arange(3)
-    scores = {}
-    for late in (0, 1):
-        seen.clear()
-        scores[late] = suite.wrong_draws(logits_of, torch.zeros(3, dtype=torch.long), noise)(images, places).tolist()
-        assert [seen.count(id) for id in range(3)] == [1, suite.DRAWS, 1 if late else suite.DRAWS]
-    assert scores[0] == pytest.approx([0, 10 + 0.5, 5 + 1 / 3]) and scores[1] == pytest.approx([0, 10 + 0.5, 0])
+    noise = ImageNoise(0, ["never", "always", "every second"])
+    score = suite.wrong_draws(logits_of, torch.zeros(3, dtype=torch.long), noise, first=first)
+    assert score(images, torch.arange(3)).tolist() == pytest.approx(scores)
+    assert [seen.count(id) for id in range(3)] == draws
+
+
+def wrong_by_chance(images, model, noise):
+    """Answer another class in three draws of ten."""
+    right = never_wrong(images, model, noise)
+    return torch.where(noise.uniform((1,)) < 0.3, right.roll(1, 1), right)
+
+
+def test_draws_of_an_image_do_not_depend_on_those_beside_it(clip, shard):
+    victim = random_victim(clip, test_time=TestTime(wrong_by_chance))
+    shard = replace(shard, labels=np.zeros(len(shard), np.int64))
+    one, three = (
+        craft_shard(
+            suite_attack(SUITE, victim), shard, ball=LinfBall(4 / 255), seed=0, device=CPU, batching=Batching(n, 1)
+        )
+        for n in (1, 3)
+    )
+    assert (one.pixels != shard.pixels).any()
+    np.testing.assert_array_equal(one.pixels, three.pixels)
 
 
 def test_square_sees_the_mean_of_several_draws(clip, shard):
