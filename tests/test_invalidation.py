@@ -145,6 +145,7 @@ def test_tuning_crafts_no_oblivious_image_again(project):
     assert project.stale() - REPORT == {"tune-clean-coop", "tune-bank-advpt", "refresh-advpt_refreshed"}
 
 
+@pytest.mark.reliability
 def test_the_number_of_images_of_a_split_reruns_what_reads_this_split(project):
     """Other test images tune no method again; other training images attack none again that is not tuned on them."""
     targets = ["attack-adaptive@fashion-all-zero_shot-zero_shot-adaptive_eps4", "tune-bank@fashion-all-advpt"]
