@@ -202,16 +202,17 @@ def never_wrong_twice(images, model, noise):
     return model.combine(torch.stack([never_wrong(images, model, noise) for _ in range(2)], dim=1))
 
 
+def in_batches(victim: Victim, shard: Images) -> list[Images]:
+    """Return what the suite makes of a shard in one batch and in three, class 0 being right for all."""
+    shard, ball = replace(shard, labels=np.zeros(len(shard), np.int64)), LinfBall(4 / 255)
+    attack = suite_attack(SUITE, victim)
+    return [craft_shard(attack, shard, ball=ball, seed=0, device=CPU, batching=Batching(n, 1)) for n in (1, 3)]
+
+
 @pytest.mark.parametrize("function", [never_wrong, never_wrong_twice])
 def test_no_image_loses_noise_for_being_the_first_of_its_batch(clip, shard, function):
     victim = random_victim(clip, test_time=TestTime(function))
-    shard = replace(shard, labels=np.zeros(len(shard), np.int64))
-    one, three = (
-        craft_shard(
-            suite_attack(SUITE, victim), shard, ball=LinfBall(4 / 255), seed=0, device=CPU, batching=Batching(n, 1)
-        )
-        for n in (1, 3)
-    )
+    one, three = in_batches(victim, shard)
     assert (one.pixels != shard.pixels).any((1, 2, 3)).all()
     np.testing.assert_array_equal(one.pixels, three.pixels)
 
@@ -276,13 +277,7 @@ def wrong_by_chance(images, model, noise):
 
 def test_draws_of_an_image_do_not_depend_on_those_beside_it(clip, shard):
     victim = random_victim(clip, test_time=TestTime(wrong_by_chance))
-    shard = replace(shard, labels=np.zeros(len(shard), np.int64))
-    one, three = (
-        craft_shard(
-            suite_attack(SUITE, victim), shard, ball=LinfBall(4 / 255), seed=0, device=CPU, batching=Batching(n, 1)
-        )
-        for n in (1, 3)
-    )
+    one, three = in_batches(victim, shard)
     assert (one.pixels != shard.pixels).any()
     np.testing.assert_array_equal(one.pixels, three.pixels)
 
