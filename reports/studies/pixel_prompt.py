@@ -151,7 +151,11 @@ VARIANTS = {
     "4 copies, tuned at half eps": Variant({"copies": 4}, radii=(0.5,)),
     "4 copies, at half and one eps": Variant({"copies": 4}, radii=(0.5, 1.0)),
     "4 copies, at half and one eps, 30 epochs": Variant({"copies": 4, "epochs": 30}, radii=(0.5, 1.0)),
+    "4 copies, at half and one eps, half clean, 30 epochs": Variant(
+        {"copies": 4, "epochs": 30, "clean_fraction": 0.5}, radii=(0.5, 1.0)
+    ),
     "4 copies, at half, one and two eps": Variant({"copies": 4}, radii=(0.5, 1.0, 2.0)),
+    "4 copies, 30 epochs": Variant({"copies": 4, "epochs": 30}),
     "no clean images": Variant({"clean_fraction": 0.0}),
     "half clean": Variant({"clean_fraction": 0.5}),
     "clean images alone": Variant({"clean_fraction": 1.0}),
@@ -183,6 +187,11 @@ VARIANTS = {
     "16 tokens in each block, 4 copies": Variant({**DEEP, "copies": 4, "tokens": 16}),
     "8 tokens in each block, 4 copies, at two and four eps": Variant({**DEEP, "copies": 4}, radii=(2.0, 4.0)),
     "with a context": Variant({"kind": "adv_vlp"}),
+    "with a context, 4 copies": Variant({"kind": "adv_vlp", "copies": 4}),
+    "with a context, 4 copies, at half and one eps": Variant({"kind": "adv_vlp", "copies": 4}, radii=(0.5, 1.0)),
+    "with a context, 4 copies, at half and one eps, 30 epochs": Variant(
+        {"kind": "adv_vlp", "copies": 4, "epochs": 30}, radii=(0.5, 1.0)
+    ),
     "a context alone": Variant({"kind": "apt", "optimizer": "adam", "batch_size": 128}),
     "with free text features": Variant(learner=FreeTextAndPrompt),
     "free text features alone": Variant(learner=FreeText),
