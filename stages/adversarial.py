@@ -13,7 +13,7 @@ import torch
 
 from stages.crafting.adversarial import Progress, Tuning
 from stages.crafting.batching import fitting
-from stages.evaluation.study import study_labels, study_title
+from stages.evaluation.study import provenance_of, study_labels, study_title
 from stages.evaluation.subset import part_of
 from stages.interpretation.prompt_effect import effect_table
 from stages.models.clip import load_clip
@@ -24,6 +24,7 @@ from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task
 from stages.prompts.train import Epoch
 from stages.runtime.cli import command, progress
+from stages.runtime.method_blocks import Adversarial
 from stages.runtime.params import Params, load_params
 from stages.runtime.startup import without_compiler
 from stages.storage.card import Card, read_card
@@ -32,7 +33,7 @@ from stages.storage.images import Images, checksums_of, images_provenance, read_
 from stages.storage.layout import clean_images, method_folder
 from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile
-from stages.storage.provenance import Provenance, key_of, require, with_versions
+from stages.storage.provenance import Provenance, key_of, require
 from stages.storage.ranking import balanced_ranking
 from stages.storage.tensors import load_arrays, save_arrays
 
@@ -46,28 +47,20 @@ def main(dataset: str, study: str, method: str) -> str:
     """Tune all seeds of one method, on all classes or on the base classes."""
     params = load_params()
     found = params.methods.find("adversarial", method)
-    settings = found.settings(params.tune)
+    settings = found.block
+    assert isinstance(settings, Adversarial)
     out = method_folder(dataset, study, "adversarial", method)
     require_writable(out)
     device = choose_device(params.runtime.device)
     card = read_card(dataset)
-    precision = "fp64" if settings["float64"] else params.model.precision
+    precision = "fp64" if settings.float64 else params.model.precision
     clip = load_clip(**params.model.model_dump(exclude={"precision"}), precision=precision, device=device)
     labels = study_labels(study, len(card.class_names))
     class_names = [card.class_names[label] for label in labels]
     images = training_images(card, labels, params)
-    generators = tuning_generators(params.seed, settings["tuning_seeds"])
-    learner = learner_of(Task(settings, class_names, card.template, clip, generators))
-    made_by = with_versions(
-        dataset=dataset,
-        dataset_sha256=card.sha256,
-        study=study,
-        method=method,
-        block=settings,
-        model=clip.fingerprint,
-        seed=params.seed,
-        precision=clip.precision,
-    )
+    generators = tuning_generators(params.seed, settings.tuning_seeds)
+    learner = learner_of(Task(settings.kind, settings, class_names, card.template, clip, generators))
+    made_by = provenance_of(found, card, study, params, model=clip.fingerprint, precision=clip.precision)
     named = {**made_by, "class_names": class_names, "template": card.template}
     runtime = fitting(params.runtime, clip.gradient_encoder(), clip.image_size, device)
     tuning = Tuning(learner, clip, settings, images, params.seed, device, runtime)
@@ -85,7 +78,7 @@ def main(dataset: str, study: str, method: str) -> str:
             with whole(pieces / out.name / "effect.parquet") as file:
                 write_table(file, effect_of(tuning, prompts), made_by)
     accuracy = np.mean([seed.accuracy[-1] for seed in reached])
-    done = f", {kept} of {settings['epochs'] * len(reached)} epochs from an interrupted run" if kept else ""
+    done = f", {kept} of {settings.epochs * len(reached)} epochs from an interrupted run" if kept else ""
     return f"wrote {out}, tuning seeds: {len(reached)}, accuracy on the tuning data {accuracy:.3f}{done}{learner.note}"
 
 
@@ -112,7 +105,7 @@ def tune_seed(tuning: Tuning, index: int, generator: torch.Generator, checkpoint
         what: Name of the work, for the progress bar.
     """
     reached = start = load_progress(checkpoint)
-    left = tuning.settings["epochs"] - (len(start.loss) if start else 0)
+    left = tuning.settings.epochs - (len(start.loss) if start else 0)
     for reached in progress(tuning.tune(index, generator, start), what=f"{what}, seed {index}", total=left):
         save_progress(checkpoint, reached)
     assert reached is not None
@@ -158,8 +151,8 @@ def effect_of(tuning: Tuning, prompts: PromptFile) -> list[pa.Table]:
 
     Some training images are attacked at the largest eps of tuning, each time through what then embeds them.
     """
-    settings = {**tuning.settings, "clean_fraction": 0.0, "eps": [max(tuning.settings["eps"])], **SHOWN_ATTACK}
-    tuning, images = replace(tuning, settings=settings), tuning.images
+    changes = {"clean_fraction": 0.0, "eps": [max(tuning.settings.eps)], **SHOWN_ATTACK}
+    tuning, images = replace(tuning, settings=tuning.settings.model_copy(update=changes)), tuning.images
     images = images.take(balanced_ranking(images.ids, images.labels, tuning.seed)[:SHOWN])
     learnt = {name: start.new_tensor(getattr(prompts, name)[0]) for name, start in tuning.learner.initial.items()}
     plain = {**learnt, "pixels": torch.zeros_like(learnt["pixels"])}

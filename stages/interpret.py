@@ -19,7 +19,7 @@ from stages.models.device import choose_device
 from stages.models.text_tower import TextTower
 from stages.prompts import adversarial, learners
 from stages.prompts.generators import tuning_generators, twin_generator
-from stages.prompts.learners import Task
+from stages.prompts.learners import task_of
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
 from stages.storage import layout
@@ -95,7 +95,7 @@ def initial_value(prompts: PromptFile, clip: Clip) -> Tensor:
     settings = prompts.provenance["block"]
     generators = tuning_generators(prompts.provenance["seed"], settings["tuning_seeds"])
     room = learners if settings["kind"] == "context" else adversarial
-    initial = room.learner_of(Task(settings, prompts.class_names, "{}", clip, generators)).initial
+    initial = room.learner_of(task_of(settings, prompts.class_names, "{}", clip, generators)).initial
     return (initial["context"] if isinstance(initial, dict) else initial).cpu()
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from stages.crafting.refresh import RefreshWorker
-from stages.evaluation.study import study_labels, study_title
+from stages.evaluation.study import provenance_of, study_labels, study_title
 from stages.models.clip import Clip, load_clip
 from stages.models.context import handwritten
 from stages.models.device import choose_device
@@ -27,14 +27,14 @@ from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Learner, Task, learner_of
 from stages.runtime.cli import command
 from stages.runtime.engine import Engine, engine
-from stages.runtime.params import Params, load_params
+from stages.runtime.params import Params, Refreshed, Tune, load_params
 from stages.storage.card import Card, read_card
 from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import require_writable, resuming, whole
 from stages.storage.images import Written, checksums_of, images_provenance, read_ids, shard_paths, together
 from stages.storage.layout import clean_images, method_folder, refreshed_bank, train_features
 from stages.storage.parquet import checksum_of, read_table, write_table
-from stages.storage.provenance import key_of, require, with_versions
+from stages.storage.provenance import key_of, require
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def main(dataset: str, study: str, method: str) -> str:
     """Attack and tune in rounds, all seeds side by side, on all classes or on the base classes."""
     params = load_params()
     found = params.methods.find("refresh", method)
-    settings = found.settings(params.tune)
+    block = found.block
+    assert isinstance(block, Refreshed)
+    settings = block.tune(params.tune)
     out, bank = method_folder(dataset, study, *found[:2]), refreshed_bank(dataset, study, method)
     require_writable(out, bank)
     device = choose_device(params.runtime.device)
@@ -69,35 +71,26 @@ def main(dataset: str, study: str, method: str) -> str:
     training = training_set(card, labels, params, clip)
 
     def new_learner() -> tuple[Learner, list[torch.Generator]]:
-        generators = tuning_generators(params.seed, settings["tuning_seeds"])
-        return learner_of(Task(settings, class_names, card.template, clip, generators)), generators
+        generators = tuning_generators(params.seed, settings.tuning_seeds)
+        return learner_of(Task(block.kind, settings, class_names, card.template, clip, generators)), generators
 
     learner, _ = new_learner()  # a prompt that the tower cannot take is refused here, before any attack
     with torch.inference_mode():
         start = handwritten([card.template], class_names, TextTower(clip.model, clip.tokenizer)).clone()
     shared = clip if params.runtime.engine == "local" else None
-    with engine(params, RefreshWorker, found.block, labels, shared, shards=len(training.chosen)) as run:
+    with engine(params, RefreshWorker, block, labels, shared, shards=len(training.chosen)) as run:
         if run.facts.model != clip.fingerprint:
             raise ValueError(f"runtime.engine: the workers have {run.facts.model}, here is {clip.fingerprint}")
-        made_by = with_versions(
-            dataset=dataset,
-            dataset_sha256=card.sha256,
-            study=study,
-            method=method,
-            block=settings,
-            model=clip.fingerprint,
-            seed=params.seed,
-            **run.facts.provenance,
-        )
+        made_by = provenance_of(found, card, study, params, model=clip.fingerprint, **run.facts.provenance)
         named = {**made_by, "class_names": class_names, "template": card.template}
         key = key_of(named, training.checksums, device=f"{run.facts.device}, {device.type}")
         with resuming(out, key) as folder, resuming(bank, key) as pieces:
-            rounds = Rounds(run, training, settings, clip, device, pieces, new_learner)
+            rounds = Rounds(block.rounds, settings, run, training, clip, device, pieces, new_learner)
             result, written = rounds.run_all(start)
             write_tuned(folder / out.name, result, learner, class_names, clip, study_title(dataset, study), made_by)
             with whole(pieces / bank.name) as file:
                 write_table(file, (read_table(path)[0] for path in written.paths), made_by)
-    return f"wrote {out}, {bank}, {written}, {settings['rounds']} rounds, {result.summary}"
+    return f"wrote {out}, {bank}, {written}, {block.rounds} rounds, {result.summary}"
 
 
 def training_set(card: Card, labels: range, params: Params, clip: Clip) -> TrainingSet:
@@ -138,18 +131,20 @@ class Rounds:
     """Attacks and tunes by turns.
 
     Attributes:
+        count: How often.
+        settings: How to tune.
         run: Engine of `RefreshWorker`s.
         training: The images and their clean embeddings.
-        settings: The method's, see `Method.settings`.
         clip: The model.
         device: Where to tune.
         pieces: Takes a folder for each round, and has those of an interrupted run.
         new_learner: Makes what is tuned, and the generators that drew its start.
     """
 
+    count: int
+    settings: Tune
     run: Engine
     training: TrainingSet
-    settings: dict
     clip: Clip
     device: torch.device
     pieces: Path
@@ -165,9 +160,9 @@ class Rounds:
             torch.tensor(array, device=self.device)
             for array in (self.training.clean.embeddings, self.training.clean.labels)
         )
-        views = clean.new_empty(self.settings["tuning_seeds"], self.settings["rounds"], *clean.shape)  # (S, V, N, D)
+        views = clean.new_empty(self.settings.tuning_seeds, self.count, *clean.shape)  # (S, V, N, D)
         text_features, logit_bias, written = start, start.new_zeros(start.shape[:2]), []
-        for round_index in range(self.settings["rounds"]):
+        for round_index in range(self.count):
             attacked, found = self.attack(text_features, logit_bias, round_index)
             written += found
             views[:, round_index] = attacked.to(self.device)  # the first round's are shared by all seeds

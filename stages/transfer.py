@@ -14,7 +14,8 @@ from stages.models.context import assemble
 from stages.models.device import choose_device
 from stages.models.text_tower import TextTower
 from stages.prompts.adversarial import learner_of, text_arrays
-from stages.prompts.learners import Task
+from stages.prompts.learners import task_of
+from stages.prompts.learners.context import LAYOUT
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
 from stages.storage.card import read_card
@@ -42,14 +43,14 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
         raise ValueError(f"{path}: what it learnt belongs to its classes; remove it: -S '~methods.{group}.{method}'")
     if group == "adversarial":
         generators = [torch.Generator()]  # of initial prompts, which are replaced by those of the file
-        learner = learner_of(Task(settings, class_names, card.template, clip, generators))
+        learner = learner_of(task_of(settings, class_names, card.template, clip, generators))
         template = learner.template
         parameters = {name: getattr(source, name) for name in learner.initial}
         encoded = text_arrays(learner, parameters, device)
     else:
         tower = TextTower(clip.model, clip.tokenizer)
         template = source.template
-        layout = {name: settings[name] for name in ("context_length", "class_position", "class_specific")}
+        layout = {name: settings[name] for name in LAYOUT}
         prompts = assemble(class_names, tower, **layout)
         context = torch.tensor(source.context, device=device)
         encoded = {"text_features": prompts.text_features(context, tower).cpu().numpy()}

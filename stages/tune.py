@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.evaluation.study import study_labels, study_title
+from stages.evaluation.study import provenance_of, study_labels, study_title
 from stages.models.clip import Clip, load_clip
 from stages.models.device import choose_device
 from stages.prompts.fit import fit, write_tuned
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task, learner_of
 from stages.runtime.cli import command
-from stages.runtime.params import Params, load_params
+from stages.runtime.params import Params, Tuned, load_params
 from stages.storage.card import Card, read_card
 from stages.storage.embeddings import Bank, read_bank
 from stages.storage.files import require_writable, resuming
 from stages.storage.layout import bank_features, method_folder, train_features
 from stages.storage.parquet import checksum_of
-from stages.storage.provenance import Provenance, key_of, require, with_versions
+from stages.storage.provenance import Provenance, key_of, require
 
 GROUPS = ("tune_clean", "tune_bank")
 
@@ -49,7 +49,9 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     if group not in GROUPS:
         raise ValueError(f"no group {group!r} that is tuned on stored embeddings; there are: {', '.join(GROUPS)}")
     found = params.methods.find(group, method)
-    settings = found.settings(params.tune)
+    block = found.block
+    assert isinstance(block, Tuned)
+    settings = block.tune(params.tune)
     out = method_folder(dataset, study, group, method)
     require_writable(out)
     device = choose_device(params.runtime.device)
@@ -58,18 +60,10 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     labels = study_labels(study, len(card.class_names))
     class_names = [card.class_names[label] for label in labels]
     training = training_set(card, labels, params, clip, with_bank=group == "tune_bank")
-    made_by = with_versions(
-        dataset=dataset,
-        dataset_sha256=card.sha256,
-        study=study,
-        method=method,
-        block=settings,
-        model=clip.fingerprint,
-        seed=params.seed,
-        **({"attack": params.attack.model_dump()} if group == "tune_bank" else {}),
-    )
-    generators = tuning_generators(params.seed, settings["tuning_seeds"])
-    learner = learner_of(Task(settings, class_names, card.template, clip, generators))
+    attack = {"attack": params.attack.model_dump()} if group == "tune_bank" else {}
+    made_by = provenance_of(found, card, study, params, model=clip.fingerprint, **attack)
+    generators = tuning_generators(params.seed, settings.tuning_seeds)
+    learner = learner_of(Task(block.kind, settings, class_names, card.template, clip, generators))
     named = {**made_by, "class_names": class_names, "template": card.template}
     with resuming(out, key_of(named, training.checksums, device=device.type)) as pieces:
         result = fit(

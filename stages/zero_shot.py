@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.evaluation.study import study_labels
+from stages.evaluation.study import provenance_of, study_labels
 from stages.models.clip import load_clip
 from stages.models.context import handwritten
 from stages.models.device import choose_device
@@ -14,7 +14,6 @@ from stages.storage.card import read_card
 from stages.storage.files import replacing, require_writable
 from stages.storage.layout import method_folder
 from stages.storage.prompts import PromptFile, save_prompts
-from stages.storage.provenance import with_versions
 
 
 @torch.inference_mode()
@@ -37,15 +36,7 @@ def main(dataset: str, study: str, method: str) -> str:
         logit_scale=clip.logit_scale,
         class_names=class_names,
         template=f"the mean of {len(templates)} templates" if ensemble else card.template,
-        provenance=with_versions(
-            dataset=dataset,
-            dataset_sha256=card.sha256,
-            study=study,
-            method=method,
-            block=found.settings(params.tune),
-            model=clip.fingerprint,
-            seed=params.seed,
-        ),
+        provenance=provenance_of(found, card, study, params, model=clip.fingerprint),
     )
     with replacing(out) as folder:
         folder.mkdir()

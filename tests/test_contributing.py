@@ -26,10 +26,10 @@ from stages.prompts.learners import Task, learner_of
 from stages.runtime.params import load_params
 
 params = load_params()
-settings = params.methods.find("tune_bank", "offset").settings(params.tune)
+method = params.methods.find("tune_bank", "offset")
 clip = load_clip(**params.model.model_dump(), device="cpu")
-names = ["Bag", "Coat", "Dress"]
-learner = learner_of(Task(settings, names, "a photo of a {}.", clip, [torch.Generator(), torch.Generator()]))
+names, tune = ["Bag", "Coat", "Dress"], method.block.tune(params.tune)
+learner = learner_of(Task("offset", tune, names, "a photo of a {}.", clip, [torch.Generator()] * 2))
 offset = learner.initial.requires_grad_()
 text_features, bias = learner.classifier(offset)
 assert text_features.shape == (2, 3, offset.shape[1]) and not bias.any()
@@ -39,6 +39,7 @@ text_features[:, 0].sum().backward()
 assert offset.grad.any()
 with torch.no_grad():
     assert not torch.allclose(learner.classifier(offset + 1)[0], text_features)
+settings = method.settings(params.tune)
 assert settings["lr"] == 0.05 and not {"context_length", "class_position", "init_std"} & set(settings)
 """,
     ),

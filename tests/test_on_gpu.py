@@ -120,13 +120,12 @@ def test_tuning_through_a_graph_arrives_where_the_cpu_does(clip, on_gpu, tmp_pat
     labels = torch.arange(200) % len(NAMES)
     centres = torch.randn(len(NAMES), clip.model.text_projection.shape[1], generator=generator)
     bank = centres[labels] + 0.5 * torch.randn(200, centres.shape[1], generator=generator)
-    changes = {"epochs": 20, "batch_size": 64, "lr": 0.05, "kind": "context"}
-    settings = {**load_params().tune.model_dump(), **changes}
+    settings = load_params().tune.model_copy(update={"epochs": 20, "batch_size": 64, "lr": 0.05})
 
     def tuned(one: Clip, device: torch.device) -> Tuned:
-        generators = tuning_generators(0, settings["tuning_seeds"])
+        generators = tuning_generators(0, settings.tuning_seeds)
         return fit(
-            learner_of(Task(settings, NAMES, "{}", one, generators)),
+            learner_of(Task("context", settings, NAMES, "{}", one, generators)),
             settings,
             one,
             generators=generators,

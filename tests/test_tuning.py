@@ -32,9 +32,9 @@ def test_the_loss_is_that_of_logits_divided_by_the_temperature(clip, tmp_path, t
     labels = torch.arange(30) % 3
     still = {"epochs": 2, "warmup_epochs": 0, "lr": 1e-12, "batch_size": 30, "temperature": temperature}
     params = load_params()
-    settings = params.methods.find("tune_bank", "advpt").settings(params.tune) | still
-    generators = tuning_generators(0, settings["tuning_seeds"])
-    learner = Biased(learner_of(Task(settings, NAMES, "a photo of a {}.", clip, generators)))
+    settings = params.methods.tune_bank["advpt"].tune(params.tune).model_copy(update=still)
+    generators = tuning_generators(0, settings.tuning_seeds)
+    learner = Biased(learner_of(Task("context", settings, NAMES, "a photo of a {}.", clip, generators)))
     checkpoint = tmp_path / "progress.safetensors"
     data = {"embeddings": bank[None, None], "clean_embeddings": bank, "labels": labels}
     found = fit(learner, settings, clip, generators=generators, checkpoint=checkpoint, what="", **data)

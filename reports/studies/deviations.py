@@ -36,10 +36,11 @@ from stages.evaluation.study import study_labels
 from stages.models.clip import Clip, load_clip
 from stages.models.device import to_tensor
 from stages.models.logits import cosine_logits
-from stages.prompts import fit as fitting
+from stages.prompts import train
 from stages.prompts.fit import fit
 from stages.prompts.learners import Task, learner_of
-from stages.prompts.train import Schedule
+from stages.prompts.train import learning_rate
+from stages.runtime.block import Schedule
 from stages.runtime.params import FeaturePgd, Params, Reverse, Transfer, load_params
 from stages.storage.card import read_card
 from stages.storage.images import Images, read_all_images
@@ -152,14 +153,11 @@ def diverse(
     return transformed
 
 
-class Shifted(Schedule):
-    """A cosine schedule whose index is the epoch before."""
-
-    def lr_of(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 0; the first one behind the warm-up has the full rate."""
-        if epoch < self.warmup_epochs:
-            return self.warmup_lr
-        return Schedule.lr_of(replace(self, warmup_epochs=0), epoch - 1)
+def of_the_epoch_before(schedule: Schedule, lr: float, epoch: int) -> float:
+    """Return `learning_rate` as if it were the epoch before; the first one behind the warm-up has the full rate."""
+    if epoch < schedule.warmup_epochs:
+        return schedule.warmup_lr
+    return learning_rate(schedule.model_copy(update={"warmup_epochs": 0}), lr, epoch - 1)
 
 
 def embeddings_of(clip: Clip, pixels: Tensor) -> Tensor:
@@ -174,15 +172,17 @@ def bank_of(clip: Clip, images: Images, params: Params) -> Tensor:
     return embeddings_of(clip, attacked(attack, images, params.seed, eps=params.attack.eps))
 
 
-def advpt(clip: Clip, params: Params, *, schedule: type[Schedule] = Schedule, bank: Tensor | None = None) -> Tensor:
+def advpt(
+    clip: Clip, params: Params, *, lr_of: Callable[..., float] = learning_rate, bank: Tensor | None = None
+) -> Tensor:
     """Tune AdvPT on the stored bank or on other embeddings (N, D) of the same images; return features (S, K, D)."""
     card = read_card(DATASET)
-    settings = params.methods.find(*METHODS["AdvPT"].split("/")).settings(params.tune)
-    generators = tuning_generators(params.seed, settings["tuning_seeds"])
-    learner = learner_of(Task(settings, card.class_names, card.template, clip, generators))
+    settings = params.methods.tune_bank["advpt"].tune(params.tune)
+    generators = tuning_generators(params.seed, settings.tuning_seeds)
+    learner = learner_of(Task("context", settings, card.class_names, card.template, clip, generators))
     labels = study_labels("all", len(card.class_names))
     training = training_set(card, labels, params, clip, with_bank=True)
-    with TemporaryDirectory() as folder, mock.patch.object(fitting, "Schedule", schedule):
+    with TemporaryDirectory() as folder, mock.patch.object(train, "learning_rate", lr_of):
         tuned = fit(
             learner,
             settings,
@@ -245,7 +245,7 @@ def tunings(
     with HalfPrecision():
         half = advpt(clip, params, bank=bank_of(clip, training, params))
     yield "fp16 in bank and tuning", here, judged(judge, plain, half)
-    yield "cosine schedule: index epoch - 1", here, judged(judge, plain, advpt(clip, params, schedule=Shifted))
+    yield "cosine schedule: index epoch - 1", here, judged(judge, plain, advpt(clip, params, lr_of=of_the_epoch_before))
     as_here = replace(judge, images=resized(judge.images, Image.Resampling.BICUBIC))
     plain = craft(feature_attack(LABEL_FREE, clip.gradient_encoder()), images=as_here.images)
     here, there = (

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel
 from torch import Tensor
 
 from stages.attacks.linf import LinfBall
@@ -36,7 +35,7 @@ from stages.prompts.adversarial import Encoder, learner_of
 from stages.prompts.adversarial.adv_vp import Learner as PixelPrompt
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task
-from stages.runtime.method_blocks import AdvVlp, AdvVp, AdvVpt, Apt
+from stages.runtime.method_blocks import Adversarial, AdvVlp, AdvVp, AdvVpt, Apt
 from stages.runtime.params import Params, Suite, load_params
 from stages.storage.card import read_card
 from stages.storage.images import Images, read_shard
@@ -45,11 +44,10 @@ from stages.storage.parquet import checksum_of
 RESULTS = Path("reports/pixel_prompt.csv")
 CPU = torch.device("cpu")
 HELD_OUT = 4  # each fourth image of a class is judged
-KINDS: dict[str, type[BaseModel]] = {"adv_vp": AdvVp, "adv_vpt": AdvVpt, "adv_vlp": AdvVlp, "apt": Apt}
+KINDS: dict[str, type[Adversarial]] = {"adv_vp": AdvVp, "adv_vpt": AdvVpt, "adv_vlp": AdvVlp, "apt": Apt}
 BLOCK: dict[str, Any] = {"kind": "adv_vp", "clean_fraction": 0.25, "steps": 2, "temperature": 2.0, "epochs": 10}
 LR = {"fashion": 0.03}  # photos fall by 20 points of clean accuracy under it
 PHOTO_LR = 0.01
-TEXT_LR = 0.02
 JUDGED = (0, 1, 2, 4, 8)  # eps, in 1/255; 0 is clean
 BORDER = 6  # of 32 pixels, on each side
 
@@ -192,9 +190,9 @@ VARIANTS = {
     "with a context, 4 copies, at half and one eps, 30 epochs": Variant(
         {"kind": "adv_vlp", "copies": 4, "epochs": 30}, radii=(0.5, 1.0)
     ),
-    "a context alone": Variant({"kind": "apt", "optimizer": "adam", "batch_size": 128}),
-    "with free text features": Variant(learner=FreeTextAndPrompt),
-    "free text features alone": Variant(learner=FreeText),
+    "a context alone": Variant({"kind": "apt", "optimizer": "adam", "batch_size": 128, "text_lr": 0.02}),
+    "with free text features": Variant({"kind": "adv_vlp"}, learner=FreeTextAndPrompt),
+    "free text features alone": Variant({"kind": "adv_vlp"}, learner=FreeText),
     "the reference, on the tuning images": Variant(seen=True),
     "the reference, entries permuted": Variant(permuted=True),
     "the reference, labels shuffled": Variant(shuffled=True),
@@ -242,7 +240,7 @@ class Laboratory:
         return numbers
 
     def hand_written(self, clip: Clip) -> Victim:
-        task = Task({}, self.card.class_names, self.card.template, clip, [])
+        task = Task("", None, self.card.class_names, self.card.template, clip, [])
         return Victim(clip, task.handwritten()[0], clip.logit_scale)
 
     def tuned(self, variant: Variant, clip: Clip, factor: float, images: Images) -> Victim:
@@ -251,9 +249,9 @@ class Laboratory:
         if block.get("frame"):
             block["frame"] = block["frame"] * clip.image_size // 32
         keys = {key: value for key, value in block.items() if block["kind"] != "apt" or key != "lr"}
-        settings = KINDS[block["kind"]].model_validate(keys).model_dump() | {"text_lr": TEXT_LR}
+        settings = KINDS[block["kind"]].model_validate(keys)
         generators = tuning_generators(0, 1)
-        task = Task(settings, self.card.class_names, self.card.template, clip, generators)
+        task = Task(settings.kind, settings, self.card.class_names, self.card.template, clip, generators)
         learner = (variant.learner or learner_of)(task)
         order = np.random.default_rng(0).permutation(len(images))
         part = images.take(np.sort(order[: round(variant.share * len(images))]))

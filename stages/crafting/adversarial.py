@@ -3,7 +3,6 @@
 Source: after adversarial training (Madry et al. 2018, eq. 2.1) of the prompts alone.
 """
 
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.models.logits import cosine_logits, routed_logits
 from stages.prompts.adversarial import Encoder, Learner
+from stages.prompts.train import learning_rate
+from stages.runtime.method_blocks import Adversarial
 from stages.runtime.params import Runtime
 from stages.storage.images import Images
 
@@ -52,7 +53,7 @@ class Tuning:
     Attributes:
         learner: What is tuned.
         clip: The model.
-        settings: The method's, see `Method.settings`.
+        settings: The method's block.
         images: N clean training images, labelled by position among the classes.
         seed: Of the noise of the attacks.
         device: Where to tune.
@@ -61,7 +62,7 @@ class Tuning:
 
     learner: Learner
     clip: Clip
-    settings: dict[str, Any]
+    settings: Adversarial
     images: Images
     seed: int
     device: torch.device
@@ -83,14 +84,14 @@ class Tuning:
         loss, accuracy = [*start.loss] if start else [], [*start.accuracy] if start else []
         if start:
             restore(start.arrays, parameters, optimizer, generator)
-        images = with_copies(self.images, self.settings["copies"], seed=self.seed)
-        for epoch in range(len(loss), self.settings["epochs"]):
+        images = with_copies(self.images, self.settings.copies, seed=self.seed)
+        for epoch in range(len(loss), self.settings.epochs):
             for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate(group["initial_lr"], epoch)
+                group["lr"] = learning_rate(self.settings, group["initial_lr"], epoch)
             order = torch.randperm(len(images), generator=generator).numpy()
             summed, hits = 0.0, 0
-            for first in range(0, len(order), self.settings["batch_size"]):
-                batch = images.take(order[first : first + self.settings["batch_size"]])
+            for first in range(0, len(order), self.settings.batch_size):
+                batch = images.take(order[first : first + self.settings.batch_size])
                 losses, right = self.step(batch, parameters, optimizer, key=f"epoch {epoch}/seed {index}")
                 summed, hits = summed + losses.double().sum().item(), hits + int(right.sum())
             loss.append(summed / len(order))
@@ -111,18 +112,12 @@ class Tuning:
         """Return the optimiser; prompts of the image and of the text have learning rates of their own."""
         groups: list[dict[str, Any]] = []
         for name, tensor in parameters.items():
-            lr = self.settings["lr" if name in self.learner.on_images else "text_lr"]
+            lr = getattr(self.settings, "lr" if name in self.learner.on_images else "text_lr")
             groups.append({"params": [tensor], "lr": lr, "initial_lr": lr})
-        decay = self.settings["weight_decay"]
-        if self.settings["optimizer"] == "adam":
-            return torch.optim.Adam(groups, betas=(self.settings["momentum"], 0.999), weight_decay=decay)
-        return torch.optim.SGD(groups, momentum=self.settings["momentum"], weight_decay=decay)
-
-    def learning_rate(self, lr: float, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 0: a cosine, constant during the warm-up epochs."""
-        if epoch < self.settings["warmup_epochs"]:
-            return self.settings["warmup_lr"]
-        return lr * (1 + math.cos(math.pi * epoch / self.settings["epochs"])) / 2
+        decay = self.settings.weight_decay
+        if self.settings.optimizer == "adam":
+            return torch.optim.Adam(groups, betas=(self.settings.momentum, 0.999), weight_decay=decay)
+        return torch.optim.SGD(groups, momentum=self.settings.momentum, weight_decay=decay)
 
     def step(
         self, batch: Images, parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer, *, key: str
@@ -160,7 +155,7 @@ class Tuning:
         Returns:
             The images that prompts are tuned on, 8-bit, in the order of the batch.
         """
-        choices, clean = self.settings["eps"], round(self.settings["clean_fraction"] * len(batch))
+        choices, clean = self.settings.eps, round(self.settings.clean_fraction * len(batch))
         prompts = {name: parameters[name] for name in self.learner.on_images}
         pixels = batch.pixels.copy()
 
@@ -189,7 +184,7 @@ class Tuning:
 
     def attack_of(self, logits_of: Encoder, *, eps: float, key: str) -> Attack:
         """Return PGD on the objective of the loss, eps in 1/255, its start not clipped before the first gradient."""
-        ball, step_size, steps = steps_of(eps, self.settings["steps"], self.settings["step_ratio"])
+        ball, step_size, steps = steps_of(eps, self.settings.steps, self.settings.step_ratio)
 
         def attack(images: Tensor, labels: Tensor, noise: ImageNoise) -> Tensor:
             noise = noise.beside(key)
@@ -247,7 +242,7 @@ class Tuning:
 
     def logits(self, features: Tensor, text_features: Tensor, parameters: dict[str, Tensor]) -> Tensor:
         """Return the logits (..., K) of raw features (..., D), divided by the temperature of the loss."""
-        scale = self.clip.logit_scale / self.settings["temperature"]
+        scale = self.clip.logit_scale / self.settings.temperature
         if "router" in parameters:
             return routed_logits(features, text_features, parameters["router"], scale)
         return cosine_logits(features, text_features, scale)

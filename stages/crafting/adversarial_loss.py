@@ -1,6 +1,6 @@
 """Losses that prompts of the group `adversarial` minimise on attacked images, and that these attacks maximise."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from stages.attacks.objectives import Encoder, cross_entropy
 from stages.attacks.pgd import Objective
+from stages.runtime.method_blocks import Adversarial
 
 
 class Loss(Protocol):
@@ -33,9 +34,9 @@ class Loss(Protocol):
         """
 
 
-def loss_of(settings: dict[str, Any]) -> Loss:
-    """Return the loss that the settings of a method name: with a weight of consistency that of FAP."""
-    return CrossEntropy() if settings["consistency"] is None else Consistency(settings["consistency"])
+def loss_of(settings: Adversarial) -> Loss:
+    """Return the loss that the block of a method names: with a weight of consistency that of FAP."""
+    return CrossEntropy() if settings.consistency is None else Consistency(settings.consistency)
 
 
 class CrossEntropy:

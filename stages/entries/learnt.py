@@ -11,7 +11,7 @@ import torch
 from stages.models.clip import Clip
 from stages.models.context import handwritten
 from stages.prompts import adversarial, learners
-from stages.prompts.learners import Task
+from stages.prompts.learners import Task, task_of
 from stages.prompts.templates import openai_templates
 from stages.storage.prompts import OPTIONAL, PromptFile
 
@@ -31,8 +31,8 @@ def check_learnt(path: Path, prompts: PromptFile, block: dict[str, Any], templat
         template: The hand-written prompt of the data set.
         clip: The model.
     """
-    task = Task(block, prompts.class_names, template, clip, [torch.Generator() for _ in prompts.text_features])
-    shapes, encode = method_of(task)
+    task = task_of(block, prompts.class_names, template, clip, [torch.Generator() for _ in prompts.text_features])
+    shapes, encode = method_of(block, task)
     learnt = {name: array for name in OPTIONAL if (array := getattr(prompts, name)) is not None and name != "experts"}
     if learnt.keys() != shapes.keys():
         raise ValueError(f"{path}: its method has learnt {sorted(shapes)}, but the file has {sorted(learnt)}")
@@ -47,13 +47,13 @@ def check_learnt(path: Path, prompts: PromptFile, block: dict[str, Any], templat
             raise ValueError(f"{path}: {name} are not those that the method gives, up to {distance:.2g} away from them")
 
 
-def method_of(task: Task) -> tuple[dict[str, tuple[int, ...]], Callable[[Arrays], Arrays]]:
+def method_of(block: dict[str, Any], task: Task) -> tuple[dict[str, tuple[int, ...]], Callable[[Arrays], Arrays]]:
     """Return the shapes of the arrays that a method learns, and the function that makes text features of them."""
     device = next(task.clip.parameters()).device
-    if "templates" in task.settings:
-        templates = openai_templates() if task.settings["templates"] == "openai_80" else task.template
+    if "templates" in block:
+        templates = openai_templates() if block["templates"] == "openai_80" else task.template
         return {}, lambda _: {"text_features": handwritten(templates, task.class_names, task.tower).cpu().numpy()}
-    if (name := LEARNT.get(task.settings["kind"])) is not None:
+    if (name := LEARNT.get(task.kind)) is not None:
         tuned = learners.learner_of(task)
 
         def encode(arrays: Arrays) -> Arrays:

@@ -9,10 +9,11 @@ from stages.evaluation.halves import HALVES, labels_of
 from stages.models.logits import exact_logits, exact_routed_logits, predictions_and_margins
 from stages.runtime.method_blocks import WITHOUT_FEATURES
 from stages.runtime.params import Method, Params
+from stages.storage.card import Card
 from stages.storage.embeddings import Bank
 from stages.storage.layout import prompts_file
 from stages.storage.prompts import PromptFile, load_prompts
-from stages.storage.provenance import Provenance, require
+from stages.storage.provenance import Provenance, require, with_versions
 
 ROWS_AT_A_TIME = 4096  # bounds the memory of their logits
 
@@ -35,6 +36,27 @@ def study_labels(study: str, classes: int) -> range:
         ValueError: If there are too few to be halved.
     """
     return labels_of(study if study in HALVES else None, classes)
+
+
+def provenance_of(method: Method, card: Card, study: str, params: Params, **further: object) -> Provenance:
+    """Return what decides about the prompts of a method.
+
+    Args:
+        method: Which one.
+        card: The data set.
+        study: `all` or `base`.
+        params: The parameters.
+        further: The `model`, and what else decides about a method of its group.
+    """
+    return with_versions(
+        dataset=card.name,
+        dataset_sha256=card.sha256,
+        study=study,
+        method=method.name,
+        block=method.settings(params.tune),
+        seed=params.seed,
+        **further,
+    )
 
 
 def read_method(dataset: str, study: str, method: Method, params: Params, **expected: object) -> PromptFile:

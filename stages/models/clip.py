@@ -36,7 +36,9 @@ class Clip(nn.Module):
     _mean: Tensor
     _std: Tensor
 
-    def __init__(self, model: Any, tokenizer: Any, fingerprint: dict, *, precision: str = "fp32") -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, fingerprint: dict[str, str | None], *, precision: str = "fp32"
+    ) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.is_fast = optimize_for_input_gradients(model.visual)  # an image tower of any other kind is as it was

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,9 @@ from stages.models.clip import Clip
 from stages.models.device import graphed
 from stages.prompts.checkpoint import load_progress, save_progress
 from stages.prompts.learners import Learner
-from stages.prompts.train import Epoch, Schedule, tune
+from stages.prompts.train import Epoch, tune
 from stages.runtime.cli import progress
+from stages.runtime.params import Tune
 from stages.runtime.startup import without_compiler
 from stages.storage.files import whole
 from stages.storage.parquet import write_table
@@ -50,7 +50,7 @@ class Tuned:
 
 def fit(
     learner: Learner,
-    settings: dict[str, Any],
+    settings: Tune,
     clip: Clip,
     *,
     generators: list[torch.Generator],
@@ -64,7 +64,7 @@ def fit(
 
     Args:
         learner: What is tuned.
-        settings: Those of `Method.settings`.
+        settings: How.
         clip: The model.
         generators: Those that drew the learner's initial parameters.
         embeddings: As `prompts.train.tune` takes them.
@@ -75,7 +75,7 @@ def fit(
     """
     parameters = learner.initial
     classifier, without_graph = graphed(learner.classifier, parameters)
-    temperature = settings["temperature"]
+    temperature = settings.temperature
 
     def tempered(parameters: Tensor) -> tuple[Tensor, Tensor]:
         text_features, bias = classifier(parameters)
@@ -91,16 +91,15 @@ def fit(
             embeddings=embeddings,
             clean_embeddings=clean_embeddings,
             labels=labels,
-            clean_fraction=settings["clean_fraction"],
             logit_scale=clip.logit_scale / temperature,
-            schedule=Schedule(**{name: settings[name] for name in Schedule.__dataclass_fields__}),
+            settings=settings,
             generators=generators,
             start=begun,
         )
-        for reached in progress(epochs, what=what, total=settings["epochs"] - done):
+        for reached in progress(epochs, what=what, total=settings.epochs - done):
             save_progress(checkpoint, reached)
             curve = reached.curve
-    kept = f", {done} of {settings['epochs']} epochs from an interrupted run" if done else ""
+    kept = f", {done} of {settings.epochs} epochs from an interrupted run" if done else ""
     text_features, logit_bias = learner.classifier(parameters)
     return Tuned(parameters, text_features, logit_bias, curve, f"{kept}{learner.note}{without_graph}")
 

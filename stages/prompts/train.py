@@ -9,25 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models.logits import cosine_logits
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """SGD with momentum and a cosine learning rate, constant during the warm-up epochs."""
-
-    epochs: int
-    batch_size: int
-    lr: float
-    momentum: float
-    weight_decay: float
-    warmup_epochs: int
-    warmup_lr: float
-
-    def lr_of(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 0."""
-        if epoch < self.warmup_epochs:
-            return self.warmup_lr
-        return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+from stages.runtime.block import Schedule
+from stages.runtime.params import Tune
 
 
 @dataclass(frozen=True)
@@ -56,6 +39,13 @@ class Progress:
     generators: Tensor
 
 
+def learning_rate(schedule: Schedule, lr: float, epoch: int) -> float:
+    """Return the learning rate of an epoch, counted from 0: a cosine that begins at `lr`, constant in the warm-up."""
+    if epoch < schedule.warmup_epochs:
+        return schedule.warmup_lr
+    return lr * (1 + math.cos(math.pi * epoch / schedule.epochs)) / 2
+
+
 def tune(
     classifier: Callable[[Tensor], tuple[Tensor, Tensor]],
     parameters: Tensor,
@@ -63,9 +53,8 @@ def tune(
     embeddings: Tensor,
     clean_embeddings: Tensor,
     labels: Tensor,
-    clean_fraction: float,
     logit_scale: float,
-    schedule: Schedule,
+    settings: Tune,
     generators: list[torch.Generator],
     start: Progress | None = None,
 ) -> Iterator[Progress]:
@@ -78,9 +67,9 @@ def tune(
             seeds share them. The paper has one view; of several, each epoch takes one of each image by chance.
         clean_embeddings: Raw embeddings (N, D) of the same images, clean.
         labels: (N,).
-        clean_fraction: Probability that a step takes an image's clean embedding instead; 0 is the paper, 1 is CoOp.
         logit_scale: The factor in front of the cosine, in the loss.
-        schedule: How to step.
+        settings: How to step. With the probability `clean_fraction` a step takes an image's clean embedding instead:
+            0 is the paper, 1 is CoOp.
         generators: Source of order and choice for each of the S seeds, on the CPU.
         start: Where an interrupted run stood; parameters and generators are brought there.
 
@@ -91,7 +80,7 @@ def tune(
     """
     parameters.requires_grad_()
     optimizer = torch.optim.SGD(
-        [parameters], schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay
+        [parameters], settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
     (_, views, count, _), device = embeddings.shape, labels.device
     whose = torch.arange(len(embeddings), device=device)[:, None]  # (S, 1), or (1, 1) of what all share
@@ -102,16 +91,16 @@ def tune(
         optimizer.state[parameters]["momentum_buffer"] = start.momentum.to(device)
         for generator, state in zip(generators, start.generators, strict=True):
             generator.set_state(state.clone())  # a row of a tensor would make torch read beyond it
-    for epoch in range(len(curve), schedule.epochs):
-        optimizer.param_groups[0]["lr"] = schedule.lr_of(epoch)
+    for epoch in range(len(curve), settings.epochs):
+        optimizer.param_groups[0]["lr"] = learning_rate(settings, settings.lr, epoch)
         order = torch.stack([torch.randperm(count, generator=g) for g in generators]).to(device)  # (S, N)
-        is_clean = torch.stack([torch.rand(count, generator=g) < clean_fraction for g in generators]).to(device)
+        chance = torch.stack([torch.rand(count, generator=g) for g in generators]).to(device)
         view = torch.zeros_like(order)
         if views > 1:
             view = torch.stack([torch.randint(views, (count,), generator=g) for g in generators]).to(device)
         losses, hits = torch.zeros(2, len(generators), device=device)
-        for chosen in order.split(schedule.batch_size, dim=1):  # (S, B)
-            clean = is_clean.gather(1, chosen)[..., None]
+        for chosen in order.split(settings.batch_size, dim=1):  # (S, B)
+            clean = (chance.gather(1, chosen) < settings.clean_fraction)[..., None]
             attacked = embeddings[whose, view.gather(1, chosen), chosen]
             features = torch.where(clean, clean_embeddings[chosen], attacked)  # (S, B, D)
             text_features, bias = classifier(parameters)

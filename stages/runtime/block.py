@@ -1,7 +1,7 @@
 """What the blocks of params.yaml are made of: numbers with their ranges, and the rules of every block."""
 
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -63,8 +63,29 @@ class MethodBlock(Block):
         return not getattr(self, "class_specific", False)
 
 
-def warm_up_ends(block: Any) -> Any:
-    """Refuse a warm-up after which nothing would be tuned."""
-    if block.warmup_epochs >= block.epochs:
-        raise ValueError(f"warmup_epochs ({block.warmup_epochs}) has to be less than epochs ({block.epochs})")
-    return block
+class Schedule(Block):
+    """How long to tune and how fast: the learning rate is a cosine, constant during the warm-up epochs."""
+
+    epochs: Count
+    batch_size: Count
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NotNegative
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    warmup_lr: Positive
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "Schedule":
+        """Refuse a warm-up after which nothing would be tuned."""
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) has to be less than epochs ({self.epochs})")
+        return self
+
+
+class Context(Block):
+    """Context vectors before, behind or around the class names."""
+
+    context_length: Count
+    class_position: Literal["end", "middle", "front"]
+    class_specific: bool
+    init_words: str | None
+    init_std: Positive

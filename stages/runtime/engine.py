@@ -17,7 +17,7 @@ class WorkerFacts:
     """Facts about its workers that a stage has to know."""
 
     device: str  # kind of device on which they compute
-    model: dict[str, Any] = field(default_factory=dict)  # fingerprint of their CLIP; empty if they have none
+    model: dict[str, str | None] = field(default_factory=dict)  # fingerprint of their CLIP; empty if they have none
     provenance: Provenance = field(default_factory=dict)  # what they add to that of what they make
     note: str = ""  # text for the closing line of the stage
 

@@ -11,15 +11,16 @@ from pydantic import AfterValidator, Field, model_validator
 
 from stages.runtime.block import (
     Block,
+    Context,
     Count,
     Eps,
     Fraction,
     MethodBlock,
     NotNegative,
     Positive,
+    Schedule,
     Share,
     in_255ths,
-    warm_up_ends,
 )
 
 
@@ -171,12 +172,13 @@ WITHOUT_FEATURES = TEST_TIME | kinds_of(RANDOM)  # behind them an image has logi
 Defence = Annotated[ImageProcessing | TestTime, Field(discriminator="kind")]
 
 
-class Adversarial(MethodBlock):
+class Adversarial(MethodBlock, Schedule):
     """A method whose training images are attacked through it in every batch; its keys do not depend on `tune`.
 
     `kind` names the module of stages/prompts/adversarial that says what is tuned.
     """
 
+    kind: str
     eps: Annotated[list[Annotated[Eps, AfterValidator(in_255ths)]], Field(min_length=1)]
     steps: Count = 3
     step_ratio: Positive = 2.0
@@ -186,15 +188,11 @@ class Adversarial(MethodBlock):
     float64: bool = False  # all of the tuning, so that other CPUs tune the same prompt
     consistency: Positive | None = None  # weight of that term of FAP's loss; null is the cross-entropy alone
     tuning_seeds: Count = 3
-    epochs: Count
-    batch_size: Count
     optimizer: Literal["sgd", "adam"]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NotNegative = 0.0
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     warmup_lr: Positive = 0.00001
-
-    _warm_up_ends = model_validator(mode="after")(warm_up_ends)
 
 
 class PixelPrompt(Block):
@@ -204,8 +202,8 @@ class PixelPrompt(Block):
     frame: Count | None = None
 
 
-class TextContext(Block):
-    """Context vectors before, behind or around the class names."""
+class TextContext(Context):
+    """Context vectors that have a learning rate of their own."""
 
     text_lr: Positive
     context_length: Count = 16
@@ -299,7 +297,8 @@ class Fap(AdvVpt):
     depth: Count | None = 9
 
 
-AdversarialBlock = Annotated[AdvVp | Apt | Moapt | AdvVlp | AdvVpt | AdvVlpt | Fap, Field(discriminator="kind")]
+AnyAdversarial = AdvVp | Apt | Moapt | AdvVlp | AdvVpt | AdvVlpt | Fap
+AdversarialBlock = Annotated[AnyAdversarial, Field(discriminator="kind")]
 
 
 class Defended(MethodBlock):

@@ -24,15 +24,16 @@ from ruamel.yaml import YAML  # the parser of DVC, so that both read the same nu
 
 from stages.runtime.block import (
     Block,
+    Context,
     Count,
     Eps,
     MethodBlock,
     NotNegative,
     Positive,
+    Schedule,
     Share,
     WholeEps,
     in_255ths,
-    warm_up_ends,
 )
 from stages.runtime.cores import available_cores
 from stages.runtime.method_blocks import RANDOM, AdversarialBlock, Defended, RTpt
@@ -260,31 +261,13 @@ class Assess(Block):
         return self
 
 
-class Context(Block):
-    """The context vectors of a method of the kind `context`."""
-
-    context_length: Count
-    class_position: Literal["end", "middle", "front"]
-    class_specific: bool
-    init_words: str | None
-    init_std: Positive
-
-
-class Tune(Context):
-    """The context and its tuning."""
+class Tune(Context, Schedule):
+    """The context of methods of the kind `context`, and how methods are tuned on stored embeddings."""
 
     clean_fraction: Share
     temperature: Positive
     tuning_seeds: Count
-    epochs: Count
-    batch_size: Count
     lr: Positive
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: NotNegative
-    warmup_epochs: Annotated[int, Field(ge=0)]
-    warmup_lr: Positive
-
-    _warm_up_ends = model_validator(mode="after")(warm_up_ends)
 
 
 class ZeroShot(MethodBlock):

@@ -42,9 +42,9 @@ RUNTIME = load_params().runtime.model_copy(update={"batch_size": 250, "workers":
 
 def tuning_of(clip, images, kind="adv_vp", runtime=RUNTIME, **changes):
     """The tuning of a method, and the generators of its seeds."""
-    settings = BLOCKS[kind](kind=kind, **{**SHORT, **changes}).model_dump()
-    generators = tuning_generators(0, settings["tuning_seeds"])
-    learner = learner_of(Task(settings, NAMES, TEMPLATE, clip, generators))
+    settings = BLOCKS[kind](kind=kind, **{**SHORT, **changes})
+    generators = tuning_generators(0, settings.tuning_seeds)
+    learner = learner_of(Task(kind, settings, NAMES, TEMPLATE, clip, generators))
     return Tuning(learner, clip, settings, images, 0, CPU, runtime), generators
 
 
@@ -78,16 +78,16 @@ def plain_loop(settings, images, context, folder=None, tokens=None):
     generator = tuning_generators(0, 1)[0]
     if tokens is not None:
         drawn = torch.randn(tokens, generator=generator, dtype=torch.float64)
-        tokens = (settings["token_std"] * drawn).requires_grad_()
-    groups = [{"params": [pixels if tokens is None else tokens], "lr": settings["lr"]}]
+        tokens = (settings.token_std * drawn).requires_grad_()
+    groups = [{"params": [pixels if tokens is None else tokens], "lr": settings.lr}]
     if context is not None:
         drawn = torch.randn(context, generator=generator, dtype=torch.float64)
-        context = (settings["init_std"] * drawn).requires_grad_()
-        groups.append({"params": [context], "lr": settings["text_lr"]})
-    optimizer = torch.optim.Adam(groups) if settings["optimizer"] == "adam" else torch.optim.SGD(groups, momentum=0.9)
+        context = (settings.init_std * drawn).requires_grad_()
+        groups.append({"params": [context], "lr": settings.text_lr})
+    optimizer = torch.optim.Adam(groups) if settings.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.9)
     first_lrs = [group["lr"] for group in groups]
     mask = torch.zeros(32, 32, dtype=torch.float64)
-    frame = settings.get("frame") or 16
+    frame = getattr(settings, "frame", None) or 16
     for side in (mask, mask.T):
         side[:frame], side[32 - frame :] = 1, 1
 
@@ -95,24 +95,24 @@ def plain_loop(settings, images, context, folder=None, tokens=None):
         text = stock_text(model, tokenizer, context)
         prompted = references.normalised(model.visual, shown + mask * pixels)
         features = stock_features(model, prompted, tokens)
-        logits = model.logit_scale.exp() / settings["temperature"] * features @ text.T
+        logits = model.logit_scale.exp() / settings.temperature * features @ text.T
         return F.cross_entropy(logits, labels, reduction="none")
 
-    for epoch in range(settings["epochs"]):
+    for epoch in range(settings.epochs):
         for group, lr in zip(optimizer.param_groups, first_lrs, strict=True):
-            group["lr"] = lr * (1 + math.cos(math.pi * epoch / settings["epochs"])) / 2
+            group["lr"] = lr * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
         order = torch.randperm(len(images), generator=generator)
-        for chosen in order.split(settings["batch_size"]):
+        for chosen in order.split(settings.batch_size):
             clean = torch.tensor(images.pixels[chosen]).permute(0, 3, 1, 2).float() / 255
             labels = torch.tensor(images.labels[chosen])
-            met, untouched = clean.clone(), round(settings["clean_fraction"] * len(chosen))
+            met, untouched = clean.clone(), round(settings.clean_fraction * len(chosen))
             for place in range(untouched, len(chosen)):
-                eps = settings["eps"][(place - untouched) % len(settings["eps"])] / 255
-                step_size = settings["step_ratio"] * eps / settings["steps"]
+                eps = settings.eps[(place - untouched) % len(settings.eps)] / 255
+                step_size = settings.step_ratio * eps / settings.steps
                 noise = ImageNoise(0, [f"epoch {epoch}/seed 0/{images.ids[chosen[place]]}"])
                 one = clean[place : place + 1]
                 adv = one + eps * noise.uniform((3, 32, 32), low=-1, high=1)
-                for _ in range(settings["steps"]):
+                for _ in range(settings.steps):
                     adv = adv.detach().requires_grad_()
                     losses(adv, labels[place : place + 1]).sum().backward()
                     adv = adv.detach() + step_size * adv.grad.sign()
@@ -197,7 +197,7 @@ def test_it_finds_the_optimum_of_a_linear_tower(clean_fraction):
     pixels[..., 0] = np.where(labels == 0, 153, 103)[:, None, None]
     images = Images([str(index) for index in range(64)], labels, pixels)
     changes = {"tuning_seeds": 1, "epochs": 200, "batch_size": 64, "lr": 0.02, "clean_fraction": clean_fraction}
-    settings = AdvVp(kind="adv_vp", **{**SHORT, **changes}).model_dump()
+    settings = AdvVp(kind="adv_vp", **{**SHORT, **changes})
     tuning = Tuning(AddedPixels(), MeanOfRed(), settings, images, 0, CPU, RUNTIME)
     found = tuned(tuning, tuning_generators(0, 1)).arrays["pixels"]
     np.testing.assert_allclose(found[0].mean(), -128 / 255, atol=0.005)
@@ -417,12 +417,12 @@ def test_the_effect_of_two_images_by_hand():
 def test_tuning_on_shuffled_labels_gives_nothing(clip):
     """With the right labels the same tuning gains under attack, so that the test can fail."""
     (images, names), (test, _) = fashion("train", 400), fashion("test", 200)
-    settings = AdvVp(kind="adv_vp", **{**SHORT, "epochs": 4, "lr": 0.03, "batch_size": 50}).model_dump()
+    settings = AdvVp(kind="adv_vp", **{**SHORT, "epochs": 4, "lr": 0.03, "batch_size": 50})
     shuffled = replace(images, labels=np.random.default_rng(0).permutation(images.labels))
 
     def accuracy(tuning, pixels):
         text = tuning.learner.text_features({})
-        tuning = replace(tuning, settings={**settings, "clean_fraction": 0.0})
+        tuning = replace(tuning, settings=settings.model_copy(update={"clean_fraction": 0.0}))
         attacked = tuning.attacked(test, {"pixels": pixels}, text, key="test")
         features, _ = tuning.image_gradients(attacked, test, {"pixels": pixels}, text)
         return (tuning.logits(features[:, -1], text, {}).argmax(-1).numpy() == test.labels).mean()
@@ -430,7 +430,7 @@ def test_tuning_on_shuffled_labels_gives_nothing(clip):
     found = []
     for training in (images, shuffled):
         generators = tuning_generators(0, 1)
-        learner = learner_of(Task(settings, names, TEMPLATE, clip, generators))
+        learner = learner_of(Task("adv_vp", settings, names, TEMPLATE, clip, generators))
         tuning = Tuning(learner, clip, settings, training, 0, CPU, RUNTIME)
         found.append(accuracy(tuning, torch.tensor(tuned(tuning, generators).arrays["pixels"])))
     right, by_chance, untuned = *found, accuracy(tuning, learner.initial["pixels"][0])

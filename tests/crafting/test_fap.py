@@ -22,42 +22,42 @@ def plain_fap(settings, images, shape):
     """FAP with stock open_clip modules in float64: two epochs, SGD; tokens (L, P, W) and projections, as tuned."""
     model, tokenizer = open_clip.create_model(VIT).double().eval(), open_clip.get_tokenizer(VIT)
     generator = tuning_generators(0, 1)[0]
-    drawn_layers = settings["depth"] or len(model.visual.transformer.resblocks)
+    drawn_layers = settings.depth or len(model.visual.transformer.resblocks)
     tokens = torch.randn((drawn_layers, *shape[1:]), generator=generator, dtype=torch.float64)
-    tokens = (settings["token_std"] * tokens[: shape[0]]).requires_grad_()
+    tokens = (settings.token_std * tokens[: shape[0]]).requires_grad_()
     drawn = torch.rand(shape[0], shape[2], 64, generator=generator)
     projection = ((2 * drawn - 1) / shape[2] ** 0.5).double().requires_grad_()
-    optimizer = torch.optim.SGD([tokens, projection], momentum=0.9, weight_decay=settings["weight_decay"])
+    optimizer = torch.optim.SGD([tokens, projection], momentum=0.9, weight_decay=settings.weight_decay)
 
     def forward(shown):
         first, *deeper = (layer @ matrix for layer, matrix in zip(tokens, projection, strict=True))
         text = references.text_features(model, tokenizer, NAMES, first, "end", deeper)
         features = stock_features(model, references.normalised(model.visual, shown), tokens)
-        scale = model.logit_scale.exp() / settings["temperature"]
+        scale = model.logit_scale.exp() / settings.temperature
         return features, (scale * features @ text.T).log_softmax(-1)
 
     def divergence(clean, attacked):
         return F.kl_div(attacked, clean, log_target=True, reduction="none").sum(-1)
 
-    for epoch in range(settings["epochs"]):
-        optimizer.param_groups[0]["lr"] = settings["lr"] * (1 + np.cos(np.pi * epoch / settings["epochs"])) / 2
-        for chosen in torch.randperm(len(images), generator=generator).split(settings["batch_size"]):
+    for epoch in range(settings.epochs):
+        optimizer.param_groups[0]["lr"] = settings.lr * (1 + np.cos(np.pi * epoch / settings.epochs)) / 2
+        for chosen in torch.randperm(len(images), generator=generator).split(settings.batch_size):
             clean = torch.tensor(images.pixels[chosen]).permute(0, 3, 1, 2).float() / 255
             noise = ImageNoise(0, [f"epoch {epoch}/seed 0/{images.ids[each]}" for each in chosen])
-            eps = settings["eps"][0] / 255
+            eps = settings.eps[0] / 255
             attacked = clean + eps * noise.uniform((3, 32, 32), low=-1, high=1)
             _, log_p = forward(clean)
-            for _ in range(settings["steps"]):
+            for _ in range(settings.steps):
                 attacked = attacked.detach().requires_grad_()
                 divergence(log_p.detach(), forward(attacked)[1]).sum().backward()
-                attacked = attacked.detach() + settings["step_ratio"] * eps / settings["steps"] * attacked.grad.sign()
+                attacked = attacked.detach() + settings.step_ratio * eps / settings.steps * attacked.grad.sign()
                 attacked = torch.min(torch.max(attacked, clean - eps), clean + eps).clamp(0, 1)
             optimizer.zero_grad()
             features, log_p = forward(clean)
             features_adv, log_q = forward((attacked * 255).round() / 255)
             similar = 1 + (features * features_adv).sum(-1)
             right = -log_p[torch.arange(len(chosen)), torch.tensor(images.labels[chosen])]
-            (right + settings["consistency"] * similar * divergence(log_p, log_q)).mean().backward()
+            (right + settings.consistency * similar * divergence(log_p, log_q)).mean().backward()
             optimizer.step()
     return tokens.detach().numpy(), projection.detach().numpy()
 

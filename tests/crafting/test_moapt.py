@@ -51,7 +51,7 @@ def test_a_step_on_clean_images_is_that_of_a_plain_loop(images):
     model, tokenizer = open_clip.create_model(folder).double().eval(), open_clip.get_tokenizer(folder)
     shown = references.normalised(model.visual, torch.tensor(images.pixels).permute(0, 3, 1, 2).double() / 255)
     texts = [references.text_features(model, tokenizer, NAMES, part, "end") for part in context.split(2)]
-    scale = model.logit_scale.exp() / tuning.settings["temperature"]
+    scale = model.logit_scale.exp() / tuning.settings.temperature
     logits = mixed_by_hand(model.encode_image(shown), texts, router, scale)
     F.cross_entropy(logits, torch.tensor(images.labels)).backward()
     for name, parameter in (("context", context), ("router", router)):
@@ -97,7 +97,7 @@ def test_an_attack_goes_through_the_router(clip, images):
     features.requires_grad_()
     (found,) = torch.autograd.grad(tuning.logits(features, text, prompts)[:, 0].sum(), features)
     shares = (F.normalize(features, dim=-1) @ prompts["router"].T).softmax(-1).detach()
-    scale = clip.logit_scale / tuning.settings["temperature"]
+    scale = clip.logit_scale / tuning.settings.temperature
     fixed = (scale * F.normalize(features, dim=-1)[:, None] * (shares[..., None] * text[:, 0]).sum(1)[:, None]).sum()
     (without,) = torch.autograd.grad(fixed, features)
     assert not torch.allclose(found, without, rtol=0.05)

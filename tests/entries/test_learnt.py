@@ -23,19 +23,19 @@ PATH = Path("prompts.safetensors")
 @pytest.mark.parametrize("name", METHODS)
 def test_of_each_adversarial_kind(vit, name):
     kind = name.split(",")[0]
-    block = BLOCKS[kind](kind=kind, eps=[4.0], **METHODS[name]).model_dump()
-    learner = learner_of(Task(block, NAMES, TEMPLATE, vit, tuning_generators(0, 2)))
-    arrays = {name: array.numpy() for name, array in learner.initial.items()}
+    block = BLOCKS[kind](kind=kind, eps=[4.0], **METHODS[name])
+    learner = learner_of(Task(kind, block, NAMES, TEMPLATE, vit, tuning_generators(0, 2)))
+    arrays, made_by = {name: array.numpy() for name, array in learner.initial.items()}, block.model_dump()
     made = text_arrays(learner, arrays, CPU)
     prompts = PromptFile(logit_scale=1.0, class_names=NAMES, template="", provenance={}, **arrays, **made)
-    check_learnt(PATH, prompts, block, TEMPLATE, vit)
+    check_learnt(PATH, prompts, made_by, TEMPLATE, vit)
     for other, array in made.items():
         forged = replace(prompts, **{other: np.roll(array, 1, axis=-2)})
         with pytest.raises(ValueError, match=f"{other} are not those that the method gives"):
-            check_learnt(PATH, forged, block, TEMPLATE, vit)
+            check_learnt(PATH, forged, made_by, TEMPLATE, vit)
     for other in arrays:
         with pytest.raises(ValueError, match="its method has learnt"):
-            check_learnt(PATH, replace(prompts, **{other: None}), block, TEMPLATE, vit)
+            check_learnt(PATH, replace(prompts, **{other: None}), made_by, TEMPLATE, vit)
 
 
 @pytest.mark.parametrize("templates", ["dataset", "openai_80"])

@@ -54,9 +54,9 @@ assert DEFENCES.keys() == TEST_TIME | kinds_of(get_args(ImageProcessing))
 def method(request, vit) -> str:
     """A method of two tuning seeds, its parameters drawn at random, and its name."""
     kind = "adv_vp" if request.param in HAND_WRITTEN else request.param.split(",")[0]
-    block = BLOCKS[kind](kind=kind, eps=[4.0], **METHODS.get(request.param, {})).model_dump()
+    block = BLOCKS[kind](kind=kind, eps=[4.0], **METHODS.get(request.param, {}))
     generators = tuning_generators(0, 2)
-    learner = learner_of(Task(block, NAMES, TEMPLATE, vit, generators))
+    learner = learner_of(Task(kind, block, NAMES, TEMPLATE, vit, generators))
     drawn = {name: torch.randn(start.shape, generator=generators[0]) / 5 for name, start in learner.initial.items()}
     arrays = {name: array.numpy() for name, array in drawn.items()}
     arrays |= text_arrays(learner, arrays, CPU)
@@ -65,7 +65,7 @@ def method(request, vit) -> str:
     if request.param == "class_bias":
         arrays["logit_bias"] = torch.randn(2, len(NAMES), generator=generators[0]).numpy()
     prompts = PromptFile(logit_scale=vit.logit_scale, class_names=NAMES, template="", provenance={}, **arrays)
-    return request.param, replace(prompts, provenance={"behind": {"block": block}})
+    return request.param, replace(prompts, provenance={"behind": {"block": block.model_dump()}})
 
 
 @pytest.mark.parametrize("kind", DEFENCES)

@@ -89,10 +89,9 @@ def test_an_initial_value_is_that_of_its_seed(clip, tower, classes):
 
 @pytest.mark.parametrize("block", [AdvVlp(kind="adv_vlp", eps=[4]), Moapt(kind="moapt", eps=[4], tuning_seeds=2)])
 def test_an_initial_value_of_an_adversarial_method_is_what_its_tuning_starts_from(clip, block):
-    settings, names = block.model_dump(), ["dress", "bag", "coat"]
-    generators = tuning_generators(7, settings["tuning_seeds"])
-    expected = adversarial.learner_of(Task(settings, names, "a photo of a {}.", clip, generators)).initial["context"]
-    assert torch.equal(started(settings, clip), expected)
+    names, generators = ["dress", "bag", "coat"], tuning_generators(7, block.tuning_seeds)
+    task = Task(block.kind, block, names, "a photo of a {}.", clip, generators)
+    assert torch.equal(started(block.model_dump(), clip), adversarial.learner_of(task).initial["context"])
 
 
 def test_no_twin_is_the_initial_value_a_tuning_seed():

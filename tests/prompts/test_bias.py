@@ -20,16 +20,16 @@ from stages.storage.prompts import load_prompts
 
 NAMES, TEMPLATE = ["Trouser", "Coat", "Bag"], "a photo of a {}."
 WEIGHT_DECAY = 0.01
-SETTINGS = {
-    "kind": "bias", "clean_fraction": 0.0, "temperature": 1.0, "tuning_seeds": 2, "epochs": 500, "batch_size": 90,
-    "lr": 2.0, "momentum": 0.9, "weight_decay": WEIGHT_DECAY, "warmup_epochs": 1, "warmup_lr": 1e-5,
-}  # fmt: skip
+SETTINGS = load_params().tune.model_copy(
+    update={"clean_fraction": 0.0, "temperature": 1.0, "tuning_seeds": 2, "epochs": 500, "batch_size": 90}
+    | {"lr": 2.0, "momentum": 0.9, "weight_decay": WEIGHT_DECAY, "warmup_epochs": 1, "warmup_lr": 1e-5}
+)
 LABELS = np.arange(90) % 3
 
 
 @pytest.fixture(scope="module")
 def learner(clip) -> Learner:
-    return learner_of(Task(SETTINGS, NAMES, TEMPLATE, clip, tuning_generators(0, 2)))
+    return learner_of(Task("bias", SETTINGS, NAMES, TEMPLATE, clip, tuning_generators(0, 2)))
 
 
 @pytest.fixture(scope="module")

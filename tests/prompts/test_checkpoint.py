@@ -1,13 +1,11 @@
 """Tuning that goes on where it stopped ends where it would have ended."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from stages.prompts.checkpoint import load_progress, save_progress
 from stages.prompts.train import tune
-from tests.prompts.test_context import SCHEDULE, unit_vectors
+from tests.prompts.test_context import SETTINGS, unit_vectors
 
 
 def tuned(start=None, path=None, stop_after=None, views=1):
@@ -20,9 +18,8 @@ def tuned(start=None, path=None, stop_after=None, views=1):
         embeddings=torch.stack([bank + view for view in range(views)])[None],
         clean_embeddings=clean,
         labels=torch.arange(17) % 3,
-        clean_fraction=0.5,
         logit_scale=5.0,
-        schedule=replace(SCHEDULE, epochs=4),
+        settings=SETTINGS.model_copy(update={"epochs": 4}),
         generators=[torch.Generator().manual_seed(seed) for seed in range(2)],
         start=start,
     )

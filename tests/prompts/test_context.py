@@ -8,12 +8,16 @@ import torch.nn.functional as F
 from stages.models.context import assemble, initial_context
 from stages.models.logits import cosine_logits, predictions_and_margins
 from stages.models.text_tower import TextTower
-from stages.prompts.train import Schedule, tune
+from stages.prompts.train import tune
+from stages.runtime.params import load_params
 from stages.storage.prompts import PromptFile, load_prompts, save_prompts
 from tests.victims import frozen
 
 NAMES = ["T-shirt/top", "Ankle boot", "dress"]
-SCHEDULE = Schedule(epochs=3, batch_size=5, lr=0.1, momentum=0.9, weight_decay=0.01, warmup_epochs=1, warmup_lr=1e-3)
+SETTINGS = load_params().tune.model_copy(
+    update={"epochs": 3, "batch_size": 5, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
+    | {"warmup_epochs": 1, "warmup_lr": 1e-3, "clean_fraction": 0.5}
+)
 
 
 def generators(*seeds: int) -> list[torch.Generator]:
@@ -103,9 +107,8 @@ def tuned(context, clean_fraction, seeds=(0, 1), embeddings=BANK[None, None]):
         embeddings=embeddings,
         clean_embeddings=CLEAN,
         labels=LABELS,
-        clean_fraction=clean_fraction,
         logit_scale=5.0,
-        schedule=SCHEDULE,
+        settings=SETTINGS.model_copy(update={"clean_fraction": clean_fraction}),
         generators=generators(*seeds),
     )
     return context, list(curve)[-1].curve
@@ -164,9 +167,10 @@ def test_tuning_lowers_the_loss_and_moves_no_weight(clip, tower):
             embeddings=embeddings[None, None],
             clean_embeddings=embeddings,
             labels=torch.arange(40) % 3,
-            clean_fraction=0.0,
             logit_scale=10.0,
-            schedule=Schedule(8, 8, 0.1, 0.9, 0.0, 0, 1e-5),
+            settings=SETTINGS.model_copy(
+                update={"epochs": 8, "batch_size": 8, "weight_decay": 0.0, "warmup_epochs": 0, "clean_fraction": 0.0}
+            ),
             generators=generators(0, 1),
         )
     assert (np.array(last.curve[-1].loss) < last.curve[0].loss).all() and context.grad is None

@@ -94,7 +94,7 @@ def undisturbed_craft(undisturbed, tmp_path_factory) -> tuple[Small, dict[str, s
     """A run whose bank is still to be made, of twelve shards that take some seconds each; and what it comes to."""
     small = undisturbed.copy(tmp_path_factory.mktemp("long") / "run")
     small.remove("craft", "fashion")
-    small.params["attack"]["steps"] = 400
+    small.params["attack"]["steps"] = 250
     small.write_params()
     small.run("craft", "fashion")
     expected = crafted(small)

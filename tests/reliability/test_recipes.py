@@ -32,8 +32,8 @@ ONE_EPOCH = {
 }  # of each block of `adversarial`
 ONCE = ["data.shots=2", "data.test_images=20", "attack.steps=2", "tune.epochs=2", "tune.warmup_epochs=0"]
 ONCE += ["assess.images=4", "assess.eps=[4,64]", "assess.steps=[1,2]", "assess.autoattack_images=1", "assess.queries=5"]
-KEPT = {"zero_shot", "coop", "advpt", "pgd_eps8", "adaptive_eps4"}  # stay though a recipe does not name them
-OF_GROUPS = {"class_bias", "pixel_prompt"}  # stay where a method is behind a defence, which needs one of each group
+KEPT = {"zero_shot", "advpt", "pgd_eps8", "adaptive_eps4"}  # stay though a recipe does not name them
+OF_GROUPS = {"coop", "class_bias", "pixel_prompt"}  # stay beside a defended method, which needs one of each group
 NO_PARAMETER = ("datasets", "base_to_new", "runtime")  # of a stage: they decide which stages there are, or how they run
 
 

@@ -58,8 +58,10 @@ def tuning_of(clip: Clip, images: Images, device: torch.device) -> Tuning:
     """One epoch of one batch, the prompt in the whole image."""
     settings = AdvVp(
         kind="adv_vp", eps=[255 * EPS], steps=STEPS, step_ratio=RATIO, tuning_seeds=1, epochs=1, batch_size=len(images)
-    ).model_dump()
-    learner = learner_of(Task(settings, NAMES, "a photo of a {}.", clip, [torch.Generator().manual_seed(0)]))
+    )
+    learner = learner_of(
+        Task(settings.kind, settings, NAMES, "a photo of a {}.", clip, [torch.Generator().manual_seed(0)])
+    )
     runtime = load_params().runtime.model_copy(update={"workers": 1})
     return Tuning(learner, clip, settings, images, 0, device, runtime)
 
@@ -74,7 +76,8 @@ def plain_step(model: Any, images: Images, tuning: Tuning, device: torch.device)
     visual = model.visual
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (visual.image_mean, visual.image_std))
     prompt = torch.zeros_like(clean[0], requires_grad=True)
-    optimizer = torch.optim.Adam([prompt], lr=tuning.settings["lr"])
+    assert isinstance(tuning.settings, AdvVp)
+    optimizer = torch.optim.Adam([prompt], lr=tuning.settings.lr)
     text_features = tuning.learner.text_features({})
 
     def loss_of(attacked: Tensor) -> Tensor:

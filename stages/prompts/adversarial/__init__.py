@@ -54,7 +54,7 @@ def learner_of(task: Task) -> Learner:
     Raises:
         ValueError: If a prompt does not fit the model.
     """
-    return import_module(f"{__name__}.{task.settings['kind']}").Learner(task)
+    return import_module(f"{__name__}.{task.kind}").Learner(task)
 
 
 @torch.no_grad()

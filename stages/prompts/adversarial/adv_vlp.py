@@ -1,5 +1,7 @@
 """A pixel prompt and context vectors, tuned together: adversarial visual and language prompting."""
 
+from typing import Any
+
 from torch import Tensor
 
 from stages.prompts.adversarial import Encoder, adv_vp, adv_vpt, apt
@@ -12,7 +14,7 @@ class Learner:
     of_images: type[adv_vp.Learner] | type[adv_vpt.Learner] = adv_vp.Learner
     on_images: tuple[str, ...] = adv_vp.Learner.on_images
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task[Any]) -> None:
         self._image = self.of_images(task)
         self._text = apt.Learner(task)
         self.initial = self._image.initial | self._text.initial

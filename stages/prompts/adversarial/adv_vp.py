@@ -5,6 +5,7 @@ from torch import Tensor
 
 from stages.prompts.adversarial import Encoder
 from stages.prompts.learners import Task
+from stages.runtime.method_blocks import PixelPrompt
 
 
 class Learner:
@@ -16,9 +17,9 @@ class Learner:
     on_images = ("pixels",)
     note = ""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task[PixelPrompt]) -> None:
         self._hand_written = task.handwritten()[0]
-        self._mask = frame_mask(task.settings["frame"], task.clip.image_size).to(self._hand_written)  # (H, W)
+        self._mask = frame_mask(task.settings.frame, task.clip.image_size).to(self._hand_written)  # (H, W)
         self.initial = {"pixels": self._mask.new_zeros(len(task.generators), 3, *self._mask.shape)}
         self.template = task.template
 

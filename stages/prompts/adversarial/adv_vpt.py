@@ -7,6 +7,7 @@ from stages.models.clip import Clip
 from stages.models.image_tower import token_prompts_fit
 from stages.prompts.adversarial import Encoder
 from stages.prompts.learners import Task
+from stages.runtime.method_blocks import TokenPrompts
 
 
 class Learner:
@@ -18,12 +19,12 @@ class Learner:
     on_images = ("tokens",)
     note = ""
 
-    def __init__(self, task: Task) -> None:
-        shape = token_shape(task.clip, task.settings["tokens"], task.settings["depth"])
+    def __init__(self, task: Task[TokenPrompts]) -> None:
+        shape = token_shape(task.clip, task.settings.tokens, task.settings.depth)
         self._hand_written = task.handwritten()[0]
         dtype = task.clip.dtype
         drawn = torch.stack([torch.randn(shape, generator=generator, dtype=dtype) for generator in task.generators])
-        self.initial = {"tokens": task.settings["token_std"] * drawn.to(self._hand_written)}
+        self.initial = {"tokens": task.settings.token_std * drawn.to(self._hand_written)}
         self.template = task.template
 
     def text_features(self, parameters: dict[str, Tensor]) -> Tensor:

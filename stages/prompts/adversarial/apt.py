@@ -4,6 +4,7 @@ from torch import Tensor
 
 from stages.prompts.adversarial import Encoder
 from stages.prompts.learners import Task, context
+from stages.runtime.block import Context
 
 
 class Learner:
@@ -14,7 +15,7 @@ class Learner:
 
     on_images = ()
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task[Context]) -> None:
         self._context = context.Learner(task)
         self.initial = {"context": self._context.initial}
         self.template, self.note = self._context.template, self._context.note

@@ -6,6 +6,7 @@ from torch import Tensor
 from stages.models.context import arrangement, assemble, readable
 from stages.prompts.adversarial import adv_vpt
 from stages.prompts.learners import Task
+from stages.runtime.method_blocks import TokenPrompts
 
 
 class Learner(adv_vpt.Learner):
@@ -17,12 +18,12 @@ class Learner(adv_vpt.Learner):
     Source: FAP (Zhou et al. 2024), sec. 3; there the first layer is projected from the text to the image.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task[TokenPrompts]) -> None:
         super().__init__(task)
         self._tower = task.tower
         if not self._tower.is_fast:
             raise ValueError("kind: fap needs the standard text tower of open_clip; use adv_vlpt with this model")
-        most, depth, tokens = self._tower.depth, task.settings["depth"], task.settings["tokens"]
+        most, depth, tokens = self._tower.depth, task.settings.depth, task.settings.tokens
         if depth is not None and depth > most:
             raise ValueError(f"depth: {depth}; the text tower has {most} blocks: 1 to {most}, or null for all of both")
         self._prompts = assemble(

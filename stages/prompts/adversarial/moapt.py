@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stages.prompts.adversarial import apt
 from stages.prompts.learners import Task
+from stages.runtime.method_blocks import Moapt
 
 
 class Learner(apt.Learner):
@@ -18,8 +19,8 @@ class Learner(apt.Learner):
     Source: after MoAPT (arXiv 2505.17509), of whose router the abstract alone could be read: here it is linear.
     """
 
-    def __init__(self, task: Task) -> None:
-        count = task.settings["contexts"]
+    def __init__(self, task: Task[Moapt]) -> None:
+        count = task.settings.contexts
         repeated = [generator for generator in task.generators for _ in range(count)]
         super().__init__(replace(task, generators=repeated))
         drawn = self.initial["context"]  # (S·R, M, D_token) or (S·R, K, M, D_token)
@@ -28,7 +29,7 @@ class Learner(apt.Learner):
         router = torch.stack([torch.randn(shape, generator=generator, dtype=dtype) for generator in task.generators])
         self.initial = {
             "context": drawn.unflatten(0, (-1, count)).movedim(1, -3).flatten(-3, -2),
-            "router": task.settings["init_std"] * router.to(drawn),
+            "router": task.settings.init_std * router.to(drawn),
         }
 
     def text_features(self, parameters: dict[str, Tensor]) -> Tensor:

@@ -2,14 +2,19 @@
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from stages.models.clip import Clip
 from stages.models.context import handwritten
 from stages.models.text_tower import TextTower
+from stages.runtime.block import Block, Context
+from stages.runtime.method_blocks import AdversarialBlock, AnyAdversarial, kinds_of
+
+Settings = TypeVar("Settings", covariant=True)
 
 
 class Learner(Protocol):
@@ -33,18 +38,20 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True)
-class Task:
-    """Settings, classes and model of a learner.
+class Task(Generic[Settings]):
+    """Kind, settings, classes and model of a learner.
 
     Attributes:
-        settings: Those of `Method.settings`; `kind` names the module of the learner.
+        kind: Names the module of the learner.
+        settings: What it reads of the method's block: that of its kind, or the context of the block `tune`.
         class_names: K names.
         template: The hand-written prompt of the data set, `{}` standing for the class name.
         clip: The towers.
         generators: One source of randomness for each of the S tuning seeds.
     """
 
-    settings: dict[str, Any]
+    kind: str
+    settings: Settings
     class_names: list[str]
     template: str
     clip: Clip
@@ -61,10 +68,27 @@ class Task:
         return handwritten(self.template, self.class_names, self.tower)
 
 
+def task_of(
+    block: dict[str, Any], class_names: list[str], template: str, clip: Clip, generators: list[torch.Generator]
+) -> Task:
+    """Return the task of a method that is made already, by the block of its provenance.
+
+    Raises:
+        ValueError: If the block is none of this version of the project.
+    """
+    kind = block.get("kind", "")
+    settings: Block | None = None
+    if kind in kinds_of(get_args(AnyAdversarial)):
+        settings = TypeAdapter(AdversarialBlock).validate_python(block)
+    elif kind == "context":
+        settings = Context(**{name: block[name] for name in Context.model_fields})
+    return Task(kind, settings, class_names, template, clip, generators)
+
+
 def learner_of(task: Task) -> Learner:
     """Load the learner of a task.
 
     Raises:
         ValueError: If the text tower cannot take a prompt of these classes.
     """
-    return import_module(f"{__name__}.{task.settings['kind']}").Learner(task)
+    return import_module(f"{__name__}.{task.kind}").Learner(task)

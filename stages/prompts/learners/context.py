@@ -4,6 +4,9 @@ from torch import Tensor
 
 from stages.models.context import arrangement, assemble, initial_context, readable
 from stages.prompts.learners import Task
+from stages.runtime.block import Context
+
+LAYOUT = {"context_length", "class_position", "class_specific"}
 
 
 class Learner:
@@ -12,19 +15,18 @@ class Learner:
     Source: CoOp (Zhou et al. 2022), sec. 3.2.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._tower = task.tower
-        layout = {name: task.settings[name] for name in ("context_length", "class_position", "class_specific")}
-        self._prompts = assemble(task.class_names, self._tower, **layout)
+    def __init__(self, task: Task[Context]) -> None:
+        self._tower, settings = task.tower, task.settings
+        self._prompts = assemble(task.class_names, self._tower, **settings.model_dump(include=LAYOUT))
         self.initial = initial_context(
             self._tower,
-            context_length=task.settings["context_length"],
-            words=task.settings["init_words"],
-            std=task.settings["init_std"],
-            classes=len(task.class_names) if task.settings["class_specific"] else None,
+            context_length=settings.context_length,
+            words=settings.init_words,
+            std=settings.init_std,
+            classes=len(task.class_names) if settings.class_specific else None,
             generators=task.generators,
         )
-        self.template = readable(arrangement(task.settings["context_length"], task.settings["class_position"]))
+        self.template = readable(arrangement(settings.context_length, settings.class_position))
         slow = ", slowly: the blocks of this text tower are not open_clip's standard ones"
         self.note = "" if self._tower.is_fast else slow
 
