@@ -4,6 +4,7 @@ Prompts of the image (`adv_vp`, `adv_vpt`), of the text (`apt`, `moapt`), or of 
 every weight stays as it is.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from stages.crafting.adversarial import Progress, Tuning
+from stages.crafting.adversarial import Tuning
 from stages.crafting.batching import fitting
 from stages.evaluation.study import provenance_of, study_labels, study_title
 from stages.evaluation.subset import part_of
@@ -19,10 +20,10 @@ from stages.interpretation.prompt_effect import effect_table
 from stages.models.clip import load_clip
 from stages.models.device import choose_device
 from stages.prompts.adversarial import learner_of, text_arrays
+from stages.prompts.checkpoint import CURVES, Progress, load_progress, save_progress
 from stages.prompts.fit import write_method
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task
-from stages.prompts.train import Epoch
 from stages.runtime.cli import command, progress
 from stages.runtime.method_blocks import Adversarial
 from stages.runtime.params import Params, load_params
@@ -35,10 +36,7 @@ from stages.storage.parquet import write_table
 from stages.storage.prompts import PromptFile
 from stages.storage.provenance import Provenance, key_of, require
 from stages.storage.ranking import balanced_ranking
-from stages.storage.tensors import load_arrays, save_arrays
 
-CURVE = ("loss", "accuracy")  # arrays of a checkpoint that are no state
-ENTRY = "progress"
 SHOWN = 100  # images whose embedding is compared with and without a pixel prompt
 SHOWN_ATTACK = {"steps": 10, "step_ratio": 2.5}  # on the objective of tuning
 
@@ -73,13 +71,14 @@ def main(dataset: str, study: str, method: str) -> str:
             for index, (generator, checkpoint) in enumerate(zip(generators, checkpoints, strict=True))
         ]
         prompts = prompt_file(reached, tuning, class_names, made_by)
-        write_method(pieces / out.name, prompts, curve_of(reached), study_title(dataset, study))
+        loss, accuracy = curves_of(reached)
+        write_method(pieces / out.name, prompts, loss, accuracy, study_title(dataset, study))
         if prompts.pixels is not None:
             with whole(pieces / out.name / "effect.parquet") as file:
                 write_table(file, effect_of(tuning, prompts), made_by)
-    accuracy = np.mean([seed.accuracy[-1] for seed in reached])
     done = f", {kept} of {settings.epochs * len(reached)} epochs from an interrupted run" if kept else ""
-    return f"wrote {out}, tuning seeds: {len(reached)}, accuracy on the tuning data {accuracy:.3f}{done}{learner.note}"
+    last = np.mean(accuracy[-1])
+    return f"wrote {out}, tuning seeds: {len(reached)}, accuracy on the tuning data {last:.3f}{done}{learner.note}"
 
 
 def training_images(card: Card, labels: range, params: Params) -> Images:
@@ -110,26 +109,6 @@ def tune_seed(tuning: Tuning, index: int, generator: torch.Generator, checkpoint
         save_progress(checkpoint, reached)
     assert reached is not None
     return reached
-
-
-def save_progress(path: Path, reached: Progress) -> None:
-    """Write where the tuning of a seed stands; replace what stood there."""
-    curve = {name: np.array(getattr(reached, name)) for name in CURVE}
-    with whole(path) as temporary:
-        save_arrays(temporary, {**reached.arrays, **curve}, entry=ENTRY, about={})
-
-
-def load_progress(path: Path) -> Progress | None:
-    """Read where the tuning of a seed stood; None if it has not begun.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
-    if not path.is_file():
-        return None
-    arrays, _ = load_arrays(path, entry=ENTRY)
-    loss, accuracy = (arrays.pop(name).tolist() for name in CURVE)
-    return Progress(loss, accuracy, arrays)
 
 
 def prompt_file(reached: list[Progress], tuning: Tuning, class_names: list[str], made_by: Provenance) -> PromptFile:
@@ -169,10 +148,10 @@ def effect_of(tuning: Tuning, prompts: PromptFile) -> list[pa.Table]:
     return tables
 
 
-def curve_of(reached: list[Progress]) -> list[Epoch]:
-    """Return the tuning curves of all seeds side by side."""
-    losses, accuracies = (np.array([getattr(seed, name) for seed in reached]).T.tolist() for name in CURVE)
-    return [Epoch(epoch, *line) for epoch, line in enumerate(zip(losses, accuracies, strict=True), start=1)]
+def curves_of(reached: list[Progress]) -> Iterator[list[list[float]]]:
+    """Yield the losses (epochs, S) of all seeds, and the accuracies."""
+    for name in CURVES:
+        yield np.array([getattr(seed, name) for seed in reached]).T.tolist()
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ from stages.evaluation.diagnostics import Diagnostics, outcomes_table
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import read_method, study_labels
 from stages.evaluation.subset import draw_from
-from stages.models.clip import load_clip
-from stages.models.device import choose_device
+from stages.models.clip import load_model
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import Params, load_params
@@ -79,8 +78,8 @@ class DiagnosticsWorker:
     """
 
     def __init__(self, params: Params, prompts: PromptFile, few: list[str]) -> None:
-        self._device, self._settings, self._seed = choose_device(params.runtime.device), params.assess, params.seed
-        clip = load_clip(**params.model.model_dump(), device=self._device)
+        self._settings, self._seed = params.assess, params.seed
+        clip, self._device = load_model(params)
         self._runtime = fitting(params.runtime, clip.encode_image, clip.image_size, self._device)
         self._victim = victim_of(prompts, clip, seed=0)
         self._few = few

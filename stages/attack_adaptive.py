@@ -18,8 +18,7 @@ from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
 from stages.evaluation.study import accuracy_of, predictions_table, read_method, study_labels, study_title
 from stages.evaluation.subset import draw_from
-from stages.models.clip import load_clip
-from stages.models.device import choose_device
+from stages.models.clip import load_model
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.params import AdaptiveAttack, AutoAttack, Params, Square, Suite, load_params, threat_of
@@ -119,8 +118,7 @@ class AdaptiveAttackWorker:
 
     def __init__(self, params: Params, settings: AdaptiveAttack, prompts: PromptFile) -> None:
         self._settings, self._seed = settings, params.seed
-        self._device = choose_device(params.runtime.device)
-        self._clip = load_clip(**params.model.model_dump(), device=self._device)
+        self._clip, self._device = load_model(params)
         self._prompts = prompts
         self._runtime = fitting(
             params.runtime, self._clip.encode_image, self._clip.image_size, self._device, samples=settings.samples

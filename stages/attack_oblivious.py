@@ -9,8 +9,8 @@ from pathlib import Path
 from stages.crafting.embedding import EmbeddingWorker, embedding
 from stages.crafting.feature import FeatureAttackWorker
 from stages.crafting.handwritten import HandwrittenAttackWorker
-from stages.crafting.model import load_model
 from stages.crafting.transfer import TransferAttackWorker
+from stages.models.clip import load_model
 from stages.runtime.cli import command
 from stages.runtime.engine import ShardFolder, engine
 from stages.runtime.params import FeaturePgd, HandwrittenPgd, Params, Transfer, load_params, threat_of

@@ -1,7 +1,7 @@
 """embed: compute the raw embeddings of the adversarial training images, the bank."""
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
-from stages.crafting.model import load_model
+from stages.models.clip import load_model
 from stages.runtime.cli import command
 from stages.runtime.engine import engine
 from stages.runtime.params import Params, load_params

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stages.crafting.model import load_model
 from stages.evaluation.cost import count_cost
 from stages.evaluation.image_features import embed_through
 from stages.evaluation.load import victim_of
@@ -22,6 +21,7 @@ from stages.evaluation.study import (
     study_title,
 )
 from stages.evaluation.subset import part_of
+from stages.models.clip import load_model
 from stages.runtime.cli import command
 from stages.runtime.engine import WorkerFacts, engine
 from stages.runtime.method_blocks import WITHOUT_FEATURES

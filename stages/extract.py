@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.crafting.embedding import EmbeddingWorker, embedding
-from stages.crafting.model import load_model
 from stages.datasets.decode import open_files, read_content
 from stages.datasets.embedded import content_of, open_rows
 from stages.datasets.index import Index, read_index, taking_part
-from stages.models.clip import Clip
+from stages.models.clip import Clip, load_model
 from stages.models.context import handwritten_tokens
 from stages.models.text_tower import TextTower
 from stages.runtime.cli import command, progress

@@ -14,8 +14,7 @@ from torch import Tensor
 from stages.interpretation.nearest_tokens import Vocabulary, vocabulary_of
 from stages.interpretation.tables import cosines_table, drift_table, pca_table, with_own_text_features
 from stages.interpretation.token_table import COLUMNS, nearest_tokens_table
-from stages.models.clip import Clip, load_clip
-from stages.models.device import choose_device
+from stages.models.clip import Clip, load_model
 from stages.models.text_tower import TextTower
 from stages.prompts import adversarial, learners
 from stages.prompts.generators import tuning_generators, twin_generator
@@ -36,8 +35,7 @@ def main(dataset: str) -> str:
     params = load_params()
     out = layout.interpretation_folder(dataset)
     require_writable(out)
-    device = choose_device(params.runtime.device)
-    clip = load_clip(**params.model.model_dump(), device=device)
+    clip, _ = load_model(params)
     clean, attacked = read_pair(layout.train_features(dataset), layout.bank_features(dataset))
     plain = [method for method in params.methods.all() if method.group != "defended"]  # a defence changes no text
     methods = {method.name: load_prompts(layout.prompts_file(dataset, "all", *method[:2])) for method in plain}

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from stages.crafting.refresh import RefreshWorker
 from stages.evaluation.study import provenance_of, study_labels, study_title
-from stages.models.clip import Clip, load_clip
+from stages.models.clip import Clip, load_model
 from stages.models.context import handwritten
-from stages.models.device import choose_device
 from stages.models.text_tower import TextTower
 from stages.prompts.fit import Tuned, fit, write_tuned
 from stages.prompts.generators import tuning_generators
@@ -63,9 +62,8 @@ def main(dataset: str, study: str, method: str) -> str:
     settings = block.tune(params.tune)
     out, bank = method_folder(dataset, study, *found[:2]), refreshed_bank(dataset, study, method)
     require_writable(out, bank)
-    device = choose_device(params.runtime.device)
     card = read_card(dataset)
-    clip = load_clip(**params.model.model_dump(), device=device)
+    clip, device = load_model(params)
     labels = study_labels(study, len(card.class_names))
     class_names = [card.class_names[label] for label in labels]
     training = training_set(card, labels, params, clip)

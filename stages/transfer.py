@@ -9,13 +9,11 @@ from dataclasses import replace
 import torch
 
 from stages.evaluation.study import study_labels
-from stages.models.clip import load_clip
-from stages.models.context import assemble
-from stages.models.device import choose_device
+from stages.models.clip import load_model
+from stages.models.context import LAYOUT, assemble
 from stages.models.text_tower import TextTower
 from stages.prompts.adversarial import learner_of, text_arrays
 from stages.prompts.learners import task_of
-from stages.prompts.learners.context import LAYOUT
 from stages.runtime.cli import command
 from stages.runtime.params import load_params
 from stages.storage.card import read_card
@@ -31,10 +29,9 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     params = load_params()
     out = method_folder(dataset, study, group, method)
     require_writable(out)
-    device = choose_device(params.runtime.device)
     card = read_card(dataset)
     class_names = [card.class_names[label] for label in study_labels(study, len(card.class_names))]
-    clip = load_clip(**params.model.model_dump(), device=device)
+    clip, device = load_model(params)
     path = prompts_file(*((dataset, "base") if study == "new" else (study, "all")), group, method)
     source = load_prompts(path)
     require(source.provenance, path, model=clip.fingerprint)

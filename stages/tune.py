@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from stages.evaluation.study import provenance_of, study_labels, study_title
-from stages.models.clip import Clip, load_clip
-from stages.models.device import choose_device
+from stages.models.clip import Clip, load_model
 from stages.prompts.fit import fit, write_tuned
 from stages.prompts.generators import tuning_generators
 from stages.prompts.learners import Task, learner_of
@@ -54,9 +53,8 @@ def main(dataset: str, study: str, group: str, method: str) -> str:
     settings = block.tune(params.tune)
     out = method_folder(dataset, study, group, method)
     require_writable(out)
-    device = choose_device(params.runtime.device)
     card = read_card(dataset)
-    clip = load_clip(**params.model.model_dump(), device=device)
+    clip, device = load_model(params)
     labels = study_labels(study, len(card.class_names))
     class_names = [card.class_names[label] for label in labels]
     training = training_set(card, labels, params, clip, with_bank=group == "tune_bank")

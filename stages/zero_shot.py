@@ -3,9 +3,8 @@
 import torch
 
 from stages.evaluation.study import provenance_of, study_labels
-from stages.models.clip import load_clip
+from stages.models.clip import load_model
 from stages.models.context import handwritten
-from stages.models.device import choose_device
 from stages.models.text_tower import TextTower
 from stages.prompts.templates import openai_templates
 from stages.runtime.cli import command
@@ -24,10 +23,9 @@ def main(dataset: str, study: str, method: str) -> str:
     assert isinstance(found.block, ZeroShot)
     out = method_folder(dataset, study, *found[:2])
     require_writable(out)
-    device = choose_device(params.runtime.device)
     card = read_card(dataset)
     class_names = [card.class_names[label] for label in study_labels(study, len(card.class_names))]
-    clip = load_clip(**params.model.model_dump(), device=device)
+    clip, _ = load_model(params)
     ensemble = found.block.templates == "openai_80"
     templates = openai_templates() if ensemble else [card.template]
     features = handwritten(templates, class_names, TextTower(clip.model, clip.tokenizer))

@@ -1,8 +1,6 @@
 """Compare every accuracy of two metrics.json, by data set, threat and method; exit 1 if one differs.
 
-python tests/compare_metrics.py OLD NEW [--renamed hand=zero_shot ...] [--tolerance 0.01]
-
-The names may be those of data sets, threats or methods, as the old file has them.
+python tests/compare_metrics.py OLD NEW [--tolerance 0.01]
 """
 
 import argparse
@@ -10,30 +8,17 @@ import json
 import sys
 from pathlib import Path
 
+from stages.report.facts import flat
 
-def accuracies(metrics: dict, renamed: dict[str, str]) -> dict[str, float]:
+
+def accuracies(metrics: dict) -> dict[str, float]:
     """Return the accuracy of every `dataset.threat.method`; other numbers beside it are left out.
 
-    Args:
-        metrics: What metrics.json holds, nested by data set, threat and method.
-        renamed: New names of data sets, threats and methods, by their old ones.
-
     Raises:
-        ValueError: If there is no accuracy at all, or if two get the same name.
+        ValueError: If there is no accuracy at all.
     """
-    found: dict[str, float] = {}
-
-    def collect(block: dict, above: tuple[str, ...]) -> None:
-        for key, value in block.items():
-            if isinstance(value, dict):
-                collect(value, (*above, renamed.get(key, key)))
-            elif key == "accuracy":
-                name = ".".join(above)
-                if name in found:
-                    raise ValueError(f"two accuracies are called {name}; rename other keys")
-                found[name] = value
-
-    collect(metrics, ())
+    numbers = flat(metrics)
+    found = {name.removesuffix(".accuracy"): numbers[name] for name in numbers if name.endswith(".accuracy")}
     if not found:
         raise ValueError("no accuracy in it; is this a metrics.json?")
     return found
@@ -53,12 +38,9 @@ def main(arguments: list[str]) -> str:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--renamed", nargs="+", default=[], metavar="OLD=NEW", help="names that have changed")
     parser.add_argument("--tolerance", type=float, default=0.0, help="largest difference that is none (0)")
     options = parser.parse_args(arguments)
-    renamed = dict(pair.split("=", 1) for pair in options.renamed)
-    old, new = (json.loads(path.read_text(encoding="utf-8")) for path in (options.old, options.new))
-    before, after = accuracies(old, renamed), accuracies(new, {})
+    before, after = (accuracies(json.loads(path.read_text(encoding="utf-8"))) for path in (options.old, options.new))
     if wrong := differences(before, after, options.tolerance):
         sys.exit("\n".join([*wrong, f"{len(wrong)} of {len(before.keys() | after.keys())} accuracies differ"]))
     return f"{len(before)} accuracies are equal, tolerance {options.tolerance:g}"

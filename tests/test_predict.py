@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -119,22 +118,14 @@ def test_the_table_stands_in_80_columns(tmp_path, prompts, photos, capsys):
 
 
 def test_the_refreshed_prompt_is_named_as_in_the_report(tmp_path, prompts, photos, capsys):
-    """Between the hand-written ones beside it and the end of 80 columns."""
+    """Between the first of the hand-written ones, by name, and the end of 80 columns."""
+    save(tmp_path / "zero_shot/by_others", prompts, {"method": "by_others"})
     path = save(tmp_path / "refresh/advpt_refreshed", prompts, {"method": "advpt_refreshed"})
     main([str(path.parent), str(photos / "b.png"), "--seed", "1"])
     _, title, *_ = capsys.readouterr().out.splitlines()
     assert title.split(maxsplit=1) == ["by_hand", "AdvPT refreshed, seed 1"] and len(title) <= 80
     (told,) = answers(path.parent, photos / "b.png", capsys=capsys)
     assert [one["method"] for one in told["predictions"]] == ["by_hand", "advpt_refreshed"]
-
-
-def test_a_method_of_the_parameters_has_its_label(tmp_path, prompts, photos, capsys):
-    """The reference is the first method of the group `zero_shot` by name, whatever its name."""
-    save(tmp_path / "zero_shot/a_first", prompts, {"method": "zero_shot"})
-    main([str(tmp_path / ADVPT), str(photos / "b.png")])
-    label = next(method.label for method in load_params().methods.all() if method.name == "zero_shot")
-    _, title, *_ = capsys.readouterr().out.splitlines()
-    assert re.split(r"\s{2,}", title.strip()) == [label, "AdvPT, seed 0"]
 
 
 def test_a_bias_and_a_defence_count(tmp_path, prompts, photos, capsys):
@@ -166,20 +157,6 @@ def test_hand_written_prompts_are_shown_once_if_they_are_there(tmp_path, prompts
     (tmp_path / HAND / "prompts.safetensors").unlink()
     (told,) = answers(tmp_path / ADVPT, photos / "b.png", capsys=capsys)
     assert [one["method"] for one in told["predictions"]] == ["advpt"]
-
-
-def test_another_digest_than_that_of_the_model_is_refused(tmp_path, prompts, photos, capsys):
-    path = save(
-        tmp_path / "alone/tune_bank/advpt", prompts, {"model": {**prompts.provenance["model"], "sha256": "0" * 64}}
-    )
-    told = failure(path, photos, capsys=capsys)
-    assert str(path) in told and f"sha256 {'0' * 64}, but the weights under that name have 19b17349" in told
-
-
-@pytest.mark.parametrize("model", [None, {"name": "local-dir:nowhere", "pretrained": None, "sha256": "0"}, {"name": 3}])
-def test_prompts_of_no_model_or_of_one_that_is_not_here_are_refused(tmp_path, prompts, photos, model, capsys):
-    path = save(tmp_path / "alone/tune_bank/advpt", prompts, {"model": model})
-    assert "were made with the model" in failure(path, photos, capsys=capsys)
 
 
 def test_hand_written_prompts_of_another_model_are_refused(tmp_path, prompts, photos, capsys):
@@ -245,14 +222,6 @@ def test_all_bad_files_are_named_at_the_end_and_the_others_classified(tmp_path, 
         "empty.png: no whole image (empty)",
     ):
         assert fault in told
-
-
-def test_a_damaged_file_of_prompts_is_refused(tmp_path, prompts, photos, capsys):
-    path = tmp_path / ADVPT / "prompts.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    assert "prompts.safetensors: damaged" in failure(tmp_path / ADVPT, photos, capsys=capsys)
 
 
 def test_names_reach_the_terminal_as_text(tmp_path, prompts, photos, capsys):

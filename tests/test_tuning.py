@@ -40,5 +40,5 @@ def test_the_loss_is_that_of_logits_divided_by_the_temperature(clip, tmp_path, t
     found = fit(learner, settings, clip, generators=generators, checkpoint=checkpoint, what="", **data)
     logits = cosine_logits(bank, found.text_features, clip.logit_scale) + found.logit_bias[:, None]
     expected = [F.cross_entropy(of_seed / temperature, labels).item() for of_seed in logits]
-    assert found.curve[0].loss == pytest.approx(expected, rel=1e-4)
-    assert found.curve[0].accuracy == pytest.approx((logits.argmax(-1) == labels).float().mean(1).tolist())
+    assert found.loss[0] == pytest.approx(expected, rel=1e-4)
+    assert found.accuracy[0] == pytest.approx((logits.argmax(-1) == labels).float().mean(1).tolist())

@@ -186,6 +186,9 @@ VARIANTS = {
     "8 tokens in each block, 4 copies, at two and four eps": Variant({**DEEP, "copies": 4}, radii=(2.0, 4.0)),
     "with a context": Variant({"kind": "adv_vlp"}),
     "with a context, 4 copies": Variant({"kind": "adv_vlp", "copies": 4}),
+    "with a context, 4 copies, no clean images, 5 steps": Variant(
+        {"kind": "adv_vlp", "copies": 4, "clean_fraction": 0.0, "steps": 5}
+    ),
     "with a context, 4 copies, at half and one eps": Variant({"kind": "adv_vlp", "copies": 4}, radii=(0.5, 1.0)),
     "with a context, 4 copies, at half and one eps, 30 epochs": Variant(
         {"kind": "adv_vlp", "copies": 4, "epochs": 30}, radii=(0.5, 1.0)

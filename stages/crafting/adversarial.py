@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,26 +24,11 @@ from stages.models.clip import Clip
 from stages.models.device import to_tensor
 from stages.models.logits import cosine_logits, routed_logits
 from stages.prompts.adversarial import Encoder, Learner
+from stages.prompts.checkpoint import Arrays, Progress
 from stages.prompts.train import learning_rate
 from stages.runtime.method_blocks import Adversarial
 from stages.runtime.params import Runtime
 from stages.storage.images import Images
-
-Arrays = dict[str, np.ndarray]
-
-
-class Progress(NamedTuple):
-    """All that the tuning of one seed needs to go on behind an epoch as if it had never stopped.
-
-    Attributes:
-        loss: Mean loss of each epoch so far, over its images as they were met.
-        accuracy: Accuracy of each epoch so far, on the same images.
-        arrays: Parameters by their names, the state of the optimiser (`name/key`), and that of the `generator`.
-    """
-
-    loss: list[float]
-    accuracy: list[float]
-    arrays: Arrays
 
 
 @dataclass(frozen=True)
@@ -258,7 +243,7 @@ def filled(images: Tensor) -> Tensor:
 
 
 def state_of(parameters: dict[str, Tensor], optimizer: torch.optim.Optimizer, generator: torch.Generator) -> Arrays:
-    """Return the arrays of `Progress`, valid until the next step."""
+    """Return parameters by name, their states (`name/key`) and that of the `generator`, valid until the next step."""
     arrays = {name: tensor.detach() for name, tensor in parameters.items()}
     for name, tensor in parameters.items():
         arrays |= {f"{name}/{key}": value for key, value in optimizer.state[tensor].items()}

@@ -5,8 +5,8 @@ from torch import Tensor
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import Encoder, feature_cosine, feature_kl, feature_l2
 from stages.attacks.pgd import Objective, pgd, strongest
-from stages.crafting.model import load_model
 from stages.crafting.shards import Attack, AttackWorker, steps_of
+from stages.models.clip import load_model
 from stages.runtime.engine import WorkerFacts
 from stages.runtime.params import FeaturePgd, Params, Started
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from stages.attacks.noise import ImageNoise
 from stages.attacks.objectives import cross_entropy, margin
 from stages.crafting.feature import from_starts
-from stages.crafting.model import load_model
 from stages.crafting.shards import Attack, AttackWorker
+from stages.models.clip import load_model
 from stages.models.context import handwritten
 from stages.models.logits import cosine_logits
 from stages.models.text_tower import TextTower

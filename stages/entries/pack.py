@@ -1,14 +1,13 @@
 """Pack an entry from the outputs of the pipeline."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from stages.entries.drawn import digest_of, draw
-from stages.entries.presets import read_preset
+from stages.entries.presets import git, read_preset
 from stages.entries.record import (
     CLEAN,
     ENTRY,
@@ -42,18 +41,6 @@ def git_facts() -> Record:
     """Return the commit that is checked out, marked where files differ from it, and its date."""
     described = git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=40")
     return {"commit": described, "date": git("log", "-1", "--format=%cs")}
-
-
-def git(*words: str) -> str:
-    """Return what a git command prints.
-
-    Raises:
-        ValueError: If this is no git repository.
-    """
-    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    if done.returncode:
-        raise ValueError(f"an entry names the commit that made it, but git says: {done.stderr.strip()}")
-    return done.stdout.strip()
 
 
 def pack(

@@ -164,5 +164,12 @@ def read_metrics(experiment: str) -> dict[str, Any]:
 
 
 def git(*words: str) -> str:
-    """Return what git prints."""
-    return subprocess.check_output(["git", *words], text=True)  # noqa: S603, S607 - words of our own
+    """Return what git prints.
+
+    Raises:
+        ValueError: If git refuses, as where there is no repository.
+    """
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607 - our words
+    if done.returncode:
+        raise ValueError(f"an entry or a preset is of a commit, but git says: {done.stderr.strip()}")
+    return done.stdout.strip()

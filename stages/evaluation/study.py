@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from stages.evaluation.halves import HALVES, labels_of
 from stages.models.logits import exact_logits, exact_routed_logits, predictions_and_margins
 from stages.runtime.method_blocks import WITHOUT_FEATURES
 from stages.runtime.params import Method, Params
@@ -15,6 +14,7 @@ from stages.storage.layout import prompts_file
 from stages.storage.prompts import PromptFile, load_prompts
 from stages.storage.provenance import Provenance, require, with_versions
 
+HALVES = ("base", "new")  # of the classes: those that a prompt is tuned on, and those that it has never seen
 ROWS_AT_A_TIME = 4096  # bounds the memory of their logits
 
 
@@ -26,16 +26,22 @@ def study_title(dataset: str, study: str) -> str:
 
 
 def study_labels(study: str, classes: int) -> range:
-    """Return the labels of the classes of a study: of a half of them, otherwise all.
+    """Return the labels of the classes of a study: of `base` the first half, the larger one, of `new` the rest.
 
     Args:
         study: `all`, `base`, `new`, or the data set that methods were tuned on.
         classes: Number of classes of the data set.
 
     Raises:
-        ValueError: If there are too few to be halved.
+        ValueError: If a half would be fewer than two classes.
+
+    Source: CoCoOp (Zhou et al. 2022), sec. 4.1, of the halves.
     """
-    return labels_of(study if study in HALVES else None, classes)
+    half = (classes + 1) // 2
+    labels = {"base": range(half), "new": range(half, classes)}.get(study, range(classes))
+    if len(labels) < 2:
+        raise ValueError(f"{classes} classes cannot be halved: a classifier needs at least 2, so 4 are the fewest")
+    return labels
 
 
 def provenance_of(method: Method, card: Card, study: str, params: Params, **further: object) -> Provenance:

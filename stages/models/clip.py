@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from stages.models.checkpoints import misfit
-from stages.models.device import has_bf16_units
+from stages.models.device import choose_device, has_bf16_units
 from stages.models.image_tower import encode_with_tokens, optimize_for_input_gradients
 from stages.models.supported import check_configuration, check_end, check_repeats
 from stages.models.visual_weights import lay_over, read_image_tower
@@ -25,6 +25,7 @@ from stages.models.weights import (
     read_configuration,
     transform_of,
 )
+from stages.runtime.params import Params
 from stages.runtime.startup import import_open_clip, import_timm
 from stages.storage.memory import is_out_of_memory
 
@@ -185,6 +186,12 @@ def load_clip(
     clip = Clip(model, tokenizer, fingerprint, precision=precision)
     check_repeats(name, clip.model, clip.trial_logits)
     return clip
+
+
+def load_model(params: Params) -> tuple[Clip, torch.device]:
+    """Return the CLIP of the block `model`, frozen, and the device of `runtime.device` that it is on."""
+    device = choose_device(params.runtime.device)
+    return load_clip(**params.model.model_dump(), device=device), device
 
 
 def require_buildable(here: str) -> None:

@@ -14,6 +14,7 @@ from stages.models.text_tower import TextTower
 Part = str | slice  # a text, or the context vectors of that range
 RENAME = "rename one (a folder of your own: in its classes.json)"
 FREE = -1  # instead of a token: a context vector goes there
+LAYOUT = {"context_length", "class_position", "class_specific"}  # keys of a block that `assemble` takes
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Tune a method as params.yaml says, epoch by epoch, on whatever embeddings; write what comes out."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from stages.models.clip import Clip
 from stages.models.device import graphed
 from stages.prompts.checkpoint import load_progress, save_progress
 from stages.prompts.learners import Learner
-from stages.prompts.train import Epoch, tune
+from stages.prompts.train import tune
 from stages.runtime.cli import progress
 from stages.runtime.params import Tune
 from stages.runtime.startup import without_compiler
@@ -31,20 +30,22 @@ class Tuned:
         parameters: (S, ...).
         text_features: (S, K, D), unit norm.
         logit_bias: (S, K).
-        curve: Every epoch.
+        loss: (epochs, S).
+        accuracy: (epochs, S), on the tuning data as they were met.
         note: What a user should hear of how it went; empty if nothing.
     """
 
     parameters: Tensor
     text_features: Tensor
     logit_bias: Tensor
-    curve: list[Epoch]
+    loss: list[list[float]]
+    accuracy: list[list[float]]
     note: str
 
     @property
     def summary(self) -> str:
         """Return how it went, for the closing line of a stage."""
-        accuracy = np.mean(self.curve[-1].accuracy)
+        accuracy = np.mean(self.accuracy[-1])
         return f"tuning seeds: {len(self.parameters)}, accuracy on the tuning data {accuracy:.3f}{self.note}"
 
 
@@ -81,9 +82,8 @@ def fit(
         text_features, bias = classifier(parameters)
         return text_features, bias / temperature  # as the scale of the cosines: logits are divided as a whole
 
-    begun = load_progress(checkpoint)
-    curve = begun.curve if begun else []
-    done = len(curve)
+    reached = begun = load_progress(checkpoint)
+    done = len(begun.loss) if begun else 0
     with without_compiler():
         epochs = tune(
             tempered,
@@ -98,10 +98,11 @@ def fit(
         )
         for reached in progress(epochs, what=what, total=settings.epochs - done):
             save_progress(checkpoint, reached)
-            curve = reached.curve
     kept = f", {done} of {settings.epochs} epochs from an interrupted run" if done else ""
     text_features, logit_bias = learner.classifier(parameters)
-    return Tuned(parameters, text_features, logit_bias, curve, f"{kept}{learner.note}{without_graph}")
+    assert reached is not None
+    note = f"{kept}{learner.note}{without_graph}"
+    return Tuned(parameters, text_features, logit_bias, reached.loss, reached.accuracy, note)
 
 
 def write_tuned(
@@ -127,25 +128,27 @@ def write_tuned(
         logit_bias=result.logit_bias.cpu().numpy() if result.logit_bias.any() else None,
         **{name: array.cpu().numpy() for name, array in learner.arrays(result.parameters).items()},
     )
-    write_method(folder, prompts, result.curve, title)
+    write_method(folder, prompts, result.loss, result.accuracy, title)
 
 
-def write_method(folder: Path, prompts: PromptFile, curve: list[Epoch], title: str) -> None:
-    """Write prompts and the curve of their tuning, in a study of that title."""
+def write_method(
+    folder: Path, prompts: PromptFile, loss: list[list[float]], accuracy: list[list[float]], title: str
+) -> None:
+    """Write prompts and loss and accuracy (epochs, S) of their tuning, in a study of that title."""
     made_by = prompts.provenance
     with whole(folder / "prompts.safetensors") as file:
         save_prompts(file, prompts)
     with whole(folder / "tuning.parquet") as file:
-        write_table(file, [curve_table(curve, title, made_by["method"])], made_by)
+        write_table(file, [curve_table(loss, accuracy, title, made_by["method"])], made_by)
 
 
-def curve_table(curve: list[Epoch], title: str, method: str) -> pa.Table:
-    """Return the tuning curve: dataset (the study's title), method, seed, epoch, loss, accuracy."""
-
-    def rows() -> Iterator[dict]:
-        for seed in range(len(curve[0].loss)):
-            for at in curve:
-                numbers = {"seed": seed, "epoch": at.epoch, "loss": at.loss[seed], "accuracy": at.accuracy[seed]}
-                yield {"dataset": title, "method": method, **numbers}
-
-    return pa.Table.from_pylist(list(rows()))
+def curve_table(loss: list[list[float]], accuracy: list[list[float]], title: str, method: str) -> pa.Table:
+    """Return the tuning curve: dataset (the study's title), method, seed, epoch from 1, loss, accuracy."""
+    epochs = list(enumerate(zip(loss, accuracy, strict=True), start=1))
+    columns = ("dataset", "method", "seed", "epoch", "loss", "accuracy")
+    rows = [
+        dict(zip(columns, (title, method, seed, epoch, losses[seed], accuracies[seed]), strict=True))
+        for seed in range(len(loss[0]))
+        for epoch, (losses, accuracies) in epochs
+    ]
+    return pa.Table.from_pylist(rows)

@@ -1,42 +1,19 @@
-"""Step 2 of the paper: parameters tuned by cross-entropy on stored embeddings; no image is read, no weight changes."""
+"""Step 2 of the paper: parameters tuned by cross-entropy on stored embeddings; no image is read, no weight changes.
+
+The learning rate is that of all tuning.
+"""
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models.logits import cosine_logits
+from stages.prompts.checkpoint import Progress
 from stages.runtime.block import Schedule
 from stages.runtime.params import Tune
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of the tuning curve: mean loss (S,) and accuracy (S,) over the epoch's batches, as they were met."""
-
-    epoch: int
-    loss: list[float]
-    accuracy: list[float]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """All that tuning needs to go on behind an epoch as if it had never stopped.
-
-    Attributes:
-        curve: The epochs so far.
-        parameters: As `tune` takes them.
-        momentum: The optimiser's, of the same shape.
-        generators: States (S, bytes) of the sources of randomness, uint8.
-    """
-
-    curve: list[Epoch]
-    parameters: Tensor
-    momentum: Tensor
-    generators: Tensor
 
 
 def learning_rate(schedule: Schedule, lr: float, epoch: int) -> float:
@@ -84,14 +61,14 @@ def tune(
     )
     (_, views, count, _), device = embeddings.shape, labels.device
     whose = torch.arange(len(embeddings), device=device)[:, None]  # (S, 1), or (1, 1) of what all share
-    curve = list(start.curve) if start else []
+    loss, accuracy = ([*start.loss], [*start.accuracy]) if start else ([], [])
     if start:
         with torch.no_grad():
-            parameters.copy_(start.parameters)
-        optimizer.state[parameters]["momentum_buffer"] = start.momentum.to(device)
-        for generator, state in zip(generators, start.generators, strict=True):
-            generator.set_state(state.clone())  # a row of a tensor would make torch read beyond it
-    for epoch in range(len(curve), settings.epochs):
+            parameters.copy_(torch.tensor(start.arrays["parameters"]))
+        optimizer.state[parameters]["momentum_buffer"] = torch.tensor(start.arrays["momentum"], device=device)
+        for generator, state in zip(generators, start.arrays["generators"], strict=True):
+            generator.set_state(torch.tensor(state))
+    for epoch in range(len(loss), settings.epochs):
         optimizer.param_groups[0]["lr"] = learning_rate(settings, settings.lr, epoch)
         order = torch.stack([torch.randperm(count, generator=g) for g in generators]).to(device)  # (S, N)
         chance = torch.stack([torch.rand(count, generator=g) for g in generators]).to(device)
@@ -105,13 +82,19 @@ def tune(
             features = torch.where(clean, clean_embeddings[chosen], attacked)  # (S, B, D)
             text_features, bias = classifier(parameters)
             logits = cosine_logits(features, text_features, logit_scale) + bias[:, None]  # (S, B, K)
-            loss = F.cross_entropy(logits.flatten(0, 1), labels[chosen].flatten(), reduction="none").view(chosen.shape)
-            (parameters.grad,) = torch.autograd.grad(loss.mean(1).sum(), parameters)
+            of_each = F.cross_entropy(logits.flatten(0, 1), labels[chosen].flatten(), reduction="none")
+            of_each = of_each.view(chosen.shape)
+            (parameters.grad,) = torch.autograd.grad(of_each.mean(1).sum(), parameters)
             optimizer.step()
-            losses += loss.detach().sum(1)
+            losses += of_each.detach().sum(1)
             hits += (logits.argmax(-1) == labels[chosen]).sum(1)
-        curve.append(Epoch(epoch + 1, (losses / count).tolist(), (hits / count).tolist()))
-        states = torch.stack([generator.get_state() for generator in generators])
-        yield Progress(curve, parameters.detach(), optimizer.state[parameters]["momentum_buffer"], states)
+        loss.append((losses / count).tolist())
+        accuracy.append((hits / count).tolist())
+        state = {
+            "parameters": parameters.detach(),
+            "momentum": optimizer.state[parameters]["momentum_buffer"],
+            "generators": torch.stack([generator.get_state() for generator in generators]),
+        }
+        yield Progress(loss, accuracy, {name: tensor.cpu().numpy() for name, tensor in state.items()})
     parameters.requires_grad_(False)
     parameters.grad = None

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.evaluation.halves import HALVES
-from stages.evaluation.study import read_method, study_title
+from stages.evaluation.study import HALVES, read_method, study_title
 from stages.report.tables import Predictions
 from stages.report.threats import pointwise_worst, threats_of
 from stages.report.vocabulary import Method, Threat

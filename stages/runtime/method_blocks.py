@@ -163,7 +163,7 @@ RANDOM = (ResizePad, RandomNoise, ViewEnsemble, Ttc, RTpt)
 
 
 def kinds_of(blocks: Iterable[type[Block]]) -> frozenset[str]:
-    """Return the kinds of defences that these blocks describe."""
+    """Return the kinds that these blocks describe."""
     return frozenset(get_args(block.model_fields["kind"].annotation)[0] for block in blocks)
 
 

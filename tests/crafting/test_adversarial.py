@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.adversarial import curve_of, effect_of, prompt_file, tune_seed
+from stages.adversarial import curves_of, effect_of, prompt_file, tune_seed
 from stages.attacks.noise import ImageNoise
 from stages.crafting.adversarial import Tuning
 from stages.crafting.copies import LARGEST_SHIFT, with_copies
@@ -336,10 +336,10 @@ def test_the_attack_raises_the_loss_more_than_noise_does(clip, images, kind):
 def test_the_curve_has_all_seeds_side_by_side(clip, few):
     tuning, generators = tuning_of(clip, few)
     reached = [tuned(tuning, generators, index) for index in range(2)]
-    curve = curve_of(reached)
-    assert [line.epoch for line in curve] == [1, 2, 3]
-    assert curve[1].loss == [reached[0].loss[1], reached[1].loss[1]]
-    assert curve[2].accuracy == [reached[0].accuracy[2], reached[1].accuracy[2]]
+    loss, accuracy = curves_of(reached)
+    assert len(loss) == len(accuracy) == 3
+    assert loss[1] == [reached[0].loss[1], reached[1].loss[1]]
+    assert accuracy[2] == [reached[0].accuracy[2], reached[1].accuracy[2]]
 
 
 @pytest.mark.parametrize(("frame", "free"), [(1, 32 * 32 - 30 * 30), (15, 32 * 32 - 4), (None, 32 * 32)])

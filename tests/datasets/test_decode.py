@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
-from stages.datasets.decode import FORMATS, LARGEST, decode, open_files, path_of, read_content
+from stages.datasets.decode import FORMATS, LARGEST, LARGEST_FILE, decode, open_files, path_of, read_content
 from tests.fuzz.images import encoded
 
 SIDE = 16
@@ -130,6 +130,29 @@ def test_nothing_is_decoded_before_the_header_is_checked(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(ValueError, match="at most"):
         pixels(tmp_path, png(9000, 9000, 8, 2))
+
+
+def lengthened(path, size):
+    """An image with a hole behind it, which takes no room on the disk."""
+    Image.new("RGB", (16, 16), "red").save(path, "PNG")
+    os.truncate(path, size)
+
+
+@pytest.mark.parametrize("size", [LARGEST_FILE + 1, 10 * 2**30])
+def test_a_file_of_too_many_bytes_is_refused_unread(tmp_path, monkeypatch, size):
+    lengthened(tmp_path / "large.png", size)
+    for module in ("builtins", "io"):
+        monkeypatch.setattr(f"{module}.open", lambda *_, **__: pytest.fail("the file was opened"))
+    told = rf"large\.png: .*\({size} bytes; at most {LARGEST_FILE} are allowed\)"
+    with pytest.raises(ValueError, match=told):
+        decode(tmp_path / "large.png")
+    with pytest.raises(ValueError, match=told):
+        read_content(tmp_path, "large.png")
+
+
+def test_a_file_of_just_as_many_bytes_is_decoded(tmp_path):
+    lengthened(tmp_path / "large.png", LARGEST_FILE)
+    assert decode(tmp_path / "large.png").getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_a_phone_photograph_with_a_preview_behind_it_is_one_image(tmp_path):

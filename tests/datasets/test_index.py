@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stages.datasets.index import Index, index_of, taking_part
 from stages.datasets.listing import Item, Listing
-from stages.evaluation.halves import labels_of
+from stages.evaluation.study import study_labels
 from stages.storage.card import Card, read_card, write_card
 from stages.storage.layout import card_file
 from stages.storage.ranking import balanced_ranking
@@ -121,15 +121,13 @@ def test_of_a_class_the_images_follow_their_digests():
     ("classes", "base", "new"), [(10, range(5), range(5, 10)), (5, range(3), range(3, 5)), (4, range(2), range(2, 4))]
 )
 def test_halves_of_the_classes(classes, base, new):
-    assert labels_of("base", classes) == base and labels_of("new", classes) == new
-    assert labels_of(None, classes) == range(classes)
+    assert study_labels("base", classes) == base and study_labels("new", classes) == new
+    assert study_labels("all", classes) == study_labels("imagenet", classes) == range(classes)
 
 
 def test_three_classes_have_no_halves():
     with pytest.raises(ValueError, match="4 are the fewest"):
-        labels_of("new", 3)
-    with pytest.raises(ValueError, match="'old'; there are: base, new"):
-        labels_of("old", 10)
+        study_labels("new", 3)
 
 
 def card(**changes) -> Card:
@@ -144,12 +142,20 @@ def card(**changes) -> Card:
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["one"], "1 class; .* at least 2"), (["sea lion", "sea_lion"], "two classes are called 'sea lion'; rename one")],
-    ids=["one class", "equal names"],
+    [
+        (["one"], "1 class; .* at least 2"),
+        (["sea lion", "sea_lion"], "two classes are called 'sea lion'; rename one"),
+        (["caf\xe9", "cafe\u0301"], "two classes are called 'caf\xe9'; rename one"),
+    ],
+    ids=["one class", "equal names", "one name in two Unicode forms"],
 )
 def test_classes_must_be_distinct(names, message):
     with pytest.raises(ValueError, match=message):
         card(class_names=names)
+
+
+def test_a_card_has_one_unicode_form_of_each_name():
+    assert card(class_names=["cafe\u0301", "dog"]).class_names == ["caf\xe9", "dog"]
 
 
 def test_a_card_comes_back_as_it_was_and_damage_is_named(tmp_path, monkeypatch):
@@ -158,9 +164,11 @@ def test_a_card_comes_back_as_it_was_and_damage_is_named(tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     write_card(path, card())
     assert read_card("d") == card()
-    path.write_text(path.read_text(encoding="utf-8").replace("a {}", "the {}"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"data/cards/d\.json: damaged"):
-        read_card("d")
+    whole = path.read_bytes()
+    for content in (whole.replace(b"a {}", b"the {}"), b"\xef\xbb\xbf" + whole):  # a byte-order mark
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"data/cards/d\.json: damaged, .*delete it and run `dvc repro`"):
+            read_card("d")
     path.unlink()
     with pytest.raises(ValueError, match=r"data/cards/d\.json: missing; `dvc repro`"):
         read_card("d")

@@ -255,7 +255,13 @@ def test_it_moves_as_a_module(clip):
         ({}, {"seed": 2}, r"seed: 2; .*prompts\.safetensors has tuning seeds from 0 to 1"),
         ({}, {"seed": -1}, "seed: -1"),
         ({"provenance": {}}, {}, "its prompts were made with the model None"),
-        ({"provenance": {"model": {"name": NAME, "pretrained": None, "sha256": "0" * 64}}}, {}, "sha256 00000.*, but"),
+        ({"provenance": {"model": {"name": 3}}}, {}, "were made with the model {'name': 3}: "),
+        (
+            {"provenance": {"model": {"name": "local-dir:nowhere", "pretrained": None, "sha256": "0"}}},
+            {},
+            r"prompts\.safetensors: its prompts were made with the model .*: local-dir:nowhere is no open_clip folder",
+        ),
+        ({"provenance": {"model": {"name": NAME, "pretrained": None, "sha256": "0" * 64}}}, {}, "sha256 0.*but.*19b17"),
         ({"block": {"defence": {"kind": "mirror"}}}, {}, r"defence \{'kind': 'mirror'\}: .*'jpeg'"),
         (
             {"block": {"defence": {"kind": "tte", "shift": 32}}},

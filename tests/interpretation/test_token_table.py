@@ -94,6 +94,15 @@ def test_an_initial_value_of_an_adversarial_method_is_what_its_tuning_starts_fro
     assert torch.equal(started(block.model_dump(), clip), adversarial.learner_of(task).initial["context"])
 
 
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [({"kind": "context"}, "context_length: Field required"), ({"kind": "apt", "views": 2}, "apt: unknown key")],
+)
+def test_a_block_of_another_version_is_one_message(clip, block, message):
+    with pytest.raises(ValueError, match=f"^the method's block is none of this version of the project: {message}"):
+        started({"tuning_seeds": 1, **block}, clip)
+
+
 def test_no_twin_is_the_initial_value_a_tuning_seed():
     draws = [torch.randn(4, generator=source) for source in (*tuning_generators(3, 5), twin_generator(3))]
     assert len({tuple(draw.tolist()) for draw in draws}) == 6

@@ -161,14 +161,6 @@ def test_a_torchscript_archive_is_named_and_the_command_of_the_message_converts_
     assert torch.equal(found["token_embedding.weight"], halves["token_embedding.weight"].float())
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_of_another_precision_are_taken(named, tmp_path, kind):
-    torch.save({key: weight.to(kind) for key, weight in WHOLE.items()}, tmp_path / "weights.pt")
-    model = load(named, tmp_path / "weights.pt").model
-    assert {weight.dtype for weight in model.state_dict().values()} == {torch.float32}
-    assert torch.equal(model.token_embedding.weight, WHOLE["token_embedding.weight"].to(kind).float())
-
-
 def test_a_surrogate_gets_the_same_message(named, tmp_path):
     torch.save(VISUAL, tmp_path / "weights.pt")
     with pytest.raises(ValueError, match=r"surrogate: open_clip:ViT-B-16 .* cannot be loaded: .* an image tower alone"):

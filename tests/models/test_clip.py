@@ -10,10 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stages.crafting.embedding import embed_shard
 from stages.models.clip import load_clip, weights_digest
 from stages.models.device import choose_device, to_tensor
-from stages.runtime.params import load_params
 from tests.models.random_models import KINDS, load_folder, save_random
 
 TINY = Path("data/embedded/tiny-clip")
@@ -46,15 +44,6 @@ def test_only_open_clips_resnet_is_folded(tmp_path):
         save_random(tmp_path / kind, kind)
         modules = load_folder(tmp_path / kind).model.modules()
         assert any(isinstance(module, torch.nn.BatchNorm2d) for module in modules) == left
-
-
-@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 2), (12, 3)])
-def test_features_do_not_depend_on_batches_or_workers(clip, shard, batch_size, workers):
-    runtime = load_params().runtime.model_copy(update={"batch_size": batch_size, "workers": workers})
-    bank = embed_shard(clip, shard, device=CPU, runtime=runtime)
-    whole = clip.encode_image(to_tensor(shard.pixels, CPU))
-    assert bank.ids == shard.ids
-    torch.testing.assert_close(torch.from_numpy(bank.embeddings), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_other_weights_than_expected_are_refused_with_both_digests(copied):

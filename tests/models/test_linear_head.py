@@ -51,14 +51,6 @@ def test_the_head_is_softmax_regression():
     np.testing.assert_allclose(found, softmax_regression(features, labels, **SETTINGS), atol=1e-5)
 
 
-def test_what_can_be_separated_is_separated():
-    features, labels = cloud(n=60)
-    features = features + 6 * torch.eye(6)[labels]
-    head = fit_head(features, labels, **{**SETTINGS, "epochs": 60})
-    assert (head(features).argmax(1) == labels).all()
-    assert (head(features).softmax(1).max(1).values > 0.5).all()
-
-
 def test_the_head_repeats_itself_and_draws_from_no_one():
     state = torch.get_rng_state()
     first, again = (fit_head(*cloud(), **SETTINGS) for _ in range(2))

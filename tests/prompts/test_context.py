@@ -99,9 +99,9 @@ def unit_vectors(vectors):
 
 
 def tuned(context, clean_fraction, seeds=(0, 1), embeddings=BANK[None, None]):
-    """The context after tuning, and the curve; its normalised vectors are the text features themselves."""
+    """The context after tuning, and the losses; its normalised vectors are the text features themselves."""
     context = context.clone()
-    curve = tune(
+    reached = tune(
         unit_vectors,
         context,
         embeddings=embeddings,
@@ -111,7 +111,7 @@ def tuned(context, clean_fraction, seeds=(0, 1), embeddings=BANK[None, None]):
         settings=SETTINGS.model_copy(update={"clean_fraction": clean_fraction}),
         generators=generators(*seeds),
     )
-    return context, list(curve)[-1].curve
+    return context, list(reached)[-1].loss
 
 
 def views(seeds, count):
@@ -125,7 +125,7 @@ def views(seeds, count):
     ids=["bank", "clean", "a bank each", "three views", "two views each"],
 )
 def test_tuning_equals_plain_sgd_seed_by_seed(fraction, banks):
-    found, curve = tuned(CONTEXT, fraction, embeddings=banks)
+    found, losses = tuned(CONTEXT, fraction, embeddings=banks)
     for index in range(2):
         parameter = CONTEXT[index].clone().requires_grad_()
         optimizer = torch.optim.SGD([parameter], 0.1, momentum=0.9, weight_decay=0.01)
@@ -145,7 +145,7 @@ def test_tuning_equals_plain_sgd_seed_by_seed(fraction, banks):
                 loss.backward()
                 optimizer.step()
                 loss_sum += loss.item() * len(chosen)
-            assert curve[epoch].loss[index] == pytest.approx(loss_sum / 17, rel=1e-4)
+            assert losses[epoch][index] == pytest.approx(loss_sum / 17, rel=1e-4)
         torch.testing.assert_close(found[index], parameter.detach())
 
 
@@ -173,7 +173,7 @@ def test_tuning_lowers_the_loss_and_moves_no_weight(clip, tower):
             ),
             generators=generators(0, 1),
         )
-    assert (np.array(last.curve[-1].loss) < last.curve[0].loss).all() and context.grad is None
+    assert (np.array(last.loss[-1]) < last.loss[0]).all() and context.grad is None
 
 
 def test_judge_by_hand():
@@ -203,8 +203,12 @@ def test_prompts_come_back_as_they_were_and_with_the_same_bytes(tmp_path):
 
 
 def test_damaged_prompts_name_the_file(tmp_path):
+    path = tmp_path / "prompts.safetensors"
     with pytest.raises(ValueError, match="missing"):
-        load_prompts(tmp_path / "prompts.safetensors")
-    (tmp_path / "prompts.safetensors").write_text("<html>not here</html>")
-    with pytest.raises(ValueError, match=r"prompts\.safetensors: damaged"):
-        load_prompts(tmp_path / "prompts.safetensors")
+        load_prompts(path)
+    save_prompts(path, PromptFile(np.ones((2, 3, 4), np.float32), 10.5, ["a", "b", "c"], "{}", {}))
+    *whole, last = path.read_bytes()
+    for content in (bytes([*whole, last ^ 1]), b"<html>not here</html>"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"prompts\.safetensors: damaged"):
+            load_prompts(path)

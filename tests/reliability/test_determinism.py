@@ -61,7 +61,7 @@ def run_stages(folder: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory) -> Small:
-    """In batches of 60, one after the other."""
+    """In batches of 64, one after the other."""
     return made_with(tmp_path_factory.mktemp("expected") / "run")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import adversarial, assess
+from stages import assess
 from stages.prompts.checkpoint import load_progress
 from tests.reliability.small import Small, outs_of
 
@@ -35,7 +35,7 @@ def finished(small: Small, stage: tuple[str, ...]) -> int:
     if stage[0] == "tune":
         return epochs(pieces[0], "*")
     if stage[0] == "adversarial":
-        return sum(len(adversarial.load_progress(path).loss) for path in pieces[0].glob("*/seed-*.safetensors"))
+        return sum(len(load_progress(path).loss) for path in pieces[0].glob("*/seed-*.safetensors"))
     counted = [out for out in pieces if stage[0] not in ("attack_adaptive", "extract") or "." not in out.stem[1:]]
     names = [path.relative_to(folder) for folder in counted for path in folder.rglob("*.parquet")]
     shards = [path for path in names if "features" not in path.parts]  # of adaptive images, whose images are counted
@@ -45,7 +45,7 @@ def finished(small: Small, stage: tuple[str, ...]) -> int:
 
 def epochs(folder: Path, below: str) -> int:
     """How many epochs an interrupted tuning has left."""
-    return sum(len(load_progress(path).curve) for path in folder.glob(f"{below}/progress.safetensors"))
+    return sum(len(load_progress(path).loss) for path in folder.glob(f"{below}/progress.safetensors"))
 
 
 def killed(small: Small, stage: tuple[str, ...], after: float) -> bool:

@@ -77,7 +77,10 @@ def unnamed(recipe: Command, values: dict) -> Iterator[str]:
     kept = KEPT | (OF_GROUPS if "methods.defended" in text else set())
     for group in ("oblivious", "adaptive", *(f"methods.{group}" for group in values["methods"])):
         names = [name for name in value_at(values, group) if not re.search(rf"\b{name}\b", text)]
-        yield from (f"~{group}.{name}" for name in names if name not in kept)
+        gone = [name for name in names if name not in kept]
+        yield from (f"~{group}.{name}" for name in gone)
+        if "coop" in gone:
+            yield "~methods.tune_bank.advpt.baseline"
 
 
 def recipes() -> list[Command]:

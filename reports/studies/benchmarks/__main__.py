@@ -1,6 +1,6 @@
 """Runs the benchmarks: `python -m reports.studies.benchmarks`, on a GPU if there is one; over ten minutes on a CPU.
 
-Names choose some of them: text_tower, crafting, tuning, shards, images, growth, reruns, suite, cluster (with Ray).
+Names choose some of them: text_tower, crafting, tuning, images, growth, reruns, suite, cluster (with Ray).
 Tables are printed, and written to reports/benchmarks/ as JSON.
 """
 
@@ -16,7 +16,7 @@ from reports.studies.benchmarks.measuring import machine, shown
 from stages.models.device import choose_device
 from stages.runtime.startup import import_open_clip
 
-NAMES = ("text_tower", "crafting", "tuning", "shards", "images", "growth", "reruns", "suite", "cluster")
+NAMES = ("text_tower", "crafting", "tuning", "images", "growth", "reruns", "suite", "cluster")
 
 
 def main() -> None:

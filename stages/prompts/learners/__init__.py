@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from stages.models.clip import Clip
@@ -13,6 +13,7 @@ from stages.models.context import handwritten
 from stages.models.text_tower import TextTower
 from stages.runtime.block import Block, Context
 from stages.runtime.method_blocks import AdversarialBlock, AnyAdversarial, kinds_of
+from stages.runtime.params import describe
 
 Settings = TypeVar("Settings", covariant=True)
 
@@ -43,7 +44,8 @@ class Task(Generic[Settings]):
 
     Attributes:
         kind: Names the module of the learner.
-        settings: What it reads of the method's block: that of its kind, or the context of the block `tune`.
+        settings: What it reads: the block of a method that attacks in every batch, of others the block `tune` as they
+            change it, or its context.
         class_names: K names.
         template: The hand-written prompt of the data set, `{}` standing for the class name.
         clip: The towers.
@@ -71,17 +73,21 @@ class Task(Generic[Settings]):
 def task_of(
     block: dict[str, Any], class_names: list[str], template: str, clip: Clip, generators: list[torch.Generator]
 ) -> Task:
-    """Return the task of a method that is made already, by the block of its provenance.
+    """Return the task of a method that is made already, by the block of its provenance; other kinds have no settings.
 
     Raises:
-        ValueError: If the block is none of this version of the project.
+        ValueError: If the block is none that this version of the project writes.
     """
-    kind = block.get("kind", "")
+    kind = str(block.get("kind"))
     settings: Block | None = None
-    if kind in kinds_of(get_args(AnyAdversarial)):
-        settings = TypeAdapter(AdversarialBlock).validate_python(block)
-    elif kind == "context":
-        settings = Context(**{name: block[name] for name in Context.model_fields})
+    try:
+        if kind in kinds_of(get_args(AnyAdversarial)):
+            settings = TypeAdapter(AdversarialBlock).validate_python(block)
+        elif kind == "context":
+            settings = Context(**{name: block[name] for name in Context.model_fields if name in block})
+    except ValidationError as error:
+        fault = describe(error.errors()[0])
+        raise ValueError(f"the method's block is none of this version of the project: {fault}; tune again") from error
     return Task(kind, settings, class_names, template, clip, generators)
 
 

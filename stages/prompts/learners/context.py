@@ -2,11 +2,9 @@
 
 from torch import Tensor
 
-from stages.models.context import arrangement, assemble, initial_context, readable
+from stages.models.context import LAYOUT, arrangement, assemble, initial_context, readable
 from stages.prompts.learners import Task
 from stages.runtime.block import Context
-
-LAYOUT = {"context_length", "class_position", "class_specific"}
 
 
 class Learner:
