@@ -49,7 +49,12 @@ ELSEWHERE = {"second": "**second cut**", "vit": "**tiny ViT**"}  # experiments o
 VARIED = "tiny-clip"  # the model of most variants of the pixel prompt
 # columns of the tables `adversarial` and `photo-tokens`
 ADVERSARIAL = ("clean", "pgd_eps4", "pgd_eps8", "autoattack_eps4", "autoattack_eps8")
-SEEDS = {"pixel_seeds": "tiny-clip", "pixel_seeds_second": "tiny-clip, second cut", "pixel_seeds_vit": "tiny-vit"}
+SEEDS = {
+    "pixel_seeds": "tiny-clip",
+    "pixel_half_clean": "tiny-clip, half clean",
+    "pixel_seeds_second": "tiny-clip, second cut",
+    "pixel_seeds_vit": "tiny-vit",
+}
 KINDS = ("clean", "pgd_eps4", "pgd_eps8", "suite_eps4")
 PHOTO_TOKENS = {"photo_tokens_quarter": "a quarter clean", "photo_tokens": "half clean"}
 ON_PHOTOS = ("clean", "pgd_eps4", "suite_eps1", "suite_eps2")  # pgd_eps4 at eps 2
