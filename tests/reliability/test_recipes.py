@@ -65,6 +65,8 @@ def fewer(values: dict) -> Iterator[str]:
     for group, few in FEW.items():
         for name, block in value_at(values, group).items():
             yield from (f"{group}.{name}.{key}={value}" for key, value in few.items() if key in block)
+            if block.get("method") == "autoattack":  # its steps are no key: none of its targeted attacks where all fall
+                yield f"{group}.{name}.eps=64"
             if "surrogate" in block:
                 yield f"{group}.{name}.surrogate.epochs=1"
     for name in values["methods"]["adversarial"]:
